@@ -1,0 +1,47 @@
+# make help lists the targets. Everything runs inside .venv, which `make venv` creates from Python 3.11 and pinned versions.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+TORCH  ?= torch==2.13.0
+BIN    := .venv/bin
+C      := -c constraints-cpu.txt
+export PIP_DISABLE_PIP_VERSION_CHECK=1
+
+.DEFAULT_GOAL := help
+.PHONY: help venv dev demo test export check-notebooks notebooks pytest dataset scoreboard report-pdf readme site lab clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+venv: .venv/.cpu ## create .venv with the pinned CPU environment
+
+.venv/.cpu: constraints-cpu.txt settings.ini setup.py
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3,11) <= v <= (3,13) else f"Python 3.11 to 3.13 is needed, this is {v[0]}.{v[1]}: make PYTHON=python3.11 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install -q $(TORCH)
+	$(BIN)/pip install -q -e '.[cpu]' $(C)
+	@touch $@
+
+dev: .venv/.dev ## the same environment with the tools for tests and docs
+
+.venv/.dev: .venv/.cpu
+	$(BIN)/pip install -q -e '.[cpu,dev,docs]' $(C)
+	@touch $@
+
+demo: venv ## from the report to a fine-tuned, evaluated model: runs/demo/report.html
+	$(BIN)/climate-ft run --profile cpu --out runs/demo
+
+test: check-notebooks notebooks pytest ## everything: exported code, every notebook, every test
+
+check-notebooks: dev ## export and clean leave no difference
+	$(BIN)/nbdev_export
+	$(BIN)/nbdev_clean
+	git diff --exit-code --stat -- nbs climate_ft README.md
+
+notebooks: dev ## execute every notebook
+	$(BIN)/nbdev_test --n_workers 2 --do_print
+
+pytest: dev
+	$(BIN)/python -m pytest -q tests
+
+export: dev ## notebooks -> climate_ft/, and clean them
+	$(BIN)/nbdev_export
+	$(BIN)/nbdev_clean
