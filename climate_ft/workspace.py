@@ -167,7 +167,7 @@ class Record:
         try: return cls(**d)
         except TypeError as e: raise CourseError(f'a {cls.__name__} record is incomplete: {e}') from None
 
-# %% ../nbs/00_workspace.ipynb #2ea16c7b
+# %% ../nbs/00_workspace.ipynb #ad6ce551
 @dataclass
 class Block(Record):
     "A run of text that was set together on a page"
@@ -177,6 +177,7 @@ class Block(Record):
     role: str = ''           # heading, body, list, column, caption, table, footnote, chart, running_head, page_number
     level: int = 0           # of a heading, from 1
     doc: str = ''            # stem of the PDF's name
+    size: float = 0.         # of most of its characters, in points
 
 @dataclass
 class Page(Record):
