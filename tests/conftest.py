@@ -1,0 +1,23 @@
+"Fixtures that several test files share: the command line as a subprocess, and one finished run of the tiny profile."
+import os, subprocess, sys
+from pathlib import Path
+import pytest
+
+REPO = Path(__file__).resolve().parent.parent
+
+def climate_ft(*args, cwd=REPO, timeout=600, **env):
+    "Run the command line; returns the finished process with text streams"
+    return subprocess.run([sys.executable, '-m', 'climate_ft.cli', *map(str, args)], capture_output=True, text=True, cwd=cwd, timeout=timeout,
+                          env={**os.environ, 'PYTHONPATH': str(REPO), **env})
+
+@pytest.fixture
+def cft(): return climate_ft
+
+@pytest.fixture(scope='session')
+def tiny_run(tmp_path_factory):
+    "Workspace folder of one complete `climate-ft run --profile tiny`, shared by the session: read it, do not write to it"
+    out = tmp_path_factory.mktemp('tiny')/'run'
+    r = climate_ft('run', '--profile', 'tiny', '--out', out)
+    assert r.returncode == 0, r.stderr[-3000:]
+    (out.parent/'stderr.txt').write_text(r.stderr)
+    return out

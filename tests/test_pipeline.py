@@ -1,0 +1,70 @@
+import json, os, shutil, signal, subprocess, sys, time
+from pathlib import Path
+import pytest
+from climate_ft import pipeline as P
+from climate_ft.workspace import CourseError, Workspace, read_json, read_jsonl
+
+REPO = Path(__file__).resolve().parent.parent
+STAGES = ['extract', 'compare', 'clean', 'corpus', 'dataset', 'train', 'merge', 'answer', 'evaluate', 'report']
+
+def test_tiny_run_goes_from_pdf_to_report(tiny_run):
+    ws = Workspace(tiny_run)
+    state = read_json(ws.path('state'))
+    assert list(state) == STAGES and {s['status'] for s in state.values()} == {'finished'}
+    html = ws.path('report').read_text()
+    assert 'http' not in html.split('<body', 1)[0] and '<script src' not in html and len(html) > 20_000
+    assert len(read_jsonl(ws.path('splits')/'train.jsonl')) >= 2000
+
+def test_tiny_run_names_every_stage_and_ends_with_the_report(tiny_run):
+    lines = (tiny_run.parent/'stderr.txt').read_text().strip().splitlines()
+    assert lines[-1] == f'Report: {tiny_run}/report.html'
+    for i,s in enumerate(STAGES, 1): assert any(l.startswith(f'{i:2}/{len(STAGES)} {s}') for l in lines), s
+
+def test_second_run_does_no_work(tiny_run, cft):
+    before = {p: p.stat().st_mtime_ns for p in tiny_run.rglob('*') if p.is_file() and p.name != 'run.json'}
+    t0 = time.time(); r = cft('run', '--profile', 'tiny', '--out', tiny_run)
+    assert r.returncode == 0 and r.stderr.count('done before') == len(STAGES)
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+
+def test_changed_input_runs_what_depends_on_it(tiny_run, tmp_path):
+    ws = Workspace(tmp_path/'run'); shutil.copytree(tiny_run, ws.root, ignore=shutil.ignore_patterns('models'))
+    p = ws.path('corpus_chunks'); p.write_text(p.read_text().replace('衛星', '人工衛星', 1))
+    job = P.Job(ws, 'tiny', P.source_pdfs()); job.gold = P.find_gold(job.pdfs[0])
+    state, stages = read_json(ws.path('state')), {s.name: s for s in P.course_stages()}
+    assert stages['extract'].done(job, state) and stages['clean'].done(job, state) and not stages['dataset'].done(job, state)
+
+def test_killed_while_training_continues_from_the_last_checkpoint(tiny_run, tmp_path):
+    out = tmp_path/'run'; shutil.copytree(tiny_run, out, ignore=shutil.ignore_patterns('models', 'logs', 'answers_*', 'report.html'))
+    env = {**os.environ, 'PYTHONPATH': str(REPO)}
+    cmd = [sys.executable, '-m', 'climate_ft.cli', 'run', '--profile', 'tiny', '--out', str(out), '--to', 'train']
+    p = subprocess.Popen(cmd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env, cwd=REPO)
+    for _ in range(1200):
+        if list(out.glob('models/tiny/checkpoint-*/trainer_state.json')) or p.poll() is not None: break
+        time.sleep(.1)
+    assert p.poll() is None, 'training ended before it could be killed'
+    p.send_signal(signal.SIGKILL); p.wait()
+    step = max(int(d.name.split('-')[1]) for d in out.glob('models/tiny/checkpoint-*'))
+    assert read_json(out/'run.json')['train']['status'] == 'started' and not (out/'models/tiny/adapter_model.safetensors').exists()
+    r = subprocess.run(cmd, capture_output=True, text=True, env=env, cwd=REPO)
+    assert r.returncode == 0, r.stderr[-2000:]
+    steps = [row['step'] for row in read_jsonl(out/'logs'/'tiny.jsonl') if 'loss' in row]
+    assert steps == sorted(set(steps)) and steps[-1] > step
+    import safetensors.torch as st
+    a, b = (st.load_file(d/'models/tiny/adapter_model.safetensors') for d in (out, tiny_run))
+    assert a.keys() == b.keys() and all((a[k]-b[k]).abs().max() < 1e-4 for k in a)
+
+def test_unknown_profile_and_missing_pdf_write_nothing(tmp_path, cft):
+    for args,words in ((['--profile', 'gpt-9'], "unknown profile 'gpt-9'"), (['--profile', 'tiny', '--pdf', 'none.pdf'], 'none.pdf does not exist'),
+                       (['--profile', 'tiny', '--from', 'bake'], "unknown stage 'bake'")):
+        r = cft('run', '--out', tmp_path/'run', *args)
+        assert r.returncode == 2 and words in r.stderr and len(r.stderr.strip().splitlines()) == 1 and r.stdout == ''
+        assert not (tmp_path/'run').exists()
+
+def test_no_room_on_the_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, 'disk_usage', lambda p: shutil._ntuple_diskusage(10**12, 10**12-10**7, 10**7))
+    with pytest.raises(CourseError, match=r'has 0\.0 GB free and this run needs 0\.2 GB'): P.run_all(tmp_path/'run', 'tiny')
+    assert not (tmp_path/'run').exists()
+
+def test_two_pdfs_of_one_name_are_refused(tmp_path):
+    for d in 'ab': (tmp_path/d).mkdir(); shutil.copy(REPO/'documents'/'document_01.pdf', tmp_path/d/'r.pdf')
+    with pytest.raises(CourseError, match='two PDFs are called r'): P.source_pdfs([tmp_path/'a', tmp_path/'b'/'r.pdf'])
