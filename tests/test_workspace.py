@@ -19,7 +19,7 @@ def test_other_os_errors_are_not_swallowed(tmp_path, monkeypatch):
     monkeypatch.setattr(os, 'replace', fail)
     with pytest.raises(OSError, match='broken disk'): w.write_text(tmp_path/'a.txt', 'x')
 
-@pytest.mark.parametrize('cut', [1, 5, 12])
+@pytest.mark.parametrize('cut', [3, 5, 12])
 def test_damaged_json_names_file_and_line(tmp_path, cut):
     p = w.write_json(tmp_path/'d.json', [{'instruction': '海氷とは', 'output': '海水が凍ったもの'}])
     p.write_text(p.read_text()[:-cut])
