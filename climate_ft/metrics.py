@@ -17,7 +17,7 @@ __all__ = ['bleu', 'chrf', 'rouge', 'char_f1', 'exact', 'contains', 'number', 'E
            'SCORERS', 'FAST', 'MAX_CHARS', 'alternatives', 'check_pairs', 'tokens', 'Scorer', 'column_sums', 'mean_of',
            'bleu_total', 'rouge_f1', 'normalize', 'char_f1_of', 'exact_of', 'contains_of', 'quantities', 'number_of',
            'e5_encoder', 'bert_rows', 'nll_rows', 'metric', 'pair_rows', 'totals', 'shuffled', 'signatures',
-           'score_pairs', 'read_pairs', 'score_file']
+           'score_pairs', 'read_pairs', 'accepted', 'score_file', 'describe']
 
 # %% ../nbs/11_metrics.ipynb #16f8de93
 def alternatives(
@@ -479,17 +479,32 @@ def _pair(line, where, allow_empty):
     if (n := max(map(len, [r['prediction'], *alts]))) > MAX_CHARS: raise CourseError(f'{where} has a text of {n:,} characters, more than {MAX_CHARS:,}; cut it or remove the line')
     return r
 
-# %% ../nbs/11_metrics.ipynb #1168bbd6
+# %% ../nbs/11_metrics.ipynb #4b845e34
+def accepted(
+    row: dict, # an answer with `reference` and, in `extra`, perhaps `variants`
+) -> list[str]:
+    "The reference and its accepted variants"
+    return [*alternatives(row['reference']), *((row.get('extra') or {}).get('variants') or [])]
+
 def score_file(
     path: str|Path, # JSON lines of answers, see `read_pairs`
-    metrics: list[str]=FAST, # keys of `SCORERS`
-    encoder: str|Path|None=None, # BERTScore encoder
+    bertscore: bool=False, # also BERTScore, which loads an encoder
+    encoder: str|Path|None=None, # folder or hub name of the encoder
     floor: bool=True, # also score against shuffled references
     allow_empty: bool=False, # score an empty prediction as 0
     progress: Progress|None=None,
 ) -> dict: # as `score_pairs`, with the number of sources if the lines name them
     "Score the answers in a file"
     rows = read_pairs(path, allow_empty)
-    out = score_pairs([r['prediction'] for r in rows], [r['reference'] for r in rows], metrics, encoder, floor, progress)
+    out = score_pairs([r['prediction'] for r in rows], [accepted(r) for r in rows], [*FAST, *['bertscore'][:bertscore]], encoder, floor, progress)
     if sources := {r['source_id'] for r in rows if r.get('source_id')}: out['sources'] = len(sources)
     return out
+
+def describe(
+    result: dict, # from `score_file` or `score_pairs`
+) -> str:
+    "The scores beside their floors, for a terminal"
+    def cell(v): return f'{"–" if v is None else f"{v:.3f}" if isinstance(v, float) else v:>10}'
+    floor = result.get('floor') or {}
+    head = f"{result['n']} answers" + (f" from {result['sources']} sources" if 'sources' in result else '') + (f", {result['empty']} empty" if result['empty'] else '')
+    return '\n'.join([head, f'{"":14}{"score":>10}{"floor":>10}', *(f'{k:14}{cell(v)}{cell(floor.get(k))}' for k,v in result['scores'].items())])
