@@ -24,8 +24,8 @@ def tidy(
     "Remove what is no text; width and spelling are left alone"
     return re.sub(' {2,}', ' ', unicodedata.normalize('NFC', text.translate(_junk))).strip()
 
-# %% ../nbs/05_corpus.ipynb #92164b52
-_marks = re.compile(r'[「『（(【〈《」』）)】〉》]|[。！？!?]+|\.(?=\s+[A-Z])')
+# %% ../nbs/05_corpus.ipynb #c9ffdbfb
+_marks = re.compile(r'[「『（(【〈《」』）)】〉》]|[。！？!?]+|(?<=[a-z0-9)])\.(?=\s+[A-Z\u3040-\u9fff])')
 _close = '」』）)】〉》'
 
 def sentence_spans(
@@ -57,8 +57,10 @@ class Section:
 
 TEXT_ROLES = ('body', 'list', 'column', 'footnote') # blocks that are running text; captions and tables are kept by chapter 04
 
-# %% ../nbs/05_corpus.ipynb #820d7146
+# %% ../nbs/05_corpus.ipynb #d43821db
 def _get(o, name, default=None): return o.get(name, default) if isinstance(o, dict) else getattr(o, name, default)
+
+def _item(text): return text if re.match(r'[◼■●・]|[A-ZＡ-Ｚ0-9]+[)）.]|[(（①-⑳]', text) else f'- {text}'
 
 def block_pages(
     b, # a `Block` or its dictionary
@@ -88,10 +90,11 @@ def document_sections(
             stack.append((level, text))
             cur = Section(doc, [h for _,h in stack])
         elif role=='column':
-            if text.startswith('コラム') or not boxes: boxes.append(Section(doc, cur.path+[text]))
-            else: boxes[-1].paras.append(para)
+            head = text if len(text)<=60 and text[-1]!='。' else 'コラム'
+            if text.startswith('コラム') or not boxes: boxes.append(Section(doc, cur.path+[head]))
+            if text!=boxes[-1].path[-1]: boxes[-1].paras.append(para)
         elif role=='footnote': notes.append(para)
-        elif role in TEXT_ROLES: cur.paras.append(para)
+        elif role in TEXT_ROLES: cur.paras.append((_item(text) if role=='list' else text, para[1]))
     close()
     return done
 

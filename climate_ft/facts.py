@@ -54,9 +54,9 @@ def phrase_before(
     while i<j and (ts[i].pos in ('接続詞','副詞','助詞','フィラー') or (ts[i].pos=='助動詞' and i) or (ts[i].pos=='記号' and ts[i].surface[0] not in _open)): i += 1
     return text[ts[i].start:ts[j].start].strip() if i<j else ''
 
-# %% ../nbs/05b_facts.ipynb #eec1c6e1
+# %% ../nbs/05b_facts.ipynb #2a1e5b1a
 _gloss = re.compile(r'（([A-Za-z0-9・\-]{2,12})[:：][^（）]*）')
-_bullet = re.compile(r'^(?:[◼■●・]|[A-ZＡ-Ｚ][)）]|[(（][0-9]+[)）])\s*')
+_bullet = re.compile(r'^(?:[◼■●・]|-(?= )|[A-ZＡ-Ｚ][)）]|[(（][0-9]+[)）])\s*')
 _label = re.compile(_bullet.pattern+r'([^。、:：（）]{2,20})[:：]')
 _pronoun = re.compile(r'^(?:これ|それ|あれ|ここ|そこ|この|その|こう|そう|同(?!位|化|時|心|期)|前者|後者|本[章節書図表]|次|以下|以上|今回|両者|両国|どちら|何)')
 _vague = re.compile(r'図表|の方$|^(?:こと|もの|ため|の|一方|場合|とき|うち|ほか|例|結果|背景|理由|目的|原因|特徴|利点|課題|問題|対象|影響|種類|点|方法|多く|一部|大半|残り|私たち|人々)$')
@@ -132,7 +132,7 @@ def chunk_facts(
         if t := topic(s): res.append(Fact(f'{c.id}.{i}', t[0], answer, t[1], c, at+len(s)-len(answer)))
     return res
 
-# %% ../nbs/05b_facts.ipynb #466cd38a
+# %% ../nbs/05b_facts.ipynb #e555d07e
 _years = re.compile(r'[0-9]{4}年(?:代|度)?')
 
 def name_subjects(
@@ -148,7 +148,8 @@ def name_subjects(
         elif len(titles)>1: marks.append(titles[0])
         for m in [m for m in marks if m!=f.topic] or ['']:
             f.subject = f'{f.topic}（{m}）' if m else f.topic
-            if f.subject not in seen: seen.add(f.subject); res.append(f); break
+            key = re.sub(r'[\W_]+', '', unicodedata.normalize('NFKC', f.subject)).lower()
+            if key not in seen: seen.add(key); res.append(f); break
     return res
 
 # %% ../nbs/05b_facts.ipynb #91c42490
