@@ -91,7 +91,12 @@ def pieces(records, doc):
     scattered = []
     for r in records:
         r['plain'] = MARK.sub(r'\1', table_text(r['rows']) if 'rows' in r else r['text'])
-        if r['role'] in ('chart', 'table', 'running_head', 'side_tab', 'page_number'): scattered.append(r); continue
+        if r['role'] in ('chart', 'table', 'running_head', 'side_tab', 'page_number'): scattered.append(r)
+    for r in scattered:                                       # before the text, so that a heading is not taken for the running head
+        d, want = drawn[r['page'] - 1], nows(r['plain'])
+        if r['role'] == 'running_head': d.take(d.find(want), len(want))
+    for r in records:
+        if r in scattered: continue
         rest, page, first = r['plain'], r['page'], True
         while rest:
             d = drawn[page - 1]
@@ -102,6 +107,7 @@ def pieces(records, doc):
                 p, x1 = d.take(at, n)
                 place, right, taken = place or p, max(right, x1), taken + n
             if taken:
+                if first and (abs(place[1] - r['y']) > 30 or abs(place[0] - r['x']) > 200): raise SystemExit(f'page {page}: found elsewhere: {rest[:40]}')
                 here, rest = cut(rest, taken)
                 out.append(Piece(r, here, page, place, right, continued=not first))
                 first = False
