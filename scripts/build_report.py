@@ -116,19 +116,19 @@ def pieces(records, doc):
     return out + [Piece(r, r['plain'], r['page'], (r['x'], r['y'])) for r in scattered], drawn
 
 
-ROLES = dict(title='heading', subtitle='heading', source='caption', side_tab='running_head')
+ROLES = dict(title='heading', subtitle='heading', source='caption', side_tab='running_head', imprint='body')
 LEVELS = dict(title=1, subtitle=2)
 
 
 def order(page_pieces, width):
     "Reading order of one page's pieces."
     span = {p.block['key'] for p in page_pieces if p.block.get('span')}
-    column = [p for p in page_pieces if p.block['role'] not in ('running_head', 'side_tab', 'page_number', 'title', 'subtitle') and p.block.get('key') not in span]
+    column = [p for p in page_pieces if p.block['role'] not in ('running_head', 'side_tab', 'page_number', 'title', 'subtitle', 'imprint') and p.block.get('key') not in span]
     top = min((p.place[1] for p in column), default=1e9)
     def key(p):
         role, (x, y) = p.block['role'], p.place
         if role in ('running_head', 'side_tab', 'page_number'): return ({'running_head': 0, 'side_tab': 1, 'page_number': 9}[role],)
-        if role in ('title', 'subtitle') or p.block.get('key') in span: return (2 if y < top + 1 else 4, y, x)
+        if role in ('title', 'subtitle', 'imprint') or p.block.get('key') in span: return (2 if y < top + 1 else 4, y, x)
         return (3, x > width / 2, y, x)
     return sorted(page_pieces, key=key)
 
