@@ -133,7 +133,7 @@ def dataset(out:Out=None, seed:Annotated[int, typer.Option(help='Seed of the spl
     from climate_ft.dataset import run_dataset
     with bar('dataset') as progress: run_dataset(Workspace(out), seed=seed, progress=progress)
 
-# %% ../nbs/15_cli.ipynb #0b59c0ba
+# %% ../nbs/15_cli.ipynb #7938fe7f
 @app.command()
 def train(profile:Profile=None, out:Out=None,
           resume:Annotated[bool, typer.Option(help='Continue from the last complete checkpoint, if there is one.')]=True):
@@ -169,10 +169,11 @@ def answer(questions:Annotated[Path, typer.Argument(help='Lines of JSON with a "
 
 @app.command()
 def score(answers:Annotated[Path, typer.Argument(help='Lines of JSON with "prediction" and "reference".')], as_json:Json=False,
-          bertscore:Annotated[bool, typer.Option(help='Also BERTScore, which loads an encoder.')]=False):
+          bertscore:Annotated[bool, typer.Option(help='Also BERTScore, which loads an encoder.')]=False,
+          allow_empty:Annotated[bool, typer.Option('--allow-empty', help='Count an empty prediction as 0.')]=False):
     "All metrics over a file of answers."
     from climate_ft.metrics import describe, score_file
-    r = score_file(answers, bertscore=bertscore)
+    r = score_file(answers, bertscore=bertscore, allow_empty=allow_empty)
     show(r, as_json, describe(r))
 
 @app.command()

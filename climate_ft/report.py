@@ -57,7 +57,7 @@ def grid(
     header = list(rows[0]) if rows else []
     return dict(title=title, header=header, rows=[[cell(r.get(k)) for k in header] for r in rows], note=note)
 
-# %% ../nbs/13a_report.ipynb #391560d1
+# %% ../nbs/13a_report.ipynb #80cf9f78
 def _read(ws, name, default=None):
     p = ws.path(name)
     return read_json(p) if p.exists() else default
@@ -73,8 +73,9 @@ def extraction_section(ws):
 def data_section(ws):
     "From sentences to training pairs"
     if not (r := _read(ws, 'dataset_report')): return
-    rows = [dict(step=f['step'], pairs=f['pairs']) for f in r['funnel']]
-    return section('Data', ['How many question-answer pairs each step left.'], tables=[grid(rows)])
+    from climate_ft.dataset import plot_funnel
+    rows = [dict(step=k, pairs=v) for k,v in r['funnel'].items()]
+    return section('Data', ['How many question-answer pairs each step left.'], [('Bars of the number of pairs after each step', svg(plot_funnel(r['funnel'])))], [grid(rows)])
 
 # %% ../nbs/13a_report.ipynb #5a5307af
 def training_section(ws, name):

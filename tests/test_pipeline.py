@@ -54,7 +54,7 @@ def test_killed_while_training_continues_from_the_last_checkpoint(tiny_run, tmp_
     assert a.keys() == b.keys() and all((a[k]-b[k]).abs().max() < 1e-4 for k in a)
 
 def test_unknown_profile_and_missing_pdf_write_nothing(tmp_path, cft):
-    for args,words in ((['--profile', 'gpt-9'], "unknown profile 'gpt-9'"), (['--profile', 'tiny', '--pdf', 'none.pdf'], 'none.pdf does not exist'),
+    for args,words in ((['--profile', 'gpt-9'], "there is no profile 'gpt-9'"), (['--profile', 'tiny', '--pdf', 'none.pdf'], 'none.pdf does not exist'),
                        (['--profile', 'tiny', '--from', 'bake'], "unknown stage 'bake'")):
         r = cft('run', '--out', tmp_path/'run', *args)
         assert r.returncode == 2 and words in r.stderr and len(r.stderr.strip().splitlines()) == 1 and r.stdout == ''
