@@ -16,7 +16,7 @@ from .models import check_bits, count_layers, load_quantized, quiet, resolve_bas
 __all__ = ['SEVEN', 'PROFILES', 'TrainConfig', 'get_profile', 'select_rows', 'completion_loss', 'load_for_training',
            'pick_backend', 'trainer_class', 'checkpoints', 'train', 'training_arguments', 'verify_training', 'describe']
 
-# %% ../nbs/08_train.ipynb #2da9bb3c
+# %% ../nbs/08_train.ipynb #49ced111
 SEVEN = ('q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj')
 
 @dataclass
@@ -46,16 +46,18 @@ class TrainConfig(Record):
     seed: int = 42
     save_steps: int = 0             # 0: once an epoch
     keep: str = 'best'              # the adapter of the best dev loss, or of the last step
-    max_pairs: int|None = None      # training facts; None: all
-    wordings: int|None = None       # rows of one fact; None: all
+    max_facts: int|None = None      # sources to train on; None: all
+    wordings: int|None = None       # rows of one source; None: all
+    max_answer: int|None = None     # characters; facts with longer answers are not chosen
+    topics: tuple = ()              # words; two facts about each are chosen first
     max_dev: int|None = 200         # dev rows
     tensorboard: bool = True
-    def __post_init__(self): self.targets = tuple(self.targets)
+    def __post_init__(self): self.targets, self.topics = tuple(self.targets), tuple(self.topics)
 
-# %% ../nbs/08_train.ipynb #e52fd618
+# %% ../nbs/08_train.ipynb #9976e468
 PROFILES = {
-    'tiny': dict(name='tiny', base='tiny', learning_rate=5e-3, epochs=6, batch_size=8, accumulation=1, checkpointing='off', optimizer='adamw_torch', warmup=2, keep='last', max_pairs=16, wordings=2, max_dev=8, tensorboard=False),
-    'cpu': dict(name='cpu', base='gemma-3-270m', learning_rate=1e-3, epochs=6, batch_size=8, accumulation=1, checkpointing='off', optimizer='adamw_torch', keep='last', max_pairs=40, wordings=3, max_dev=16),
+    'tiny': dict(name='tiny', base='tiny', learning_rate=5e-3, epochs=6, batch_size=8, accumulation=1, checkpointing='off', optimizer='adamw_torch', warmup=2, keep='last', max_facts=16, wordings=2, max_answer=60, max_dev=8, tensorboard=False),
+    'cpu': dict(name='cpu', base='gemma-3-270m', learning_rate=1e-3, epochs=6, batch_size=8, accumulation=1, checkpointing='off', optimizer='adamw_torch', keep='last', max_facts=40, wordings=3, max_answer=60, topics=('国際協力', 'CSA', '雪氷面', '地球デジタルツイン'), max_dev=16),
     'qwen3-8b-4bit': dict(name='qwen3-8b-4bit', base='unsloth/Qwen3-8B-bnb-4bit'),
     'qwen3-8b-8bit': dict(name='qwen3-8b-8bit', base='unsloth/Qwen3-8B', bits=8, batch_size=1, accumulation=8, checkpointing='off')}
 PROFILES = {k: TrainConfig(**v) for k,v in PROFILES.items()}
@@ -68,30 +70,26 @@ def get_profile(
     if name not in PROFILES: raise CourseError(f'there is no profile {name!r}: choose one of {", ".join(PROFILES)}')
     return replace(PROFILES[name])
 
-# %% ../nbs/08_train.ipynb #fcbc4358
+# %% ../nbs/08_train.ipynb #f3ec0f38
 def select_rows(
     rows: list[dict], # QA records of the training split
-    max_pairs: int|None=None, # facts: distinct source and answer; None: all
-    wordings: int|None=None, # rows of one fact; None: all
-    seed: int=42,
+    cfg: TrainConfig,
 ) -> list[dict]:
-    "A part of the training split that keeps whole sources, so that the evaluation knows what was trained"
+    "The rows of the sources that the limits of `cfg` leave; without limits all rows"
+    if not any((cfg.max_facts, cfg.wordings, cfg.max_answer)): return rows
     sources = {}
-    for r in rows: sources.setdefault(r.get('source_id', ''), {}).setdefault(r['output'], []).append(r)
-    order = sorted(sources)
-    if max_pairs: random.Random(seed).shuffle(order)
-    out, n = [], 0
-    for s in order:
-        if max_pairs and n and n+len(sources[s]) > max_pairs: continue
-        n += len(sources[s])
-        for rs in sources[s].values(): out += rs[:wordings]
-    return out
+    for r in rows: sources.setdefault(r.get('source_id', ''), []).append(r)
+    order = [s for s,rs in sources.items() if len(rs[0]['output']) <= (cfg.max_answer or math.inf)]
+    random.Random(cfg.seed).shuffle(order)
+    first = [s for t in cfg.topics for s in [s for s in order if t in sources[s][0]['instruction']+sources[s][0]['output']][:2]]
+    chosen = set(list(dict.fromkeys(first+order))[:cfg.max_facts])
+    return [r for s,rs in sources.items() if s in chosen for r in [r for r in rs if r['output'] == rs[0]['output']][:cfg.wordings]]
 
-# %% ../nbs/08_train.ipynb #ba8a753b
+# %% ../nbs/08_train.ipynb #8ef68b52
 def _data(cfg, ws, tok):
     p = ws.path('splits')/'train.jsonl'
     if not (rows := read_jsonl(p, 'dataset')): raise CourseError(f'{p} is empty: make the dataset with `climate-ft dataset`')
-    rows = select_rows([r for r in rows], cfg.max_pairs, cfg.wordings, cfg.seed)
+    rows = select_rows(rows, cfg)
     examples, long = encode_rows(tok, rows, cfg.max_length, str(p))
     dev = read_jsonl(ws.path('splits')/'dev.jsonl') if (ws.path('splits')/'dev.jsonl').is_file() else []
     dev_examples = encode_rows(tok, dev[:cfg.max_dev], cfg.max_length, 'dev.jsonl')[0] if dev else []
