@@ -336,7 +336,7 @@ def _bert_total(s): return {f'bertscore_{k}': v/s[3] for k,v in zip(('p', 'r', '
 
 bertscore = Scorer(bert_rows, _bert_total, 'greedy matching of token vectors, 0–1 with a floor far above 0')
 
-# %% ../nbs/11_metrics.ipynb #528c7671
+# %% ../nbs/11_metrics.ipynb #b17772d7
 def nll_rows(
     model, # causal language model
     tok, # its tokenizer
@@ -344,7 +344,6 @@ def nll_rows(
     references: list[str], # the answers whose likelihood is asked
     contexts: list[str]|None=None, # passages put into the prompt
     batch_size: int=8, # pairs
-    max_length: int=2048, # tokens; what exceeds it is cut
     progress: Progress|None=None,
 ) -> list[list[float]]: # [nats, characters] per pair
     "Negative log-likelihood of each reference after its question, without the end-of-turn token"
@@ -353,8 +352,8 @@ def nll_rows(
     texts = [alternatives(r)[0] for r in references]
     rows, enc = [[0., len(t)] for t in texts], []
     for q,t,c in zip(questions, texts, contexts or ['']*len(texts)):
-        e = encode(tok, q, t, max_length=max_length, **(dict(input=c) if c else {}))
-        enc.append((list(e['input_ids']), list(e['labels'])))
+        e = encode(tok, q, t, input=c or '')
+        enc.append((e['input_ids'], e['labels']))
     order = sorted(range(len(enc)), key=lambda i: len(enc[i][0]))
     for b in tracked([order[i:i+batch_size] for i in range(0, len(order), batch_size)], progress, 'likelihood'):
         for i,v in zip(b, _batch_nll(model, tok, [enc[i] for i in b])): rows[i][0] = v

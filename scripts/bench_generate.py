@@ -1,0 +1,41 @@
+"""Tokens a second one by one and in batches, and whether the answers agree. Writes results/bench_generate_cpu.json.
+
+usage: python scripts/bench_generate.py [MODEL_FOLDER] [--batch 16] [--questions 32] [--new 48] [--out FILE]
+The default model is Gemma 3 270M as the cpu profile uses it. A GPU is measured by scripts/gpu_eval.py.
+"""
+import argparse, platform, time
+from importlib.metadata import version
+from pathlib import Path
+from climate_ft.generate import generate, load_for_inference, question_of, read_questions
+from climate_ft.workspace import REPO, write_json
+
+def tokens_per_second(model, tok, questions, batch_size, new):
+    t = time.perf_counter()
+    answers = generate(model, tok, questions, batch_size=batch_size, max_new_tokens=new)
+    seconds = time.perf_counter()-t
+    return sum(len(tok(a, add_special_tokens=False).input_ids) for a in answers)/seconds, answers, seconds
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    ap.add_argument('model', nargs='?')
+    ap.add_argument('--batch', type=int, default=16)
+    ap.add_argument('--questions', type=int, default=32)
+    ap.add_argument('--new', type=int, default=48)
+    ap.add_argument('--out', type=Path, default=REPO/'results'/'bench_generate_cpu.json')
+    o = ap.parse_args()
+    import torch
+    if not o.model:
+        from climate_ft.models import gemma_base
+        o.model = gemma_base()
+    model, tok = load_for_inference(o.model)
+    questions = [question_of(r) for r in read_questions(REPO/'documents'/'gold_questions.jsonl')][:o.questions]
+    generate(model, tok, questions[:1], max_new_tokens=4) # warm up
+    batched, together, t1 = tokens_per_second(model, tok, questions, o.batch, o.new)
+    few = questions[:max(4, o.questions//4)]
+    alone, single, t2 = tokens_per_second(model, tok, few, 1, o.new)
+    write_json(o.out, dict(model=Path(o.model).name, machine=f'{torch.get_num_threads()} CPU cores, fp32', cpu=platform.processor() or platform.machine(), versions={k: version(k) for k in ('torch', 'transformers')},
+        questions=len(questions), max_new_tokens=o.new, batch_size=o.batch, one_by_one=round(alone, 2), batched=round(batched, 2), ratio=round(batched/alone, 2),
+        seconds=dict(batched=round(t1, 1), one_by_one=round(t2, 1), one_by_one_questions=len(few)), same_answers=f'{sum(a == b for a,b in zip(single, together))} of {len(few)}'))
+    print(o.out.read_text())
+
+if __name__ == '__main__': main()
