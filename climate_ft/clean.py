@@ -15,9 +15,9 @@ from .compare import errors, normalise, sentences
 # %% auto #0
 __all__ = ['TOC', 'normalise_width', 'find_furniture', 'Caption', 'take_captions', 'join_lines', 'combine_sentences', 'Clean',
            'join_paragraphs', 'heading_level', 'set_levels', 'Cleaned', 'clean_pages', 'to_text', 'run_clean',
-           'boundaries', 'score_cleaned', 'whole_paragraphs']
+           'gold_paragraphs', 'boundaries', 'score_cleaned']
 
-# %% ../nbs/04_clean.ipynb #16b1bc1e
+# %% ../nbs/04_clean.ipynb #93da3f03
 _WIDE = {i: unicodedata.normalize('NFKC', chr(i)) for r in (range(0xFF10, 0xFF1A), range(0xFF21, 0xFF3B), range(0xFF41, 0xFF5B), range(0x2E80, 0x2FE0), range(0xF900, 0xFB00)) for i in r}
 _WIDE |= {ord('〜'): '～', ord('‐'): '-', ord('‑'): '-', 0xAD: None, 0x200B: None, 0xFEFF: None, 0xA0: ' ', 0x2003: ' ', 0x2002: ' ', 0x2009: ' '}
 _JA = r'[\u2E80-\u9FFF\uF900-\uFAFF\uFF00-\uFFEF]'
@@ -27,7 +27,7 @@ def normalise_width(text: str) -> str:
     "One form for each character; see the policy above"
     text = _KANA.sub(lambda m: unicodedata.normalize('NFKC', m[0]), text.translate(_WIDE))
     text = re.sub(r'[−–](?=\d)', '-', text)
-    text = re.sub(rf'(?<={_JA})[ \t]+(?=\S)|(?<=\S)[ \t]+(?={_JA})', '', text)
+    text = re.sub(rf'(?<={_JA})[ \t]+(?=\S)|(?<=[^\s,.;:])[ \t]+(?={_JA})', '', text)
     return re.sub(r'[ \t\u3000]+', lambda m: '　' if '　' in m[0] else ' ', text).strip()
 
 # %% ../nbs/04_clean.ipynb #adf7a04f
@@ -95,14 +95,14 @@ def _nearest(box, regions, most=60):
     near = min(regions, key=lambda r: _distance(box, r.bbox), default=None)
     return near if near and _distance(box, near.bbox) < most else None
 
-# %% ../nbs/04_clean.ipynb #eb344040
+# %% ../nbs/04_clean.ipynb #17027ea5
 def join_lines(text: str) -> str:
     "One paragraph from its lines"
     out = ''
     for l in (l.strip() for l in text.split('\n')):
         if out and l and out[-1] < '\u0250' and l[0] < '\u0250':
             if out[-1] == '-' and l[0].islower() and not re.search(_JA, out): out = out[:-1]
-            elif out[-1] != '-' and (out[-1].isalnum() or out[-1] in ',.;:)') and (l[0].isalnum() or l[0] == '('): out += ' '
+            elif out[-1] not in '-/(' and l[0] not in ',.;:)': out += ' '
         out += l
     return out
 
@@ -115,7 +115,7 @@ def combine_sentences(text: str) -> str:
         if cur.endswith('。'): out.append(cur); cur = ''
     return '\n'.join(out+[cur] if cur else out)
 
-# %% ../nbs/04_clean.ipynb #3faee8f8
+# %% ../nbs/04_clean.ipynb #018e0a35
 @dataclass
 class Clean(Record):
     "A paragraph or heading of the cleaned text"
@@ -126,13 +126,14 @@ class Clean(Record):
     level: int = 0     # of a heading, from 1
     size: float = 0.   # points
 
-def _continues(a, b):
-    "Does block `b` go on where paragraph `a` stops?"
+def _continues(a, end, b):
+    "Does block `b` go on where paragraph `a`, whose last block is `end`, stops?"
+    if end.page == b.page and 0 <= b.bbox[1]-end.bbox[3] < 2*b.size and b.bbox[0] < end.bbox[2] and end.bbox[0] < b.bbox[2]: return False # right below: layout saw a new paragraph
     if a.role not in ('body', 'list', 'column') or b.role not in ('body', 'column') or (a.role == 'column') != (b.role == 'column'): return False
     if abs(a.size-b.size) > .6 or a.text.endswith(END) or b.page-a.pages[-1] > 1 or BULLET.match(b.text): return False
     return not (a.role == 'column' and a.text.startswith('コラム') and len(a.text) < 40) and not (NUMBERED.match(b.text) and len(b.text) < 40 and not b.text.endswith('。'))
 
-# %% ../nbs/04_clean.ipynb #b98ec2f2
+# %% ../nbs/04_clean.ipynb #ad61b309
 _GLYPH = re.compile(r'^\s*[◼■□●○◆◇▶►▷➢➤✓•◎★☆▪‣・]\s*')
 TOC = re.compile(r'(?:[.．…・‥·]\s?){4,}\s*[0-9ivx]+\s*$', re.M)
 
@@ -147,12 +148,13 @@ def join_paragraphs(
     out, last = [], {}
     for b in blocks:
         key = 'column' if b.role == 'column' else 'text'
-        a = last.get(key)
-        if a and _continues(a, b):
+        a, end = last.get(key, (None, None))
+        if a and _continues(a, end, b):
             a.text = join_lines(a.text+'\n'+b.text); a.pages += [b.page] if b.page not in a.pages else []
+            last[key] = a, b
         else:
             out.append(_paragraph(b))
-            if b.role != 'footnote': last[key] = out[-1]
+            if b.role != 'footnote': last[key] = out[-1], b
     for c in out: c.text = normalise_width(c.text)
     return [c for c in out if c.text]
 
@@ -186,7 +188,7 @@ class Cleaned(Record):
         self.captions = [Caption.fromdict(b) if isinstance(b, dict) else b for b in self.captions]
         self.furniture = [Block.fromdict(b) if isinstance(b, dict) else b for b in self.furniture]
 
-# %% ../nbs/04_clean.ipynb #369d84d1
+# %% ../nbs/04_clean.ipynb #d15fe572
 def _clean_document(pages):
     "Clean the pages of one document"
     odd, text, res = find_furniture(pages), [], Cleaned()
@@ -205,11 +207,14 @@ def _clean_document(pages):
     set_levels(res.blocks)
     return res
 
+def _mark_pattern(notes):
+    "What matches the marks (注1) of these footnotes; None if they have none"
+    marks = [m[0] for t in notes if (m := re.match(r'注\s?\d+|※\d+|\*\d+', t))]
+    return re.compile('(?:'+'|'.join(sorted(map(re.escape, marks), key=len, reverse=True))+r')(?!\d)') if marks else None
+
 def _drop_marks(blocks):
-    "Take the marks of footnotes (注1) out of the sentences"
-    marks = [m[0] for b in blocks if b.role == 'footnote' and (m := re.match(r'注\s?\d+|※\d+|\*\d+', b.text))]
-    if not marks: return
-    pat = re.compile('|'.join(sorted(map(re.escape, marks), key=len, reverse=True))+r'(?!\d)')
+    "Take the marks of footnotes out of the sentences"
+    if not (pat := _mark_pattern(b.text for b in blocks if b.role == 'footnote')): return
     for b in blocks:
         if b.role != 'footnote': b.text = pat.sub('', b.text)
 
@@ -252,8 +257,20 @@ def run_clean(
     write_json(ws.path('cleaned_blocks'), c)
     return c
 
-# %% ../nbs/04_clean.ipynb #f51c2aab
+# %% ../nbs/04_clean.ipynb #0b172eb0
 _TEXT = ('heading', 'body', 'list', 'column')
+
+def gold_paragraphs(
+    rows, # gold blocks of all pages in order
+) -> list[str]:
+    "The paragraphs of the gold prose, whole again where a page cut them (`continued`), without the marks of footnotes"
+    out, pat = [], _mark_pattern(b['text'] for b in rows if b['role'] == 'footnote')
+    for b in rows:
+        if b['role'] not in _TEXT: continue
+        k = next((k for k in range(len(out)-1, -1, -1) if out[k][0] == b['role']), None) if b.get('continued') else None
+        if k is None: out.append([b['role'], b['text']])
+        else: out[k][1] += b['text']
+    return [pat.sub('', t) if pat else t for _,t in out]
 
 def boundaries(
     paras, # texts of paragraphs
@@ -263,24 +280,15 @@ def boundaries(
     ss = [s for t in paras for s in map(normalise, sentences(t)) if s]
     return Counter((a[-k:], b[:k]) for a,b in zip(ss, ss[1:]+['']))
 
+# %% ../nbs/04_clean.ipynb #def5062c
 def score_cleaned(
     cleaned: Cleaned,
     gold: dict, # from `load_gold`
 ) -> dict: # cer in percent, boundary_f1 from 0 to 1, heads left
     "CER, sentence-boundary F1 and running heads left, against the gold prose"
     rows = [b for n in sorted(gold) for b in gold[n]]
-    want, have = whole_paragraphs([b for b in rows if b['role'] in _TEXT]), [b.text for b in cleaned.blocks if b.role in _TEXT]
+    want, have = gold_paragraphs(rows), [b.text for b in cleaned.blocks if b.role in _TEXT]
     g, o = normalise(''.join(want)), normalise(''.join(have))
     bw, bh = boundaries(want), boundaries(have)
-    hit = (bw & bh).total()
     heads = {normalise(b['text']) for b in rows if b['role'] in ('running_head', 'page_number')}
-    return dict(cer=100*errors(o, g)/max(len(g), 1), boundary_f1=2*hit/max(bw.total()+bh.total(), 1), heads=sum(normalise(t) in heads for t in have), chars=len(g))
-
-def whole_paragraphs(blocks):
-    "Gold paragraphs, joined where a page cuts them"
-    out = []
-    for b in blocks:
-        cut = out and out[-1][0] == b['role'] in ('body', 'list', 'column') and not out[-1][1].endswith(END)
-        if cut: out[-1][1] += b['text']
-        else: out.append([b['role'], b['text']])
-    return [t for _,t in out]
+    return dict(cer=100*errors(o, g)/max(len(g), 1), boundary_f1=2*(bw & bh).total()/max(bw.total()+bh.total(), 1), heads=sum(normalise(t) in heads for t in have), chars=len(g))
