@@ -57,7 +57,7 @@ class Section:
 
 TEXT_ROLES = ('body', 'list', 'column', 'footnote') # blocks that are running text; captions and tables are kept by chapter 04
 
-# %% ../nbs/05_corpus.ipynb #d43821db
+# %% ../nbs/05_corpus.ipynb #c294fde2
 def _get(o, name, default=None): return o.get(name, default) if isinstance(o, dict) else getattr(o, name, default)
 
 def _item(text): return text if re.match(r'[◼■●・]|[A-ZＡ-Ｚ0-9]+[)）.]|[(（①-⑳]', text) else f'- {text}'
@@ -91,7 +91,7 @@ def document_sections(
             cur = Section(doc, [h for _,h in stack])
         elif role=='column':
             head = text if len(text)<=60 and text[-1]!='。' else 'コラム'
-            if text.startswith('コラム') or not boxes: boxes.append(Section(doc, cur.path+[head]))
+            if text.startswith('コラム') or not boxes: boxes.append(Section(doc, [head]))
             if text!=boxes[-1].path[-1]: boxes[-1].paras.append(para)
         elif role=='footnote': notes.append(para)
         elif role in TEXT_ROLES: cur.paras.append((_item(text) if role=='list' else text, para[1]))

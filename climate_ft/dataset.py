@@ -15,12 +15,12 @@ from .facts import Fact, corpus_facts, wh_question, figure_refs, resolve_figures
 
 # %% auto #0
 __all__ = ['PINNED', 'BASE', 'TEMPLATES', 'DEFINITIONS', 'RECALL', 'STYLED', 'POLITE', 'COMBINED', 'ORIGINAL', 'ALPACA', 'rank',
-           'pick', 'squeeze', 'normal', 'unit_of', 'same_units', 'split_sections', 'sources', 'pair', 'base_pairs',
-           'template_pairs', 'polite_answer', 'style_pairs', 'polite_pairs', 'combined_pairs', 'filter_figures',
-           'drop_exact', 'near_duplicates', 'funnel', 'plot_funnel', 'recall_rows', 'held_out_rows', 'gold_rows',
-           'general_rows', 'grams', 'overlaps', 'contamination', 'clean_sets', 'write_rows', 'read_captions',
-           'read_questions', 'build_dataset', 'run_dataset', 'load_rows', 'subset', 'limit', 'to_chat', 'write_chat',
-           'save_hf', 'preview']
+           'pick', 'squeeze', 'normal', 'both_styles', 'unit_of', 'same_units', 'split_sections', 'sources', 'pair',
+           'base_pairs', 'template_pairs', 'polite_answer', 'style_pairs', 'polite_pairs', 'combined_pairs',
+           'filter_figures', 'drop_exact', 'near_duplicates', 'funnel', 'plot_funnel', 'recall_rows', 'held_out_rows',
+           'gold_rows', 'general_rows', 'grams', 'overlaps', 'contamination', 'clean_sets', 'write_rows',
+           'read_captions', 'read_questions', 'build_dataset', 'run_dataset', 'load_rows', 'subset', 'limit', 'to_chat',
+           'write_chat', 'save_hf', 'preview']
 
 # %% ../nbs/06_dataset.ipynb #751b2e16
 def rank(
@@ -38,7 +38,7 @@ def pick(
     "Choose `n` of the options"
     return sorted(options, key=lambda o: rank(seed, key, o))[:n]
 
-# %% ../nbs/06_dataset.ipynb #92d31aca
+# %% ../nbs/06_dataset.ipynb #9de9af17
 _polite = re.compile('です|ます|ませ|まし|でし|くださ')
 _marks = re.compile(r'[\W_]+')
 
@@ -53,6 +53,12 @@ def normal(
 ) -> str: # `squeeze`d, and in the plain style
     "The form in which texts are compared"
     return squeeze('\n'.join(to_plain(t) for t in text.split('\n')) if _polite.search(text) else text)
+
+def both_styles(
+    text:str,
+) -> set[str]: # `squeeze`d as it is, in plain and in polite style
+    "What a text may look like in the other style: cheaper than `normal` for all texts that it is compared with"
+    return {squeeze(t) for t in (text, to_plain(text), to_polite(text))}
 
 # %% ../nbs/06_dataset.ipynb #498e5bd4
 def unit_of(
@@ -201,7 +207,7 @@ def filter_figures(
         res.append(r)
     return res, dict(how=how, referring=n['removed'] + (n['resolvable'] if how=='resolve' else 0), removed=n['removed'], resolvable=n['resolvable'], kept=len(res))
 
-# %% ../nbs/06_dataset.ipynb #afbc0f4f
+# %% ../nbs/06_dataset.ipynb #3f7325b4
 def drop_exact(rows:list[QA]) -> list[QA]:
     "Keep the first pair of each question"
     seen = set()
@@ -213,25 +219,26 @@ def near_duplicates(
     facts:list[Fact],
     least:float=90, # similarity in percent (Indel)
 ) -> dict[str,str]: # id of a fact -> id of the earlier fact that it repeats
-    "Facts that repeat another one: nearly the same text and exactly the same digits"
+    "Facts that repeat another one: nearly the same text, the same topic and the same digits"
     from rapidfuzz.fuzz import ratio
     buckets, gone = defaultdict(list), {}
     for f in facts:
         t = normal(f.answer)
-        digits, hashes = re.sub(r'\D', '', t), _sketch(t)
-        same = next((i for h in hashes for i,u,d in buckets[h] if d==digits and ratio(t, u)>=least), None)
+        key, hashes = (re.sub(r'\D', '', t), squeeze(f.topic)), _sketch(t)
+        same = next((i for h in hashes for i,u,k in buckets[h] if k==key and ratio(t, u)>=least), None)
         if same: gone[f.id] = same
         else:
-            for h in hashes: buckets[h] = buckets[h][-49:] + [(f.id, t, digits)]
+            for h in hashes: buckets[h] = buckets[h][-49:] + [(f.id, t, key)]
     return gone
 
-# %% ../nbs/06_dataset.ipynb #e97ea644
+# %% ../nbs/06_dataset.ipynb #d784f2d3
 def funnel(
     facts:list[Fact], # of the training sections
     seed:int=42,
     templates:int=3, # see `template_pairs`
     figures:str='drop', # see `filter_figures`
     captions:dict|None=None,
+    reserved=(), # questions that belong to an evaluation set
     progress:Progress|None=None,
 ) -> tuple[list[QA], dict]: # training pairs; counts after each step, and of the figure filter
     "Base pairs, four augmentations, the figure filter, and the removal of duplicates"
@@ -247,9 +254,12 @@ def funnel(
     gone = near_duplicates(facts)
     rows = [r for r in rows if not any(s in gone for s in sources(r))]
     steps['near'] = len(rows)
+    reserved = {w for q in reserved for w in both_styles(q)}
+    rows = [r for r in rows if squeeze(r.instruction) not in reserved]
+    steps['reserved'] = len(rows)
     return rows, dict(steps=steps, figures=fig)
 
-# %% ../nbs/06_dataset.ipynb #c9a68d44
+# %% ../nbs/06_dataset.ipynb #a489b8a1
 ORIGINAL = {'base': 400, 'combined': 4148, 'near': 2243} # the original course: base pairs, after augmentation, after filter and duplicates
 
 def plot_funnel(
@@ -257,7 +267,7 @@ def plot_funnel(
 ):
     "Training pairs after each step, with the original's three numbers beside them"
     import matplotlib.pyplot as plt, matplotlib_fontja
-    names = dict(base='base pairs', template='+ wordings', style='+ style', polite='+ politeness', combined='+ combined topics', figures='− figure references', exact='− exact duplicates', near='− near duplicates')
+    names = dict(base='base pairs', template='+ wordings', style='+ style', polite='+ politeness', combined='+ combined topics', figures='− figure references', exact='− exact duplicates', near='− near duplicates', reserved='− questions of the gold set')
     fig, ax = plt.subplots(figsize=(7, 3), dpi=90)
     y = range(len(steps))
     ax.barh(y, list(steps.values()), color='#35618f', label='this report')
@@ -314,7 +324,7 @@ def general_rows(questions:list[dict]) -> list[QA]:
     "Everyday questions, outside of any document"
     return [QA(q.get('id') or f'general-{i+1:03}', f'general-{i+1:03}', q['question'], '', q['answer'], 'general', 'general', extra=dict(variants=q.get('variants', []))) for i,q in enumerate(questions)]
 
-# %% ../nbs/06_dataset.ipynb #5578a1c3
+# %% ../nbs/06_dataset.ipynb #4a8d4636
 def grams(t:str, n:int) -> set[int]:
     "Hashes of the character n-grams of a text; of the whole text if it is shorter"
     return {hash(t[i:i+n]) for i in range(max(1, len(t)-n+1))}
@@ -324,33 +334,35 @@ def overlaps(
     train:set[str], # normal forms of the training answers
     n:int=13, # characters of a gram in the report
     probe:int=8, # characters of a gram that makes two texts worth comparing
+    common:int=20, # rows; a gram that more of them share is a turn of phrase and makes nothing worth comparing
 ) -> list[tuple[float,float]]: # per row: share of its n-grams seen in training, and similarity to the nearest training answer
     "Stream the training answers past an index of the evaluation rows, so time and memory stay linear"
     from rapidfuzz.fuzz import partial_ratio, ratio
     index, seen, best = defaultdict(list), set(), [0.]*len(texts)
     for i,t in enumerate(texts):
         for g in grams(t, probe): index[g].append(i)
-    wanted = set().union(*(grams(t, n) for t in texts))
+    index = {g: v for g,v in index.items() if len(v)<=common}
+    size, wanted = Counter(i for v in index.values() for i in v), set().union(*(grams(t, n) for t in texts))
     for u in train:
         seen |= grams(u, n) & wanted
         for i,k in Counter(i for g in grams(u, probe) for i in index.get(g, ())).items():
             t = texts[i]
-            if k>=.25*max(1, len(t)-probe+1): best[i] = max(best[i], (ratio if len(u)<len(t) else partial_ratio)(t, u)/100)
+            if k>=.25*size[i]: best[i] = max(best[i], (ratio if len(u)<len(t) else partial_ratio)(t, u, score_cutoff=50)/100)
     return [(len(grams(t, n) & seen)/len(grams(t, n)), b) for t,b in zip(texts, best)]
 
-# %% ../nbs/06_dataset.ipynb #5c878d62
+# %% ../nbs/06_dataset.ipynb #8d8f1fac
 def contamination(
     train:list[QA],
     rows:list[QA], # one evaluation set
-    share:float=.5, # of 13-grams, from which a row is called contaminated
-    near:float=.85, # similarity, likewise
+    share:float=.4, # of 13-grams, from which a row is called contaminated
+    near:float=.8, # similarity, likewise
     facts_too:bool=True, # False for recall, whose facts are trained on purpose
 ) -> dict: # counts, `flagged`: id -> reason, and the largest overlap of the rows that were not flagged
     "What the training data gives away about an evaluation set"
-    ids, asked = {s for r in train for s in sources(r)}, {normal(r.instruction) for r in train}
+    ids, asked = {s for r in train for s in sources(r)}, {squeeze(r.instruction) for r in train}
     flagged, most = {}, (0., 0.)
     for r in rows:
-        if any(normal(t) in asked for t in (r.instruction, r.extra.get('question2', '')) if t): flagged[r.id] = 'question'
+        if asked & {w for t in (r.instruction, r.extra.get('question2', '')) if t for w in both_styles(t)}: flagged[r.id] = 'question'
         if facts_too and ids & set(sources(r)): flagged[r.id] = 'source'
     if facts_too:
         got = overlaps([normal(r.extra.get('support') or r.output) for r in rows], {normal(r.output) for r in train})
@@ -401,7 +413,7 @@ def read_captions(
     for c in read_json(path).get('captions', []) if path.exists() else []: res.setdefault(c.get('doc'), {})[str(c.get('number'))] = c.get('text', '')
     return res
 
-# %% ../nbs/06_dataset.ipynb #46c592fd
+# %% ../nbs/06_dataset.ipynb #6d378453
 def read_questions(
     ws:Workspace,
     name:str, # gold or general
@@ -426,8 +438,8 @@ def build_dataset(
     sides, of = split_sections(chunks, seed), defaultdict(list)
     for f in corpus_facts(chunks, progress): of[sides[unit_of(f.chunk)]].append(f)
     if not of['train']: raise CourseError('no question can be made from this corpus: it holds no complete Japanese sentence with a topic (は or が); check data/corpus.txt')
-    train, counts = funnel(of['train'], seed, templates, figures, captions, progress)
     rows, missing = gold_rows(gold or [], chunks, sides)
+    train, counts = funnel(of['train'], seed, templates, figures, captions, [q for r in rows for q in (r.instruction, r.extra['question2'])], progress)
     sets = dict(dev=held_out_rows(of['dev'], 'dev', seed), recall=recall_rows(train, of['train'], seed), unseen=held_out_rows(of['test'], 'unseen', seed), gold=rows, general=general_rows(general or []))
     report = clean_sets(train, sets)
     return dict(train=train, **sets), dict(seed=seed, templates=templates, original=ORIGINAL, funnel=counts['steps'], figures=counts['figures'],

@@ -85,7 +85,7 @@ def topic(
         if 2<=len(p)<=longest and not _pronoun.search(p) and not _vague.search(p) and '、' not in p and not re.fullmatch(r'[\W\d]+', p):
             return p, 'definition' if k<j else 'topic'
 
-# %% ../nbs/05b_facts.ipynb #10171831
+# %% ../nbs/05b_facts.ipynb #46a86268
 @dataclass
 class Fact:
     "One thing that the corpus says, and what it is about"
@@ -97,7 +97,7 @@ class Fact:
     start: int               # offset of the answer in the document's corpus text
     subject: str = ''        # the topic, made unique within the document
 
-_number = re.compile(r'^[0-9０-９]+(?:[.．][0-9０-９]+)*[.．]?\s*|^第[0-9０-９一二三四五六七八九十]+[章節項部]\s*|^付録\s*[A-Z]?\s*|^コラム[\s0-9:：]*')
+_number = re.compile(r'^[0-9０-９]+(?:(?:[.．][0-9０-９]+)+[.．]?\s*|[.．]\s*|\s+)|^第[0-9０-９一二三四五六七八九十]+[章節項部]\s*|^付録\s*[A-Z]?\s*|^コラム[\s0-9:：]*')
 def heading_title(h:str) -> str:
     "A heading without its number"
     return _number.sub('', h).strip()
