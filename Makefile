@@ -45,3 +45,22 @@ pytest: dev
 export: dev ## notebooks -> climate_ft/, and clean them
 	$(BIN)/nbdev_export
 	$(BIN)/nbdev_clean
+
+dataset: dev ## rebuild the committed extraction, corpus and dataset of the report
+	$(BIN)/climate-ft extract documents/document_01.pdf
+	$(BIN)/climate-ft clean
+	$(BIN)/climate-ft corpus
+	$(BIN)/climate-ft dataset
+
+scoreboard: dev ## score the extractors on every rendering, and the cleaning; writes results/scoreboard.json
+	$(BIN)/python scripts/scoreboard.py
+
+readme: dev ## README.md from nbs/index.ipynb
+	$(BIN)/python scripts/build_readme.py
+
+lab: dev ## JupyterLab at the index
+	$(BIN)/pip install -q -e '.[cpu,dev,docs,lab]' $(C)
+	$(BIN)/jupyter lab nbs/index.ipynb
+
+clean: ## remove what running creates (not the environment, not what git tracks)
+	rm -rf runs models logs _proc _docs _myst _site
