@@ -15,11 +15,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pymupdf, typst
+import pymupdf
 
 REPO = Path(__file__).resolve().parent.parent
 DOCS, SOURCE = REPO/'documents', REPO/'documents/source'
-MARK = re.compile('\ue000(.*?)\ue001')                       # a footnote mark inside a text
+MARK = re.compile(r'注\d+')                                 # a footnote mark in running text
 nows = lambda s: ''.join(unicodedata.normalize('NFKC', s).split())
 
 
@@ -42,6 +42,7 @@ def source_hash():
 
 def typeset(**inputs):
     "The PDF as bytes and the records of the report, or of the chapters named in `inputs`."
+    import typst                                              # only to build, not to check
     main, kw = str(SOURCE/'report.typ'), dict(root=str(SOURCE), sys_inputs=inputs)
     return typst.compile(main, **kw), json.loads(typst.query(main, '<records>', field='value', one=True, **kw))
 
@@ -90,7 +91,7 @@ def pieces(records, doc):
     drawn, out = [Drawn(p) for p in doc], []
     scattered = []
     for r in records:
-        r['plain'] = MARK.sub(r'\1', table_text(r['rows']) if 'rows' in r else r['text'])
+        r['plain'] = table_text(r['rows']) if 'rows' in r else r['text']
         if r['role'] in ('chart', 'table', 'running_head', 'side_tab', 'page_number'): scattered.append(r)
     for r in scattered:                                       # before the text, so that a heading is not taken for the running head
         d, want = drawn[r['page'] - 1], nows(r['plain'])
@@ -107,7 +108,7 @@ def pieces(records, doc):
                 p, x1 = d.take(at, n)
                 place, right, taken = place or p, max(right, x1), taken + n
             if taken:
-                if first and (abs(place[1] - r['y']) > 30 or abs(place[0] - r['x']) > 200): raise SystemExit(f'page {page}: found elsewhere: {rest[:40]}')
+                if first and 'x' in r and (abs(place[1] - r['y']) > 30 or abs(place[0] - r['x']) > 200): raise SystemExit(f'page {page}: found elsewhere: {rest[:40]}')
                 here, rest = cut(rest, taken)
                 out.append(Piece(r, here, page, place, right, continued=not first))
                 first = False
@@ -121,16 +122,18 @@ LEVELS = dict(title=1, subtitle=2)
 
 
 def order(page_pieces, width):
-    "Reading order of one page's pieces."
-    span = {p.block['key'] for p in page_pieces if p.block.get('span')}
-    column = [p for p in page_pieces if p.block['role'] not in ('running_head', 'side_tab', 'page_number', 'title', 'subtitle', 'imprint') and p.block.get('key') not in span]
-    top = min((p.place[1] for p in column), default=1e9)
+    "Reading order of one page's pieces: what spans both columns cuts the page into bands, a band is read column by column."
+    ends = {'running_head': 0, 'side_tab': 1, 'page_number': 9}
+    spans = sorted((p.place[1] for p in page_pieces if spanning(p)))
     def key(p):
-        role, (x, y) = p.block['role'], p.place
-        if role in ('running_head', 'side_tab', 'page_number'): return ({'running_head': 0, 'side_tab': 1, 'page_number': 9}[role],)
-        if role in ('title', 'subtitle', 'imprint') or p.block.get('key') in span: return (2 if y < top + 1 else 4, y, x)
-        return (3, x > width / 2, y, x)
+        x, y = p.place
+        if p.block['role'] in ends: return (ends[p.block['role']],)
+        band = sum(s < y for s in spans)
+        return (5, band, 1, 0, y) if spanning(p) else (5, band, 0, x > width / 2, y)
     return sorted(page_pieces, key=key)
+
+
+def spanning(p): return p.block.get('span') or p.block['role'] in ('title', 'subtitle', 'imprint')
 
 
 def listed(text): return re.sub(r'^(◼|[A-Z]\))\s*', r'\1 ', text)
@@ -180,10 +183,10 @@ def body_text(records, doc):
 def page_texts(gold): return '\f'.join('\n'.join(b['text'] for b in p['blocks']) for p in gold['pages'])
 
 
-def write_gold(gold, stem):
+def write_gold(gold, stem, text=False):
     stem.parent.mkdir(parents=True, exist_ok=True)
     stem.with_suffix('.json').write_text(json.dumps(gold, ensure_ascii=False, indent=1) + '\n', encoding='utf-8')
-    stem.with_suffix('.txt').write_text(page_texts(gold), encoding='utf-8')
+    if text: stem.with_suffix('.txt').write_text(page_texts(gold), encoding='utf-8')
 
 
 def questions(body):
@@ -206,7 +209,7 @@ def build_report():
     pdf, records = typeset()
     (DOCS/'document_01.pdf').write_bytes(pdf)
     gold = gold_pages(records, pdf, 'document_01', source_sha256=source_hash())
-    write_gold(gold, DOCS/'gold/document_01')
+    write_gold(gold, DOCS/'gold/document_01', text=True)
     with pymupdf.open(stream=pdf, filetype='pdf') as doc: body = body_text(records, doc)
     (DOCS/'gold/document_01_body.txt').write_text(body, encoding='utf-8')
     rows = questions(body)
