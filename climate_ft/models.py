@@ -238,13 +238,13 @@ def load_quantized(
     check_bits(model, bits)
     return model, tok
 
-# %% ../nbs/07a_models.ipynb #db64504d
+# %% ../nbs/07a_models.ipynb #74247608
 def count_layers(
     model, # any PyTorch model
 ) -> dict: # class name -> number
     "How many projection layers there are of each kind"
     from collections import Counter
-    kinds = Counter(type(m).__name__ for n,m in model.named_modules() if type(m).__name__ in ('Linear', 'Linear4bit', 'Linear8bitLt') and 'lora_' not in n and 'lm_head' not in n)
+    kinds = Counter(type(m).__name__ for n,m in model.named_modules() if type(m).__name__ in ('Linear', 'Linear4bit', 'Linear8bitLt') and not type(m).__module__.startswith('peft.') and 'lora_' not in n and 'lm_head' not in n)
     return dict(sorted(kinds.items()))
 
 def check_bits(
