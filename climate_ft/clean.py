@@ -115,7 +115,7 @@ def combine_sentences(text: str) -> str:
         if cur.endswith('。'): out.append(cur); cur = ''
     return '\n'.join(out+[cur] if cur else out)
 
-# %% ../nbs/04_clean.ipynb #018e0a35
+# %% ../nbs/04_clean.ipynb #548cf742
 @dataclass
 class Clean(Record):
     "A paragraph or heading of the cleaned text"
@@ -126,11 +126,14 @@ class Clean(Record):
     level: int = 0     # of a heading, from 1
     size: float = 0.   # points
 
+def _width(line): return sum(1 if c > '\u02ff' else .55 for c in line)
+
 def _continues(a, end, b):
     "Does block `b` go on where paragraph `a`, whose last block is `end`, stops?"
     if end.page == b.page and 0 <= b.bbox[1]-end.bbox[3] < 2*b.size and b.bbox[0] < end.bbox[2] and end.bbox[0] < b.bbox[2]: return False # right below: layout saw a new paragraph
     if a.role not in ('body', 'list', 'column') or b.role not in ('body', 'column') or (a.role == 'column') != (b.role == 'column'): return False
     if abs(a.size-b.size) > .6 or a.text.endswith(END) or b.page-a.pages[-1] > 1 or BULLET.match(b.text): return False
+    if _width(end.text.split('\n')[-1]) < .7*max(map(_width, (end.text+'\n'+b.text).split('\n'))): return False # its last line is not full
     return not (a.role == 'column' and a.text.startswith('コラム') and len(a.text) < 40) and not (NUMBERED.match(b.text) and len(b.text) < 40 and not b.text.endswith('。'))
 
 # %% ../nbs/04_clean.ipynb #ad61b309

@@ -130,14 +130,14 @@ class Line(NamedTuple):
     x0: float; y0: float; x1: float; y1: float
     text: str; size: float; font: str
 
-# %% ../nbs/02_extract.ipynb #acffeb8e
+# %% ../nbs/02_extract.ipynb #6c4d81eb
 def read_lines(
     page, # PyMuPDF page
 ): # list of `Line`, list of boxes of drawn shapes
     "Lines of text and boxes of shapes, in drawing order; text that is printed twice for boldness counts once"
     import pymupdf as m
     W, H = page.rect.width, page.rect.height
-    lines, shapes, seen = [], [], set()
+    lines, shapes, seen, glyphs = [], [], set(), []
     for b in page.get_text('dict', flags=m.TEXTFLAGS_DICT & ~m.TEXT_PRESERVE_IMAGES | m.TEXT_COLLECT_VECTORS)['blocks']:
         if b['type']: shapes.append(b['bbox']); continue
         for l in b['lines']:
@@ -145,7 +145,7 @@ def read_lines(
             text = ''.join([s['text'] for s in spans]).strip()
             if not text: continue
             x0, y0, x1, y1 = l['bbox']
-            s = spans[0] if len(spans) == 1 else max(spans, key=lambda s: len(s['text']))
+            s = spans[0] if len(spans) == 1 else max(spans, key=lambda s: (len(s['text']) if len(text) > 8 else 0, s['size']))
             size = s['size']
             if l['dir'][0] > .9:
                 if .45*size < y1-y0 < 2.2*size: y1 = s['origin'][1]+.12*size; y0 = y1-size
@@ -153,17 +153,30 @@ def read_lines(
             key = text, x0//3, y0//3
             if key in seen or x1 < 0 or y1 < 0 or x0 > W or y0 > H: continue
             seen.add(key)
-            lines.append(Line(x0, y0, x1, y1, text, size, s['font']))
+            p = lines[-1] if lines else None
+            if p and abs(y1-p.y1) < .1*size and -.3*size < x0-p.x1 < .35*size and abs(size-p.size) < .1: # glyph by glyph
+                lines[-1] = Line(p.x0, min(p.y0, y0), x1, p.y1, p.text+_glue(p.text, text, x0-p.x1, size)+text, size, p.font); glyphs.append(len(lines)-1)
+            else: lines.append(Line(x0, y0, x1, y1, text, size, s['font']))
+    if glyphs: # glyphs that are also drawn as shapes are no chart
+        text = [lines[i] for i in set(glyphs)]
+        shapes = [b for b in shapes if b[3]-b[1] > 20 or not any(b[0] > l.x0-2 and b[2] < l.x1+2 and b[1] > l.y0-2 and b[3] < l.y1+2 for l in text)]
     return lines, shapes
 
-# %% ../nbs/02_extract.ipynb #74ab6557
+def _glue(a, b, gap, size):
+    "What stands between two pieces of a row"
+    if gap > 2*size: return '\t'
+    latin = ord(a[-1]) < 0x250 and ord(b[0]) < 0x250
+    return ' ' if gap > .6*size or gap > .12*size and latin else ''
+
+# %% ../nbs/02_extract.ipynb #a6bbf04a
 def hull(boxes): # things that begin with x0, y0, x1, y1
     "The smallest box around `boxes`"
     if len(boxes) == 1: return boxes[0][:4]
     a, b, c, d = zip(*[b[:4] for b in boxes])
     return min(a), min(b), max(c), max(d)
 
-def _touches(a, b, d=0.): return a[0] < b[2]+d and b[0] < a[2]+d and a[1] < b[3]+d and b[1] < a[3]+d
+def _box(boxes): return dict(zip(('x0', 'y0', 'x1', 'y1'), hull(boxes)))
+def _touches(a, b, d=0., up=0.): return a[0] < b[2]+d and b[0] < a[2]+d and a[1] < b[3]+d and b[1] < a[3]+d+up
 def _inside(l, box, d=0.): return box[0]-d <= (l[0]+l[2])/2 <= box[2]+d and box[1]-d <= (l[1]+l[3])/2 <= box[3]+d
 def _flat(b): return b[3]-b[1] < 3
 def _side_by_side(rows): return sum(len(r) > 1 for r in rows) >= max(1, .3*len(rows))
@@ -204,7 +217,7 @@ def gaps(items, x0, x1) -> list: # of (left, right)
         x = max(x, b)
     return out+[(x, x1)] if x < x1 else out
 
-# %% ../nbs/02_extract.ipynb #6fd30ef9
+# %% ../nbs/02_extract.ipynb #75a5f47b
 def _meet(a, b): return [(max(p[0], q[0]), min(p[1], q[1])) for p in a for q in b if min(p[1], q[1])-max(p[0], q[0]) > 1]
 
 def _gutters(free, lo, hi, body):
@@ -230,12 +243,12 @@ def bands(
         a, b = min(i[0] for i in s), max(i[2] for i in s)
         mine, its, joint = _gutters(free, lo, hi, body), _gutters(own, a, b, body), _gutters(both, min(a, lo), max(b, hi), body)
         fits = all(any(o[0] < g[1] and g[0] < o[1] for o in both) for g in mine) and (mine or not its or joint)
-        if cur and (not fits or mine and _lone_heading(s, ss[k-1], ss[min(k+1, len(ss)-1)], mine, body)):
+        if cur and (not fits or mine and _lone_heading(s, cur, ss[min(k+1, len(ss)-1)], mine, body)):
             out.append((cur, mine)); cur, both, lo, hi = [], own, right, left
         cur += s; free, lo, hi = both, min(a, lo), max(b, hi)
     return _settle(out+[(cur, _gutters(free, lo, hi, body))], body)
 
-# %% ../nbs/02_extract.ipynb #0419e9e5
+# %% ../nbs/02_extract.ipynb #cac8868d
 def _lone_heading(strip, above, below, gutters, body):
     if len(strip) != 1 or not isinstance(strip[0], Line) or strip[0].size < 1.2*body: return False
     for a,b in gutters:
@@ -251,7 +264,8 @@ def _settle(bs, body):
         if g0 or not g: continue
         ss = strips(top)
         while ss:
-            s = ss[-1]
+            s, over = ss[-1], ss[-2] if len(ss) > 1 else []
+            if any(i[1]-j[3] < .8*(i[3]-i[1]) and abs(i[0]-j[0]) < 2*body and isinstance(i, Line) and isinstance(j, Line) and i.font == j.font for i in s for j in over): break # it ends the paragraph above
             if any(i[0] < c[1]-1 and i[2] > c[0]+1 for i in s for c in g): break
             if not all(i[2] < g[0][1] or any(0 <= j[1]-i[1] and j[1]-i[3] < 1.6*body and j[0] < i[2] and i[0] < j[2] for j in low+s if j is not i) for i in s): break
             low = ss.pop()+low
@@ -363,7 +377,7 @@ def _connect(rows): # row number -> bits
         runs[y] = now
     return runs, root
 
-# %% ../nbs/02_extract.ipynb #c2f196a7
+# %% ../nbs/02_extract.ipynb #4714f843
 class Region(NamedTuple):
     "A chart, table, text box (`column`) or `footnote` with the lines it holds, the boxes drawn in it, and its caption lines"
     x0: float; y0: float; x1: float; y1: float
@@ -372,13 +386,13 @@ class Region(NamedTuple):
 def _kind(comp, box, held, body):
     "chart, table, or column for a box of prose"
     w, n = box[2]-box[0], _chars(held)
-    if n > 40 and _chars(l for l in held if l.x1-l.x0 > min(.55*w, 20*body)) > .6*n: return 'column'
+    if n > 40 and _chars(l for l in held if l.x1-l.x0 > min(.55*w, 20*body)) > .6*n and any('。' in l.text for l in held): return 'column'
     cover = Counter()
     for b in comp:
         if _flat(b): cover[round(b[1]/3)] += b[2]-b[0]
     return 'table' if held and sum(c > .8*w for c in cover.values()) >= 3 and _side_by_side(rows_of(held)) else 'chart'
 
-# %% ../nbs/02_extract.ipynb #9131f453
+# %% ../nbs/02_extract.ipynb #7b235be9
 def regions(
     lines, shapes, # from `read_lines`
     W, H, # page size, points
@@ -398,7 +412,7 @@ def regions(
         box = hull(comp)
         w, h = box[2]-box[0], box[3]-box[1]
         if len(comp) < 3 and all(_flat(b) for b in comp): weak.append(held); continue # a rule under a caption, perhaps with the unit of the axis
-        if h < 1.5*body or w < 2*body or h > .8*H and w > .8*W: continue
+        if h < 1.5*body or w < 2*body or h > .8*H and w > .8*W or w < .09*W and (box[0] > .86*W or box[2] < .14*W): continue # too small, a page border, a side tab
         held |= {i for i in free if _inside(lines[i], box, 2)}
         if len(comp) < 3 and len(held) <= 1 and h < 4*body: continue # a bar behind a heading
         if h > .5*H and _chars(lines[i] for i in held) > .8*chars: continue # a frame round the page
@@ -408,12 +422,13 @@ def regions(
         free -= held
         out.append(Region(*hull([box, *(lines[i] for i in held)]), kind, [lines[i] for i in sorted(held)], comp, []))
     for i in [i for held in weak for i in held if i in free]:
-        if r := next((r for r in out if r.kind == 'chart' and _touches(lines[i], r, 1.6*body)), None): r.lines.append(lines[i]); free.discard(i)
+        k = next((k for k,r in enumerate(out) if r.kind == 'chart' and _touches(lines[i], r, 1.6*body)), None)
+        if k is not None: out[k] = out[k]._replace(**_box([out[k], lines[i]]), lines=out[k].lines+[lines[i]]); free.discard(i)
     texts, captions = [lines[i] for i in sorted(free)], [lines[i] for i in sorted(caps)]
     out, captions = _with_captions(_nest(_join_charts(out, texts+captions, body)), captions, body)
     return out, texts+captions
 
-# %% ../nbs/02_extract.ipynb #3dcf28b5
+# %% ../nbs/02_extract.ipynb #f0b4a035
 def _drawn(shapes, W, H):
     "Boxes of shapes without backgrounds, page borders and the rules of running heads"
     bs = {(round(a), round(b), round(c), round(d)) for a,b,c,d in shapes if c > 0 and d > 0 and a < W and b < H and (c-a)*(d-b) < .5*W*H}
@@ -423,7 +438,7 @@ def _labels_near(box, held, free, lines, body):
     "Small lines beside a chart, and those beside them: axis labels lie outside the shapes"
     new, found, wide = True, set(), max(.6*(box[2]-box[0]), 6*body)
     while new:
-        new = {i for i in free-held-found if lines[i].size < .87*body and lines[i].x1-lines[i].x0 < wide and _touches(lines[i], box, .8*body)}
+        new = {i for i in free-held-found if lines[i].size < .87*body and lines[i].x1-lines[i].x0 < wide and _touches(lines[i], box, .8*body, .7*body)}
         found |= new
         box = hull([box, *(lines[i] for i in new)])
     return found
@@ -471,7 +486,7 @@ def _nest(regs):
         else: out.append(r)
     return out
 
-# %% ../nbs/02_extract.ipynb #e1f4324f
+# %% ../nbs/02_extract.ipynb #749c2db1
 def _with_captions(regs, captions, body):
     "Regions that include the captions directly above and below them; the captions that stand alone"
     alone, regs = [], list(regs)
@@ -481,7 +496,7 @@ def _with_captions(regs, captions, body):
             near = [k for k,r in enumerate(regs) if r.kind in ('chart', 'table') and -.3*body < gap(r) < 1.3*body and r.x0-body < (l.x0+l.x1)/2 < r.x1+body]
             if not near: alone.append(l); continue
             k = min(near, key=lambda k: gap(regs[k])); r = regs[k]
-            regs[k] = r._replace(**dict(zip(('x0', 'y0', 'x1', 'y1'), hull([r, l]))), notes=r.notes+[l])
+            regs[k] = r._replace(**_box([r, l]), notes=r.notes+[l])
         captions, alone = alone, []
     return regs, captions
 
@@ -509,20 +524,15 @@ def _table_row(lines, xs):
     tight = all(b.y0-a.y1 < .6*a.size for c in cells.values() for a,b in zip(c, c[1:]))
     return '\t'.join(''.join(l.text for l in cells[x]) for x in sorted(cells)) if tight else _across(lines)
 
-# %% ../nbs/02_extract.ipynb #a8cd291c
-END = tuple('。．.！？!?」』)）】：:；;…')
+# %% ../nbs/02_extract.ipynb #f92686c6
+END = (*'。．.！？!?：:；;', '。」', '。）', '。』', '。)')
+_STOP = tuple('。．！？!?')
 BULLET = re.compile(r'^\s*([◼■□●○◆◇▶►▷➢➤✓•◎★☆▪‣]|・|[-–—*]\s|[A-Za-zＡ-Ｚ][)）]|[（(][0-9０-９一二三四五六七八九十a-zア-ンイロハ]{1,2}[)）]|[①-⑳]|[ア-ン]\s|[0-9０-９]{1,2}[)）])')
-NUMBERED = re.compile(r'^\s*(第\s*[0-9０-９一二三四五六七八九十]+\s*[章節部編款項]|[0-9０-９]{1,2}(?:[.．][\s　]|[　\t])|[0-9０-９]{1,2}(?:[.．][0-9０-９]{1,2})+[.．]?[\s　]'
+NUMBERED = re.compile(r'^\s*(第\s*[0-9０-９一二三四五六七八九十]+\s*[章節部編款項]|[0-9０-９]{1,2}(?:[.．][\s　]|[　\t])|[1-9１-９][0-9０-９]?(?:[.．][0-9０-９]{1,2})+[.．]?[\s　]'
                       r'|[ⅠⅡⅢⅣⅤⅥⅦⅧⅨⅩIVX]+[.．\s　]|付録|はじめに|おわりに|まとめ|要旨|謝辞|参考文献|引用文献|文献|目次|序論|結論|Abstract|References)')
 _LOOSE = re.compile(r'^\s*[0-9０-９]{1,2}(?:[.．][0-9０-９]{1,2})*[.．]?\s*\D')
 
-# %% ../nbs/02_extract.ipynb #d6b36de1
-def _glue(a, b, gap, size):
-    "What stands between two pieces of a row"
-    if gap > 2*size: return '\t'
-    latin = ord(a[-1]) < 0x250 and ord(b[0]) < 0x250
-    return ' ' if gap > .6*size or gap > .12*size and latin else ''
-
+# %% ../nbs/02_extract.ipynb #3f0bc45d
 def _row(r):
     "One line from the lines of a row"
     if len(r) == 1: return r[0]
@@ -531,7 +541,7 @@ def _row(r):
     s = max(r, key=lambda l: len(l.text))
     return Line(*hull(r), text, s.size, s.font)
 
-# %% ../nbs/02_extract.ipynb #46a23e1b
+# %% ../nbs/02_extract.ipynb #97219eac
 _WORD = re.compile('[!-~]*')
 
 def _begins(
@@ -542,7 +552,7 @@ def _begins(
 ) -> bool:
     "Does row `r` begin a new paragraph?"
     p, s = para[-1], r.size
-    ended, start = p.text.endswith(END), para[0].text
+    ended, start = p.text.endswith(_STOP), para[0].text
     if r.y0-p.y1 > 1.6*s or r.y0-p.y0 > lead+.45*max(s, p.size) and r.y0-p.y1 > .55*s: return True
     if abs(s-p.size) > .06*max(s, p.size)+.2 or r.x1 < p.x0 or r.x0 > p.x1 or SOURCE.match(r.text): return True
     if CAPTION.match(r.text) and (r.x0 > left+1.5*s or r.font != p.font or p.text.endswith('。')): return True
@@ -571,22 +581,28 @@ def paragraphs(
         else: out.append([r])
     return out
 
-# %% ../nbs/02_extract.ipynb #582394a6
+# %% ../nbs/02_extract.ipynb #0ae0be57
 def _floats(g, body): return isinstance(g[0], Region) or g[0].size < .97*body and bool(CAPTION.match(g[0].text) or SOURCE.match(g[0].text))
+def _indented(g): return len(g) > 1 and g[0].x0-min(r.x0 for r in g) > .6*g[0].size
 
 def unsplit(
     groups, # from `paragraphs`, in reading order
-    body, # type size of the body
+    body, font, # type size and font of the body
 ) -> list:
     "The same groups; floats that stand inside a paragraph moved behind its end"
-    out, i = [], 0
+    out, i, indents = [], 0, any(not _floats(g, body) and _indented(g) for g in groups)
+    def stops(g): # a paragraph that starts with an indent, where others do, also stops at its indent only
+        full = len(g) > 1 and g[-1].x1 > max(r.x1 for r in g)-1.2*g[0].size
+        return not full if g[-1].text.endswith(_STOP) and indents else g[-1].text.endswith(END)
+    def goes_on(a, b): # b may be the rest of a
+        if abs(b[0].size-a[-1].size) > .5 or _role(b, body, font) != 'body': return False
+        return not a[-1].text.endswith(_STOP) or len(b) > 1 and not _indented(b)
     while i < len(groups):
         g = groups[i]; out.append(g); i += 1
-        if _floats(g, body) or g[-1].text.endswith(END) or g[0].size > 1.12*body or len(g)*len(g[0].text) < 12: continue
+        if _floats(g, body) or _role(g, body, font) not in ('body', 'list') or stops(g): continue
         j = i
         while j < len(groups) and _floats(groups[j], body): j += 1
-        if i < j < len(groups) and abs(groups[j][0].size-g[-1].size) < .5 and not BULLET.match(groups[j][0].text) and not NUMBERED.match(groups[j][0].text):
-            out += [groups[j], *groups[i:j]]; i = j+1
+        if i < j < len(groups) and goes_on(g, groups[j]): out += [groups[j], *groups[i:j]]; i = j+1
     return out
 
 # %% ../nbs/02_extract.ipynb #f2bf9926
@@ -602,7 +618,7 @@ def _footnotes(column, body):
     notes = set(ls[k:])
     return [i for i in column if isinstance(i, Region) or i not in notes]+[Region(*hull(ls[k:]), 'footnote', ls[k:], [], [])]
 
-# %% ../nbs/02_extract.ipynb #e8e44565
+# %% ../nbs/02_extract.ipynb #499ca60a
 PAGE_NO = re.compile(r'^[\s\-–—―‐－・(（<＜p.P]*(?:[0-9０-９]{1,4}|[ivxlcIVXLC]{1,7}|[A-Z]?[-‐–－]?[0-9０-９]{1,3})(?:\s*/\s*[0-9]{1,4})?[\s\-–—―‐－・)）>＞]*$')
 
 _CONTENT = re.compile(f'{CAPTION.pattern}|{SOURCE.pattern}|^\\s*(注|※|脚注|[*†])\\s?\\d')
@@ -618,7 +634,7 @@ def margins(
     ss, head, foot = strips(items), [], []
     while ss and len(head) < 4:
         h, below = hull(ss[0]), hull(ss[1])[1] if len(ss) > 1 else H
-        if not (h[3] < .105*H and below-h[3] > .9*min(h[3]-h[1], body) and _marginal(ss[0])): break
+        if not (h[3] < .105*H and below-h[3] > .9*min(h[3]-h[1], body) and _marginal(ss[0]) and max(i.size for i in ss[0]) < 1.15*body): break
         head += ss.pop(0)
     while ss and len(foot) < 6:
         h, above = hull(ss[-1]), hull(ss[-2])[3] if len(ss) > 1 else 0
@@ -649,11 +665,12 @@ def _stacks(tabs):
         else: out.append([l])
     return [Line(*hull(g), ''.join(l.text for l in g), g[0].size, g[0].font) for g in out]
 
-# %% ../nbs/02_extract.ipynb #e5a3baf9
+# %% ../nbs/02_extract.ipynb #d5adafd1
 def _role(g, body, font):
     "heading, caption, list or body"
     t, r = ''.join(l.text for l in g), g[0]
     if CAPTION.match(t) and (r.size < .97*body or r.font != font or len(t) < 60) or SOURCE.match(t) and r.size < .97*body: return 'caption'
+    if r.size < .93*body and NOTE.match(t): return 'footnote'
     if len(g) < 4 and 1 < len(t) < 71 and not t.endswith(('。', '、', '，')):
         other = r.font != font
         bold = other and re.search(r'bold|gothic|ゴシック|heavy|black|-W[5-9]|demi|semi', r.font, re.I)
@@ -667,7 +684,7 @@ def _font(lines, body):
         if abs(l.size-body) < .6: n[l.font] += len(l.text)
     return n.most_common(1)[0][0] if n else ''
 
-# %% ../nbs/02_extract.ipynb #350027b3
+# %% ../nbs/02_extract.ipynb #4bf030ce
 def assemble(
     lines, shapes, # from `read_lines`
     W, H, # page size, points
@@ -690,9 +707,11 @@ def assemble(
                 for p in [p for c in arrange(r.lines, body) for p in paragraphs(c, body)]: add(p, r.kind)
     for r in [_row(r) for r in rows_of(head)]+_stacks(tabs): add([r], 'running_head')
     for col in arrange(rest, body): groups += paragraphs(_footnotes(col, body), body)
-    for g in unsplit(groups, body):
+    for g in unsplit(groups, body, font):
         if isinstance(g[0], Region): add_region(g[0])
-        else: add(g, _role(g, body, font))
+        else:
+            role, last = _role(g, body, font), out[-1] if out else None
+            add(g, 'footnote' if role == 'body' and last and last.role == 'footnote' and g[0].size < .93*body and not last.text.endswith(END) else role)
     for r in rows_of(foot):
         for l in r: add([l], 'page_number' if PAGE_NO.match(l.text) else 'running_head')
     return out
