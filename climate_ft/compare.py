@@ -25,13 +25,13 @@ def load_gold(
     try: return {p['page']: [dict(b, role=b['role'], text=b['text']) for b in p['blocks']] for p in g['pages']}
     except (KeyError, TypeError): raise CourseError(f'{path} is no gold text: it needs "pages", each with "page" and "blocks" of "role" and "text"') from None
 
-# %% ../nbs/03_compare.ipynb #988f7c10
+# %% ../nbs/03_compare.ipynb #735b92c5
 _MARKUP = re.compile(r'<!--.*?-->|<br>|^\s*\|?(?:\s*:?-+:?\s*\|)+\s*$|^#+ |^[-*] |^> |\*\*|`|~~|==> picture.*?<==|-----(?:Start|End) of picture text-----|</?su[bp]>', re.S|re.M)
 _GLYPHS = re.compile(r'[\s◼■□●○◆◇▶►·•・|_\u200b\ufeff\ue000-\uf8ff]+')
 
 def normalise(text: str) -> str:
     "Characters only: without white space, Markdown and bullets, in NFKC form"
-    return _GLYPHS.sub('', unicodedata.normalize('NFKC', _MARKUP.sub('', text))).translate(_SAME)
+    return _GLYPHS.sub('', unicodedata.normalize('NFKC', plain_kanji(_MARKUP.sub('', text)))).translate(_SAME)
 
 _SAME = str.maketrans('−–—‐‑―〜', '------~')
 
