@@ -17,9 +17,15 @@ FIXED = dict(creationDate="D:20261101000000+09'00'", modDate="D:20261101000000+0
 
 def save(doc, name, **kw):
     "Write a PDF with no more glyphs than it needs and without anything that changes from run to run."
+    if 'encryption' in kw and same_text(doc, OUT/f'{name}.pdf'): return   # its keys are random
     if name != 'no_tounicode': doc.subset_fonts()               # there, the glyphs can no longer be told
     doc.set_metadata({**{k: v for k, v in doc.metadata.items() if k in ('title', 'author', 'producer', 'creator')}, **FIXED})
     doc.save(OUT/f'{name}.pdf', garbage=4, deflate=True, use_objstms=1, no_new_id=True, **kw)
+
+
+def same_text(doc, pdf):
+    if not pdf.exists(): return False
+    with pymupdf.open(pdf) as old: return bool(old.authenticate('owner')) and [p.get_text() for p in old] == [p.get_text() for p in doc]
 
 
 def untag(doc):
@@ -116,8 +122,8 @@ body { font: 9.6pt/1.62 IPAexMincho; margin: 0; text-align: justify; line-break:
 h1, h2, h3, figcaption, .box, table, text { font-family: IPAexGothic }
 h1 { font-size: 15pt; border-left: 3mm solid #355; padding-left: 3mm; margin: 0 0 4mm } h2 { font-size: 11.5pt; margin: 5mm 0 2mm } h3 { font-size: 10pt; margin: 3mm 0 1mm }
 h1, h2, h3 { break-after: avoid; text-align: left } p { margin: 0; text-indent: 1em; orphans: 2; widows: 2 } p.li { text-indent: -1.2em; margin: 0 0 0 1.2em }
-.cols { columns: 2; column-gap: 9mm } .wide { column-span: all } figure { margin: 4mm 0; break-inside: avoid } figcaption { font-size: 8pt; text-align: left }
-table { border-collapse: collapse; font-size: 7.5pt; width: 100% } td { border: .3pt solid #777; padding: .8mm 1.2mm; white-space: nowrap } svg { display: block; overflow: visible; margin: 1mm auto }
+.cols { columns: 2; column-gap: 9mm; margin-top: 3mm } .wide { column-span: all } figure { margin: 4mm 0; break-inside: avoid } figcaption { font-size: 8pt; text-align: left }
+table { border-collapse: collapse; font-size: 7pt; width: 100% } td { border: .3pt solid #777; padding: .6mm .8mm; white-space: nowrap } svg { display: block; overflow: visible; margin: 1mm auto }
 .box { border: .6pt solid #355; border-radius: 2mm; padding: 2.5mm; font-size: 8.6pt; margin: 4mm 0; break-inside: avoid; background: #f3f6f4 } .box b { display: block }
 .note { font-size: 7.5pt; text-indent: 0; border-top: .3pt solid #777 } sup { font-size: 6pt; line-height: 0 }
 '''
