@@ -6,7 +6,7 @@ C      := -c constraints-cpu.txt
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv dev demo test export check-notebooks notebooks pytest dataset scoreboard report-pdf readme site lab clean
+.PHONY: help venv dev demo test export check-notebooks notebooks pytest dataset scoreboard report-pdf readme site diagrams serve lab clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -57,6 +57,17 @@ scoreboard: dev ## score the extractors on every rendering, and the cleaning; wr
 
 readme: dev ## README.md from nbs/index.ipynb
 	$(BIN)/python scripts/build_readme.py
+
+site: dev ## the course as a site: _site/index.html
+	$(BIN)/python site/bridge.py
+	$(BIN)/sphinx-build -q -W --keep-going -d _myst/.doctrees -c site _myst _site
+
+diagrams: dev ## draw the diagrams that changed (needs Chromium and npm)
+	cd site && npm ci --silent
+	$(BIN)/python site/draw.py
+
+serve: site ## the site at http://localhost:8000
+	$(BIN)/python -m http.server -d _site 8000
 
 lab: dev ## JupyterLab at the index
 	$(BIN)/pip install -q -e '.[cpu,dev,docs,lab]' $(C)
