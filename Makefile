@@ -75,3 +75,6 @@ lab: dev ## JupyterLab at the index
 
 clean: ## remove what running creates (not the environment, not what git tracks)
 	rm -rf runs models logs _proc _docs _myst _site
+
+report-pdf: dev ## rebuild the report, its gold text and the test bed (needs the BIZ UD and IPAex fonts and Chromium)
+	$(BIN)/python scripts/build_report.py
