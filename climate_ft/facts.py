@@ -14,7 +14,7 @@ from .style import Token, tokens, to_polite
 __all__ = ['bracket_depth', 'phrase_before', 'clean_topic', 'topic', 'Fact', 'heading_title', 'chunk_sentences', 'chunk_facts',
            'name_subjects', 'wh_question', 'figure_refs', 'resolve_figures', 'corpus_facts', 'plot_facts']
 
-# %% ../nbs/05b_facts.ipynb #d0cce3ae
+# %% ../nbs/05b_facts.ipynb #ecd160b0
 _open, _shut = '（(「『[［〈《【', '）)」』]］〉》】'
 _links = {'の','と','や','及び','および','から','まで','へ','による','に関する','における','に対する','に基づく','をめぐる','にわたる','として'}
 
@@ -29,36 +29,43 @@ def bracket_depth(
         if t.surface[-1] in _open: d += 1
     return res
 
+def _kanji(c): return '\u4e00'<=c<='\u9fff'
+
 def _in_phrase(ts, k):
     t = ts[k]
     if t.pos in ('名詞','接頭詞','連体詞') or (t.pos=='記号' and t.sub not in ('読点','句点')): return True
     if t.pos in ('助詞','接続詞'): return t.surface in _links
     return (t.pos=='助動詞' and (t.surface=='な' or k==0)) or (t.pos=='形容詞' and t.cform=='基本形')
 
-# %% ../nbs/05b_facts.ipynb #971763ab
+# %% ../nbs/05b_facts.ipynb #04145c07
 def phrase_before(
     text:str,
     ts:list[Token], # its tokens
     depth:list[int], # see `bracket_depth`
     j:int, # index of the marker
+    clause:bool=True, # with its relative clause
 ) -> str: # '' if there is no complete phrase
-    "The noun phrase that ends before token `j`, with its relative clause"
+    "The noun phrase that ends before token `j`"
     i = j
     while i>0 and (depth[i-1]>0 or _in_phrase(ts, i-1)): i -= 1
     if i==j: return ''
     before = ts[i-1] if i else ts[0]
-    if i and before.sub!='読点' and (ts[i].pos=='形容詞' or (before.pos in ('動詞','助動詞') and before.cform=='基本形')):
+    if clause and i and before.sub!='読点' and (ts[i].pos=='形容詞' or (before.pos in ('動詞','助動詞') and before.cform=='基本形')):
         while i>0 and not (depth[i-1]==0 and ts[i-1].sub=='読点'): i -= 1
         if any(t.sub=='接続助詞' and t.surface not in ('て','で') for t in ts[i:j]): return ''
     elif i>1 and before.sub=='読点' and ts[i-2].pos=='名詞' and ts[i-2].sub not in ('接尾','副詞可能','数'): return ''
     while i<j and (ts[i].pos in ('接続詞','副詞','助詞','フィラー') or (ts[i].pos=='助動詞' and i) or (ts[i].pos=='記号' and ts[i].surface[0] not in _open)): i += 1
-    return text[ts[i].start:ts[j].start].strip() if i<j else ''
+    if i==j: return ''
+    a = ts[i].start
+    while a and _kanji(text[a-1]) and _kanji(text[a]): a -= 1 # MeCab may cut a word it does not know
+    return text[a:ts[j].start].strip()
 
-# %% ../nbs/05b_facts.ipynb #2a1e5b1a
+# %% ../nbs/05b_facts.ipynb #45c94783
 _gloss = re.compile(r'（([A-Za-z0-9・\-]{2,12})[:：][^（）]*）')
-_bullet = re.compile(r'^(?:[◼■●・]|-(?= )|[A-ZＡ-Ｚ][)）]|[(（][0-9]+[)）])\s*')
+_bullet = re.compile(r'^(?:[◼■●・]|-(?= )|[A-ZＡ-Ｚ][)）]|[(（][0-9]+[)）]|注\s?[0-9]+)\s*')
 _label = re.compile(_bullet.pattern+r'([^。、:：（）]{2,20})[:：]')
 _pronoun = re.compile(r'^(?:これ|それ|あれ|ここ|そこ|この|その|こう|そう|同(?!位|化|時|心|期)|前者|後者|本[章節書図表]|次|以下|以上|今回|両者|両国|どちら|何)')
+_possible = re.compile('(?:こと|必要|恐れ|おそれ|可能性|傾向|場合|道|ところ|余地)$') # ～がある, ～ができる: no subjects
 _vague = re.compile(r'図表|の方$|^(?:こと|もの|ため|の|一方|場合|とき|うち|ほか|例|結果|背景|理由|目的|原因|特徴|利点|課題|問題|対象|影響|種類|点|方法|多く|一部|大半|残り|私たち|人々)$')
 
 def clean_topic(p:str) -> str:
@@ -79,11 +86,10 @@ def topic(
         if not at: continue
         j = at[0] if particle=='は' else at[-1]
         k = j-(ts[j-1].surface=='と')
-        p = '' if ts[k-1].surface=='の' else clean_topic(phrase_before(text, ts, depth, k))
-        if particle=='が' and (len(p)<4 or re.match('約|[0-9]', p)): return None
-        if re.match('[0-9]', p) and not re.match('[0-9]{4}年', p): return None
-        if 2<=len(p)<=longest and not _pronoun.search(p) and not _vague.search(p) and '、' not in p and not re.fullmatch(r'[\W\d]+', p):
-            return p, 'definition' if k<j else 'topic'
+        p = next((p for c in (True, False) if len(p := clean_topic(phrase_before(text, ts, depth, k, c)))<=longest), '') if ts[k-1].surface!='の' else ''
+        if particle=='が' and (len(p)<4 or re.match('約|[0-9]', p) or _possible.search(p)): return None
+        if len(p)<2 or _pronoun.search(p) or _vague.search(p) or '、' in p or re.match('[0-9](?![0-9]{3}年)', p) or re.fullmatch(r'[\W\d]+', p): return None
+        return p, 'definition' if k<j else 'topic'
 
 # %% ../nbs/05b_facts.ipynb #46a86268
 @dataclass
@@ -111,9 +117,11 @@ def chunk_sentences(c:Chunk):
             if s: yield at+a+p[a:b].index(s[0]), s
         at += len(p)+1
 
-# %% ../nbs/05b_facts.ipynb #c1554cd6
+# %% ../nbs/05b_facts.ipynb #441be870
 _leans = re.compile(r'^(?:しかし|ただ|そのため|このため|したがって|その結果|これ|それ|この|その|こうした|そうした|同じ|同年|本[章節書]|以下|次の|前者|後者|一方|もっとも)'
-                    r'|が該当する。$|(?:次の|以下の)[^。]*(?:である|分けられる|まとめられる|整理できる|進められる|ある)。$')
+                    r'|が該当する。$|^(?!.*のは).*(?:ため|から)である。$|(?:次の|以下の)[^。]*(?:である|分けられる|まとめられる|整理できる|進められる|ある)。$')
+
+_announces = re.compile('本[章節書]|次の|以下の')
 
 def chunk_facts(
     c:Chunk,
@@ -124,15 +132,16 @@ def chunk_facts(
     title = heading_title(c.section[-1]) if c.section else ''
     if title and len(sents)>1 and topic(sents[0][1]) and not _leans.search(sents[0][1]):
         n = 1
-        while n<min(3, len(sents)) and sum(len(s) for _,s in sents[:n+1])<=longest*5//4 and not _bullet.match(sents[n][1]): n += 1
+        while n<min(3, len(sents)) and sum(len(s) for _,s in sents[:n+1])<=longest*5//4 and not _bullet.match(sents[n][1]) and not _announces.search(sents[n][1]): n += 1
         if n>1: res.append(Fact(f'{c.id}.h', title, ''.join(s for _,s in sents[:n]), 'heading', c, sents[0][0]))
     for i,(at,s) in enumerate(sents):
         answer = _bullet.sub('', s)
-        if not shortest<=len(answer)<=longest or answer[-1]!='。' or _leans.search(answer): continue
+        torn = i and sents[i-1][1][-1] not in '。！？!?' and not _bullet.match(sents[i-1][1])
+        if torn or not shortest<=len(answer)<=longest or answer[-1]!='。' or _leans.search(answer): continue
         if t := topic(s): res.append(Fact(f'{c.id}.{i}', t[0], answer, t[1], c, at+len(s)-len(answer)))
     return res
 
-# %% ../nbs/05b_facts.ipynb #e555d07e
+# %% ../nbs/05b_facts.ipynb #af673411
 _years = re.compile(r'[0-9]{4}年(?:代|度)?')
 
 def name_subjects(
@@ -147,7 +156,7 @@ def name_subjects(
         if f.how!='heading': marks += [titles[-1], *years, *(f'{titles[-1]}、{y}' for y in years)]
         elif len(titles)>1: marks.append(titles[0])
         for m in [m for m in marks if m!=f.topic] or ['']:
-            f.subject = f'{f.topic}（{m}）' if m else f.topic
+            f.subject = f.topic if not m else f'{f.topic[:-1]}、{m}）' if f.topic[-1]=='）' else f'{f.topic}（{m}）'
             key = re.sub(r'[\W_]+', '', unicodedata.normalize('NFKC', f.subject)).lower()
             if key not in seen: seen.add(key); res.append(f); break
     return res

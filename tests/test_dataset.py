@@ -86,7 +86,7 @@ def test_every_gold_support_is_in_the_report():
     assert {q['kind'] for q in questions} == {'number', 'year', 'name', 'definition', 'cause'}
     assert len({D.squeeze(q[k]) for q in questions for k in ('question', 'question2')}) == 2*len(questions)
     body = {tuple(c.section[:1]) for c in chunks if c.section[0][0].isdigit()}
-    assert {tuple(r.section[:1]) for r in rows} == body                       # every chapter is asked about
+    assert {tuple(r.section[:1]) for r in rows} >= body                       # every chapter is asked about
     assert sum(not r.extra['seen'] for r in rows) >= 20
 
 # ---- split -------------------------------------------------------------------------------------------------------------

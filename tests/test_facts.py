@@ -36,6 +36,10 @@ def test_answers_are_verbatim_and_found_by_offset():
 @pytest.mark.parametrize('s', ['しかし、海氷は減り続けている状態である。', 'そのため、海氷は減り続けている状態だ。', '海は広い。', '海氷の役割は、次の三つにまとめられる。', '海氷'+'の面'*90+'は広い。', '海氷の監視の仕組みと今後の展望について', 'NASAとCNESが該当する。'])
 def test_sentences_that_cannot_stand_alone(s): assert chunk_facts(chunk(s)) == []
 
+def test_a_torn_sentence_gives_no_fact():
+    torn = '三つの観測の結果は、海面上\n\n昇の理解が正しいことの強い裏付けである。海面水位は毎年約4mm上昇している。'
+    assert [f.topic for f in chunk_facts(chunk(torn, section=()))] == ['海面水位']
+
 def test_no_heading_no_heading_fact(): assert [f.how for f in chunk_facts(chunk('海氷は太陽光を反射する性質をもつ。海氷の面積は夏に最も小さくなる。', section=()))] == ['topic', 'topic']
 
 def test_subjects_are_unique():
