@@ -226,12 +226,12 @@ def gaps(items, x0, x1) -> list: # of (left, right)
         x = max(x, b)
     return out+[(x, x1)] if x < x1 else out
 
-# %% ../nbs/02_extract.ipynb #75a5f47b
+# %% ../nbs/02_extract.ipynb #acc70271
 def _meet(a, b): return [(max(p[0], q[0]), min(p[1], q[1])) for p in a for q in b if min(p[1], q[1])-max(p[0], q[0]) > 1]
 
 def _gutters(free, lo, hi, body):
     "The free intervals with columns on both sides; items reach from `lo` to `hi`"
-    gs = [g for g in free if g[1]-g[0] >= .9*body and g[0] > lo and g[1] < hi]
+    gs = [g for g in free if g[0] > lo and g[1] < hi and g[1]-g[0] >= .9*body]
     while gs: # what is narrower than four characters is no column, but a bullet or a number before its text
         edges = [lo, *(x for g in gs for x in g), hi]
         k = next((k for k in range(len(gs)+1) if edges[2*k+1]-edges[2*k] < 4*body), None)
@@ -240,22 +240,22 @@ def _gutters(free, lo, hi, body):
     return gs
 
 def bands(
-    items, # lines and regions of a page or a column
+    ss, # strips
     body, # type size of the body
 ) -> list: # of (items, gutters)
     "The strips joined into bands that share their gutters"
-    left, right = min(i[0] for i in items)-1, max(i[2] for i in items)+1
-    out, cur, free, lo, hi = [], [], [(left, right)], right, left
-    ss = strips(items)
+    left, right = min(i[0] for s in ss for i in s)-1, max(i[2] for s in ss for i in s)+1
+    out, cur, free, lo, hi, mine = [], [], [(left, right)], right, left, []
     for k,s in enumerate(ss):
         own = gaps(s, left, right); both = _meet(free, own)
         a, b = min(i[0] for i in s), max(i[2] for i in s)
-        mine, its, joint = _gutters(free, lo, hi, body), _gutters(own, a, b, body), _gutters(both, min(a, lo), max(b, hi), body)
-        fits = all(any(o[0] < g[1] and g[0] < o[1] for o in both) for g in mine) and (mine or not its or joint)
+        joint = _gutters(both, min(a, lo), max(b, hi), body)
+        fits = all(any(o[0] < g[1] and g[0] < o[1] for o in both) for g in mine) if mine else joint or not _gutters(own, a, b, body)
         if cur and (not fits or mine and _lone_heading(s, cur, ss[min(k+1, len(ss)-1)], mine, body)):
             out.append((cur, mine)); cur, both, lo, hi = [], own, right, left
-        cur += s; free, lo, hi = both, min(a, lo), max(b, hi)
-    return _settle(out+[(cur, _gutters(free, lo, hi, body))], body)
+            joint = _gutters(own, a, b, body)
+        cur += s; free, lo, hi, mine = both, min(a, lo), max(b, hi), joint
+    return _settle(out+[(cur, mine)], body)
 
 # %% ../nbs/02_extract.ipynb #59bb3978
 def _lone_heading(strip, above, below, gutters, body):
@@ -299,14 +299,15 @@ def _reads_down(
     rows = rows_of(ls)
     return w >= 7*body and len(rows) > 1 and median((r[-1].x1-r[0].x0)/w for r in rows) >= .5
 
-# %% ../nbs/02_extract.ipynb #43fd9506
+# %% ../nbs/02_extract.ipynb #14eb557e
 def arrange(
     items, # lines and regions
     body, # type size of the body, points
 ) -> list: # of columns, each a list of items
     "Items in reading order: bands from top to bottom, in each band the columns from left to right"
-    if len(strips(items)) == len(items): return [items] if items else [] # nothing stands side by side
-    bs, good = bands(items, body), []
+    ss = strips(items)
+    if len(ss) == len(items): return [items] if items else [] # nothing stands side by side
+    bs, good = bands(ss, body), []
     for b,g in bs:
         g = list(g)
         while g and not all(_reads_down(c, body) for c in _columns(b, g)):
@@ -452,7 +453,7 @@ def _labels_near(box, held, free, lines, body):
         box = hull([box, *(lines[i] for i in new)])
     return found
 
-# %% ../nbs/02_extract.ipynb #664dfa41
+# %% ../nbs/02_extract.ipynb #0add94ed
 def _rules(boxes):
     "Horizontal rules from flat boxes; pieces on one line joined"
     out = []
@@ -469,9 +470,12 @@ def _bridges(boxes, lines, body):
         b = next((b for b in rules[k+1:] if abs(a[0]-b[0]) < 4 and abs(a[2]-b[2]) < 4), None)
         if not b or b[1]-a[3] > 8*body: continue
         between = [l for l in lines if a[3]-2 < (l.y0+l.y1)/2 < b[1]+2 and a[0]-3 < l.x0 and l.x1 < a[2]+3]
-        if between and all(l.size < 1.05*body and l.x1-l.x0 < .7*(a[2]-a[0]) and not CAPTION.match(l.text) for l in between): out.append((a[0], a[1], a[0]+1, b[3]))
-    chains = [c for c in clusters(out, 1) if len(c) > 1]
-    return {b for c in chains for b in c if _side_by_side(rows_of([l for l in lines if _inside(l, (*hull(c)[:2], 1e9, hull(c)[3]))]))}
+        if between and all((l.size < .93*body or l.size < 1.05*body and l.x1-l.x0 < .7*(a[2]-a[0])) and not CAPTION.match(l.text) for l in between): out.append((a[0], a[1], a[0]+1, b[3]))
+    chains = [c for c in clusters(out, 1) if len(c) > 1] if out else []
+    def tabular(c):
+        x0, y0, _, y1 = hull(c)
+        return _side_by_side(rows_of([l for l in lines if l.x0 > x0-3 and y0 < (l.y0+l.y1)/2 < y1]))
+    return {b for c in chains if tabular(c) for b in c}
 
 # %% ../nbs/02_extract.ipynb #16eda15e
 def _join_charts(regs, others, body):
@@ -654,14 +658,14 @@ def margins(
     tabs = _side_tabs(rest, W, H, body)
     return head, tabs, [i for i in rest if i not in tabs], foot
 
-# %% ../nbs/02_extract.ipynb #97f625b4
+# %% ../nbs/02_extract.ipynb #1e264efd
 def _side_tabs(items, W, H, body):
     "Few, narrow lines beyond a free strip at the left or right edge"
     mid, tabs = [i for i in items if i[3] > .1*H and i[1] < .92*H], []
     for a,b in gaps(mid, 0, W):
-        if b-a < .5*body: continue
+        if b-a < body: continue
         for side in ([i for i in items if i[2] <= a+1], [i for i in items if i[0] >= b-1]):
-            if not side or not _marginal(side) or _chars(side) > .08*_chars(mid)+20: continue
+            if not side or not _marginal(side) or any(BULLET.match(i.text+" ") for i in side) or _chars(side) > .08*_chars(mid)+20: continue
             x0, _, x1, _ = hull(side)
             if x1-x0 < .09*W and (x1 < .14*W or x0 > .86*W): tabs += [i for i in side if i not in tabs]
     return tabs
@@ -852,7 +856,7 @@ def extract(
         if progress: progress(len(out)/n, f'{extractor}, page {p.number}')
     return out
 
-# %% ../nbs/02_extract.ipynb #75aee1e7
+# %% ../nbs/02_extract.ipynb #7c90163f
 def _limit(gib):
     try:
         import resource
@@ -860,11 +864,11 @@ def _limit(gib):
     except (ImportError, ValueError, OSError): pass # Windows has no such limits
 
 def _peak_mib():
+    "Peak memory of this process"
+    if (status := Path('/proc/self/status')).exists(): return int(re.search(r'VmHWM:\s*(\d+)', status.read_text())[1])/2**10
     import psutil
-    try:
-        import resource
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/(2**20 if sys.platform == 'darwin' else 2**10)
-    except ImportError: return psutil.Process().memory_info().peak_wset/2**20
+    m = psutil.Process().memory_info()
+    return getattr(m, 'peak_wset', m.rss)/2**20
 
 def _serve(argv):
     "The worker: pages as lines of JSON on standard output, an error as one line"
