@@ -55,6 +55,12 @@ def test_boxes_lists_and_notes():
     assert sorted(notes) == list(range(1, len(notes) + 1)) and len(notes) >= 13
 
 
+def test_boxes_stay_in_their_chapter():
+    boxes = [(p.name, t) for p in sorted((DOCS/'source/sections').glob('*.typ')) for t in re.findall(r'#column-box\(\[(.+?)\]\)', p.read_text(encoding='utf-8'))]
+    before = {t: re.findall(r'^# (\d+)　', BODY[:BODY.index(f'コラム　{t}')], re.M)[-1] for _, t in boxes}
+    assert all(int(before[t]) == int(name[:2]) for name, t in boxes), before
+
+
 def test_running_heads_and_page_numbers():
     for p in GOLD['pages']:
         assert p['blocks'][0]['role'] == 'running_head' and p['blocks'][-1] == dict(role='page_number', text=str(p['page']))
