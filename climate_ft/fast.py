@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 # %% auto #0
-__all__ = ['INPUTS', 'up', 'PackedCollator', 'packed_attention', 'use_packed_attention', 'completion_loss', 'linear8',
-           'use_linear8', 'PackedStep']
+__all__ = ['INPUTS', 'up', 'PackedCollator', 'packed_attention', 'use_packed_attention', 'completion_loss', 'expand',
+           'lora_linear', 'use_lora_linear', 'PackedStep']
 
-# %% ../nbs/07b_fast.ipynb #f8c7c9d5
+# %% ../nbs/07b_fast.ipynb #bf823ff1
 def up(n, m): return -(-n//m)*m
 
 class PackedCollator:
@@ -20,7 +20,9 @@ class PackedCollator:
     def __init__(self,
         pad: int, # token id that fills the row
         bucket: int=256, # the row's length is a multiple of this; 1: no rounding
-    ): self.pad, self.bucket = pad, bucket
+        longest: int=0, # tokens of the longest example that may come
+        most: int=0, # examples that may come in one batch
+    ): self.pad, self.bucket, self.longest, self.most = pad, bucket, longest, most
     def __call__(self,
         examples: list[dict], # `input_ids`, `labels` and, for packed rows, `seq_lengths`
     ) -> dict:
@@ -34,12 +36,11 @@ class PackedCollator:
         shifted = torch.tensor(labels+[-100])[1:]               # what each position has to predict
         shifted[ends-1] = -100                                  # the first token of the next example is not to be predicted
         index = (shifted != -100).nonzero()[:, 0]
-        K, S = up(max(len(index), 1), min(2*self.bucket, T)), up(len(lengths)+1, 16)
+        K, S = up(max(len(index), 1), max(T//4, 1)), up(max(len(lengths), self.most)+2, 16)
         fill = index.new_zeros(K-len(index))
         return dict(input_ids=torch.tensor([ids]), position_ids=(torch.arange(T)-begin.repeat_interleave(torch.tensor(lengths)))[None],
             borders=torch.cat([ends.new_zeros(1), ends, ends.new_full((S-len(ends)-1,), T)]).int(),
-            index=torch.cat([index, fill]), targets=torch.cat([shifted[index], fill-100]), labels=torch.tensor([labels]), tokens=n,
-            longest=max(128, 1 << (max(lengths)-1).bit_length()))
+            index=torch.cat([index, fill]), targets=torch.cat([shifted[index], fill-100]), labels=torch.tensor([labels]), tokens=n, longest=up(max(*lengths, self.longest), 128))
 
 # %% ../nbs/07b_fast.ipynb #c0d48a36
 def packed_attention(module, query, key, value, attention_mask, scaling=None, borders=None, longest=None, sliding_window=None, dropout=0., **kw):
@@ -98,53 +99,78 @@ def completion_loss(
         def backward(ctx, g): return ctx.saved_tensors[0]*g.to(ctx.saved_tensors[0].dtype)
     return Loss.apply(hidden)
 
-# %% ../nbs/07b_fast.ipynb #965e4046
-def linear8(
-    x, # [.., inputs]
-    weight, # [outputs, inputs] int8
-    scale, # [outputs] largest absolute value of each row
-):
-    "`x` times an 8-bit weight, in the precision of `x`; only `x` gets a gradient"
+# %% ../nbs/07b_fast.ipynb #56418635
+def expand(
+    layer, # a linear layer, possibly of bitsandbytes
+    dtype,
+) -> tuple: # weight [outputs, inputs] in `dtype`; factor of each output row, or None
+    "The weight of a layer as it is multiplied"
+    w = layer.weight
+    if state := getattr(w, 'quant_state', None):
+        from bitsandbytes.functional import dequantize_4bit
+        return dequantize_4bit(w.data, state).to(dtype), None
+    if type(layer).__name__ != 'Linear8bitLt': return w.to(dtype), None
+    scale = layer.state.SCB if layer.state.SCB is not None else w.SCB
+    return (w.data if layer.state.CB is None else layer.state.CB).to(dtype), (scale/127).to(dtype)
+
+def lora_linear(
+    x, # [n, inputs]
+    layer, # the frozen linear layer
+    A, # [rank, inputs]
+    B, # [outputs, rank]
+    s: float, # scale of the adapter
+): # [n, outputs]
+    "A frozen layer and its adapter as one differentiable function"
     import torch
-    class Linear8(torch.autograd.Function):
+    class LoraLinear(torch.autograd.Function):
         @staticmethod
-        def forward(ctx, x): return torch.nn.functional.linear(x, weight.to(x.dtype))*(scale/127).to(x.dtype)
+        def forward(ctx, x, A, B):
+            W, rows = expand(layer, x.dtype)
+            y = x @ W.T
+            if rows is not None: y.mul_(rows)
+            xa = x @ A.T.to(x.dtype)
+            ctx.save_for_backward(x, xa, A, B)
+            return y.addmm_(xa, B.T.to(x.dtype), alpha=s)
         @staticmethod
-        def backward(ctx, g): return (g*(scale/127).to(g.dtype)) @ weight.to(g.dtype)
-    return Linear8.apply(x)
+        def backward(ctx, g):
+            x, xa, A, B = ctx.saved_tensors
+            gb = (g @ B.to(g.dtype)).mul_(s)
+            dA, dB = gb.T @ x, (g.T @ xa).mul_(s)
+            W, rows = expand(layer, g.dtype)
+            dx = (g if rows is None else g*rows) @ W
+            return dx.addmm_(gb, A.to(g.dtype)), dA.to(A.dtype), dB.to(B.dtype)
+    return LoraLinear.apply(x, A, B)
 
-def use_linear8(
-    model, # a model with bitsandbytes' 8-bit layers
+# %% ../nbs/07b_fast.ipynb #86b181a1
+def use_lora_linear(
+    model, # a PEFT model with one LoRA adapter without dropout
 ):
-    "Let the 8-bit layers of `model` keep their activations in 16 bits"
-    def forward(self, x):
-        scale = self.state.SCB if self.state.SCB is not None else self.weight.SCB
-        return linear8(x, self.weight.data, scale)
+    "Let the adapted layers of `model` compute with `lora_linear`"
+    from peft.tuners.lora import LoraLayer
+    def forward(self, x, *args, **kw):
+        A, B = self.lora_A['default'].weight, self.lora_B['default'].weight
+        return lora_linear(x.reshape(-1, x.shape[-1]), self.base_layer, A, B, self.scaling['default']).view(*x.shape[:-1], len(B))
     for m in model.modules():
-        if type(m).__name__ == 'Linear8bitLt' and type(m).__module__.startswith('bitsandbytes'): m.forward = types.MethodType(forward, m)
+        if isinstance(m, LoraLayer): m.forward = types.MethodType(forward, m)
 
-# %% ../nbs/07b_fast.ipynb #b80478bf
+# %% ../nbs/07b_fast.ipynb #3ee51550
 INPUTS = ('input_ids', 'position_ids', 'borders', 'index', 'targets')
 
 class PackedStep:
-    "Forward and backward pass of a packed batch; on a GPU each shape is recorded once and replayed"
+    "Forward and backward pass of a packed batch; on a GPU a shape that comes again is recorded and replayed"
     def __init__(self,
-        model, # a PEFT model
-        record: bool=True, # False: run it as ordinary code
-        dtype=None, # autocast type; None: none
+        model, # a PEFT model, after `use_packed_attention` and `use_lora_linear`
+        record: bool=True, # False: always run as ordinary code
         chunk: int=256, # see `completion_loss`
     ):
         import torch
-        self.net, self.record, self.dtype, self.chunk = model.get_base_model(), record, dtype, chunk
+        self.net, self.record, self.chunk = model.get_base_model(), record, chunk
         self.params = [p for p in model.parameters() if p.requires_grad]
         self.grads = [torch.zeros_like(p) for p in self.params]
-        self.graphs, self.pool = {}, None
+        self.known, self.graphs, self.pool, self.replayed = set(), {}, None, False
     def loss(self, b, items):
         "Loss of batch `b`, divided by the number of trained tokens of the whole optimizer step"
-        import torch
-        device = b['input_ids'].device.type
-        with torch.autocast(device, self.dtype, enabled=self.dtype is not None, cache_enabled=False):
-            hidden = self.net.model(input_ids=b['input_ids'], position_ids=b['position_ids'], borders=b['borders'], longest=b['longest'], use_cache=False).last_hidden_state[0]
+        hidden = self.net.model(input_ids=b['input_ids'], position_ids=b['position_ids'], borders=b['borders'], longest=b['longest'], use_cache=False).last_hidden_state[0]
         return completion_loss(hidden.index_select(0, b['index']), self.net.lm_head.weight, b['targets'], self.chunk)/items
     def _both(self, b, items):
         loss = self.loss(b, items)
@@ -155,29 +181,33 @@ class PackedStep:
         items, # trained tokens in the optimizer step, a tensor
     ): # the loss; gradients are added to `.grad`
         import torch
-        first = self.params[0].grad is None
-        if first: torch._foreach_zero_(self.grads)
+        if self.params[0].grad is None: torch._foreach_zero_(self.grads)
         for p,g in zip(self.params, self.grads): p.grad = g
-        if not self.record: return self._both(b, items)
-        key = (*b['input_ids'].shape, len(b['borders']), len(b['index']), b['longest'])
+        key = (b['input_ids'].shape[1], len(b['borders']), len(b['index']), b['longest'])
+        self.replayed = self.record and key in self.known
+        if not self.replayed:
+            self.known.add(key)
+            return self._beside(b, items) if self.record else self._both(b, items)
         if key not in self.graphs: self._capture(key, b, items)
         buffers, count, graph, loss = self.graphs[key]
         for k in INPUTS: buffers[k].copy_(b[k], non_blocking=True)
         count.copy_(items, non_blocking=True)
         graph.replay()
         return loss.clone()
-    def _capture(self, key, b, items):
-        "Run once as ordinary code, so that kernels are built and chosen, then record"
+    def _beside(self, b, items):
+        "Run as ordinary code in another stream, as a recording will: kernels are built and chosen"
         import torch
-        kept = [g.clone() for g in self.grads]
-        buffers, count = {k: v.clone() if torch.is_tensor(v) else v for k,v in b.items()}, items.clone()
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side): self._both(buffers, count)
+        with torch.cuda.stream(side): loss = self._both(b, items)
         torch.cuda.current_stream().wait_stream(side)
+        return loss
+    def _capture(self, key, b, items):
+        import torch
+        torch.cuda.synchronize()
         torch.cuda.empty_cache()
+        buffers, count = {k: v.clone() if torch.is_tensor(v) else v for k,v in b.items()}, items.clone()
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self.pool): loss = self._both(buffers, count)
         self.pool = self.pool or graph.pool()
-        torch._foreach_copy_(self.grads, kept)
         self.graphs[key] = buffers, count, graph, loss

@@ -214,7 +214,7 @@ def _check_safetensors(f):
         except (ValueError, KeyError, TypeError): end = None
     if end is None or size < 8+n+end: raise CourseError(f'{f} is incomplete or damaged ({size:,} bytes): delete it and download it again')
 
-# %% ../nbs/07a_models.ipynb #f3bbbb25
+# %% ../nbs/07a_models.ipynb #17a38f96
 def load_quantized(
     base: str|Path, # model folder, or a name for `resolve_base`
     bits: int=4, # 4, 8 or 16
@@ -229,9 +229,9 @@ def load_quantized(
     path, dt = resolve_base(base), getattr(torch, compute_dtype() if dtype == 'auto' else dtype)
     q = {4: BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type='nf4', bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dt),
          8: BitsAndBytesConfig(load_in_8bit=True)}.get(bits)
-    if q is not None and 'quantization_config' in read_json(path/'config.json'): q = None      # the folder is quantised already
+    if 'quantization_config' in read_json(path/'config.json'): q = None                       # the folder is quantised already
     with quiet():
-        model = AutoModelForCausalLM.from_pretrained(path, quantization_config=q, dtype=dt, attn_implementation=attention, device_map={'': 0} if torch.cuda.is_available() else None)
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=dt, attn_implementation=attention, device_map={'': 0} if torch.cuda.is_available() else None, **(dict(quantization_config=q) if q else {}))
         tok = AutoTokenizer.from_pretrained(path)
     for m in model.modules():
         if type(m).__name__ == 'Linear4bit': m.support_avx512bf16_for_cpu = False
