@@ -12,10 +12,10 @@ from .generate import answer_rows, load_for_inference, model_key, question_of, r
 
 # %% auto #0
 __all__ = ['SETS', 'PLANS', 'CONDITIONS', 'INTERVALS', 'PAIRS', 'LOWER_IS_BETTER', 'TOPICS', 'Plan', 'spread', 'question_sets',
-           'bigrams', 'Retriever', 'passage', 'answers_path', 'run_answers', 'trained_sources', 'draws', 'by_source',
-           'resampled', 'interval', 'load_answers', 'add_bertscore', 'counts_of', 'score_set', 'evaluate_answers',
-           'recompute', 'table', 'describe', 'question_scores', 'outcomes', 'tally', 'examples', 'results_path',
-           'run_evaluate', 'merge_runs', 'compare_bits', 'plot_scores', 'plot_outcomes']
+           'bigrams', 'Retriever', 'passage', 'answers_path', 'settings_of', 'run_answers', 'trained_sources', 'draws',
+           'by_source', 'resampled', 'interval', 'load_answers', 'add_bertscore', 'counts_of', 'score_set',
+           'evaluate_answers', 'recompute', 'table', 'describe', 'question_scores', 'outcomes', 'tally', 'examples',
+           'results_path', 'run_evaluate', 'merge_runs', 'compare_bits', 'plot_scores', 'plot_outcomes']
 
 # %% ../nbs/12_evaluation.ipynb #0dde673d
 SETS = dict(trained='trained facts, wording of the training', recall='trained facts, new wording', unseen='sections never trained',
@@ -111,17 +111,24 @@ class _Models:
             self.loaded = kind, net
         return self.loaded[1]
 
-# %% ../nbs/12_evaluation.ipynb #f1772e6c
+# %% ../nbs/12_evaluation.ipynb #c2876ebc
+def settings_of(
+    profile, # key of `climate_ft.train.PROFILES`, or a `TrainConfig`
+    plan: Plan|None=None, # None: `PLANS[profile]`, or everything
+) -> tuple: # `TrainConfig`, `Plan`
+    "How a profile is trained and how it is evaluated"
+    from climate_ft.train import get_profile
+    return (get_profile(profile), plan or PLANS.get(profile) or Plan()) if isinstance(profile, str) else (profile, plan or Plan())
+
 def run_answers(
     ws: Workspace,
-    profile: str, # key of `climate_ft.train.PROFILES`
+    profile, # key of `climate_ft.train.PROFILES`, or a `TrainConfig`
     fresh: bool=False, # forget answers of an earlier run
     plan: Plan|None=None, # None: `PLANS[profile]`, or everything
     progress: Progress|None=None,
 ) -> list[Path]: # one JSON-lines file per condition
     "Every condition on every question set, with the likelihood of the references; resumable"
-    from climate_ft.train import get_profile
-    cfg, plan = get_profile(profile), plan or PLANS.get(profile) or Plan()
+    cfg, plan = settings_of(profile, plan)
     rows = question_sets(ws, plan, trained_sources(ws, cfg.name))
     find = Retriever([Chunk.fromdict(c) for c in read_json(ws.path('corpus_chunks'), 'corpus')])
     contexts = [passage(find(q)[0], q, plan.passage_chars) if r['set'] in plan.passages else None for r in rows if (q := question_of(r))]
@@ -350,24 +357,23 @@ def examples(
     def first(t): return next((a for s in sets for a in results['answers'] if a['set'] == s and len(a['predictions']) > 1 and t in a['question']+a['reference']), None)
     return [a for t in topics if (a := first(t))]
 
-# %% ../nbs/12_evaluation.ipynb #ef8dab6f
+# %% ../nbs/12_evaluation.ipynb #bbc4e8c2
 def results_path(ws: Workspace, bits: int) -> Path: return ws.path('evaluation_8bit' if bits == 8 else 'evaluation')
 
 def run_evaluate(
     ws: Workspace,
-    profile: str, # key of `climate_ft.train.PROFILES`
+    profile, # key of `climate_ft.train.PROFILES`, or a `TrainConfig`
     plan: Plan|None=None, # None: as in `run_answers`
     encoder: str|Path|None=None, # BERTScore encoder; None: the packaged one
     progress: Progress|None=None,
 ) -> dict:
     "Scores, intervals and answers of a run, written to the workspace"
     from importlib.metadata import version
-    from climate_ft.train import get_profile
-    cfg, plan = get_profile(profile), plan or PLANS.get(profile) or Plan()
+    cfg, plan = settings_of(profile, plan)
     answers, (a, b) = load_answers(ws, cfg.name), _shares(progress, 2)
     if plan.bertscore: add_bertscore(answers, encoder, a)
     metrics = [*FAST, *['bertscore'][:plan.bertscore]]
-    results = dict(name=cfg.name, profile=profile, bits=cfg.bits, max_new_tokens=plan.max_new_tokens, signatures=signatures(metrics, encoder),
+    results = dict(name=cfg.name, base=cfg.base, bits=cfg.bits, max_new_tokens=plan.max_new_tokens, signatures=signatures(metrics, encoder),
         versions={k: version(k) for k in ('torch', 'transformers', 'peft', 'bitsandbytes', 'sacrebleu')}, **evaluate_answers(answers, plan.resamples, progress=b))
     write_json(results_path(ws, cfg.bits), results)
     return results

@@ -1,0 +1,115 @@
+"Chapter 12: intervals over sources, results that can be recomputed, and sets that stay apart"
+import json
+import numpy as np
+import pytest
+from climate_ft import evaluation as E
+from climate_ft.metrics import SCORERS
+from climate_ft.workspace import REPO, Chunk, CourseError, Workspace, read_json, write_json, write_jsonl
+
+FACTS = [('アルベドとは何か。', '雪氷面はアルベドが高く、太陽光の多くを反射する。'), ('海面水位はなぜ上がるか。', '海面水位の上昇は主に海水の熱膨張と氷の融解で起こる。'),
+         ('400ppmを超えたのはいつか。', '二酸化炭素の濃度は2015年に400ppmを超えた。'), ('SWOTは誰が開発したか。', 'SWOT衛星はNASAとCNESが共同で開発した。')]
+
+def toy(n=12, good=.8, sets=('recall',)):
+    def answer(s, i):
+        q, a = FACTS[i % 4]
+        return dict(id=f'{s}{i}', set=s, question=q, reference=a, source_id=f's{i//2}', predictions={'base': q, 'tuned': a[:int(len(a)*good)], 'base + passage': a}, nll={'base': [60., len(a)], 'tuned': [10., len(a)]}, bertscore={'base': [.5, .5, .5], 'tuned': [.9, .9, .9]})
+    return [answer(s, i) for s in sets for i in range(n)]
+
+def test_results_can_be_recomputed_from_the_file(tmp_path):
+    r = E.evaluate_answers(toy(sets=('recall', 'unseen')), resamples=200)
+    write_json(tmp_path/'r.json', r)
+    assert E.recompute(read_json(tmp_path/'r.json')) == json.loads(json.dumps(r))
+
+def test_committed_results_are_what_their_answers_give():
+    for name in ('evaluation_results', 'evaluation_results_8bit'):
+        p = REPO/'data'/f'{name}.json'
+        if not p.exists(): pytest.skip(f'{p.name} is made by a full run')
+        r = read_json(p)
+        again = E.recompute(r)
+        assert again['scores'] == r['scores'] and again['differences'] == r['differences']
+
+def test_scores_of_known_answers():
+    r = E.evaluate_answers(toy(), resamples=200)
+    s = r['scores']['recall']
+    assert s['base + passage']['scores']['char_f1'] == 1 == s['base + passage']['interval']['char_f1'][0]
+    assert s['tuned']['scores']['nll'] == pytest.approx(12*10/sum(len(FACTS[i % 4][1]) for i in range(12)), abs=1e-6)
+    d = r['differences']['recall']['tuned - base']
+    assert d['char_f1'][0] == pytest.approx(s['tuned']['scores']['char_f1']-s['base']['scores']['char_f1'], abs=1e-6) and d['char_f1'][1] > .25 and d['nll'][2] < 0
+    assert (s['tuned']['n'], s['tuned']['sources']) == (12, 6) and 'nll' not in s['base + passage']['interval']
+    assert s['tuned']['floor']['char_f1'] < s['tuned']['scores']['char_f1']
+
+def test_interval_agrees_with_scipy():
+    from scipy.stats import bootstrap
+    x = np.random.default_rng(0).normal(.5, .2, 60)
+    ours = E.interval(E.resampled([[v, 1] for v in x], SCORERS['char_f1'].total, [str(i) for i in range(60)], E.draws(60, 20000))['char_f1'])
+    theirs = bootstrap((x,), np.mean, method='percentile', n_resamples=20000, rng=1).confidence_interval
+    assert ours == pytest.approx([theirs.low, theirs.high], abs=3e-3)
+
+def test_copies_of_a_source_do_not_narrow_the_interval():
+    x = np.random.default_rng(0).normal(.5, .2, 20)
+    width = lambda rows, src: np.diff(E.interval(E.resampled(rows, SCORERS['char_f1'].total, src, E.draws(20, 5000))['char_f1']))[0]
+    once = width([[v, 1] for v in x], [f's{i}' for i in range(20)])
+    five = width([[v, 1] for v in x for _ in range(5)], [f's{i}' for i in range(20) for _ in range(5)])
+    assert five == pytest.approx(once)
+
+def test_equal_models_have_no_difference():
+    a = toy()
+    for r in a: r['predictions'] = {'base': r['question'], 'tuned': r['question']}
+    d = E.evaluate_answers(a, 200)['differences']['recall']['tuned - base']
+    assert all(d[k][0] == 0 for k in ('bleu', 'chrf', 'char_f1', 'rougeL')) and d['char_f1'] == [0, 0, 0]
+
+def test_variants_count_and_a_missing_condition_is_left_out():
+    a = toy(4)
+    for r in a: r.update(variants=['正解'], predictions={'base': '正解', 'tuned': r['reference']})
+    r = E.evaluate_answers(a, 100)
+    assert r['scores']['recall']['base']['scores']['exact'] == 1 and list(r['scores']['recall']) == ['base', 'tuned']
+
+def test_outcomes_and_tally():
+    r = E.evaluate_answers(toy(4), 100)
+    rows = E.outcomes(r)
+    assert E.tally(rows) == {'recall': dict(win=4, tie=0, loss=0)} and rows == sorted(rows, key=lambda o: o['change'])
+    assert E.tally(E.outcomes(r, 'base + passage', 'tuned'))['recall']['loss'] == 4
+    assert E.tally(E.outcomes(r, 'tuned', 'tuned'))['recall']['tie'] == 4
+
+def test_bits_are_compared_on_shared_questions_only():
+    four, eight = E.evaluate_answers(toy(8, .5), 300), E.evaluate_answers(toy(12, 1.), 300)
+    c = E.compare_bits(four, eight)
+    assert c['sets']['recall']['difference'][1] > 0 and 'use 8 bits' in c['recommendation']
+    assert 'no difference can be shown' in E.compare_bits(four, four)['recommendation']
+    assert 'use 4 bits: better' in E.compare_bits(eight, E.evaluate_answers(toy(8, .5), 300))['recommendation']
+    assert len(E.merge_runs(four, eight)) == 8
+
+def test_retriever_finds_the_passage_and_cuts_it_around_the_answer():
+    chunks = [Chunk(f'c{i}', 'd', [], a, [1], 0, len(a)) for i, (_, a) in enumerate(FACTS)]
+    find = E.Retriever(chunks)
+    assert [find(q)[0].id for q, _ in FACTS] == ['c0', 'c1', 'c2', 'c3'] and len(find('雪', 9)) == 4
+    long = Chunk('x', 'd', [], ''.join(a for _, a in FACTS), [1], 0, 0)
+    assert 'SWOT' in E.passage(long, 'SWOTは誰が開発したか。', 40) and len(E.passage(long, 'SWOT', 40)) <= 40
+
+@pytest.fixture
+def ws(tmp_path):
+    ws = Workspace(tmp_path)
+    qa = lambda s, i, kind='base': dict(id=f'{s}{i}', source_id=f'f{i}', instruction=f'質問{i}', input='', output=f'答{i}', kind=kind, split=s)
+    d = ws.path('splits')
+    write_jsonl(d/'train.jsonl', [qa('t', i, k) for i in range(10) for k in ('base', 'template')])
+    write_jsonl(d/'recall.jsonl', [qa('r', i) for i in range(10)])
+    write_jsonl(d/'unseen.jsonl', [qa('u', i) for i in range(100, 105)])
+    (d/'gold.jsonl').write_text('')
+    return ws
+
+def test_question_sets_respect_what_was_trained_and_the_limits(ws):
+    rows = E.question_sets(ws, E.Plan(dict(recall=2)), {'f1', 'f2', 'f3'})
+    by = {s: [r['source_id'] for r in rows if r['set'] == s] for s in E.SETS}
+    assert by['trained'] == ['f1', 'f2', 'f3'] and by['recall'] == ['f1', 'f2'] and len(by['unseen']) == 5 and not by['gold']
+    (ws.path('splits')/'recall.jsonl').unlink()
+    with pytest.raises(CourseError, match='recall.jsonl is missing: `climate-ft dataset` makes it'): E.question_sets(ws, E.Plan())
+
+def test_evaluate_without_answers_says_what_to_run(ws):
+    with pytest.raises(CourseError, match='climate-ft evaluate'): E.run_evaluate(ws, 'tiny')
+
+def test_a_whole_run(tiny_run):
+    ws = Workspace(tiny_run)
+    r = read_json(ws.path('evaluation'))
+    assert {'recall', 'unseen', 'general'} <= set(r['scores']) and E.recompute(r)['scores'] == r['scores']
+    assert r['bits'] == 4 and r['signatures']['bleu'] and set(r['scores']['recall']) >= {'base', 'tuned'}
+    assert E.describe(r).count('\n') == sum(map(len, r['scores'].values()))

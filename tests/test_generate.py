@@ -1,0 +1,119 @@
+"Chapter 10: answers do not depend on the batch, nothing is lost or done twice, and bad input is named"
+import signal, subprocess, sys, time
+import pytest
+pytest.importorskip('torch')
+from climate_ft import generate as G
+from climate_ft.workspace import CourseError, read_jsonl, write_jsonl
+
+QUESTIONS = ['雪氷面のアルベドとは何ですか。', 'SWOT衛星はどの機関が開発しましたか。', '地球デジタルツインの三つの要素を挙げてください。', 'CSAとは何ですか。', '海面水位はなぜ上がりますか。', '雪。']
+ROWS = [dict(question=q, reference='氷', source_id=f's{i}') for i, q in enumerate(QUESTIONS)]
+
+@pytest.fixture(scope='session')
+def babbler(tmp_path_factory):
+    "A tiny model whose random weights are large enough for every question to get its own answer"
+    import torch
+    from climate_ft.models import tiny_base
+    net, tok = G.load_model(tiny_base())
+    with torch.no_grad():
+        for n, p in net.named_parameters():
+            if p.ndim == 2 and 'embed' not in n: p.mul_(4)
+    d = tmp_path_factory.mktemp('babbler')
+    net.save_pretrained(d); tok.save_pretrained(d)
+    return d
+
+@pytest.fixture(scope='session')
+def loaded(babbler): return G.load_for_inference(babbler)
+
+@pytest.fixture(scope='session')
+def answers(loaded): return G.generate(*loaded, QUESTIONS, batch_size=1, max_new_tokens=16)
+
+@pytest.mark.parametrize('size', [2, 4, 6])
+def test_batches_give_the_same_answers_in_order(loaded, answers, size):
+    assert len(set(answers)) == len(QUESTIONS)
+    assert G.generate(*loaded, QUESTIONS, batch_size=size, max_new_tokens=16) == answers
+
+def test_packing_changes_nothing(babbler, answers):
+    net, tok = G.load_model(babbler)
+    assert G.generate(net.eval(), tok, QUESTIONS, batch_size=3, max_new_tokens=16) == answers
+
+def test_plan_is_a_partition_longest_first():
+    plan = G.plan_batches([3, 9, 4, 8, 1], 2)
+    assert plan == [[1, 3], [2, 0], [4]] and G.plan_batches([], 4) == []
+
+def test_context_changes_the_prompt(loaded, answers):
+    assert G.generate(*loaded, QUESTIONS[:1], ['雪は白い。'], max_new_tokens=16) != answers[:1] and G.generate(*loaded, [], max_new_tokens=4) == []
+
+def test_stream_shows_the_whole_answer(loaded, answers):
+    pieces = []
+    assert G.stream(*loaded, QUESTIONS[0], max_new_tokens=16, say=pieces.append) == answers[0]
+    assert ''.join(pieces).strip() == answers[0] and len(pieces) > 3
+
+def test_chat_ends_on_empty_line_and_end_of_input(babbler):
+    said, lines = [], iter(['雪。', ''])
+    G.chat(babbler, ask=lambda _: next(lines), say=said.append, max_new_tokens=4)
+    assert said
+    def eof(_): raise EOFError
+    G.chat(babbler, ask=eof, say=said.append)
+
+@pytest.mark.parametrize('bits,tolerance', [(4, 1e-3), (8, .1)])    # in 8 bits the layers round their inputs too
+def test_dequantised_weights_equal_what_the_bits_stand_for(bits, tolerance):
+    import torch
+    from climate_ft.models import load_quantized
+    net, tok = load_quantized('tiny', bits, 'float32')
+    ids = tok(QUESTIONS[0], return_tensors='pt').input_ids
+    with torch.no_grad(): a = net(ids).logits
+    plain = G.dequantize(net)
+    assert not {type(m).__name__ for m in plain.modules()} & {'Linear4bit', 'Linear8bitLt'} and not hasattr(plain.config, 'quantization_config')
+    with torch.no_grad(): assert (plain(ids).logits-a).abs().max()/a.std() < tolerance
+
+class Counted:
+    def __init__(self, loaded): self.loaded, self.n = loaded, 0
+    def __call__(self): self.n += 1; return self.loaded
+
+def test_finished_answers_are_not_asked_again(loaded, answers, tmp_path):
+    load, out = Counted(loaded), tmp_path/'a.jsonl'
+    run = lambda **kw: G.answer_rows(load, ROWS, out, 'm', **{'key': 'k', 'max_new_tokens': 16, **kw})
+    assert [r['prediction'] for r in run()] == answers and run() == run() and load.n == 1
+    run(key='other'); assert load.n == 2
+    run(key='other', max_new_tokens=8); assert load.n == 3
+    assert not list(tmp_path.glob('.*.part')) and read_jsonl(out)[0]['source_id'] == 's0'
+
+def test_interrupted_answers_continue(loaded, answers, tmp_path, monkeypatch):
+    def stop(f, m):
+        if f >= .5: raise KeyboardInterrupt
+    out = tmp_path/'a.jsonl'
+    with pytest.raises(KeyboardInterrupt): G.answer_rows(lambda: loaded, ROWS, out, 'm', 'k', batch_size=2, max_new_tokens=16, progress=stop)
+    part = tmp_path/'.a.part'
+    assert not out.exists() and part.read_text().count('\n') == 1+4
+    part.write_bytes(part.read_bytes()[:-9])                        # the last line is torn
+    asked, real = [], G.generate
+    monkeypatch.setattr(G, 'generate', lambda m, t, q, *a, **k: (asked.extend(q), real(m, t, q, *a, **k))[1])
+    got = G.answer_rows(lambda: loaded, ROWS, out, 'm', 'k', batch_size=2, max_new_tokens=16)
+    assert len(asked) == 3 and [r['prediction'] for r in got] == answers
+
+def test_killed_process_continues(babbler, tmp_path):
+    write_jsonl(tmp_path/'q.jsonl', ROWS*2)
+    code = (f'from climate_ft import generate as G; p = lambda f, m: None\nG.answer_file({str(tmp_path/"q.jsonl")!r}, {str(babbler)!r}, {str(tmp_path/"a.jsonl")!r}, batch_size=1, max_new_tokens=32)')
+    part = tmp_path/'.a.part'
+    p = subprocess.Popen([sys.executable, '-c', code], stderr=subprocess.DEVNULL)
+    for _ in range(1200):
+        if part.exists() and part.read_text().count('\n') > 3 or p.poll() is not None: break
+        time.sleep(.05)
+    p.send_signal(signal.SIGKILL); p.wait()
+    kept = part.read_text().count('\n')-1
+    assert kept >= 3 and not (tmp_path/'a.jsonl').exists()
+    G.answer_file(tmp_path/'q.jsonl', babbler, tmp_path/'a.jsonl', batch_size=1, max_new_tokens=32)
+    assert len(read_jsonl(tmp_path/'a.jsonl')) == 12 and not part.exists()
+
+@pytest.mark.parametrize('line,message', [('{"answer": "氷"}', 'entry 1 has no question'), ('not json', 'line 1'), ('', 'holds no questions'), ('[1]', 'line 1')])
+def test_bad_questions(tmp_path, babbler, line, message):
+    (tmp_path/'q.jsonl').write_text(line)
+    with pytest.raises(CourseError, match=message): G.answer_file(tmp_path/'q.jsonl', babbler, tmp_path/'a.jsonl')
+    assert not (tmp_path/'a.jsonl').exists()
+
+def test_bad_models(tmp_path):
+    write_jsonl(tmp_path/'q.jsonl', ROWS)
+    with pytest.raises(CourseError, match='holds no model'): G.answer_file(tmp_path/'q.jsonl', tmp_path, tmp_path/'a.jsonl')
+    (tmp_path/'adapter_config.json').write_text('{}')
+    with pytest.raises(CourseError, match='holds no adapter'): G.load_for_inference(tmp_path)
+    with pytest.raises(CourseError, match='question is empty'): G.chat(tmp_path, ' ')
