@@ -281,7 +281,7 @@ def load_rows(
     "Read one split back; a `CourseError` that names the line if it is damaged"
     return [QA.fromdict(r) for r in read_jsonl(ws.path('splits')/f'{split}.jsonl', 'dataset')]
 
-# %% ../nbs/06_dataset.ipynb #22dfc278
+# %% ../nbs/06_dataset.ipynb #e9980bca
 def _field(r, name): return r[name] if isinstance(r, dict) else getattr(r, name)
 
 def subset(
@@ -290,6 +290,7 @@ def subset(
     seed:int=42,
     wordings:int=3, # pairs of each fact, the base pair first
     max_chars:int=60, # answers up to this length are preferred
+    topics=(), # words; up to two facts of each that name it come first
 ) -> list: # whole facts, in the order of `rows`
     "A small training set: base and template pairs of some facts"
     by = defaultdict(list)
@@ -300,7 +301,9 @@ def subset(
         section = tuple(_field(by[s][0], 'section'))
         keys[s] = (s.endswith('.h') or len(_field(by[s][0], 'output'))>max_chars, nth[section], rank(seed, s))
         nth[section] += not keys[s][0]
-    chosen = set(sorted(by, key=keys.get)[:max_sources])
+    order = sorted(by, key=keys.get)
+    asked = [s for t in topics for s in [s for s in order if t in _field(by[s][0], 'instruction')+_field(by[s][0], 'output')][:2]]
+    chosen = set(list(dict.fromkeys(asked+order))[:max_sources])
     return [r for s,rs in by.items() if s in chosen for r in rs[:wordings]]
 
 def limit(rows:list, train:list) -> list:

@@ -161,7 +161,7 @@ def name_subjects(
             if key not in seen: seen.add(key); res.append(f); break
     return res
 
-# %% ../nbs/05b_facts.ipynb #91c42490
+# %% ../nbs/05b_facts.ipynb #fad3d159
 _counters = {'人':'何人','回':'何回','機':'何機','基':'何基','倍':'何倍','か国':'何か国','個':'いくつ','つ':'いくつ','種':'何種','台':'何台','年間':'何年間','年':'何年','か月':'何か月','日':'何日','時間':'何時間','分':'何分'}
 _unit = (r'(?:兆|億|万)?(?:平方|立方)?(?:キロ|センチ|ミリ|ギガ)?(?:メートル|トン|ヘクタール|ワット|パーセント|ユーロ|ドル|円)|Gt|km²|m²|km|cm|mm|ha|ppm|ppb|m|℃|%|％|割|'
          r'か国|年間|か月|時間|人|回|機|基|倍|個|種|台|分|日|年|つ')
@@ -175,7 +175,11 @@ def _modifies(text):
     ts = tokens(text)
     return any(t.cform=='基本形' and t.pos in ('動詞','助動詞') and n.pos in ('名詞','接頭詞') for t,n in zip(ts, ts[1:]))
 
-# %% ../nbs/05b_facts.ipynb #70433897
+def _elliptic(text):
+    "Does `text` leave out a verb behind an earlier date? (1995年に1号、…)"
+    return (m := list(_date.finditer(text))) and not any(t.pos=='動詞' for t in tokens(text[m[-1].end():]))
+
+# %% ../nbs/05b_facts.ipynb #c6dd3e56
 def wh_question(
     f:Fact,
 ) -> str|None: # a polite question, or None if the sentence has nothing that can be asked for
@@ -186,7 +190,7 @@ def wh_question(
         for m in pattern.finditer(s):
             pre, post = s[:m.start()], s[m.end():]
             if '、' in post or '以来' in post or _bad_start.search(pre) or f.topic not in clean_topic(pre) or _modifies(post): continue
-            if m[0][-1]=='つ' and pre[-1]=='の': continue
+            if m[0][-1]=='つ' and pre[-1]=='の' or _elliptic(pre): continue
             q = to_polite(clean_topic(pre) + ('いつ' if pattern is _date else _counters.get(m[1], 'どのくらい')) + post)
             if re.search('(?:です|ます|でした|ました)。$', q): return q[:-1]+'か。'
 

@@ -88,19 +88,20 @@ def sentence_ends(
         k = next((i+1 for i in range(k, len(ts)) if ts[i].surface[0] in '）)]］'), len(ts))
     return k>=len(ts) or ts[k].surface[0] in '。．！？!?'
 
-# %% ../nbs/05a_style.ipynb #a37437ad
+# %% ../nbs/05a_style.ipynb #d5c2e115
 def _is_adj(t): return t.pos=='形容詞' or t.ctype.startswith('形容詞') or t.ctype in ('特殊・ナイ','特殊・タイ')
 def _is_verb(t): return t.pos=='動詞' or (t.pos=='助動詞' and t.base in ('ある','ござる'))
 def _is_aru(ts, j): return j>0 and ts[j].base=='ある' and ts[j-1].surface=='で' # the ある of である
 def _at(ts, j): return ts[j] if 0<=j<len(ts) else Token('')
 
 def _masu(ts, j):
-    "Stem of verb `j` before ます; 行っ is read as 行く by MeCab even in 観測を行った"
-    t = ts[j]
-    if t.surface=='行っ' and t.base=='行く' and _at(ts, j-1).surface=='を': return '行い'
+    "Stem of verb `j` before ます; MeCab often reads 行っ as 行く where 行う is meant, as in 検証を一年かけて行った"
+    t, p, q = ts[j], _at(ts, j-1), _at(ts, j-2)
+    goes = p.surface=='へ' or (p.surface=='に' and q.pos=='名詞' and q.sub in ('一般','固有名詞','サ変接続','代名詞'))
+    if t.surface=='行っ' and t.base=='行く' and not goes: return '行い'
     return conjugate(t.base, t.ctype, 'masu')
 
-# %% ../nbs/05a_style.ipynb #cbec00fa
+# %% ../nbs/05a_style.ipynb #9231d729
 def _past_tail(ts, j):
     "Polite form of a predicate that ends with the た at `j`"
     p, pp = _at(ts, j-1), _at(ts, j-2)
@@ -117,7 +118,7 @@ def polite_tail(
 ): # index of the first token to replace, and the new text; None if there is nothing to do
     "The polite form of the plain predicate that ends with token `j`"
     t, p = ts[j], _at(ts, j-1)
-    if t.cform!='基本形': return None
+    if t.cform!='基本形' or t.surface=='ます': return None
     if t.ctype=='特殊・タ': return _past_tail(ts, j)
     if t.base=='ない': return (j-1, _masu(ts, j-1)+'ません') if p.pos=='動詞' else (j, 'ありません')
     if t.base=='う':

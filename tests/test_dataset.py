@@ -180,6 +180,13 @@ def test_gold_support_is_what_is_compared():
     train = [qa(SRC, '？', 't', 's')]
     assert D.contamination(train, [qa('約4倍', support=SRC)])['copies'] == 1 and D.contamination(train, [qa('約4倍', support='海は広く、そして深い。')])['copies'] == 0
 
+def test_the_same_fact_in_other_words_is_a_near_copy():
+    train = [qa('線状降水帯とは、発達した積乱雲が列をなし、数時間にわたってほぼ同じ場所に強い雨を降らせる雨域である。', '？', 't', 's')]
+    row = qa('線状降水帯は、次々と発生する発達した積乱雲が列をなし、数時間にわたって同じ場所に大雨を降らせる現象である。')
+    found = D.contamination(train, [row])
+    assert found['flagged'] == {'x': 'copy'} and D.contamination(train, [row], near=.9)['flagged'] == {}
+    assert .1 < D.contamination(train, [row], near=.9)['most_13grams'] < .4 and .8 < D.contamination(train, [row], near=.9)['nearest'] < .9
+
 def test_names_are_no_leak():
     train = [qa('気候変動に関する政府間パネル（IPCC）は、1988年に設立された国際組織である。', '？', 't', 's')]
     assert D.contamination(train, [qa('気候変動に関する政府間パネル（IPCC）は、第6次評価報告書の統合報告書を2023年3月に公表し、人間の影響に疑う余地がないと結論した。')])['flagged'] == {}
@@ -270,6 +277,7 @@ def test_subset(course):
     recall = D.limit(course['recall'], small)
     assert {r.source_id for r in recall} == set(n) and not {r.instruction for r in recall} & {r.instruction for r in train}
     assert len({tuple(r.section) for r in small}) > 30        # from all over the report
+    assert sum('アルベド' in r.output for r in D.subset(train, 4, topics=('アルベド',))) >= 4
 
 def test_chat_and_hub_formats(tmp_path):
     ws = workspace(tmp_path, report()); D.run_dataset(ws)
