@@ -6,7 +6,7 @@ C      := -c constraints-cpu.txt
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv dev demo test export check-notebooks notebooks pytest dataset scoreboard report-pdf readme site diagrams serve lab clean
+.PHONY: help venv dev demo test export check-notebooks notebooks pytest dataset scoreboard report-pdf readme site site-report diagrams serve lab clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -43,6 +43,7 @@ pytest: dev
 	$(BIN)/python -m pytest -q tests
 
 export: dev ## notebooks -> climate_ft/, and clean them
+	$(BIN)/python scripts/insert_setup_cell.py
 	$(BIN)/nbdev_export
 	$(BIN)/nbdev_clean
 
@@ -61,6 +62,10 @@ readme: dev ## README.md from nbs/index.ipynb
 site: dev ## the course as a site: _site/index.html
 	$(BIN)/python site/bridge.py
 	$(BIN)/sphinx-build -q -W --keep-going -d _myst/.doctrees -c site _myst _site
+
+site-report: site ## load every page in Chromium: results/site_pages.json
+	cd site && npm ci --silent --omit=dev
+	$(BIN)/python site/check.py
 
 diagrams: dev ## draw the diagrams that changed (needs Chromium and npm)
 	cd site && npm ci --silent

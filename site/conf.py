@@ -28,7 +28,7 @@ myst_links_external_new_tab = True
 
 html_theme, html_title = 'sphinx_book_theme', project
 html_static_path, html_css_files = ['static'], ['custom.css']
-html_show_sphinx = False
+html_show_sphinx, html_use_index = False, False
 html_last_updated_fmt = None
 html_baseurl = f"{cfg['doc_host']}{cfg['doc_baseurl']}/"
 html_favicon = 'static/favicon.svg'
@@ -81,6 +81,9 @@ def finish(app, exc):
     for stem,s in json.loads((Path(app.srcdir)/'downloads.json').read_text()).items(): (out/'_sources'/f'{stem}.ipynb').write_text(s, encoding='utf-8')
     for p in out.glob('_static/**/*.map'): p.unlink()
     (out/'_static/scripts/fontawesome.js').write_text('// the style sheet draws the icons\n')
+    for p in out.glob('**/*.html'):             # two gaps in the theme's accessible names
+        s = p.read_text(encoding='utf-8').replace('<summary><span class="toctree-toggle"', '<summary aria-label="Pages below"><span class="toctree-toggle"')
+        p.write_text(re.sub(r'(<button class="btn search-button-field[^>]*?)\s*aria-label="Search"', r'\1', s), encoding='utf-8')
     used = set(re.findall(r'fa-[\w-]+', ''.join(p.read_text(encoding='utf-8') for p in out.glob('**/*.html'))))
     css = out/'_static/styles/pydata-sphinx-theme.css'
     css.write_text(re.sub(r'(?<=\})\.(fa-[\w-]+)\{--fa:[^}]*\}', lambda m: m[0] if m[1] in used else '', css.read_text(encoding='utf-8')), encoding='utf-8')
