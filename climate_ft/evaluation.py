@@ -13,9 +13,10 @@ from .generate import answer_rows, load_for_inference, model_key, question_of, r
 # %% auto #0
 __all__ = ['SETS', 'PLANS', 'CONDITIONS', 'INTERVALS', 'PAIRS', 'LOWER_IS_BETTER', 'TOPICS', 'Plan', 'spread', 'question_sets',
            'bigrams', 'Retriever', 'passage', 'answers_path', 'settings_of', 'run_answers', 'trained_sources', 'draws',
-           'by_source', 'resampled', 'interval', 'load_answers', 'add_bertscore', 'counts_of', 'score_set',
+           'by_source', 'resampled', 'interval', 'load_answers', 'add_bertscore', 'counts_of', 'floor_of', 'score_set',
            'evaluate_answers', 'recompute', 'table', 'describe', 'question_scores', 'outcomes', 'tally', 'examples',
-           'results_path', 'run_evaluate', 'merge_runs', 'compare_bits', 'plot_scores', 'plot_outcomes']
+           'training_summary', 'results_path', 'run_evaluate', 'merge_runs', 'compare_bits', 'cost_table',
+           'plot_scores', 'plot_outcomes']
 
 # %% ../nbs/12_evaluation.ipynb #0dde673d
 SETS = dict(trained='trained facts, wording of the training', recall='trained facts, new wording', unseen='sections never trained',
@@ -94,8 +95,9 @@ def passage(
     best = max(starts, key=lambda i: len(want & set(bigrams(chunk.text[i:i+chars]))))
     return chunk.text[best:best+chars].strip()
 
-# %% ../nbs/12_evaluation.ipynb #64d492af
+# %% ../nbs/12_evaluation.ipynb #030c4849
 CONDITIONS = dict(base='base', tuned='tuned', base_passage='base + passage', tuned_passage='tuned + passage')
+_ORDER = ('base', 'base_passage', 'tuned', 'tuned_passage') # each model is loaded once
 
 def answers_path(ws: Workspace, name: str, condition: str) -> Path: return ws.data/f'answers_{name}_{condition}.jsonl'
 
@@ -111,7 +113,7 @@ class _Models:
             self.loaded = kind, net
         return self.loaded[1]
 
-# %% ../nbs/12_evaluation.ipynb #c2876ebc
+# %% ../nbs/12_evaluation.ipynb #d55de9fe
 def settings_of(
     profile, # key of `climate_ft.train.PROFILES`, or a `TrainConfig`
     plan: Plan|None=None, # None: `PLANS[profile]`, or everything
@@ -134,7 +136,7 @@ def run_answers(
     contexts = [passage(find(q)[0], q, plan.passage_chars) if r['set'] in plan.passages else None for r in rows if (q := question_of(r))]
     models, key, paths = _Models(ws, cfg.name, progress), model_key(ws.models/cfg.name), []
     shares = _shares(progress, 2*len(CONDITIONS))
-    for condition in CONDITIONS:
+    for condition in _ORDER:
         kind, with_passage = condition.split('_')[0], condition.endswith('_passage')
         pick = [i for i in range(len(rows)) if not with_passage or contexts[i]]
         out = answers_path(ws, cfg.name, condition)
@@ -212,7 +214,7 @@ def interval(
     v = values[~np.isnan(values)]
     return [round(float(o), 6) for o in np.quantile(v, [(1-level)/2, (1+level)/2])] if len(v) else None
 
-# %% ../nbs/12_evaluation.ipynb #37f72cba
+# %% ../nbs/12_evaluation.ipynb #56ca1507
 INTERVALS = dict(bleu='bleu', chrf='chrf', rouge='rougeL', char_f1='char_f1', exact='exact', contains='contains', number='number', bertscore='bertscore_f1', nll='nll')
 PAIRS = (('tuned', 'base'), ('base + passage', 'base'), ('tuned', 'base + passage'), ('tuned + passage', 'tuned'))
 LOWER_IS_BETTER = {'nll'}
@@ -228,21 +230,24 @@ def load_answers(
         for a in read_jsonl(p, 'evaluate'):
             x = a['extra']
             r = rows.setdefault((a['set'], x['id']), dict(id=x['id'], set=a['set'], question=a['question'], reference=a['reference'], source_id=a['source_id'],
-                **{k: x[k] for k in ('variants', 'kind', 'about', 'section', 'chunk', 'seen') if x.get(k) not in (None, [], '')}, predictions={}, nll={}, bertscore={}))
+                **{k: x[k] for k in ('variants', 'kind', 'about', 'section', 'chunk', 'seen') if x.get(k) not in (None, [], '')}, predictions={}, nll={}))
             r['predictions'][model] = a['prediction']
             if 'nll' in x: r['nll'][model] = x['nll']
     return list(rows.values())
 
-# %% ../nbs/12_evaluation.ipynb #14fff6c3
+# %% ../nbs/12_evaluation.ipynb #9bce85dd
 def add_bertscore(
     answers: list[dict], # from `load_answers`; changed in place
     encoder: str|Path|None=None,
     progress: Progress|None=None,
 ):
-    "Store precision, recall and F1 of each prediction"
-    todo = [(a, m) for a in answers for m in a['predictions'] if m not in a['bertscore']]
-    rows = bert_rows([a['predictions'][m] for a,m in todo], [a['reference'] for a,_ in todo], encoder, progress=progress) if todo else []
-    for (a,m),r in zip(todo, rows): a['bertscore'][m] = [round(v, 5) for v in r[:3]]
+    "Store precision, recall and F1 of each prediction, and the same against the shuffled references of its set"
+    todo = []
+    for s in dict.fromkeys(a['set'] for a in answers):
+        same = [a for a in answers if a['set'] == s]
+        for a,b in zip(same, shuffled(same)): todo += [(a, m, k, o['reference']) for m in a['predictions'] for k,o in (('bertscore', a), ('bertscore_floor', b))]
+    rows = bert_rows([a['predictions'][m] for a,m,_,_ in todo], [r for *_,r in todo], encoder, progress=progress)
+    for (a,m,k,_),r in zip(todo, rows): a.setdefault(k, {})[m] = [round(v, 5) for v in r[:3]]
 
 def counts_of(
     answers: list[dict], # of one set
@@ -254,7 +259,17 @@ def counts_of(
     if all(model in a.get('nll', {}) for a in answers): rows['nll'] = [a['nll'][model] for a in answers]
     return rows
 
-# %% ../nbs/12_evaluation.ipynb #ca031c67
+# %% ../nbs/12_evaluation.ipynb #3492c5d7
+def floor_of(
+    answers: list[dict], # of one set
+    model: str, # whose predictions
+) -> dict[str, float]: # as `totals`
+    "The scores against shuffled references"
+    if len(answers) < 2: return {}
+    rows = pair_rows([a['predictions'][model] for a in answers], shuffled([[a['reference'], *a.get('variants', [])] for a in answers]))
+    if all(model in a.get('bertscore_floor', {}) for a in answers): rows['bertscore'] = [[*a['bertscore_floor'][model], 1] for a in answers]
+    return totals(rows)
+
 def _total(metric): return (nll if metric == 'nll' else SCORERS[metric]).total
 
 def score_set(
@@ -268,9 +283,8 @@ def score_set(
     counts = draws(len(set(sources)), resamples, seed)
     rows = {m: counts_of(answers, m) for m in models}
     boot = {m: {INTERVALS[k]: resampled(r, _total(k), sources, counts)[INTERVALS[k]] for k,r in rows[m].items()} for m in models}
-    refs = [[a['reference'], *a.get('variants', [])] for a in answers]
     scores = {m: dict(n=len(answers), sources=len(set(sources)), empty=sum(not a['predictions'][m].strip() for a in answers), scores=totals(rows[m]),
-        interval={k: interval(v) for k,v in boot[m].items()}, floor=totals(pair_rows([a['predictions'][m] for a in answers], shuffled(refs))) if len(answers) > 1 else {}) for m in models}
+        interval={k: interval(v) for k,v in boot[m].items()}, floor=floor_of(answers, m)) for m in models}
     def point(m, k): return scores[m]['scores'][k]
     diffs = {f'{b} - {a}': {k: [round(point(b, k)-point(a, k), 6), *interval(boot[b][k]-boot[a][k])] for k in boot[b] if k in boot[a] and point(b, k) is not None and point(a, k) is not None}
         for b,a in PAIRS if a in models and b in models}
@@ -357,7 +371,17 @@ def examples(
     def first(t): return next((a for s in sets for a in results['answers'] if a['set'] == s and len(a['predictions']) > 1 and t in a['question']+a['reference']), None)
     return [a for t in topics if (a := first(t))]
 
-# %% ../nbs/12_evaluation.ipynb #bbc4e8c2
+# %% ../nbs/12_evaluation.ipynb #b8538162
+def training_summary(
+    ws: Workspace,
+    name: str, # of the adapter
+) -> dict:
+    "What training cost: seconds, memory, tokens a second, device and versions"
+    info, log = read_json(ws.models/name/'train_config.json', 'train'), read_jsonl(ws.logs/f'{name}.jsonl', 'train')
+    steps = [r for r in log if 'loss' in r]
+    rate = sorted(r['tokens_per_second'] for r in steps)
+    return {k: info[k] for k in ('seconds', 'rows', 'steps', 'device', 'versions') if k in info} | dict(sources=len(info.get('sources', [])), memory_gib=max(r['memory_gib'] for r in steps), tokens_per_second=rate[len(rate)//2])
+
 def results_path(ws: Workspace, bits: int) -> Path: return ws.path('evaluation_8bit' if bits == 8 else 'evaluation')
 
 def run_evaluate(
@@ -373,12 +397,12 @@ def run_evaluate(
     answers, (a, b) = load_answers(ws, cfg.name), _shares(progress, 2)
     if plan.bertscore: add_bertscore(answers, encoder, a)
     metrics = [*FAST, *['bertscore'][:plan.bertscore]]
-    results = dict(name=cfg.name, base=cfg.base, bits=cfg.bits, max_new_tokens=plan.max_new_tokens, signatures=signatures(metrics, encoder),
+    results = dict(name=cfg.name, base=cfg.base, training=training_summary(ws, cfg.name), bits=cfg.bits, max_new_tokens=plan.max_new_tokens, signatures=signatures(metrics, encoder),
         versions={k: version(k) for k in ('torch', 'transformers', 'peft', 'bitsandbytes', 'sacrebleu')}, **evaluate_answers(answers, plan.resamples, progress=b))
     write_json(results_path(ws, cfg.bits), results)
     return results
 
-# %% ../nbs/12_evaluation.ipynb #cc65ce98
+# %% ../nbs/12_evaluation.ipynb #17884540
 def merge_runs(
     four: dict, # results in 4 bits
     eight: dict, # results in 8 bits
@@ -386,7 +410,7 @@ def merge_runs(
     "The questions that both runs answered; 4-bit stands as `base`, 8-bit as `tuned`"
     other = {(a['set'], a['id']): a for a in eight['answers']}
     def both(a, b, k): return {n: o[k]['tuned'] for n,o in (('base', a), ('tuned', b)) if 'tuned' in o.get(k, {})}
-    return [{**a, **{k: both(a, b, k) for k in ('predictions', 'nll', 'bertscore')}} for a in four['answers'] if (b := other.get((a['set'], a['id'])))]
+    return [{**a, **{k: both(a, b, k) for k in ('predictions', 'nll', 'bertscore', 'bertscore_floor')}} for a in four['answers'] if (b := other.get((a['set'], a['id'])))]
 
 def compare_bits(
     four: dict, # results in 4 bits
@@ -402,6 +426,13 @@ def compare_bits(
     say = ('use 8 bits if they fit: better on '+', '.join(better) if better and not worse else
            'use 4 bits: better on '+', '.join(worse)+' and smaller' if worse else 'use 4 bits: no difference can be shown, and they need less memory')
     return dict(metric=metric, sets=rows, recommendation=say)
+
+def cost_table(
+    **runs: dict, # results by column name
+) -> list[dict]: # one row per figure
+    "What the runs cost, side by side"
+    keys = dict(memory_gib='memory while training, GiB', tokens_per_second='tokens a second', seconds='seconds', steps='steps', rows='pairs')
+    return [dict(figure=label, **{n: r['training'][k] for n,r in runs.items()}) for k,label in keys.items()]
 
 # %% ../nbs/12_evaluation.ipynb #01f7fea3
 _LOOK = {'base': ('white', '///'), 'tuned': ('#4c78a8', ''), 'base + passage': ('white', '...'), 'tuned + passage': ('#9ecae9', 'xxx')}

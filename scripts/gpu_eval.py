@@ -167,10 +167,7 @@ def collect(o):
     for bits in (4, 8):
         if not (ws.data/f'answers_{config(bits).name}_base.jsonl').is_file(): continue
         r = run_evaluate(ws, config(bits), plan=plan(None), progress=progress(f'{bits} bits'))
-        info, log = read_json(ws.models/config(bits).name/'train_config.json'), [json.loads(l) for l in (ws.logs/f'{config(bits).name}.jsonl').read_text().splitlines()]
-        steps = [s for s in log if 'loss' in s]
-        r['training'] = dict(seconds=info['seconds'], rows=info['rows'], steps=info['steps'], device=info['device'], memory_gib=max(s['memory_gib'] for s in steps), tokens_per_second=round(sorted(s['tokens_per_second'] for s in steps)[len(steps)//2]),
-                             first_loss=steps[0]['loss'], last_loss=steps[-1]['loss'], times=read_json(ws.root/f'times_{bits}.json'), versions=info['versions'])
+        r['training']['times'] = read_json(ws.root/f'times_{bits}.json')
         r['parity'] = {k: v for k,v in read_json(ws.models/f'{config(bits).name}-merged'/'parity.json').items() if k != 'differing'}
         name = 'evaluation_results_8bit.json' if bits == 8 else 'evaluation_results.json'
         write_json(REPO/'data'/name, r)

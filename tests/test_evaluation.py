@@ -12,7 +12,7 @@ FACTS = [('アルベドとは何か。', '雪氷面はアルベドが高く、�
 def toy(n=12, good=.8, sets=('recall',)):
     def answer(s, i):
         q, a = FACTS[i % 4]
-        return dict(id=f'{s}{i}', set=s, question=q, reference=a, source_id=f's{i//2}', predictions={'base': q, 'tuned': a[:int(len(a)*good)], 'base + passage': a}, nll={'base': [60., len(a)], 'tuned': [10., len(a)]}, bertscore={'base': [.5, .5, .5], 'tuned': [.9, .9, .9]})
+        return dict(id=f'{s}{i}', set=s, question=q, reference=a, source_id=f's{i//2}', predictions={'base': q, 'tuned': a[:int(len(a)*good)], 'base + passage': a}, nll={'base': [60., len(a)], 'tuned': [10., len(a)]}, bertscore={'base': [.5, .5, .5], 'tuned': [.9, .9, .9]}, bertscore_floor={'tuned': [.4, .4, .4]})
     return [answer(s, i) for s in sets for i in range(n)]
 
 def test_results_can_be_recomputed_from_the_file(tmp_path):
@@ -36,7 +36,7 @@ def test_scores_of_known_answers():
     d = r['differences']['recall']['tuned - base']
     assert d['char_f1'][0] == pytest.approx(s['tuned']['scores']['char_f1']-s['base']['scores']['char_f1'], abs=1e-6) and d['char_f1'][1] > .25 and d['nll'][2] < 0
     assert (s['tuned']['n'], s['tuned']['sources']) == (12, 6) and 'nll' not in s['base + passage']['interval']
-    assert s['tuned']['floor']['char_f1'] < s['tuned']['scores']['char_f1']
+    assert s['tuned']['floor']['bertscore_f1'] == .4 and 'bertscore_f1' not in s['base']['floor'] and s['tuned']['floor']['char_f1'] < s['tuned']['scores']['char_f1']
 
 def test_interval_agrees_with_scipy():
     from scipy.stats import bootstrap
