@@ -222,7 +222,7 @@ def write_rows(
         for i,r in enumerate(rows): out.write((',\n' if array and i else '') + _line(r, keys) + ('' if array else '\n'))
         if array: out.write('\n]\n')
 
-# %% ../nbs/06_dataset.ipynb #5e148a72
+# %% ../nbs/06_dataset.ipynb #03c4d8d4
 def read_questions(
     ws:Workspace,
     name:str, # gold or general
@@ -244,12 +244,14 @@ def build_dataset(
 ) -> tuple[dict[str,list[QA]], dict]: # rows by split, and the report
     "Split, generate, filter and check"
     if figures not in ('drop','resolve','keep'): raise CourseError(f'figures={figures!r} is unknown: use drop, resolve or keep')
+    part = lambda a, b: progress and (lambda f, m='': progress(a+(b-a)*f, m))
     sides, of = split_sections(chunks, seed), defaultdict(list)
-    for f in corpus_facts(chunks, progress): of[sides[unit_of(f.chunk)]].append(f)
+    for f in corpus_facts(chunks, part(0, .3)): of[sides[unit_of(f.chunk)]].append(f)
     if not of['train']: raise CourseError('no question can be made from this corpus: it holds no complete Japanese sentence with a topic (は or が); check data/corpus.txt')
     rows, missing = gold_rows(gold or [], chunks, sides)
-    train, counts = funnel(of['train'], seed, templates, figures, captions, [q for r in rows for q in (r.instruction, r.extra['question2'])], progress)
+    train, counts = funnel(of['train'], seed, templates, figures, captions, [q for r in rows for q in (r.instruction, r.extra['question2'])], part(.3, .6))
     sets = dict(dev=held_out_rows(of['dev'], 'dev', seed), recall=recall_rows(train, of['train'], seed), unseen=held_out_rows(of['test'], 'unseen', seed), gold=rows, general=general_rows(general or []))
+    if progress: progress(.6, 'looking for leaks')
     report = clean_sets(train, sets)
     assert not any(report[s]['shared_sources'] for s in ('dev','unseen')), 'a fact is on two sides of the split'
     return dict(train=train, **sets), dict(seed=seed, templates=templates, original=ORIGINAL, funnel=counts['steps'], figures=counts['figures'],
@@ -257,7 +259,7 @@ def build_dataset(
         kinds=dict(Counter(r.kind for r in train)), rows=dict(train=len(train), **{k: len(v) for k,v in sets.items()}),
         gold=dict(seen=sum(r.extra['seen'] for r in sets['gold']), unseen=sum(not r.extra['seen'] for r in sets['gold']), support_not_found=len(missing)), contamination=report)
 
-# %% ../nbs/06_dataset.ipynb #0b681b05
+# %% ../nbs/06_dataset.ipynb #a77e9c02
 def run_dataset(
     ws:Workspace, # reads the corpus, the captions and the questions; writes `dataset`, `alpaca`, `splits` and `dataset_report`
     seed:int=42,
@@ -268,10 +270,12 @@ def run_dataset(
     "Chapter 06 for a whole workspace"
     _, chunks = load_corpus(ws)
     sets, report = build_dataset(chunks, seed, templates, figures, read_captions(ws), read_questions(ws, 'gold'), read_questions(ws, 'general'), progress)
+    if progress: progress(.9, 'writing')
     for name,rows in sets.items(): write_rows(ws.path('splits')/f'{name}.jsonl', rows)
     write_rows(ws.path('dataset'), [r for name in ('train','dev','recall','unseen') for r in sets[name]])
     write_rows(ws.path('alpaca'), sets['train'], ALPACA)
     write_json(ws.path('dataset_report'), report)
+    if progress: progress(1., f"{report['rows']['train']:,} training pairs")
     return report
 
 # %% ../nbs/06_dataset.ipynb #a9803cca

@@ -212,7 +212,9 @@ def test_hand_written_questions_outrank_generated_ones(tmp_path):
 # ---- files -------------------------------------------------------------------------------------------------------------
 def test_same_seed_same_bytes(tmp_path):
     ws = workspace(tmp_path, report())
-    D.run_dataset(ws); first = digests(ws)
+    told = []
+    D.run_dataset(ws, progress=lambda f, m: told.append(f)); first = digests(ws)
+    assert told == sorted(told) and told[-1] == 1.
     code = f"from climate_ft.dataset import *; from climate_ft.workspace import Workspace; run_dataset(Workspace({str(tmp_path)!r}))"
     for seed in ('0', '123'): subprocess.run([sys.executable, '-c', code], check=True, env=dict(PYTHONPATH=str(REPO), PYTHONHASHSEED=seed, PATH='/usr/bin:/bin')); assert digests(ws) == first
     D.run_dataset(ws, seed=7); assert digests(ws) != first
