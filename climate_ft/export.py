@@ -28,53 +28,56 @@ def save_model(
         tok.save_pretrained(tmp)
     return Path(out)
 
-# %% ../nbs/13_export.ipynb #5ca1cbc4
+# %% ../nbs/13_export.ipynb #0b5ae44d
 def merge(
     ws: Workspace,
     name: str, # of an adapter in `ws.models`
+    dtype: str|None=None, # of the saved weights; None: float32 on a CPU, else the GPU's 16-bit type
     progress: Progress|None=None,
 ) -> Path: # the folder of the merged model
     "Add the adapter to the dequantised base it was trained on"
     folder = ws.models/name
     adapter_settings(folder) # a folder without an adapter is refused here
     if progress: progress(0., 'loading the base')
-    net, tok = load_model(folder, quantized=False, progress=progress)
+    net, tok = load_model(folder, quantized=False, dtype=dtype, progress=progress)
     if progress: progress(.4, 'saving the merged model')
     return save_model(net, tok, merged_path(ws, name))
 
-# %% ../nbs/13_export.ipynb #3196b56b
+# %% ../nbs/13_export.ipynb #11e326c5
 def check_parity(
     ws: Workspace,
     name: str, # of the adapter
     questions: list[str], # at least 20 for a result worth keeping
     max_new_tokens: int=32, # compared length of each answer
     batch_size: int=32, # prompts
+    dtype: str|None=None, # compute type of both
     progress: Progress|None=None,
 ) -> dict: # n, agree, differing
     "Greedy answers of adapter + quantised base against the merged model"
     def answers(model, **kw):
-        net, tok = load_for_inference(model, **kw)
+        net, tok = load_for_inference(model, dtype=dtype, **kw)
         return generate(net, tok, questions, batch_size=batch_size, max_new_tokens=max_new_tokens, progress=progress)
     a, b = answers(ws.models/name, quantized=True), answers(merged_path(ws, name))
     return dict(n=len(questions), agree=sum(x == y for x,y in zip(a, b)), max_new_tokens=max_new_tokens,
         differing=[dict(question=q, adapter=x, merged=y) for q,x,y in zip(questions, a, b) if x != y])
 
-# %% ../nbs/13_export.ipynb #96cd4f29
+# %% ../nbs/13_export.ipynb #a57eeca2
 def merge_variants(
     folder: str|Path, # of an adapter
     questions: list[str],
     max_new_tokens: int=48, # compared length
     batch_size: int=32, # prompts
+    dtype: str|None=None, # compute type; float32 leaves no difference but the merge
     progress: Progress|None=None,
 ) -> dict[str, list[str]]: # answers by the way of merging; 'adapter' is what the others should equal
     "Greedy answers of the adapter and of three ways to merge it"
     def ask(net, tok): return generate(ready(net), tok, questions, batch_size=batch_size, max_new_tokens=max_new_tokens, progress=progress)
-    net, tok = load_for_inference(folder, quantized=True)
+    net, tok = load_for_inference(folder, quantized=True, dtype=dtype)
     out = dict(adapter=ask(net, tok))
     out['merged in low precision'] = ask(net.merge_and_unload(), tok)
     del net
-    out['dequantised base'] = ask(load_for_inference(folder, quantized=False)[0], tok)
-    original, _ = load_model(resolve_base(adapter_settings(folder)['base']))
+    out['dequantised base'] = ask(load_for_inference(folder, quantized=False, dtype=dtype)[0], tok)
+    original, _ = load_model(resolve_base(adapter_settings(folder)['base']), dtype=dtype)
     out['original base'] = ask(add_adapter(original, folder), tok)
     return out
 
@@ -143,7 +146,7 @@ Character F1; intervals by paired bootstrap over sources.
 {licence}
 """
 
-# %% ../nbs/13_export.ipynb #1fccc4ea
+# %% ../nbs/13_export.ipynb #0147eda0
 def write_card(
     ws: Workspace,
     name: str, # of the adapter
@@ -161,15 +164,16 @@ def run_merge(
     ws: Workspace,
     name: str, # of the adapter
     n: int=20, # questions of the parity check; 0: no check
+    dtype: str|None=None, # of the saved weights and of the check, see `merge`
     progress: Progress|None=None,
 ) -> Path: # the merged model's folder
     "The stage: merge, check that the answers agree, write the card"
     part = lambda a, b: progress and (lambda f, m='': progress(a+(b-a)*f, m))
-    out = merge(ws, name, part(0, .5))
+    out = merge(ws, name, dtype, part(0, .5))
     parity = None
     if n and (ws.path('splits')/'recall.jsonl').is_file():
         questions = [question_of(r) for r in read_questions(ws.path('splits')/'recall.jsonl')]
-        parity = check_parity(ws, name, questions[::max(1, len(questions)//n)][:n], progress=part(.5, 1))
+        parity = check_parity(ws, name, questions[::max(1, len(questions)//n)][:n], dtype=dtype, progress=part(.5, 1))
         write_json(out/'parity.json', parity)
     write_card(ws, name, parity)
     return out

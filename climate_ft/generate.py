@@ -10,9 +10,9 @@ from typing import Callable
 from .workspace import Answer, CourseError, Progress, read_json, read_jsonl, tracked, write_jsonl, writing
 
 # %% auto #0
-__all__ = ['is_adapter', 'adapter_settings', 'dequantize', 'add_adapter', 'load_model', 'pack', 'ready', 'load_for_inference',
-           'stop_ids', 'plan_batches', 'generate', 'model_key', 'question_of', 'reference_of', 'read_questions',
-           'PartialAnswers', 'answer_rows', 'answer_file', 'stream', 'chat']
+__all__ = ['is_adapter', 'adapter_settings', 'dequantize', 'inference_dtype', 'add_adapter', 'load_model', 'pack', 'ready',
+           'load_for_inference', 'stop_ids', 'plan_batches', 'generate', 'model_key', 'question_of', 'reference_of',
+           'read_questions', 'PartialAnswers', 'answer_rows', 'answer_file', 'stream', 'chat']
 
 # %% ../nbs/10_generate.ipynb #3ee4981b
 def is_adapter(folder: str|Path) -> bool: return (Path(folder)/'adapter_config.json').is_file()
@@ -39,14 +39,19 @@ def dequantize(
     if hasattr(model.config, 'quantization_config'): del model.config.quantization_config
     return model
 
-# %% ../nbs/10_generate.ipynb #a0718165
-def _plain(path):
-    "A complete model and its tokenizer; bf16 on a GPU, fp32 on a CPU"
+# %% ../nbs/10_generate.ipynb #784d3de4
+def inference_dtype() -> str: # name of a torch type
+    "float32 on a CPU; on a GPU its fastest safe type"
+    import torch
+    from climate_ft.preflight import compute_dtype
+    return compute_dtype() if torch.cuda.is_available() else 'float32'
+
+def _plain(path, dtype):
+    "A complete model and its tokenizer"
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from climate_ft.models import quiet
-    gpu = torch.cuda.is_available()
-    with quiet(): model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.bfloat16 if gpu else torch.float32, device_map={'': 0} if gpu else None)
+    with quiet(): model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype), device_map={'': 0} if torch.cuda.is_available() else None)
     return model, AutoTokenizer.from_pretrained(path)
 
 def add_adapter(
@@ -63,22 +68,23 @@ def load_model(
     model: str|Path, # folder of a complete model or of an adapter; else the name of a base model
     adapter: bool=True, # False: only the base that the adapter in this folder was trained on
     quantized: bool|None=None, # keep 4-bit or 8-bit weights; None: only with a GPU
+    dtype: str|None=None, # compute type; None: `inference_dtype()`
     progress: Progress|None=None,
 ) -> tuple: # model, tokenizer
     "The model itself, as it can be saved"
     import torch
+    dtype = dtype or inference_dtype()
     from climate_ft.models import load_quantized, quiet, resolve_base
     if not is_adapter(model):
         if Path(model).is_dir() and not (Path(model)/'config.json').is_file(): raise CourseError(f'{model} holds no model: no config.json and no adapter_config.json; name another folder with --model')
-        return _plain(resolve_base(str(model), progress))
+        return _plain(resolve_base(str(model), progress), dtype)
     settings = adapter_settings(model)
     with quiet():
-        gpu = torch.cuda.is_available()
-        net, tok = load_quantized(resolve_base(settings['base'], progress), settings['bits'], settings.get('dtype', 'auto') if gpu else 'float32')
-        if not (gpu if quantized is None else quantized): net = dequantize(net, torch.bfloat16 if gpu else torch.float32)
+        net, tok = load_quantized(resolve_base(settings['base'], progress), settings['bits'], dtype)
+        if not (torch.cuda.is_available() if quantized is None else quantized): net = dequantize(net, getattr(torch, dtype))
         return add_adapter(net, model) if adapter else net, tok
 
-# %% ../nbs/10_generate.ipynb #693ecc9b
+# %% ../nbs/10_generate.ipynb #9ab29555
 def pack(
     net, # fp32 model on a CPU; cannot be saved or trained afterwards
 ):
@@ -108,10 +114,11 @@ def load_for_inference(
     model: str|Path, # as for `load_model`
     adapter: bool=True, # False: only the base that the adapter in this folder was trained on
     quantized: bool|None=None, # keep 4-bit or 8-bit weights; None: only with a GPU
+    dtype: str|None=None, # compute type; None: `inference_dtype()`
     progress: Progress|None=None,
 ) -> tuple: # model, tokenizer
     "A model ready to answer"
-    net, tok = load_model(model, adapter, quantized, progress)
+    net, tok = load_model(model, adapter, quantized, dtype, progress)
     return ready(net), tok
 
 # %% ../nbs/10_generate.ipynb #e721e273

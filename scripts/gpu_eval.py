@@ -74,7 +74,7 @@ def run(o):
         return r
     if not (ws.models/cfg.name/'adapter_model.safetensors').is_file(): timed('train', train, cfg, ws)
     for c in verify_training(ws, cfg.name): print('ok ' if c['ok'] else 'BAD', c['check'], c['detail'])
-    if not (ws.models/f'{cfg.name}-merged'/'parity.json').is_file(): timed('merge', run_merge, ws, cfg.name, 40)
+    if not (ws.models/f'{cfg.name}-merged'/'parity.json').is_file(): timed('merge', run_merge, ws, cfg.name, 40, 'float32')
     say(step='parity', bits=o.bits, **{k: v for k,v in read_json(ws.models/f'{cfg.name}-merged'/'parity.json').items() if k != 'differing'})
     timed('answers', run_answers, ws, cfg, plan=plan(o.limit))
     write_json(ws.root/f'times_{o.bits}.json', times)
@@ -92,7 +92,7 @@ def variants(o):
     rows = questions_of(ws, 80)
     for bits in (4, 8):
         if not (ws.models/config(bits).name).is_dir(): continue
-        v = merge_variants(ws.models/config(bits).name, [question_of(r) for r in rows], max_new_tokens=64, batch_size=80)
+        v = merge_variants(ws.models/config(bits).name, [question_of(r) for r in rows], max_new_tokens=64, batch_size=80, dtype='float32')
         refs = [r['output'] for r in rows]
         out[f'{bits}bit'] = dict(changed=changed(v), char_f1={k: round(char_f1(a, refs)['char_f1'], 4) for k,a in v.items()}, exact={k: round(exact(a, refs)['exact'], 4) for k,a in v.items()},
                                  examples=[dict(question=question_of(rows[i]), reference=refs[i], **{k: a[i] for k,a in v.items()}) for i in range(0, 80, 8)])
