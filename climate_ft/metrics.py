@@ -165,13 +165,13 @@ def contains_of(
 
 contains = mean_of('contains', contains_of, 'share of answers that contain a reference')
 
-# %% ../nbs/11_metrics.ipynb #54face49
+# %% ../nbs/11_metrics.ipynb #2f97c9c9
 _SCALE = dict(千=1e3, 万=1e4, 億=1e8, 兆=1e12)
 _UNITS = ('°c=度 ℃=度 度 %ポイント パーセント=% % ppm ppb ppt ギガトン=gt gt トン=t kg g mg mm cm km2 km m2 m3 m ha ヘクタール=ha キロメートル=km メートル=m センチ=cm ミリ=mm '
     'w/m2 gw mw kw w hpa ghz mhz hz ドル 円 倍 年代 年間=年 年度 年 世紀 か月 ヶ月=か月 ヵ月=か月 月 週間 日間=日 日 時間 時 分 秒 か国 ヶ国=か国 カ国=か国 ヵ国=か国 '
     '人 社 件 機 基 回 種類=種 種 つ 位 割 点 号 章 本 個').split()
 _UNIT = {(u := o.split('='))[0]: u[-1] for o in _UNITS}
-_NUMBER = re.compile(r'(?P<sign>マイナス|(?<![\w)])[-−])?(?<![a-z\d.])(?<![a-z]-)(?P<n>(?:\d+(?:\.\d+)?[千万億兆]*)+)\s*(?P<unit>' + '|'.join(map(re.escape, sorted(_UNIT, key=len, reverse=True))) + ')?')
+_NUMBER = re.compile(r'(?P<sign>マイナス|(?:(?<![\w)])|(?<=[約はがもをにで]))[-−])?(?<![a-z\d.])(?<![a-z]-)(?P<n>(?:\d+(?:\.\d+)?[千万億兆]*)+)\s*(?P<unit>' + '|'.join(map(re.escape, sorted(_UNIT, key=len, reverse=True))) + ')?')
 
 def quantities(
     text: str, # any text
