@@ -12,7 +12,7 @@ from dataclasses import dataclass
 __all__ = ['INPUTS', 'up', 'PackedCollator', 'packed_attention', 'use_packed_attention', 'completion_loss', 'expand',
            'lora_linear', 'use_lora_linear', 'PackedStep']
 
-# %% ../nbs/07b_fast.ipynb #bf823ff1
+# %% ../nbs/07b_fast.ipynb #87a6a023
 def up(n, m): return -(-n//m)*m
 
 class PackedCollator:
@@ -36,17 +36,17 @@ class PackedCollator:
         shifted = torch.tensor(labels+[-100])[1:]               # what each position has to predict
         shifted[ends-1] = -100                                  # the first token of the next example is not to be predicted
         index = (shifted != -100).nonzero()[:, 0]
-        K, S = up(max(len(index), 1), max(T//4, 1)), up(max(len(lengths), self.most)+2, 16)
+        K, S = up(max(len(index), 1), max(T//2, 1)), up(max(len(lengths), self.most)+2, 16)
         fill = index.new_zeros(K-len(index))
         return dict(input_ids=torch.tensor([ids]), position_ids=(torch.arange(T)-begin.repeat_interleave(torch.tensor(lengths)))[None],
             borders=torch.cat([ends.new_zeros(1), ends, ends.new_full((S-len(ends)-1,), T)]).int(),
             index=torch.cat([index, fill]), targets=torch.cat([shifted[index], fill-100]), labels=torch.tensor([labels]), tokens=n, longest=up(max(*lengths, self.longest), 128))
 
-# %% ../nbs/07b_fast.ipynb #c0d48a36
+# %% ../nbs/07b_fast.ipynb #4502ecf1
 def packed_attention(module, query, key, value, attention_mask, scaling=None, borders=None, longest=None, sliding_window=None, dropout=0., **kw):
     "Attention within the examples of a packed row; queries, keys and values are [1, heads, tokens, width]"
     import torch
-    if query.is_cuda:
+    if query.is_cuda and query.dtype != torch.float32:
         q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
         window = (sliding_window-1, 0) if sliding_window else (None, None)
         out = torch.ops.aten._flash_attention_forward(q, k, v, borders, borders, longest, longest, dropout, True, False, scale=scaling, window_size_left=window[0], window_size_right=window[1])[0]
@@ -60,7 +60,7 @@ def _window(q, n):
     "Mask of causal attention to the `n` latest tokens"
     import torch
     if not n: return None
-    i = torch.arange(q.shape[2])
+    i = torch.arange(q.shape[2], device=q.device)
     return (i[:, None] >= i) & (i[:, None]-i < n)
 
 def use_packed_attention(
@@ -153,21 +153,21 @@ def use_lora_linear(
     for m in model.modules():
         if isinstance(m, LoraLayer): m.forward = types.MethodType(forward, m)
 
-# %% ../nbs/07b_fast.ipynb #3ee51550
+# %% ../nbs/07b_fast.ipynb #cb037740
 INPUTS = ('input_ids', 'position_ids', 'borders', 'index', 'targets')
 
 class PackedStep:
-    "Forward and backward pass of a packed batch; on a GPU a shape that comes again is recorded and replayed"
+    "Forward and backward pass of a packed batch; on a GPU each shape is recorded once and replayed"
     def __init__(self,
         model, # a PEFT model, after `use_packed_attention` and `use_lora_linear`
         record: bool=True, # False: always run as ordinary code
-        chunk: int=256, # see `completion_loss`
+        chunk: int=128, # see `completion_loss`
     ):
         import torch
         self.net, self.record, self.chunk = model.get_base_model(), record, chunk
         self.params = [p for p in model.parameters() if p.requires_grad]
         self.grads = [torch.zeros_like(p) for p in self.params]
-        self.known, self.graphs, self.pool, self.replayed = set(), {}, None, False
+        self.eager, self.graphs, self.pool = 0, {}, None
     def loss(self, b, items):
         "Loss of batch `b`, divided by the number of trained tokens of the whole optimizer step"
         hidden = self.net.model(input_ids=b['input_ids'], position_ids=b['position_ids'], borders=b['borders'], longest=b['longest'], use_cache=False).last_hidden_state[0]
@@ -183,31 +183,36 @@ class PackedStep:
         import torch
         if self.params[0].grad is None: torch._foreach_zero_(self.grads)
         for p,g in zip(self.params, self.grads): p.grad = g
+        if not self.record or not self.eager: return self._as_code(b, items)
         key = (b['input_ids'].shape[1], len(b['borders']), len(b['index']), b['longest'])
-        self.replayed = self.record and key in self.known
-        if not self.replayed:
-            self.known.add(key)
-            return self._beside(b, items) if self.record else self._both(b, items)
-        if key not in self.graphs: self._capture(key, b, items)
+        if key not in self.graphs and not self._capture(key, b, items): return self._as_code(b, items)
         buffers, count, graph, loss = self.graphs[key]
         for k in INPUTS: buffers[k].copy_(b[k], non_blocking=True)
         count.copy_(items, non_blocking=True)
         graph.replay()
         return loss.clone()
-    def _beside(self, b, items):
-        "Run as ordinary code in another stream, as a recording will: kernels are built and chosen"
+    def _as_code(self, b, items):
+        "Run it; the first time in a stream of its own, as a recording will be: kernels are built and chosen"
         import torch
+        self.eager += 1
+        if not self.record: return self._both(b, items)
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side): loss = self._both(b, items)
-        torch.cuda.current_stream().wait_stream(side)
-        return loss
-    def _capture(self, key, b, items):
-        import torch
         torch.cuda.synchronize()
         torch.cuda.empty_cache()
+        return loss
+    def _capture(self, key, b, items):
+        "Record; nothing is computed yet. False if the driver refuses, which it may while it loads a kernel: the shape's next time succeeds"
+        import torch
         buffers, count = {k: v.clone() if torch.is_tensor(v) else v for k,v in b.items()}, items.clone()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self.pool): loss = self._both(buffers, count)
+        try:
+            with torch.cuda.graph(graph, pool=self.pool, capture_error_mode='relaxed'): loss = self._both(buffers, count)
+        except RuntimeError as e:
+            if isinstance(e, torch.OutOfMemoryError): raise
+            torch.cuda.synchronize()
+            return False
         self.pool = self.pool or graph.pool()
         self.graphs[key] = buffers, count, graph, loss
+        return True

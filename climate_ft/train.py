@@ -15,9 +15,9 @@ from .models import check_bits, count_layers, load_quantized, quiet, resolve_bas
 
 # %% auto #0
 __all__ = ['SEVEN', 'PROFILES', 'TrainConfig', 'get_profile', 'select_rows', 'settle', 'load_for_training', 'trainer_class',
-           'save_whole', 'checkpoints', 'train', 'training_arguments', 'verify_training', 'describe']
+           'save_whole', 'checkpoints', 'train', 'full_precision', 'training_arguments', 'verify_training', 'describe']
 
-# %% ../nbs/08_train.ipynb #1d8a19fc
+# %% ../nbs/08_train.ipynb #f908aaf7
 SEVEN = ('q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj')
 
 @dataclass
@@ -43,6 +43,7 @@ class TrainConfig(Record):
     accumulation: int = 4           # forward passes in one optimizer step
     layout: str = 'auto'            # padded, padding_free or packed; auto: what the backend and machine do best
     graphs: bool|None = None        # record each step as a CUDA graph; None: if the machine can
+    fused: bool = True              # False: PEFT's layers and TRL's loss as they come, for comparison
     optimizer: str = 'adamw_8bit'
     checkpointing: str = 'unsloth'  # off, half of the layers, on, or unsloth: on, with the kept states in the processor's memory
     seed: int = 42
@@ -115,7 +116,7 @@ def settle(
     graphs = new and packs and layout != 'padded' if cfg.graphs is None else cfg.graphs
     return replace(cfg, backend=backend, dtype=dtype, layout=layout, graphs=graphs)
 
-# %% ../nbs/08_train.ipynb #b7296b30
+# %% ../nbs/08_train.ipynb #4de42654
 def load_for_training(
     cfg: TrainConfig, # settled
     progress: Progress|None=None,
@@ -124,12 +125,12 @@ def load_for_training(
     if cfg.backend == 'unsloth': return _load_unsloth(cfg, progress)
     import torch
     from peft import LoraConfig, get_peft_model
-    _fuse(cfg)
+    if cfg.fused: _fuse(cfg)
     model, tok = load_quantized(resolve_base(cfg.base, progress), cfg.bits, cfg.dtype)
     if cfg.layout != 'padded': use_packed_attention(model)
     torch.manual_seed(cfg.seed)
     model = get_peft_model(model, LoraConfig(r=cfg.r, lora_alpha=cfg.alpha, lora_dropout=cfg.dropout, target_modules=list(cfg.targets), bias='none', task_type='CAUSAL_LM'))
-    if not cfg.dropout: use_lora_linear(model)
+    if cfg.fused and not cfg.dropout: use_lora_linear(model)
     if cfg.checkpointing != 'off':
         model.enable_input_require_grads()                       # or no gradient reaches the recomputed layers
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=dict(use_reentrant=False, preserve_rng_state=cfg.dropout > 0))
@@ -155,7 +156,7 @@ def _load_unsloth(cfg, progress):
         use_gradient_checkpointing=dict(off=False, on=True).get(cfg.checkpointing, 'unsloth'), random_state=cfg.seed)
     return model, tok
 
-# %% ../nbs/08_train.ipynb #67e3731c
+# %% ../nbs/08_train.ipynb #5acb0927
 def trainer_class(cfg):
     "TRL's `SFTTrainer` with a loss over completions only, and checkpoints that are complete or absent"
     import torch
@@ -175,7 +176,7 @@ def trainer_class(cfg):
             self.step = self.step or PackedStep(self.accelerator.unwrap_model(self.model), cfg.graphs)
             return self.step(b, torch.as_tensor(items, dtype=torch.float32, device=b['input_ids'].device))
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-            if not own: return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+            if not (own and cfg.fused): return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
             labels, net = inputs.pop('labels'), self.accelerator.unwrap_model(model).get_base_model()
             if packed: loss = self.step.loss(inputs, (inputs['targets'] >= 0).sum())
             else:
@@ -212,7 +213,7 @@ def checkpoints(
     need = ('trainer_state.json', 'optimizer.pt', 'scheduler.pt', 'adapter_model.safetensors')
     return sorted((c for c in Path(folder).glob('checkpoint-*') if all((c/n).is_file() for n in need)), key=_step)
 
-# %% ../nbs/08_train.ipynb #bfda51b6
+# %% ../nbs/08_train.ipynb #e1d88c7d
 def _callback(cfg, ws, progress):
     "Writes the log rows and reports progress"
     import psutil, torch
@@ -237,7 +238,7 @@ def _callback(cfg, ws, progress):
                 gpu = torch.cuda.is_available()
                 row |= dict(loss=logs['loss'], grad_norm=float(logs['grad_norm']), learning_rate=logs['learning_rate'], tokens=state.num_input_tokens_seen, tokens_per_second=round(tps, 1),
                             memory_gib=round((torch.cuda.max_memory_allocated() if gpu else me.memory_info().rss)/2**30, 2))
-                if self.trainer.step and self.trainer.step.record: row |= dict(replayed=self.trainer.step.replayed, recordings=len(self.trainer.step.graphs))
+                if self.trainer.step and self.trainer.step.record: row['recordings'] = len(self.trainer.step.graphs)
                 self.last = {'loss': row['loss'], 'grad_norm': row['grad_norm'], 'tokens/s': tps}
                 self.tokens, self.mark = state.num_input_tokens_seen, now
             elif 'eval_loss' in logs: row |= dict(eval_loss=logs['eval_loss'])
@@ -264,7 +265,7 @@ def _resume_point(folder, mark, resume):
         raise CourseError(f'{folder} holds checkpoints of another run ({", ".join(f"{k} {old.get(k)} there, {new[k]} now" for k in diff)}): train afresh with --no-resume, or give this run another name')
     return str(checkpoints(folder)[-1])
 
-# %% ../nbs/08_train.ipynb #5fa50a0e
+# %% ../nbs/08_train.ipynb #68b62350
 def train(
     cfg: TrainConfig,
     ws: Workspace,
@@ -288,10 +289,19 @@ def train(
         trainer = log.trainer = trainer_class(cfg)(model=model, processing_class=tok, args=training_arguments(cfg, folder/'checkpoints', bool(dev)), data_collator=_collator(cfg, tok, data),
             train_dataset=data, eval_dataset=Dataset.from_list(dev) if dev else None, callbacks=[log])
         trainer.remove_callback(PrinterCallback)
+        if cfg.fused: full_precision(model)
         trainer.train(resume_from_checkpoint=last)
     return _finish(cfg, ws, trainer, rows, examples, long, time.time()-t0)
 
-# %% ../nbs/08_train.ipynb #ca03eca2
+# %% ../nbs/08_train.ipynb #dffa634e
+def full_precision(
+    model, # a PEFT model
+):
+    "The adapter in fp32: in bf16, to which TRL turns it over a quantised base, a small update is rounded away"
+    for p in model.parameters():
+        if p.requires_grad: p.data = p.data.float()
+
+# %% ../nbs/08_train.ipynb #52e4cedf
 def _layout(cfg, examples):
     from datasets import Dataset
     ds = Dataset.from_list(examples)
@@ -324,7 +334,7 @@ def training_arguments(
     return SFTConfig(output_dir=str(folder), per_device_train_batch_size=cfg.batch_size, per_device_eval_batch_size=cfg.batch_size, gradient_accumulation_steps=cfg.accumulation,
         num_train_epochs=cfg.epochs, max_steps=cfg.max_steps or -1, learning_rate=cfg.learning_rate, lr_scheduler_type=cfg.scheduler, warmup_steps=cfg.warmup, weight_decay=cfg.weight_decay, optim=cfg.optimizer,
         seed=cfg.seed, bf16=cfg.dtype == 'bfloat16', fp16=cfg.dtype == 'float16', use_cpu=not gpu, gradient_checkpointing=False, max_length=None, prediction_loss_only=True,
-        dataset_kwargs=dict(skip_prepare_dataset=True), remove_unused_columns=False, logging_steps=1, report_to='tensorboard' if cfg.tensorboard else 'none', disable_tqdm=True, dataloader_pin_memory=gpu, **every)
+        dataset_kwargs=dict(skip_prepare_dataset=True), remove_unused_columns=False, logging_steps=1, logging_nan_inf_filter=False, report_to='tensorboard' if cfg.tensorboard else 'none', disable_tqdm=True, dataloader_pin_memory=gpu, **every)
 
 # %% ../nbs/08_train.ipynb #3f13aa75
 def _finish(cfg, ws, trainer, rows, examples, long, seconds):
