@@ -18,9 +18,11 @@ from climate_ft.workspace import REPO, Workspace, read_json, write_json
 
 PART = 40_000_000
 
+BASE = 'gemma-3-270m' # --base tiny tries the script on a CPU
+
 def config(bits, epochs=5.):
     from climate_ft.train import TrainConfig
-    return TrainConfig(f'gemma-{bits}bit', 'gemma-3-270m', bits, 'transformers', learning_rate=1e-3, scheduler='cosine', warmup=20, epochs=epochs, batch_size=32, accumulation=1,
+    return TrainConfig(f'{BASE.split("-")[0]}-{bits}bit', BASE, bits, 'transformers', learning_rate=1e-3, scheduler='cosine', warmup=20, epochs=epochs, batch_size=32, accumulation=1,
                        optimizer='adamw_torch', checkpointing='off', keep='last', tensorboard=False)
 
 def plan(limit):
@@ -163,15 +165,15 @@ def collect(o):
     from climate_ft.evaluation import describe, run_evaluate
     ws = Workspace(o.ws or tempfile.mkdtemp())
     with tarfile.open(o.file) as t: t.extractall(ws.root, filter='data')
-    for f in ws.root.glob('*.json'): write_json(REPO/'results'/f.name, read_json(f))
+    for f in [f for n in ('merge_variants', 'bench_generate_gpu') if (f := ws.root/f'{n}.json').is_file()]: write_json(o.dest/'results'/f.name, read_json(f))
     for bits in (4, 8):
         if not (ws.data/f'answers_{config(bits).name}_base.jsonl').is_file(): continue
         r = run_evaluate(ws, config(bits), plan=plan(None), progress=progress(f'{bits} bits'))
         r['training']['times'] = read_json(ws.root/f'times_{bits}.json')
         r['parity'] = {k: v for k,v in read_json(ws.models/f'{config(bits).name}-merged'/'parity.json').items() if k != 'differing'}
         name = 'evaluation_results_8bit.json' if bits == 8 else 'evaluation_results.json'
-        write_json(REPO/'data'/name, r)
-        shutil.copy(ws.logs/f'{config(bits).name}.jsonl', REPO/'results'/f'train_{config(bits).name}.jsonl')
+        write_json(o.dest/'data'/name, r)
+        shutil.copy(ws.logs/f'{config(bits).name}.jsonl', o.dest/'results'/f'train_{config(bits).name}.jsonl')
         print(describe(r), f'\n-> data/{name}')
 
 def main():
@@ -181,6 +183,7 @@ def main():
         p = sub.add_parser(name)
         p.set_defaults(f=f)
         p.add_argument('--ws')
+        p.add_argument('--base', default=BASE)
         for a,kw in args: p.add_argument(a, **kw)
     command('pack', pack)
     command('base', base, ('parts', {}))
@@ -188,8 +191,9 @@ def main():
     command('variants', variants)
     command('speed', speed, ('--tokenizer', {}), ('--model', {}))
     command('pack-results', pack_results, ('out', {}))
-    command('collect', collect, ('file', {}))
+    command('collect', collect, ('file', {}), ('--dest', dict(type=Path, default=REPO)))
     o = ap.parse_args()
+    globals()['BASE'] = o.base
     o.f(o)
 
 if __name__ == '__main__': main()
