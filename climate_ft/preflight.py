@@ -11,8 +11,10 @@ from pathlib import Path
 from .workspace import CourseError, Record, REPO, read_json
 
 # %% auto #0
-__all__ = ['PACKAGES', 'GiB', 'SHAPES', 'WEIGHT_BYTES', 'versions', 'stale', 'cpu_flags', 'compute_dtype', 'seeded', 'machine',
-           'memory_limit', 'free_memory', 'Shape', 'read_shape', 'Memory', 'predict_memory', 'preflight', 'describe']
+__all__ = ['PACKAGES', 'GiB', 'SHAPES', 'WEIGHT_BYTES', 'CHECKPOINTED', 'CARDS', 'versions', 'stale', 'cpu_flags',
+           'compute_dtype', 'seeded', 'machine', 'memory_limit', 'free_memory', 'Shape', 'read_shape', 'Memory',
+           'layer_bytes', 'predict_memory', 'pass_tokens', 'arrange', 'fits', 'refuse', 'obstacles', 'preflight',
+           'describe']
 
 # %% ../nbs/01_preflight.ipynb #6f6d0927
 PACKAGES = 'torch transformers trl peft accelerate bitsandbytes unsloth datasets'.split()
@@ -121,7 +123,7 @@ def read_shape(
                       c.get('head_dim') or c['hidden_size']//c['num_attention_heads'], c.get('tie_word_embeddings', False))
     except KeyError as e: raise CourseError(f'{folder}/config.json has no {e}: this is not a decoder-only language model that the course can train') from None
 
-# %% ../nbs/01_preflight.ipynb #04ce7a84
+# %% ../nbs/01_preflight.ipynb #3b2ec494
 @dataclass(frozen=True)
 class Memory(Record):
     "Predicted peak in GiB"
@@ -132,38 +134,121 @@ class Memory(Record):
 
 WEIGHT_BYTES = {4: .5+1/64+4/(64*256), 8: 1.0, 16: 2.0}
 
+# %% ../nbs/01_preflight.ipynb #7bfaf28b
+def layer_bytes(
+    shape: Shape,
+    backend: str='transformers', # transformers or unsloth
+    dtype_bytes: int=2, # 2 for bf16 and fp16, 4 for fp32
+) -> int: # for one token
+    "What one layer keeps for the backward pass"
+    q, k = shape.heads*shape.head_dim, shape.kv_heads*shape.head_dim
+    return dtype_bytes*(4*shape.hidden+3*q+3*k+(2 if backend == 'unsloth' else 3)*shape.intermediate)
+
+# %% ../nbs/01_preflight.ipynb #e9f42210
+CHECKPOINTED = dict(off=0., half=.5, on=1., unsloth=1.)     # share of the layers
+
 def predict_memory(
     shape: Shape,
     bits: int=4, # of the projections
     r: int=16, # rank of the adapter
-    tokens: int=4096, # in one forward pass: examples times their padded length
-    checkpointing: str='unsloth', # off, on or unsloth
-    backend: str='unsloth', # unsloth or transformers
-    dtype_bytes: int=2, # of what is not quantised
-    optimizer_bytes: float=2.1, # per trained parameter: 8 for AdamW, 2.1 for its 8-bit form
+    tokens: int=2048, # in one forward pass, padding included
+    checkpointing: str='off', # off, half, on, unsloth
+    backend: str='transformers', # transformers or unsloth
+    dtype_bytes: int=2, # of activations and of what is not quantised
+    optimizer_bytes: float=2., # for each trained number: 8 for AdamW, 2 for its 8-bit form
+    overhead: float=0., # GiB of the process itself; 1 on a CPU
 ) -> Memory:
     "Peak memory of a QLoRA training step"
-    h, n = shape.hidden, shape.lora(r)
-    weights = shape.quantised*WEIGHT_BYTES[bits] + shape.embeddings*dtype_bytes
-    adapter = n*(8+optimizer_bytes)
-    layer = tokens*dtype_bytes*(8*h + 4*shape.intermediate + 2*(shape.heads+2*shape.kv_heads)*shape.head_dim)
-    acts = dict(off=shape.layers*layer, on=shape.layers*tokens*h*dtype_bytes+layer, unsloth=2*layer)[checkpointing]
-    logits = min(tokens, 1024)*shape.vocab*(4+dtype_bytes)
-    parts = {k: v/GiB for k,v in dict(weights=weights, adapter=adapter, activations=acts, logits=logits).items()}
-    e = sum(parts.values())
-    return Memory(round(.9*e, 2), round(e, 2), round(1.15*e, 2), {k: round(v, 2) for k,v in parts.items()})
+    n, layer, share = shape.lora(r), layer_bytes(shape, backend, dtype_bytes), CHECKPOINTED[checkpointing]
+    kept = shape.layers*(1-share)*layer + (layer if share else 0)
+    if checkpointing != 'unsloth': kept += shape.layers*share*shape.hidden*dtype_bytes
+    scores = tokens*shape.vocab*dtype_bytes if backend == 'unsloth' else 128*shape.vocab*(4+2*dtype_bytes)
+    parts = dict(weights=shape.quantised*WEIGHT_BYTES[bits]+shape.embeddings*dtype_bytes, adapter=n*(8+optimizer_bytes),
+        activations=tokens*(kept+5*shape.hidden*dtype_bytes), scores=scores, workspace=2*shape.hidden*shape.intermediate*dtype_bytes*(bits < 16))
+    parts = {k: round(v/GiB, 2) for k,v in parts.items()}
+    fixed, moving = parts['weights']+parts['adapter'], parts['activations']+parts['scores']+parts['workspace']
+    return Memory(round(overhead+.98*fixed+.7*moving, 2), round(overhead+fixed+moving, 2), round(overhead+1.02*fixed+1.15*moving+.1, 2), parts)
 
-# %% ../nbs/01_preflight.ipynb #03996080
+# %% ../nbs/01_preflight.ipynb #e79492b9
+def pass_tokens(
+    lengths: list[int], # tokens of each example
+    n: int, # examples in a pass
+    draws: int=400, # passes to try
+    bucket: int=256, # rows are rounded up to a multiple
+) -> int: # tokens
+    "The most tokens that a packed pass of `n` examples is likely to have"
+    import random
+    rng = random.Random(0)
+    return -(-max(sum(rng.choices(lengths, k=n)) for _ in range(draws))//bucket)*bucket
+
+def arrange(
+    shape: Shape,
+    free: float, # GiB that may be used
+    examples: int=8, # in an optimizer step
+    lengths: list[int]=(225,), # tokens of each example
+    **kw, # for `predict_memory`
+) -> tuple|None: # examples in a pass, passes, checkpointing, `Memory`; None if nothing fits
+    "The fastest arrangement of a step whose upper estimate fits"
+    sizes = [n for n in range(examples, 0, -1) if examples % n == 0]
+    for n in sizes:
+        for c in ('off', 'half', 'on'):
+            m = predict_memory(shape, tokens=pass_tokens(lengths, n), checkpointing=c, **kw)
+            if m.high <= free: return n, examples//n, c, m
+
+# %% ../nbs/01_preflight.ipynb #1a499013
+CARDS = {'T4': (15., 'float16'), 'L4': (22.5, 'bfloat16'), 'RTX 4090': (23.6, 'bfloat16'), 'A100 40 GB': (39.5, 'bfloat16'), 'H100 80 GB': (79.2, 'bfloat16')}
+
+def fits(
+    shape: Shape=SHAPES['qwen3-8b'],
+    lengths: list[int]=(225,), # tokens of each example
+    cards: dict=CARDS, # name -> (GiB, compute type)
+    r: int=16,
+) -> list[dict]: # one row for each card and precision
+    "What each card can train, and with which arrangement of eight examples"
+    rows = []
+    for card,(gib,dtype) in cards.items():
+        for bits in (4, 8):
+            a = arrange(shape, gib-1, lengths=lengths, bits=bits, r=r)
+            rows.append(dict(card=card, bits=bits, dtype=dtype) | (dict(batch=a[0], passes=a[1], checkpointing=a[2], low=a[3].low, expected=a[3].expected, high=a[3].high) if a else dict(batch=None)))
+    return rows
+
+# %% ../nbs/01_preflight.ipynb #020ddff2
+def refuse(
+    what: str, # the run, for the message
+    need: Memory,
+    free: float, # GiB
+    remedy: str, # what would fit
+):
+    "A `CourseError` if even the lower estimate is more than there is"
+    if need.low > free: raise CourseError(f'{what} needs about {need.expected:.1f} GiB and {free:.1f} are free: {remedy}')
+
+# %% ../nbs/01_preflight.ipynb #e5996579
+def obstacles(
+    m: dict, # from `machine`
+) -> list[str]: # one line each: what and the remedy
+    "What stands in the way of training on this machine"
+    v, out = m['versions'], []
+    if m['restart']: out.append(f"restart Python: {', '.join(m['restart'])} changed after being imported")
+    out += [f'{p} is not installed: pip install -e ".[{"gpu" if m["gpus"] else "cpu"}]"' for p in ('torch', 'transformers', 'trl', 'peft', 'bitsandbytes') if not v[p]]
+    if m['gpus'] and m['gpus'][0]['free_gib'] < .8*m['gpus'][0]['memory_gib']: out.append(f"{m['gpus'][0]['memory_gib']-m['gpus'][0]['free_gib']:.1f} GiB of the GPU are taken: end other programs or restart the session")
+    if m['disk_free_gib'] < 4: out.append(f"{m['disk_free_gib']:.1f} GiB of disk are free: the smallest run needs 4")
+    if not m['gpus'] and m['free_memory_gib'] < 4: out.append(f"{m['free_memory_gib']:.1f} GiB of memory are free: the cpu profile needs 4")
+    return out
+
 def preflight(
-    profile: str|None=None, # a key of `climate_ft.train.PROFILES`; None: what the machine has only
+    profile: str|None=None, # unused by the machine's part; kept in the answer
 ) -> dict: # plain values, ready for JSON
     "What this machine can train"
-    return dict(machine=machine())
+    m = machine()
+    here = {g['name']: (g['free_gib']+1, m['dtype']) for g in m['gpus']}
+    return dict(machine=m, profile=profile or ('qwen3-8b-4bit' if m['gpus'] else 'cpu'), fits=fits(cards=here or CARDS), obstacles=obstacles(m))
 
 def describe(
     report: dict, # from `preflight`
 ) -> str:
     "The report for a person"
     m = report['machine']
-    gpu = ', '.join(f"{g['name']} ({g['memory_gib']} GiB)" for g in m['gpus']) or 'no GPU'
-    return '\n'.join([f"{m['system']}, Python {m['python']}, {m['cores']} cores, {m['memory_gib']} GiB, {m['disk_free_gib']} GiB of disk free", gpu, f"compute type {m['dtype']}"])
+    gpu = ', '.join(f"{g['name']} ({g['memory_gib']} GiB, capability {g['capability']})" for g in m['gpus']) or 'no GPU'
+    def fit(r): return f"  {r['card']:12} {r['bits']} bits: " + (f"{r['batch']} examples x {r['passes']}, checkpointing {r['checkpointing']}, {r['low']:.1f} / {r['expected']:.1f} / {r['high']:.1f} GiB" if r['batch'] else 'does not fit')
+    return '\n'.join([f"{m['system']}, Python {m['python']}, {m['cores']} cores, {m['memory_gib']} GiB of memory, {m['disk_free_gib']} GiB of disk free", gpu+f"; computes in {m['dtype']}",
+        ', '.join(f'{p} {v}' for p,v in m['versions'].items() if v), 'Qwen3-8B, eight examples of 225 tokens a step (low / expected / high):', *map(fit, report['fits']), *(f'! {o}' for o in report['obstacles'])])
