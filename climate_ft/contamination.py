@@ -22,16 +22,15 @@ def sources(
     "Where a pair comes from"
     return (row['source_id'] if isinstance(row, dict) else row.source_id).split('+')
 
-# %% ../nbs/05c_contamination.ipynb #eac2b1b8
+# %% ../nbs/05c_contamination.ipynb #7f74aa89
 _polite = re.compile('です|ます|ませ|まし|でし|くださ')
 _marks = re.compile(r'[\W_]+')
 
-@lru_cache(50_000)
 def squeeze(text:str) -> str:
     "One width, lower case, no blanks and no punctuation"
     return _marks.sub('', unicodedata.normalize('NFKC', text)).lower()
 
-@lru_cache(50_000)
+@lru_cache(None)
 def normal(
     text:str,
 ) -> str: # `squeeze`d, and in the plain style
@@ -44,7 +43,7 @@ def both_styles(
     "What a text may look like in the other style: cheaper than `normal` for all texts that it is compared with"
     return {squeeze(t) for t in (text, to_plain(text), to_polite(text))}
 
-# %% ../nbs/05c_contamination.ipynb #7006805c
+# %% ../nbs/05c_contamination.ipynb #a4da3faa
 def grams(t:str, n:int) -> set[int]:
     "Hashes of the character n-grams of a text; of the whole text if it is shorter"
     return {hash(t[i:i+n]) for i in range(max(1, len(t)-n+1))}
@@ -54,7 +53,7 @@ def overlaps(
     answers:set[str], # normal forms of the training answers
     n:int=13, # characters of a gram in the report
     probe:int=8, # characters of a gram that makes two texts worth comparing
-    common:int=20, # rows; a gram that more of them share is a turn of phrase and makes nothing worth comparing
+    common:int=10, # rows; a gram that more of them share is a turn of phrase and makes nothing worth comparing
 ) -> list[tuple[float,float]]: # per row: share of its n-grams seen in training, and similarity to the nearest training answer
     "Stream the training answers past an index of the evaluation rows, so time and memory stay linear"
     from rapidfuzz.fuzz import partial_ratio, ratio

@@ -60,13 +60,13 @@ def template_pairs(
     qs += [t.format(s=f.subject) for t in pick(seed, f.id, TEMPLATES, n)]
     return [pair(f, 'template', i, q, f.answer) for i,q in enumerate(qs[:n])]
 
-# %% ../nbs/05d_pairs.ipynb #8bdacca9
+# %% ../nbs/05d_pairs.ipynb #ba6177a7
 STYLED = ('{s}について、です・ます調で説明してください。', '{s}について、丁寧な文体で答えてください。')
 
 @lru_cache(None)
 def _plain_wording(t): return to_plain(t.replace('{s}', '対象')).replace('対象', '{s}')
 
-@lru_cache(100_000)
+@lru_cache(None)
 def polite_answer(
     text:str,
 ) -> str|None: # None if the conversion changes nothing or cannot be undone
@@ -123,7 +123,7 @@ def filter_figures(
         res.append(r)
     return res, dict(how=how, referring=n['removed'] + (n['resolvable'] if how=='resolve' else 0), removed=n['removed'], resolvable=n['resolvable'], kept=len(res))
 
-# %% ../nbs/05d_pairs.ipynb #9145c3d7
+# %% ../nbs/05d_pairs.ipynb #4ad97285
 def drop_exact(rows:list[QA]) -> list[QA]:
     "Keep the first pair of each question"
     seen = set()
@@ -144,5 +144,5 @@ def near_duplicates(
         same = next((i for h in hashes for i,u,k in buckets[h] if k==key and ratio(t, u)>=least), None)
         if same: gone[f.id] = same
         else:
-            for h in hashes: buckets[h] = buckets[h][-49:] + [(f.id, t, key)]
+            for h in hashes: buckets[h] = buckets[h][-19:] + [(f.id, t, key)]
     return gone
