@@ -1,0 +1,99 @@
+"The command line: what goes to which stream, and every wrong input as one line with status 2 that leaves earlier files alone."
+import json, os, re, subprocess, sys, time
+from pathlib import Path
+import pytest
+
+REPO = Path(__file__).resolve().parent.parent
+BED = REPO/'documents'/'testbed'
+
+def snapshot(folder): return {p: p.read_bytes() for p in sorted(folder.rglob('*')) if p.is_file()}
+
+def refused(r, *words):
+    "One line on standard error with all `words`, nothing on standard output, status 2"
+    assert r.returncode == 2, (r.returncode, r.stderr[-800:])
+    lines = [l for l in r.stderr.strip().splitlines() if not re.match(r'^ *\d+/\d+ ', l)]
+    assert len(lines) == 1 and lines[0].startswith('climate-ft: '), r.stderr
+    for w in words: assert w in lines[0], (w, lines[0])
+    assert r.stdout == ''
+
+@pytest.fixture
+def earlier(tmp_path):
+    "A workspace with an earlier result, which nothing wrong may touch"
+    ws = tmp_path/'ws'
+    for n in ('documents/extracted_blocks.txt', 'documents/extracted_pages.json', 'data/dataset.json', 'data/splits/train.jsonl'): (ws/n).parent.mkdir(parents=True, exist_ok=True); (ws/n).write_text('[]\n')
+    return ws
+
+@pytest.mark.parametrize('name,words', [('truncated', ()), ('password', ('password',)), ('scan', ('OCR',)), ('zero_byte', ('empty',)), ('no_tounicode', ())])
+def test_unreadable_pdf(cft, earlier, name, words):
+    before = snapshot(earlier)
+    refused(cft('extract', BED/f'{name}.pdf', '--out', earlier), f'{name}.pdf', *words)
+    assert snapshot(earlier) == before
+
+def test_missing_pdf_and_folder_without_pdfs(cft, earlier):
+    before = snapshot(earlier)
+    refused(cft('extract', 'nowhere.pdf', '--out', earlier), 'nowhere.pdf does not exist')
+    (earlier.parent/'empty').mkdir(); refused(cft('extract', earlier.parent/'empty', '--out', earlier), 'holds no PDF')
+    assert snapshot(earlier) == before
+
+def test_text_file_that_is_called_pdf(cft, earlier):
+    p = earlier.parent/'notes.pdf'; p.write_text('ただの文章\n'*50)
+    refused(cft('extract', p, '--out', earlier), 'notes.pdf')
+
+def test_unknown_names(cft, earlier):
+    refused(cft('extract', BED/'one_column.pdf', '--with', 'ocr', '--out', earlier), "unknown extractor 'ocr'", 'pymupdf4llm')
+    refused(cft('train', '--profile', 'gpt-9', '--out', earlier), "'gpt-9'", 'tiny, cpu')
+    refused(cft('compare', BED/'scan.pdf', '--out', earlier), 'scan.pdf has no gold text')
+    assert cft('bake').returncode == 2
+
+def test_stage_without_its_input_names_the_command_that_makes_it(cft, tmp_path):
+    for stage,before in (('clean', 'extract'), ('corpus', 'clean'), ('dataset', 'corpus')): refused(cft(stage, '--out', tmp_path/'none'), f'climate-ft {before}')
+
+def test_damaged_dataset(cft, earlier):
+    (earlier/'data/splits/train.jsonl').write_text('{"id": "a", "instruction": "海氷とは')
+    before = snapshot(earlier)
+    refused(cft('train', '--profile', 'tiny', '--out', earlier), 'train.jsonl', 'line 1')
+    assert snapshot(earlier) == before
+
+def test_model_folder_without_adapter(cft, earlier):
+    (earlier/'models/tiny').mkdir(parents=True)
+    refused(cft('merge', '--profile', 'tiny', '--out', earlier), 'tiny', 'adapter')
+    q = earlier/'q.jsonl'; q.write_text('{"question": "海氷とは"}\n')
+    refused(cft('answer', q, '--model', earlier/'models/tiny', '--out', earlier/'a.jsonl'), 'tiny')
+    assert not (earlier/'a.jsonl').exists()
+
+def test_full_disk_in_the_middle_of_a_stage(tmp_path):
+    "ENOSPC from the file system itself, on a stage that has an earlier output"
+    code = '''
+import errno, os, sys
+from climate_ft import cli, workspace
+real = os.replace
+def full(a, b): raise OSError(errno.ENOSPC, "No space left on device")
+if sys.argv.pop() == "full": os.replace = full
+sys.argv[0] = "climate-ft"; cli.main()'''
+    def run(mode): return subprocess.run([sys.executable, '-c', code, 'extract', str(BED/'one_column.pdf'), '--with', 'direct', '--out', str(tmp_path), mode], capture_output=True, text=True, cwd=REPO)
+    assert run('free').returncode == 0
+    before = snapshot(tmp_path)
+    r = run('full')
+    assert r.returncode == 2 and 'no room is left on the disk' in r.stderr and 'Traceback' not in r.stderr and snapshot(tmp_path) == before
+
+def test_json_is_all_that_is_on_standard_output(cft, tmp_path):
+    p = tmp_path/'a.jsonl'; p.write_text('\n'.join(json.dumps(dict(prediction=t, reference=t), ensure_ascii=False) for t in ('海氷が減少している。', '新雪のアルベドは0.8である。')))
+    r = cft('score', p, '--json')
+    assert r.returncode == 0 and json.loads(r.stdout)['scores']['char_f1'] == 1.
+    r = cft('compare', BED/'one_column.pdf', '--gold', BED/'one_column.json', '--json', '--out', tmp_path)
+    assert r.returncode == 0 and json.loads(r.stdout)['blocks']['recall'] == 100
+    r = cft('preflight', '--json'); assert r.returncode == 0 and json.loads(r.stdout)
+
+@pytest.mark.parametrize('bad,words', [('{"prediction": "a"}', 'line 2'), ('not json', 'line 2'), ('[1]', 'line 2'), ('{"prediction": "", "reference": "a"}', 'line 2')])
+def test_bad_answer_file_is_named_by_line(cft, tmp_path, bad, words):
+    p = tmp_path/'a.jsonl'; p.write_text('{"prediction": "a", "reference": "a"}\n'+bad+'\n')
+    refused(cft('score', p), 'a.jsonl', words)
+
+def test_heavy_libraries_stay_out_of_help_and_import():
+    code = 'import sys; import climate_ft, climate_ft.cli, climate_ft.pipeline; print(sorted({"torch", "transformers", "pymupdf", "matplotlib", "pandas"} & set(sys.modules)))'
+    assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=REPO).stdout.strip() == '[]'
+
+def test_every_command_has_help(cft):
+    commands = 'run preflight extract compare clean corpus dataset train ask answer score evaluate merge report'.split()
+    out = cft('--help', COLUMNS='200').stdout
+    for c in commands: assert re.search(rf'\b{c}\b', out), c
