@@ -6,7 +6,8 @@ import json, logging, platform, subprocess, sys, tempfile, time
 from pathlib import Path
 import pymupdf
 from climate_ft.workspace import REPO, write_json
-from climate_ft.extract import extract, page_blocks
+from climate_ft.layout import page_blocks
+from climate_ft.extract import extract
 from climate_ft.compare import describe, load_gold, scoreboard
 from climate_ft.clean import clean_pages, score_cleaned
 

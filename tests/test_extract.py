@@ -2,7 +2,7 @@ import json, shutil, sys
 from pathlib import Path
 import pymupdf, pytest
 from climate_ft.workspace import CourseError, Workspace, read_json
-from climate_ft import extract as X
+from climate_ft import extract as X, layout as L
 from climate_ft.compare import load_gold, score_pages
 
 REPO = Path(__file__).resolve().parent.parent
@@ -73,8 +73,8 @@ def test_a_table_is_read_across_and_a_wrapped_cell_is_one_cell(tmp_path):
     assert table.text.split('\n') == ['衛星\t打上げ\t対象', 'いぶき\t2009年\t二酸化炭素とメタン', 'しずく\t2012年\t水循環']
 
 def test_captions_are_told_from_references():
-    for s in ('図表 12　降水量', '図1 観測網', '表３　指標', 'Fig. 3 Trend', '図表1-1：気温', '【図2】海氷'): assert X.CAPTION.match(s), s
-    for s in ('図表 12 に示すように', '図 3、図 4', '表面の反射率', '図書館', '図表 2 のとおり', '発表 1 件', '地図 3'): assert not X.CAPTION.match(s), s
+    for s in ('図表 12　降水量', '図1 観測網', '表３　指標', 'Fig. 3 Trend', '図表1-1：気温', '【図2】海氷'): assert L.CAPTION.match(s), s
+    for s in ('図表 12 に示すように', '図 3、図 4', '表面の反射率', '図書館', '図表 2 のとおり', '発表 1 件', '地図 3'): assert not L.CAPTION.match(s), s
 
 def test_vertical_page_is_read_from_the_right():
     p = next(X.iter_pages(BED/'vertical.pdf'))
@@ -143,7 +143,7 @@ def test_findings_that_are_not_fatal_are_passed_on(tmp_path):
 def test_many_shapes_take_little_time():
     import time
     t = time.process_time()
-    assert len(X.clusters([(x, y, x+1, y+1) for x in range(0, 500, 5) for y in range(0, 700, 7)])) == 1
+    assert len(L.clusters([(x, y, x+1, y+1) for x in range(0, 500, 5) for y in range(0, 700, 7)])) == 1
     assert time.process_time()-t < 2
 
 def test_mutated_files(tmp_path):
