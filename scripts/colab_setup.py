@@ -23,16 +23,17 @@ def loaded():
     return {d.lower().replace('_', '-') for m in list(sys.modules) if '.' not in m for d in by.get(m, ())}
 
 def constraints(repo, extras):
-    "The course's pins for what it asks for directly; torch and everything loaded stay as they are"
+    "The course's pins for what it asks for directly; torch stays as it is, and so does whatever is loaded, as far as it serves"
     cfg = settings(repo)
     mine = {name(r) for k in ('requirements', *(f'{e}_requirements' for e in extras)) for r in cfg[k].split()}
-    keep = versions(({'torch'} & mine) | loaded())
-    pins = [l for l in (repo/'constraints-cpu.txt').read_text().splitlines() if '==' in l and name(l) in mine and not keep.get(name(l))]
-    return pins+[f'{d}=={v}' for d,v in keep.items() if v and d != 'climate-ft']
+    torch = versions(['torch'])['torch']
+    free = mine-loaded()-({'torch'} if torch else set())
+    pins = [l for l in (repo/'constraints-cpu.txt').read_text().splitlines() if re.match(r'[\w.-]+==', l) and name(l) in free]
+    return pins+([f"torch=={torch.split('+')[0]}"] if torch else [])
 
 def main(repo):
     extras = ['cpu', *(['gpu'] if shutil.which('nvidia-smi') else [])]
-    before = versions(loaded())
+    before = versions(loaded()-{'pip', 'setuptools'})         # they only install
     with tempfile.NamedTemporaryFile('w', suffix='.txt', delete=False) as f: f.write('\n'.join(constraints(repo, extras)))
     r = subprocess.run([sys.executable, '-m', 'pip', 'install', '-q', '-e', f"{repo}[{','.join(extras)}]", '-c', f.name], capture_output=True, text=True)
     os.unlink(f.name)

@@ -30,7 +30,7 @@ def update(path, src):
 if __name__ == '__main__':
     cp = ConfigParser(delimiters=['=']); cp.read(REPO/'settings.ini', encoding='utf-8')
     names = [a for a in sys.argv[1:] if a != '--check']; src = cell(cp['DEFAULT'])
-    nbs = [p for p in sorted((REPO/'nbs').glob('*.ipynb')) if not names or p.stem in names]
+    nbs = [p for p in sorted((REPO/'nbs').glob('**/*.ipynb')) if '.ipynb_checkpoints' not in p.parts and (not names or p.stem in names)]
     if '--check' in sys.argv:
         bad = [p.name for p in nbs if json.loads(p.read_text(encoding='utf-8'))['cells'][0]['source'] != src.splitlines(True)]
         sys.exit(f"run make export: the setup cell is missing or old in {', '.join(bad)}" if bad else 0)

@@ -13,6 +13,7 @@ from nbdev.process import NBProcessor
 
 CFG  = get_config()
 ROOT = CFG.config_path
+NBS  = ROOT/CFG.nbs_path.name
 OUT  = ROOT/'_myst'
 BASE = f'{CFG.doc_host}{CFG.doc_baseurl}/'
 BLOB = f'{CFG.git_url}/blob/{CFG.branch}'
@@ -32,11 +33,11 @@ def outside_code(f, s):
     for m in fence.finditer(s): out += [f(s[end:m.start()]), m[0]]; end = m.end()
     return ''.join(out+[f(s[end:])])
 
-def relink(s, syms):
+def relink(s, syms, deep=0):
     "nbdev's documentation links become links into the API reference, links out of `nbs/` lead to the repository, callouts become admonitions"
     def one(s):
         s = re.sub(r'\[([^]]+)\]\(('+re.escape(BASE)+r'[^\s)]+)\)', lambda m: f'[{m[1]}](#{syms[m[2]].lower()})' if m[2] in syms else m[1], s)
-        s = re.sub(r'\]\((?:\.\./)+([^)]+)\)', lambda m: f']({BLOB}/{m[1]})', s)
+        s = re.sub(r'\]\((?:\.\./){%d}(?!\.\./)([^)]+)\)' % (deep+1), lambda m: f']({BLOB}/{m[1]})', s)
         return re.sub(r'^(:{3,})\s*\{\.callout-(\w+)[^}]*\}', r'\1{\2}', s, flags=re.M)
     return re.sub(r'^```\s*\{?mermaid\}?', '```{mermaid}', outside_code(one, s), flags=re.M)
 
@@ -50,12 +51,14 @@ def alt_text(opts, before):
     if (t := opts.get('fig-alt') or opts.get('fig-cap')): return t.strip('"\'')
     return re.split(r'(?<=[.:。])\s+', plain(fence.sub('', before)).strip())[-1].rstrip(':') or 'Plot made by the code above'
 
+def name(path): return path.relative_to(NBS).with_suffix('').as_posix()
+
 def head(path):
     "What the other pages say about a notebook: number, title, description, module, and the error messages it answers"
     cells = read_nb(path).cells
     md = next(c.source for c in cells if c.cell_type == 'markdown' and re.search(r'^# ', c.source, re.M))
     one = lambda pat,s: (re.search(pat, s, re.M) or [None, ''])[1].strip()
-    return dict(stem=path.stem, number=one(r'^(\d+\w*?)_', path.stem), title=one(r'^# (.*)', md), description=one(r'^> (.*)', md), messages=messages(cells),
+    return dict(stem=name(path), number=one(r'^(\d+\w*?)_', path.stem), title=one(r'^# (.*)', md), description=one(r'^> (.*)', md), messages=messages(cells),
                 module=one(r'^#\|\s*default_exp\s+(\w+)', '\n'.join(c.source for c in cells[:4])))
 
 def stage(path, head, syms):
@@ -70,7 +73,8 @@ def stage(path, head, syms):
         if c.cell_type == 'raw' or not s.strip() or dirs.get(c.get('id'), set()) & HIDE or s.startswith(SETUP): continue
         if c.cell_type == 'markdown':
             before = s
-            cells.append(mk_cell(relink(s, syms), 'markdown')); continue
+            if re.search('^## Exercises', s, re.M) and (NBS/'solutions'/path.name).exists(): c.source = s = f"{s}\n\n[Worked solutions](solutions/{path.name})"
+            cells.append(mk_cell(relink(s, syms, head['stem'].count('/')), 'markdown')); continue
         opts, body = dict(option.findall(s)), option.sub('', s).strip('\n')
         if not body.strip() or opts.get('include') == 'false': continue
         tags = [t for t,on in {'remove-input': opts.get('echo') == 'false', 'remove-output': opts.get('output') == 'false',
@@ -87,7 +91,7 @@ def stage(path, head, syms):
         c = nb['cells'][i] = {k: v for k,v in dict(c).items() if k in ('cell_type', 'source', 'metadata', 'outputs')}
         c.update(id=f'c{i}', metadata=c.get('metadata') or {})
         if c['cell_type'] == 'code': c.update(execution_count=None, outputs=c.get('outputs') or [])
-    (OUT/path.name).write_text(json.dumps(nb, ensure_ascii=False), encoding='utf-8')
+    (OUT/f"{head['stem']}.ipynb").write_text(json.dumps(nb, ensure_ascii=False), encoding='utf-8')
 
 def download(path):
     "The notebook to take away: everything that runs is there, the directives are not"
@@ -175,24 +179,27 @@ def toctrees(pages):
         es = [f"{p['number'].lstrip('0') or '0'} · {short(p['title'])} <{p['stem']}>" for p in ps]
         if caption == 'Troubleshooting': es = ['Errors and their labs <errors>']+es
         if es: yield caption, es
-    yield 'Reference', ['Glossary <glossary>', 'API <api/index>']
+    yield 'Reference', ['Solutions <solutions/index>', 'Glossary <glossary>', 'API <api/index>']
 
 def main():
-    shutil.rmtree(OUT, ignore_errors=True); (OUT/'api').mkdir(parents=True)
+    shutil.rmtree(OUT, ignore_errors=True); (OUT/'api').mkdir(parents=True); (OUT/'solutions').mkdir()
     syms, look = symbols(), NbdevLookup()
-    nbs = sorted((ROOT/CFG.nbs_path.name).glob('*.ipynb'), key=lambda p: (p.stem.split('_')[0], p.stem))
-    heads = {p.stem: head(p) for p in nbs}
+    nbs = sorted(NBS.glob('*.ipynb'), key=lambda p: (p.stem.split('_')[0], p.stem))+sorted(NBS.glob('solutions/*.ipynb'))
+    heads = {p: head(p) for p in nbs}
     mods = {h['module']: h for h in heads.values() if (ROOT/CFG.lib_path.name/f"{h['module']}.py").exists()}
     api = {m: api_page(m, h, look) for m,h in mods.items()}
     shown = set().union(*(names for _,names in api.values()))
     syms = {url: full for url,full in syms.items() if full.lower() in shown}
     for m,(s,_) in api.items(): (OUT/f'api/{m}.md').write_text(relink(s, syms), encoding='utf-8')
-    for p in nbs: stage(p, heads[p.stem], syms)
-    pages = list(heads.values())
-    (OUT/'downloads.json').write_text(json.dumps({p.stem: download(p) for p in nbs}))
+    for p in nbs: stage(p, heads[p], syms)
+    pages, solved = ([h for h in heads.values() if ('/' in h['stem']) == deep] for deep in (False, True))
+    (OUT/'downloads.json').write_text(json.dumps({name(p): download(p) for p in nbs}))
     rows = [f"| [`{m}`]({m}.md) | {h['description']} | [{h['title']}](../{h['stem']}.ipynb) |" for m,h in mods.items()]
     (OUT/'api/index.md').write_text('# API reference\n\n*Every public function and class, with its parameters, from the docstrings.*\n\n| module | what it is for | chapter |\n|---|---|---|\n'
         +'\n'.join(rows)+'\n\n```{toctree}\n:hidden:\n'+'\n'.join(mods)+'\n```\n', encoding='utf-8')
+    rows = [f"- [{h['title']}]({Path(h['stem']).name}.ipynb)" for h in solved]
+    (OUT/'solutions/index.md').write_text('# Solutions\n\n*Worked solutions of the exercises; the tests run them.*\n\n'+'\n'.join(rows)
+        +'\n\n```{toctree}\n:hidden:\n'+'\n'.join(Path(h['stem']).name for h in solved)+'\n```\n', encoding='utf-8')
     (OUT/'errors.md').write_text(errors_page(pages, mods), encoding='utf-8')
     for p in (ROOT/'site/pages').glob('*.md'): shutil.copy(p, OUT)
     tocs = '\n\n'.join(f'```{{toctree}}\n:hidden:\n:caption: {c}\n'+'\n'.join(es)+'\n```' for c,es in toctrees(pages))
