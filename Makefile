@@ -29,14 +29,14 @@ dev: .venv/.dev ## the same environment with the tools for tests and docs
 demo: venv ## from the report to a fine-tuned, evaluated model: runs/demo/report.html
 	$(BIN)/climate-ft run --profile cpu --out runs/demo
 
-test: check-notebooks notebooks pytest ## everything: exported code, every notebook, every test
+test: check-notebooks pytest ## everything: exported code in step with the notebooks, every notebook, every test
 
 check-notebooks: dev ## export and clean leave no difference
 	$(BIN)/nbdev_export
 	$(BIN)/nbdev_clean
 	git diff --exit-code --stat -- nbs climate_ft README.md
 
-notebooks: dev ## execute every notebook
+notebooks: dev ## execute every notebook in place of the tests (nbdev_test)
 	$(BIN)/nbdev_test --n_workers 2 --do_print
 
 pytest: dev
