@@ -136,8 +136,8 @@ def _continues(a, end, b):
     if _width(end.text.split('\n')[-1]) < .7*max(map(_width, (end.text+'\n'+b.text).split('\n'))): return False # its last line is not full
     return not (a.role == 'column' and a.text.startswith('コラム') and len(a.text) < 40) and not (NUMBERED.match(b.text) and len(b.text) < 40 and not b.text.endswith('。'))
 
-# %% ../nbs/04_clean.ipynb #14d79eb4
-_GLYPH = re.compile(r'^\s*[◼■□●○◆◇▶►▷➢➤✓•◎★☆▪‣・]\s*')
+# %% ../nbs/04_clean.ipynb #15bfcb07
+_GLYPH = re.compile(r'^\s*[\x7f-\x9f\uf000-\uf0ff◼■□●○◆◇▶►▷➢➤✓•◎★☆▪‣・]\s*')
 TOC = re.compile(r'(?:[.．…・‥·]\s?){4,}\s*[0-9ivx]+\s*$', re.M)
 
 def _paragraph(b):
@@ -193,7 +193,7 @@ class Cleaned(Record):
         self.captions = [Caption.fromdict(b) if isinstance(b, dict) else b for b in self.captions]
         self.furniture = [Block.fromdict(b) if isinstance(b, dict) else b for b in self.furniture]
 
-# %% ../nbs/04_clean.ipynb #56eb2d7f
+# %% ../nbs/04_clean.ipynb #2f32fc89
 def _clean_document(pages):
     "Clean the pages of one document"
     odd, text, res = find_furniture(pages), [], Cleaned()
@@ -205,8 +205,8 @@ def _clean_document(pages):
             else: kept.append(b)
         res.captions += take_captions(kept)
         text += [b for b in kept if b.role not in ('caption', 'chart', 'table')]
-    for b in text:
-        if b.role in ('running_head', 'page_number', ''): b.role = 'body'
+    for b in text: # what stands near an edge but does not repeat
+        if b.role in ('running_head', 'page_number', ''): b.role = 'heading' if NUMBERED.match(b.text) and len(b.text) < 50 else 'body'
     res.blocks = join_paragraphs(text)
     _drop_marks(res.blocks)
     set_levels(res.blocks)
