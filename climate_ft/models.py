@@ -30,7 +30,7 @@ def atomic_folder(
             os.replace(tmp, path)
         finally: shutil.rmtree(tmp, ignore_errors=True)
 
-# %% ../nbs/07a_models.ipynb #0db4daf7
+# %% ../nbs/07a_models.ipynb #edf9fe94
 TINY_TOKENIZER = Path(__file__).resolve().parent/'assets/tiny_qwen3_tokenizer' if '__file__' in globals() else REPO/'climate_ft/assets/tiny_qwen3_tokenizer'
 
 def tiny_base(
@@ -41,12 +41,12 @@ def tiny_base(
     "A random-weight Qwen3 small enough for tests, built once"
     from climate_ft.preflight import seeded
     stamp = hashlib.sha256((TINY_TOKENIZER/'tokenizer.json').read_bytes()).hexdigest()[:8]
-    folder = cache_dir()/f'tiny-qwen3-{hidden}x{layers}-{seed}-{stamp}'
+    folder = cache_dir()/f'tiny-qwen3-{hidden}x{layers}-{seed}-{stamp}-wide'
     if (folder/'config.json').is_file(): return folder
     from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
     tok = AutoTokenizer.from_pretrained(TINY_TOKENIZER)
     cfg = Qwen3Config(vocab_size=(len(tok)+63)//64*64, hidden_size=hidden, intermediate_size=3*hidden, num_hidden_layers=layers,
-        num_attention_heads=hidden//32, num_key_value_heads=hidden//64, head_dim=32, max_position_embeddings=2048, tie_word_embeddings=True,
+        num_attention_heads=hidden//32, num_key_value_heads=hidden//64, head_dim=32, max_position_embeddings=2048, tie_word_embeddings=True, initializer_range=.1,
         rope_parameters=dict(rope_type='default', rope_theta=1e6), eos_token_id=tok.eos_token_id, pad_token_id=tok.pad_token_id, bos_token_id=None)
     with atomic_folder(folder) as tmp:
         with seeded(seed): Qwen3ForCausalLM(cfg).save_pretrained(tmp)
@@ -154,12 +154,13 @@ def _convert_gguf(gguf, out):
         m.generation_config.eos_token_id = [1, 106]              # <eos>, <end_of_turn>
         m.save_pretrained(out)
 
-# %% ../nbs/07a_models.ipynb #9f4955dd
+# %% ../nbs/07a_models.ipynb #f5a41a82
 @contextmanager
 def quiet():
     "No progress bars or warnings of the libraries inside the block"
-    import warnings
+    import logging as std, warnings
     from transformers.utils import logging
+    std.getLogger('bitsandbytes').setLevel(std.ERROR)
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error(); logging.disable_progress_bar()
     try:

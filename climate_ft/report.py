@@ -11,9 +11,8 @@ from pathlib import Path
 from .workspace import *
 
 # %% auto #0
-__all__ = ['svg', 'mark', 'section', 'grid', 'extraction_section', 'data_section', 'plot_curves', 'training_section',
-           'scores_section', 'answers_section', 'settings_section', 'versions', 'key_figures', 'render_report',
-           'run_report']
+__all__ = ['svg', 'mark', 'section', 'grid', 'extraction_section', 'data_section', 'training_section', 'scores_section',
+           'answers_section', 'settings_section', 'versions', 'key_figures', 'render_report', 'run_report']
 
 # %% ../nbs/13a_report.ipynb #ec9e94c1
 def svg(
@@ -78,27 +77,13 @@ def data_section(ws):
     rows = [dict(step=k, pairs=v) for k,v in r['funnel'].items()]
     return section('Data', ['How many question-answer pairs each step left.'], [('Bars of the number of pairs after each step', svg(plot_funnel(r['funnel'])))], [grid(rows)])
 
-# %% ../nbs/13a_report.ipynb #878a30fe
-def plot_curves(
-    rows:list[dict], # of the training log: step, loss, grad_norm; rows of the dev set carry eval_loss
-): # a figure
-    "Loss and gradient norm over the optimizer steps"
-    import matplotlib.pyplot as plt
-    fig, axs = plt.subplots(1, 2, figsize=(8.5, 2.6), layout='constrained')
-    def line(ax, key, **kw):
-        if pts := [(r['step'], r[key]) for r in rows if r.get(key) is not None]: ax.plot(*zip(*pts), label=key, **kw)
-    line(axs[0], 'loss', color='0.35', lw=1.2); line(axs[0], 'eval_loss', color='#0b5a8a', marker='o', ms=4, ls='--')
-    line(axs[1], 'grad_norm', color='0.35', lw=1.2)
-    for ax in axs: ax.set_xlabel('optimizer step'); ax.set_ylim(bottom=0); ax.legend(frameon=False); ax.spines[['top', 'right']].set_visible(False)
-    return fig
-
-# %% ../nbs/13a_report.ipynb #ea0f2e92
+# %% ../nbs/13a_report.ipynb #5a5307af
 def training_section(ws, name):
     "Loss, gradient norm and the health check of the training"
     if not (ws.logs/f'{name}.jsonl').exists(): return
-    from climate_ft.train import describe, verify_training
+    from climate_ft.train import describe, plot_log, verify_training
     rows = read_jsonl(ws.logs/f'{name}.jsonl')
-    return section('Training', [], [('Curves of the loss and of the gradient norm over the steps', svg(plot_curves(rows)))], pre=describe(verify_training(ws, name)))
+    return section('Training', [], [('Curves of the loss and of the gradient norm over the steps', svg(plot_log(rows)))], pre=describe(verify_training(ws, name)))
 
 def scores_section(results, metrics=('char_f1', 'rougeL', 'bertscore_f1')):
     "Every model on every question set, with 95 % intervals"
