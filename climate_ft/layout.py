@@ -19,7 +19,7 @@ from .workspace import *
 __all__ = ['CAPTION', 'SOURCE', 'CELL', 'PAGE_NO', 'END', 'BULLET', 'NUMBERED', 'NOTE', 'open_pdf', 'draw_blocks', 'Line',
            'plain_kanji', 'read_lines', 'hull', 'body_size', 'rows_of', 'gaps', 'gutters', 'strips', 'bands', 'arrange',
            'caption_lines', 'clusters', 'Region', 'regions', 'region_text', 'margins', 'paragraphs', 'unsplit',
-           'assemble', 'is_vertical', 'page_blocks']
+           'assemble', 'is_vertical', 'turn', 'page_blocks']
 
 # %% ../nbs/01a_layout.ipynb #d14c95d9
 @contextmanager
@@ -737,7 +737,7 @@ def assemble(
         for l in r: add([l], 'page_number' if PAGE_NO.match(l.text) else 'running_head')
     return out
 
-# %% ../nbs/01a_layout.ipynb #a29c7882
+# %% ../nbs/01a_layout.ipynb #abcb5539
 def is_vertical(
     lines, # from `read_lines`, or the `lines` of PyMuPDF
 ) -> bool:
@@ -749,26 +749,31 @@ def is_vertical(
         elif a.y1-a.y0 > 2.5*(a.x1-a.x0) and len(a.text) > 3: k += len(a.text)
     return n > 20 and k > .5*n
 
-def _vertical_blocks(pdf, number, W, H):
-    "Blocks of a vertical page: lines from pdfminer, order from `assemble` on the page turned by a quarter"
-    from pdfminer.high_level import extract_pages
-    from pdfminer.layout import LAParams, LTTextLine, LTChar
-    lines, todo = [], list(extract_pages(str(pdf), page_numbers=[number-1], laparams=LAParams(detect_vertical=True)))
-    while todo:
-        o = todo.pop()
-        if not isinstance(o, LTTextLine): todo += list(o) if hasattr(o, '__iter__') else []; continue
-        cs, text = [c for c in o if isinstance(c, LTChar)], re.sub(r'(?<=[^\x00-\x7f]) +| +(?=[^\x00-\x7f])', '', plain_kanji(o.get_text())).strip()
-        if text: lines.append(Line(H-o.y1, W-o.x1, H-o.y0, W-o.x0, text, median(c.size for c in cs), cs[0].fontname))
-    blocks = assemble(lines, [], H, W, number)
+def turn(
+    lines, # of a vertical page, from `read_lines`
+    W, # width of the page, points
+) -> list: # of `Line`
+    "The vertical lines of a page turned by a quarter, so that they run from left to right and the first is at the top"
+    out = []
+    for r in rows_of([Line(l.y0, W-l.x1, l.y1, W-l.x0, l.text, l.size, l.font) for l in lines]):
+        for k,l in enumerate(r):
+            gap = l.x0-out[-1][-1].x1 if k else 1e9
+            if gap < l.size: out[-1].append(l)
+            else: out.append([l])
+    return [_row(r) for r in out]
+
+def _vertical_blocks(lines, W, H, number):
+    "Blocks of a vertical page"
+    blocks = assemble(turn(lines, W), [], H, W, number)
     for b in blocks: b.bbox = tuple(round(v, 1) for v in (W-b.bbox[3], b.bbox[0], W-b.bbox[1], b.bbox[2]))
     return blocks
 
-# %% ../nbs/01a_layout.ipynb #9953e02e
+# %% ../nbs/01a_layout.ipynb #0789f266
 def page_blocks(
     page, # PyMuPDF page
 ) -> list: # of `Block`
     "The blocks of a page in reading order"
     lines, shapes = read_lines(page)
     W, H, n = page.rect.width, page.rect.height, page.number+1
-    if is_vertical(lines): return _vertical_blocks(page.parent.name, n, W, H)
+    if is_vertical(lines): return _vertical_blocks(lines, W, H, n)
     return assemble(lines, shapes, W, H, n)

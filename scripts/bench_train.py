@@ -138,7 +138,7 @@ def watch(profiled, gradients, last):
         if gradients and n[0] == 1: torch.save([p.grad.float().cpu() for g in opt.param_groups for p in g['params']], gradients)
     return prof, register_optimizer_step_pre_hook(hook)
 
-KINDS = dict(matmul='gemm|cutlass|nvjet|xmma|cublas|wgmma', dequantise='equantize|nf4', attention='flash|fmha', optimizer='kOptimizer|multi_tensor|Percentile', copy='[Mm]emcpy|[Mm]emset|copy')
+KINDS = dict(attention='flash|fmha', matmul='gemm|cutlass|nvjet|xmma|cublas|wgmma', dequantise='equantize|nf4', optimizer='kOptimizer|multi_tensor|Percentile', copy='[Mm]emcpy|[Mm]emset|copy')
 
 def summary(prof, steps=2):
     "GPU milliseconds an optimizer step by kind of kernel, against the wall time"
