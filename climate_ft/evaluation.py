@@ -18,7 +18,7 @@ __all__ = ['SETS', 'PLANS', 'CONDITIONS', 'INTERVALS', 'PAIRS', 'LOWER_IS_BETTER
            'training_summary', 'results_path', 'run_evaluate', 'merge_runs', 'compare_bits', 'cost_table',
            'plot_scores', 'plot_outcomes']
 
-# %% ../nbs/12_evaluation.ipynb #ce93328c
+# %% ../nbs/12_evaluation.ipynb #9e973785
 SETS = dict(trained='trained facts, wording of the training', recall='trained facts, new wording', unseen='sections never trained',
             gold='hand-written questions with short answers', general='general Japanese questions')
 
@@ -35,7 +35,7 @@ class Plan:
     resamples: int = 5000                        # of the bootstrap
 
 PLANS = dict(tiny=Plan(dict(trained=4, recall=6, unseen=4, gold=4, general=2), 16, 8, ('gold',), 300, ('recall',), False, 500),
-             cpu=Plan(dict(trained=12, recall=40, unseen=16, gold=20, general=12), 48, 20, ('gold',), 300, ('recall',), True, 2000))
+             cpu=Plan(dict(trained=12, recall=40, unseen=16, gold=20, general=12), 56, 20, ('gold',), 300, ('recall',), True, 2000))
 
 # %% ../nbs/12_evaluation.ipynb #2d024007
 def spread(
