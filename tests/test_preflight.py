@@ -1,0 +1,74 @@
+import dataclasses, sys, types
+import pytest
+from climate_ft import preflight as P
+from climate_ft.workspace import CourseError, REPO, read_json, write_json
+
+Q = P.SHAPES['qwen3-8b']
+
+def test_the_shape_counts_what_the_model_has():
+    from climate_ft.models import tiny_base
+    from transformers import AutoModelForCausalLM
+    s, model = P.read_shape(tiny_base()), AutoModelForCausalLM.from_pretrained(tiny_base())
+    n = {k: p.numel() for k,p in model.named_parameters()}
+    assert s.quantised == sum(v for k,v in n.items() if 'proj' in k)
+    assert s.embeddings == sum(v for k,v in n.items() if 'embed' in k or 'lm_head' in k)
+    from peft import LoraConfig, get_peft_model
+    assert s.lora(8) == get_peft_model(model, LoraConfig(r=8, target_modules=list(s.projections))).get_nb_trainable_parameters()[0]
+
+def test_a_config_that_is_no_language_model(tmp_path):
+    write_json(tmp_path/'config.json', dict(hidden_size=8))
+    with pytest.raises(CourseError, match="has no 'vocab_size'"): P.read_shape(tmp_path)
+
+@pytest.mark.parametrize('name,row', list(read_json(REPO/'results/gpu_training.json')['settings'].items()))
+def test_predicted_memory_against_measured(name, row):
+    c, w = row['setting'], row['settled']
+    if not c.get('fused', True): pytest.skip('not our layers')
+    m = P.predict_memory(Q, c['bits'], 16, row['pass_tokens'], c['checkpointing'], w['backend'], 4 if w['dtype'] == 'float32' else 2)
+    assert abs(m.expected/row['peak_allocated_gib']-1) < .1 and m.low <= row['peak_allocated_gib'] <= m.high
+
+def test_memory_moves_the_right_way():
+    def gib(**kw): return P.predict_memory(Q, **kw).expected
+    assert gib(bits=4) < gib(bits=8) < gib(bits=16)
+    assert gib(checkpointing='on') < gib(checkpointing='half') < gib(checkpointing='off')
+    assert gib(tokens=1000) < gib(tokens=2000) and gib(r=16) < gib(r=64)
+    m = P.predict_memory(Q)
+    assert m.low < m.expected < m.high and abs(sum(m.parts.values())-m.expected) < .02
+
+def test_a_step_is_arranged_for_the_memory():
+    lengths = [100, 200, 300, 700]
+    last = None
+    for gib in (80, 24, 15, 8, 7.2):
+        n, passes, c, m = P.arrange(Q, gib, 8, lengths)
+        assert n*passes == 8 and m.high <= gib
+        assert last is None or m.expected <= last
+        last = m.expected
+    assert P.arrange(Q, 5, 8, lengths) is None
+    assert P.arrange(Q, 80, 6, lengths)[:2] == (6, 1)
+
+def test_refusal_names_need_and_remedy():
+    with pytest.raises(CourseError, match=r'needs about 8\.\d GiB and 2.0 are free: use less'): P.refuse('x', dataclasses.replace(P.predict_memory(Q, tokens=64), expected=8.1), 2., 'use less')
+
+def test_an_upgraded_package_is_noticed(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'peft', types.SimpleNamespace(__version__='0.0.1'))
+    assert 'peft' in P.stale()
+    assert P.obstacles(dict(P.machine(), restart=['peft']))[0].startswith('restart Python: peft')
+
+def test_the_compute_type_follows_the_processor(monkeypatch):
+    monkeypatch.setattr(P, 'cpu_flags', lambda: {'avx2'})
+    assert P.compute_dtype() == 'float32'
+    monkeypatch.setattr(P, 'cpu_flags', lambda: {'avx512_bf16'})
+    assert P.compute_dtype() == 'bfloat16'
+
+def test_seeded_leaves_the_random_state():
+    import torch
+    torch.manual_seed(1); a = torch.rand(2)
+    torch.manual_seed(1)
+    with P.seeded(5): x = torch.rand(1)
+    assert torch.equal(a, torch.rand(2))
+    with P.seeded(5): assert torch.equal(x, torch.rand(1))
+
+def test_the_report_is_json_and_text():
+    import json
+    r = json.loads(json.dumps(P.preflight()))
+    assert r['profile'] in ('cpu', 'qwen3-8b-4bit') and {f['card'] for f in r['fits']} >= ({'T4'} if not r['machine']['gpus'] else set())
+    assert 'Python' in P.describe(r)

@@ -1,0 +1,191 @@
+import json, math, os, shutil
+from dataclasses import replace
+import pytest, torch
+from climate_ft import train as T
+from climate_ft.workspace import CourseError, Workspace, read_json, read_jsonl, write_jsonl
+
+def rows(n=8): return [dict(id=f'f{i}/base0', source_id=f'f{i}', instruction=f'観測値{i}について教えてください。', input='', output=f'観測値{i}は{i*3}である。', kind='base', split='train') for i in range(n)]
+
+def workspace(folder, train=None, dev=2):
+    ws = Workspace(folder)
+    write_jsonl(ws.path('splits')/'train.jsonl', rows() if train is None else train)
+    if dev: write_jsonl(ws.path('splits')/'dev.jsonl', rows(dev))
+    return ws
+
+CFG = replace(T.get_profile('tiny'), name='t', epochs=4, batch_size=4, save_steps=2, max_facts=None, wordings=None, max_answer=None)    # 8 steps
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    ws = workspace(tmp_path_factory.mktemp('train'))
+    said = []
+    info = T.train(CFG, ws, progress=lambda f, m: said.append((f, m)))
+    return ws, info, said
+
+def weights(ws, name):
+    from safetensors.torch import load_file
+    return load_file(ws.models/name/'adapter_model.safetensors')
+
+def losses(ws, name): return [r['loss'] for r in read_jsonl(ws.logs/f'{name}.jsonl') if 'loss' in r]
+
+class Stop(Exception): pass
+
+def until(step, total=8):
+    def progress(f, m):
+        if f*total >= step: raise Stop
+    return progress
+
+# --- a healthy run
+
+def test_a_run_leaves_adapter_settings_and_log(trained):
+    ws, info, said = trained
+    names = {p.name for p in (ws.models/'t').iterdir()}
+    assert names == {'adapter_model.safetensors', 'adapter_config.json', 'train_config.json', 'checkpoints'}
+    saved = read_json(ws.models/'t/train_config.json')
+    assert saved['base'] == 'tiny' and saved['bits'] == 4 and saved['sources'] == [f'f{i}' for i in range(8)] and saved['steps'] == 8 and saved['layers'] == {'Linear4bit': 28}
+    assert 'auto' not in (saved['backend'], saved['dtype'], saved['layout'])
+    log = read_jsonl(ws.logs/'t.jsonl')
+    assert [r['step'] for r in log if 'loss' in r] == list(range(1, 9)) and [r['step'] for r in log if 'eval_loss' in r] == [0, 2, 4, 6, 8]
+    assert {'step', 'loss', 'grad_norm', 'learning_rate', 'tokens', 'tokens_per_second', 'memory_gib'} <= set(log[1])
+    assert log[-2]['tokens'] == 4*saved['tokens']
+    assert said[0] == (0., 'load tiny') and said[-1][0] == 1. and 'grad_norm' in said[-1][1]
+
+def test_no_path_of_this_machine_is_saved(trained):
+    ws, *_ = trained
+    for f in ('adapter_config.json', 'train_config.json'): assert str(os.path.expanduser('~')) not in (ws.models/'t'/f).read_text() and '/cache' not in (ws.models/'t'/f).read_text()
+
+def test_the_verdict_of_a_healthy_run(trained):
+    ws, *_ = trained
+    checks = T.verify_training(ws, 't')
+    assert len(checks) == 10 and all(c['ok'] for c in checks) and T.describe(checks).count('\n') == 9
+
+@pytest.mark.parametrize('damage,check', [
+    (lambda w, log, info: [t.zero_() for k,t in w.items() if 'lora_B' in k][0], 'every LoRA B moved'),
+    (lambda w, log, info: w[next(iter(w))].fill_(math.nan), 'the weights are finite'),
+    (lambda w, log, info: [r for r in log if 'loss' in r][3].update(grad_norm=math.nan), 'grad_norm is finite'),
+    (lambda w, log, info: [r.update(grad_norm=0.) for r in log if 'loss' in r], 'grad_norm is not zero'),
+    (lambda w, log, info: [r.update(loss=5.) for r in log if 'loss' in r], 'the loss fell'),
+    (lambda w, log, info: info.update(planned_steps=99), 'all steps were taken'),
+    (lambda w, log, info: info.update(layers={'Linear': 28}), 'the layers are in the precision asked for'),
+    (lambda w, log, info: info.update(trained_tokens=0), 'answers are trained, prompts are not')])
+def test_each_illness_is_noticed(trained, tmp_path, damage, check):
+    from safetensors.torch import save_file
+    ws, *_ = trained
+    sick = Workspace(tmp_path)
+    shutil.copytree(ws.models/'t', sick.models/'t', ignore=shutil.ignore_patterns('checkpoints'))
+    w, log, info = weights(ws, 't'), read_jsonl(ws.logs/'t.jsonl'), read_json(ws.models/'t/train_config.json')
+    damage(w, log, info)
+    save_file(w, sick.models/'t/adapter_model.safetensors')
+    write_jsonl(sick.logs/'t.jsonl', log)
+    (sick.models/'t/train_config.json').write_text(json.dumps(info))
+    assert check in [c['check'] for c in T.verify_training(sick, 't') if not c['ok']]
+
+def test_packed_rows_train_like_padded_ones(trained, tmp_path):
+    ws, *_ = trained
+    other = workspace(tmp_path)
+    T.train(replace(CFG, name='p', layout='padding_free', epochs=1, checkpointing='half'), other)
+    assert abs(losses(other, 'p')[0]-losses(ws, 't')[0]) < 1 and T.verify_training(other, 'p')[5]['ok']
+
+# --- interrupted runs
+
+@pytest.mark.parametrize('step', [3, 7])
+def test_a_stopped_run_continues_bit_for_bit(trained, tmp_path, step):
+    ws, *_ = trained
+    other = workspace(tmp_path)
+    with pytest.raises(Stop): T.train(CFG, other, progress=until(step))
+    assert T.checkpoints(other.models/'t/checkpoints')[-1].name == f'checkpoint-{step-1}'
+    T.train(CFG, other)
+    assert losses(other, 't') == losses(ws, 't')
+    a, b = weights(ws, 't'), weights(other, 't')
+    assert all(torch.equal(a[k], b[k]) for k in a)
+
+def test_half_a_checkpoint_is_not_one(tmp_path):
+    d = tmp_path/'checkpoint-4'
+    d.mkdir()
+    for f in ('trainer_state.json', 'scheduler.pt', 'adapter_model.safetensors'): (d/f).touch()
+    assert T.checkpoints(tmp_path) == []
+    (d/'optimizer.pt').touch()
+    assert T.checkpoints(tmp_path) == [d]
+
+def test_a_save_that_fails_leaves_the_older_checkpoint(tmp_path):
+    from types import SimpleNamespace as N
+    def trainer(step): return N(args=N(output_dir=str(tmp_path)), state=N(global_step=step, best_global_step=2))
+    def save(t, broken=False):
+        d = os.path.join(t.args.output_dir, f'checkpoint-{t.state.global_step}')
+        os.makedirs(d)
+        for f in ('trainer_state.json', 'optimizer.pt', 'scheduler.pt', 'adapter_model.safetensors'):
+            if broken and f == 'scheduler.pt': raise OSError(28, 'No space left on device')
+            open(os.path.join(d, f), 'w').close()
+    for step in (2, 4, 6):
+        t = trainer(step)
+        T.save_whole(t, lambda: save(t))
+    assert [p.name for p in T.checkpoints(tmp_path)] == ['checkpoint-2', 'checkpoint-6']          # the best and the latest
+    t = trainer(8)
+    with pytest.raises(CourseError, match='no room is left on the disk'): T.save_whole(t, lambda: save(t, broken=True))
+    assert [p.name for p in T.checkpoints(tmp_path)] == ['checkpoint-2', 'checkpoint-6'] and t.args.output_dir == str(tmp_path)
+
+def test_checkpoints_of_another_run_are_refused(tmp_path):
+    folder = tmp_path/'checkpoints'
+    mark = dict(base='tiny', r=16, data='abc')
+    assert T.resume_point(folder, mark, True) is None
+    c = folder/'checkpoint-3'; c.mkdir()
+    for f in ('trainer_state.json', 'optimizer.pt', 'scheduler.pt', 'adapter_model.safetensors'): (c/f).touch()
+    assert T.resume_point(folder, mark, True) == str(c)
+    with pytest.raises(CourseError, match='of another run .base tiny there, gemma-3-270m now.: train afresh with --no-resume'): T.resume_point(folder, dict(mark, base='gemma-3-270m'), True)
+    assert c.is_dir()
+    assert T.resume_point(folder, mark, False) is None and not c.exists()
+
+# --- wrong input
+
+@pytest.mark.parametrize('train,message', [([], 'train.jsonl is empty: make the dataset'), ([dict(prompt='a', completion='b')]*3, 'no text in instruction and output')])
+def test_wrong_datasets(tmp_path, train, message):
+    ws = workspace(tmp_path, train)
+    with pytest.raises(CourseError, match=message): T.train(CFG, ws)
+    assert not ws.models.exists()
+
+def test_a_damaged_dataset_keeps_the_earlier_adapter(trained, tmp_path):
+    ws, *_ = trained
+    other = workspace(tmp_path)
+    shutil.copytree(ws.models, other.models)
+    (other.path('splits')/'train.jsonl').write_text('{"instruction": "a"')
+    with pytest.raises(CourseError, match='damaged at line 1'): T.train(CFG, other, resume=False)
+    assert all(torch.equal(v, weights(ws, 't')[k]) for k,v in weights(other, 't').items())
+
+def test_long_rows_are_counted(tmp_path):
+    ws = workspace(tmp_path, [*rows(4), dict(rows(1)[0], source_id='long', output='長い。'*300)], dev=0)
+    info = T.train(replace(CFG, name='l', max_length=64, max_steps=1), ws)
+    assert info['too_long'] == 1 and '1 rows over 64 tokens' in T.describe(T.verify_training(ws, 'l'))
+
+def test_a_loss_that_is_no_number_ends_the_run(tmp_path, monkeypatch):
+    ws = workspace(tmp_path, dev=0)
+    monkeypatch.setattr(T, 'completion_loss', lambda h, w, y: h.sum()*math.nan)
+    with pytest.raises(CourseError, match='the loss of t is nan at step 1: lower learning_rate'): T.train(CFG, ws)
+
+@pytest.mark.parametrize('change,message', [(dict(bits=5), 'bits is 5: choose 4, 8, 16'), (dict(layout='rows'), "layout is 'rows'"), (dict(checkpointing='yes'), "checkpointing is 'yes'"),
+                                            (dict(dtype='float16', layout='packed', backend='transformers'), 'needs the unsloth backend')])
+def test_wrong_settings(change, message):
+    with pytest.raises(CourseError, match=message): T.settle(replace(CFG, **change))
+
+def test_what_cannot_fit_is_refused_before_loading(tmp_path, monkeypatch):
+    ws = workspace(tmp_path)
+    monkeypatch.setattr(T, 'free_memory', lambda: 2**20)
+    monkeypatch.setattr(T, 'load_for_training', lambda *a: pytest.fail('the model was loaded'))
+    with pytest.raises(CourseError, match=r'tiny in 4 bits with batches of 4 needs about .* are free: choose a smaller base model'): T.train(CFG, ws)
+
+def test_profiles_keep_the_recipe():
+    for name in ('qwen3-8b-4bit', 'qwen3-8b-8bit'):
+        c = T.get_profile(name)
+        assert (c.r, c.alpha, c.dropout, c.learning_rate, c.epochs, c.max_length, c.seed, c.optimizer, c.batch_size*c.accumulation) == (16, 16, 0, 2e-4, 3, 2048, 42, 'adamw_8bit', 8) and c.targets == T.SEVEN
+    with pytest.raises(CourseError, match='no profile'): T.get_profile('qwen')
+    assert T.TrainConfig.fromdict(json.loads(json.dumps(c.asdict()))) == c
+
+def test_limits_keep_whole_facts():
+    data = [dict(source_id=f's{i}', instruction=f'質問{j} 雪氷面' if i == 7 else f'質問{j}', output='答え'*(1+i)) for i in range(10) for j in range(4)]
+    c = replace(CFG, max_facts=3, wordings=2, max_answer=16, topics=('雪氷面',))
+    chosen = T.select_rows(data, c)
+    assert len(chosen) == 6 and len({r['source_id'] for r in chosen}) == 3 and 's7' in {r['source_id'] for r in chosen}
+    assert all(len(r['output']) <= 16 for r in chosen) and chosen == T.select_rows(data, c) != T.select_rows(data, replace(c, seed=1))
+
+def test_the_sampler_depends_on_seed_and_epoch_only():
+    s = T.LengthSampler([3, 9, 1, 7, 5]*5, 4, 42)
+    a = list(s); s.set_epoch(1); b = list(s); s.set_epoch(0)
+    assert sorted(a) == list(range(25)) and a == list(s) != b and list(T.LengthSampler([3, 9, 1, 7, 5]*5, 4, 43)) != a
