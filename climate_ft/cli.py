@@ -4,7 +4,7 @@
 
 # %% ../nbs/15_cli.ipynb #acdc2f3f
 from __future__ import annotations
-import json, os, sys, warnings
+import json, logging, os, sys, warnings
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Optional
@@ -206,6 +206,7 @@ def main():
     debug = os.environ.get('CLIMATE_FT_DEBUG')
     if not debug:
         warnings.filterwarnings('ignore')
+        logging.getLogger('bitsandbytes').setLevel(logging.ERROR)
         for k,v in dict(TOKENIZERS_PARALLELISM='false', TRANSFORMERS_VERBOSITY='error', HF_HUB_DISABLE_PROGRESS_BARS='1', TRL_EXPERIMENTAL_SILENCE='1',
                         DATASETS_VERBOSITY='error', PYTHONWARNINGS='ignore').items(): os.environ.setdefault(k, v)
     try: app()

@@ -147,8 +147,10 @@ def gemma_base(
 
 def _convert_gguf(gguf, out):
     import torch
-    from transformers import AutoModelForCausalLM, GgufConfig
-    with quiet():
+    from functools import partial
+    from unittest.mock import patch
+    from transformers import AutoModelForCausalLM, GgufConfig, modeling_gguf_pytorch_utils as g
+    with quiet(), patch.object(g, 'tqdm', partial(g.tqdm, disable=True)):
         m = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32).to(torch.bfloat16)
         if hasattr(m.config, 'quantization_config'): del m.config.quantization_config
         m.generation_config.eos_token_id = [1, 106]              # <eos>, <end_of_turn>
