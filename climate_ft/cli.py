@@ -38,7 +38,7 @@ class StageBars:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
         console = Console(stderr=True)
-        if console.is_terminal:
+        if sys.stderr.isatty():         # `is_terminal` also believes FORCE_COLOR, which Jupyter sets
             self.bars = Progress(TextColumn('{task.description}'), BarColumn(28), TextColumn('{task.percentage:>3.0f} %'), TimeElapsedColumn(),
                                  TextColumn('{task.fields[msg]}'), console=console).__enter__()
         return self

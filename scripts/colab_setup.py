@@ -1,8 +1,7 @@
 """What the setup cell of each notebook runs on Colab, inside the notebook's own process: install the course from the clone this file lies in, with the
 GPU extra only where there is a GPU, and leave torch and whatever is loaded already as Colab has it."""
-import fcntl, importlib.metadata as md, os, re, shutil, subprocess, sys, tempfile
+import importlib.metadata as md, os, re, shutil, subprocess, sys, tempfile
 from configparser import ConfigParser
-from contextlib import contextmanager
 from pathlib import Path
 
 def name(req): return re.match(r'[\w.-]+', req)[0].lower().replace('_', '-')
@@ -32,13 +31,6 @@ def constraints(repo, extras):
     pins = [l for l in (repo/'constraints-cpu.txt').read_text().splitlines() if re.match(r'[\w.-]+==', l) and name(l) in free]
     return pins+([f"torch=={torch.split('+')[0]}"] if torch else [])
 
-@contextmanager
-def alone():
-    "Two notebooks that start together in one environment install one after the other"
-    with open(Path(tempfile.gettempdir())/f'climate-ft-setup-{os.getuid()}.lock', 'w') as f:
-        fcntl.flock(f, fcntl.LOCK_EX)
-        yield
-
 def main(repo):
     extras = ['cpu', *(['gpu'] if shutil.which('nvidia-smi') else [])]
     before = versions(loaded()-{'pip', 'setuptools'})         # they only install
@@ -51,4 +43,4 @@ def main(repo):
     if changed: print(f"Restart the session (Runtime > Restart session) and run this cell again: {', '.join(sorted(changed))} changed while in use.")
     else: print(f"Ready: {', '.join(extras)}; torch {versions(['torch'])['torch']}.")
 
-with alone(): main(Path(os.path.abspath(__file__)).parent.parent)
+main(Path(os.path.abspath(__file__)).parent.parent)
