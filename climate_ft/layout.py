@@ -41,7 +41,7 @@ def open_pdf(
         if not n: raise CourseError(f'{pdf.name} has no readable page, it is probably truncated: download it again, or repair it with `mutool clean`')
         yield doc
 
-# %% ../nbs/01a_layout.ipynb #7aaa1f3f
+# %% ../nbs/01a_layout.ipynb #82e53815
 def draw_blocks(
     pdf: str|Path, number: int, # file; 1-based page
     blocks, # `Block` records or boxes, in the order of their numbers
@@ -58,7 +58,7 @@ def draw_blocks(
     for i,b in enumerate(blocks, 1):
         x0, y0, x1, y1 = getattr(b, 'bbox', b)[:4]
         ax.add_patch(plt.Rectangle((x0, y0), x1-x0, y1-y0, fill=False, lw=.8, ec=color))
-        if numbers: ax.text(x0-2, (y0+y1)/2, i, fontsize=6, ha='right', va='center', color=color, weight='bold')
+        if numbers: ax.text(x0-2, (y0+y1)/2, i, fontsize=6, ha='right', va='center', color=color, weight='bold', bbox=dict(fc='w', ec='none', pad=.3))
     ax.set_title(title, fontsize=9); ax.axis('off')
     return ax
 
@@ -606,9 +606,6 @@ NUMBERED = re.compile(r'^\s*(第\s*[0-9０-９一二三四五六七八九十]+\s
                       r'|[ⅠⅡⅢⅣⅤⅥⅦⅧⅨⅩIVX]+[.．\s　]|付録|はじめに|おわりに|まとめ|要旨|謝辞|参考文献|引用文献|文献|目次|序論|結論|Abstract|References)')
 _LOOSE = re.compile(r'^\s*[0-9０-９]{1,2}(?:[.．][0-9０-９]{1,2})*[.．]?\s*\D')
 
-# %% ../nbs/01a_layout.ipynb #300f6bd2
-#| export
-
 # %% ../nbs/01a_layout.ipynb #4cd5b30a
 _WORD = re.compile('[!-~]*')
 
@@ -649,30 +646,6 @@ def paragraphs(
         else: out.append([r])
     return out
 
-# %% ../nbs/01a_layout.ipynb #dbff4e3e
-def _floats(g, body): return isinstance(g[0], Region) or g[0].size < .97*body and bool(CAPTION.match(g[0].text) or SOURCE.match(g[0].text))
-def _indented(g): return len(g) > 1 and g[0].x0-min(r.x0 for r in g) > .6*g[0].size
-
-def unsplit(
-    groups, # from `paragraphs`, in reading order
-    body, font, # type size and font of the body
-) -> list:
-    "The same groups; floats that stand inside a paragraph moved behind its end"
-    out, i, indents = [], 0, any(not _floats(g, body) and _indented(g) for g in groups)
-    def stops(g): # a paragraph that starts with an indent, where others do, also stops at its indent only
-        full = len(g) > 1 and g[-1].x1 > max(r.x1 for r in g)-1.2*g[0].size
-        return not full if g[-1].text.endswith(_STOP) and indents else g[-1].text.endswith(END)
-    def goes_on(a, b): # b may be the rest of a
-        if abs(b[0].size-a[-1].size) > .5 or _role(b, body, font) != 'body': return False
-        return not a[-1].text.endswith(_STOP) or len(b) > 1 and not _indented(b)
-    while i < len(groups):
-        g = groups[i]; out.append(g); i += 1
-        if _floats(g, body) or _role(g, body, font) not in ('body', 'list') or stops(g): continue
-        j = i
-        while j < len(groups) and _floats(groups[j], body): j += 1
-        if i < j < len(groups) and goes_on(g, groups[j]): out += [groups[j], *groups[i:j]]; i = j+1
-    return out
-
 # %% ../nbs/01a_layout.ipynb #a659c1f1
 NOTE = re.compile(r'^\s*(注\s*[0-9０-９]+|\*+\s*[0-9]*|※\s*[0-9]*|[†‡§¶]|[0-9]{1,3}[)）]?\s?(?=[^\d.%年月日,])|[(（][0-9*]{1,3}[)）]|脚注)')
 
@@ -704,6 +677,30 @@ def _font(lines, body):
     for l in lines:
         if abs(l.size-body) < .6: n[l.font] += len(l.text)
     return n.most_common(1)[0][0] if n else ''
+
+# %% ../nbs/01a_layout.ipynb #dbff4e3e
+def _floats(g, body): return isinstance(g[0], Region) or g[0].size < .97*body and bool(CAPTION.match(g[0].text) or SOURCE.match(g[0].text))
+def _indented(g): return len(g) > 1 and g[0].x0-min(r.x0 for r in g) > .6*g[0].size
+
+def unsplit(
+    groups, # from `paragraphs`, in reading order
+    body, font, # type size and font of the body
+) -> list:
+    "The same groups; floats that stand inside a paragraph moved behind its end"
+    out, i, indents = [], 0, any(not _floats(g, body) and _indented(g) for g in groups)
+    def stops(g): # a paragraph that starts with an indent, where others do, also stops at its indent only
+        full = len(g) > 1 and g[-1].x1 > max(r.x1 for r in g)-1.2*g[0].size
+        return not full if g[-1].text.endswith(_STOP) and indents else g[-1].text.endswith(END)
+    def goes_on(a, b): # b may be the rest of a
+        if abs(b[0].size-a[-1].size) > .5 or _role(b, body, font) != 'body': return False
+        return not a[-1].text.endswith(_STOP) or len(b) > 1 and not _indented(b)
+    while i < len(groups):
+        g = groups[i]; out.append(g); i += 1
+        if _floats(g, body) or _role(g, body, font) not in ('body', 'list') or stops(g): continue
+        j = i
+        while j < len(groups) and _floats(groups[j], body): j += 1
+        if i < j < len(groups) and goes_on(g, groups[j]): out += [groups[j], *groups[i:j]]; i = j+1
+    return out
 
 # %% ../nbs/01a_layout.ipynb #09d2faf9
 def assemble(
