@@ -4,10 +4,9 @@ usage: python scripts/kill_resume.py OUT.json [profile=tiny] [kills=5] [bits=4] 
 
 Each run is killed, started again until it ends, and its adapter and log compared with those of the run that was left alone.
 """
-import json, os, random, signal, subprocess, sys, tempfile, time
+import random, shutil, signal, subprocess, sys, tempfile, time
 from pathlib import Path
 from climate_ft.workspace import REPO, Workspace, read_json, read_jsonl, write_json
-import shutil
 
 CHILD = """
 import sys, time
