@@ -155,7 +155,7 @@ def check_pdf(
     except CourseError as e: return [Finding('unreadable', str(e), '', True)]
     return sorted(_judge(name, seen, repaired), key=lambda f: not f.fatal)
 
-# %% ../nbs/02_extract.ipynb #d3e0319b
+# %% ../nbs/02_extract.ipynb #d09003f3
 def _judge(name, seen, repaired):
     "Findings from what was counted"
     def where(f): return [n for n,s in seen.items() if f(s)]
@@ -170,7 +170,7 @@ def _judge(name, seen, repaired):
     elif not total: yield Finding('near_empty', f'{name} has no text on any page', ocr, True, empty)
     elif empty: yield Finding('near_empty', f'{name} is nearly empty on {pages(empty)}', 'fine for covers and separators; otherwise look at these pages', False, empty)
     if bad: yield Finding('no_unicode', f'{name} has a font without a table to Unicode on {pages(bad)}', ocr.replace('-l jpn', '--force-ocr -l jpn'), bad_all, bad)
-    if vertical: yield Finding('vertical', f'{name} is set vertically on {pages(vertical)}', 'use --with blocks, which reads such pages with pdfminer', False, vertical)
+    if vertical: yield Finding('vertical', f'{name} is set vertically on {pages(vertical)}', 'use --with blocks, which turns such pages by a quarter before it reads them', False, vertical)
     if repaired: yield Finding('repaired', f'{name} is damaged and was repaired while opening', 'compare the page count with the original; `mutool clean` makes a sound copy')
     if few_ja and not bad_all:
         yield Finding('not_japanese', f'{name} has few kana and kanji', 'if it is Japanese to the eye, its fonts lack a table to Unicode: '+ocr.replace('-l jpn', '--force-ocr -l jpn'))
