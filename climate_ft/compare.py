@@ -12,8 +12,8 @@ from .extract import *
 from .extract import _messages
 
 # %% auto #0
-__all__ = ['load_gold', 'normalise', 'sentences', 'errors', 'kendall', 'split_by', 'score_page', 'score_pages', 'scoreboard',
-           'describe', 'plot_scoreboard', 'run_compare']
+__all__ = ['load_gold', 'normalise', 'sentences', 'errors', 'kendall', 'split_by', 'score_page', 'score_pages', 'describe',
+           'scoreboard', 'plot_scoreboard', 'run_compare']
 
 # %% ../nbs/03_compare.ipynb #85f04648
 def load_gold(
@@ -115,6 +115,21 @@ def score_pages(
     return dict(cer=100*share('errors', 'chars'), recall=100*share('found', 'sentences'), order=share('concordance', 'pairs') if total['pairs'] else 1.,
                 heads=total['heads'], torn=total['torn'], pages=len(gold), chars=total['chars'])
 
+# %% ../nbs/03_compare.ipynb #cb7c36cf
+_COLUMNS = dict(cer=('CER %', '{:.1f}'), recall=('sentences %', '{:.1f}'), order=('order', '{:.3f}'), heads=('heads left', '{}'), torn=('torn by captions', '{}'),
+                seconds=('ms/page', '{:.0f}'), peak_mib=('peak MiB', '{:.0f}'))
+
+def describe(
+    scores: dict, # from `scoreboard`
+) -> str:
+    "The scoreboard as a table of text"
+    columns = {k: c for k,c in _COLUMNS.items() if any(k in s for s in scores.values())}
+    rows = [['extractor', *(h for h,_ in columns.values())]]
+    for e,s in scores.items():
+        rows.append([e, s['error']] if 'error' in s else [e, *(f.format(s[k]*1000 if k == 'seconds' else s[k]) if k in s else '' for k,(_,f) in columns.items())])
+    w = [max(len(r[i]) for r in rows if len(r) > 2) for i in range(len(rows[0]))]
+    return '\n'.join('  '.join(c.ljust(w[i]) if i == 0 else c.rjust(w[i]) if len(r) > 2 else c for i,c in enumerate(r)) for r in rows)
+
 # %% ../nbs/03_compare.ipynb #4828070b
 def scoreboard(
     pdf: str|Path, # path of the file
@@ -138,20 +153,6 @@ def scoreboard(
             res[e] = dict(error=str(err))
     if progress: progress(1., '')
     return res
-
-# %% ../nbs/03_compare.ipynb #50e7ee05
-_COLUMNS = dict(cer=('CER %', '{:.1f}'), recall=('sentences %', '{:.1f}'), order=('order', '{:.3f}'), heads=('heads left', '{}'), torn=('torn by captions', '{}'),
-                seconds=('ms/page', '{:.0f}'), peak_mib=('peak MiB', '{:.0f}'))
-
-def describe(
-    scores: dict, # from `scoreboard`
-) -> str:
-    "The scoreboard as a table of text"
-    rows = [['extractor', *(h for h,_ in _COLUMNS.values())]]
-    for e,s in scores.items():
-        rows.append([e, s['error']] if 'error' in s else [e, *(f.format(s[k]*1000 if k == 'seconds' else s[k]) if k in s else '' for k,(_,f) in _COLUMNS.items())])
-    w = [max(len(r[i]) for r in rows if len(r) > 2) for i in range(len(rows[0]))]
-    return '\n'.join('  '.join(c.ljust(w[i]) if i == 0 else c.rjust(w[i]) if len(r) > 2 else c for i,c in enumerate(r)) for r in rows)
 
 # %% ../nbs/03_compare.ipynb #3202e327
 def plot_scoreboard(
