@@ -91,7 +91,7 @@ def test_torn_and_foreign_checkpoints_are_refused(runs, tmp_path):
     (last/'scheduler.pt').unlink()
     assert last not in T.checkpoints(d)
     shutil.copytree(whole.models/'tiny/checkpoints', tmp_path/'d')
-    with pytest.raises(CourseError, match='checkpoints of another run'): T._resume_point(tmp_path/'d', dict(learning_rate=.1), True)
+    with pytest.raises(CourseError, match='checkpoints of another run'): T.resume_point(tmp_path/'d', dict(learning_rate=.1), True)
 
 # ---- 26: figure references -------------------------------------------------------------------------------------------------
 
