@@ -13,7 +13,7 @@ from .layout import BULLET, CAPTION, END, NUMBERED, PAGE_NO, SOURCE, hull, plain
 from .compare import errors, normalise, sentences
 
 # %% auto #0
-__all__ = ['TOC', 'normalise_width', 'find_furniture', 'Caption', 'take_captions', 'join_lines', 'combine_sentences', 'Clean',
+__all__ = ['TOC', 'normalise_width', 'find_furniture', 'join_lines', 'Caption', 'take_captions', 'combine_sentences', 'Clean',
            'join_paragraphs', 'heading_level', 'set_levels', 'Cleaned', 'clean_pages', 'to_text', 'run_clean',
            'gold_paragraphs', 'boundaries', 'score_cleaned']
 
@@ -60,6 +60,17 @@ def find_furniture(
             if blocks[k].role == 'running_head' and n >= min(least, max(2, len(pages)//2)) or same >= max(least, .1*len(pages)): heads.add(k)
     return heads
 
+# %% ../nbs/04_clean.ipynb #17027ea5
+def join_lines(text: str) -> str:
+    "One paragraph from its lines"
+    out = ''
+    for l in (l.strip() for l in text.split('\n')):
+        if out and l and out[-1] < '\u0250' and l[0] < '\u0250':
+            if out[-1] == '-' and l[0].islower() and not re.search(_JA, out): out = out[:-1]
+            elif out[-1] not in '-/(' and l[0] not in ',.;:)': out += ' '
+        out += l
+    return out
+
 # %% ../nbs/04_clean.ipynb #be5f6b11
 @dataclass
 class Caption(Record):
@@ -94,17 +105,6 @@ def _distance(a, b): return max(a[0]-b[2], b[0]-a[2], 0)*3+max(a[1]-b[3], b[1]-a
 def _nearest(box, regions, most=60):
     near = min(regions, key=lambda r: _distance(box, r.bbox), default=None)
     return near if near and _distance(box, near.bbox) < most else None
-
-# %% ../nbs/04_clean.ipynb #17027ea5
-def join_lines(text: str) -> str:
-    "One paragraph from its lines"
-    out = ''
-    for l in (l.strip() for l in text.split('\n')):
-        if out and l and out[-1] < '\u0250' and l[0] < '\u0250':
-            if out[-1] == '-' and l[0].islower() and not re.search(_JA, out): out = out[:-1]
-            elif out[-1] not in '-/(' and l[0] not in ',.;:)': out += ' '
-        out += l
-    return out
 
 # %% ../nbs/04_clean.ipynb #d91db3d4
 def combine_sentences(text: str) -> str:
