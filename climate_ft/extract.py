@@ -192,7 +192,7 @@ def extract(
         if progress: progress(len(out)/n, f'{extractor}, page {p.number}')
     return out
 
-# %% ../nbs/02_extract.ipynb #7c90163f
+# %% ../nbs/02_extract.ipynb #7aaf6a90
 def _limit(gib):
     try:
         import resource
@@ -223,6 +223,7 @@ def _serve(argv):
         send(dict(done=True, seconds=spent, peak_mib=_peak_mib()))
     except CourseError as e: send(dict(error=str(e)))
     except MemoryError: send(dict(error=f'{Path(pdf).name} needs more than {gib} GiB of memory with {extractor}: split it, e.g. with `qpdf --split-pages`'))
+    except ImportError as e: send(dict(error=f'{extractor} could not be loaded with {gib} GiB of memory for {Path(pdf).name} ({type(e).__name__}): allow more, or install what is missing'))
     except Exception as e: send(dict(error=f'{extractor} cannot read {Path(pdf).name} ({type(e).__name__}): repair it with `mutool clean`, or use another extractor'))
 
 # %% ../nbs/02_extract.ipynb #ccf665b6
