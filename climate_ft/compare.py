@@ -115,7 +115,7 @@ def score_pages(
     return dict(cer=100*share('errors', 'chars'), recall=100*share('found', 'sentences'), order=share('concordance', 'pairs') if total['pairs'] else 1.,
                 heads=total['heads'], torn=total['torn'], pages=len(gold), chars=total['chars'])
 
-# %% ../nbs/03_compare.ipynb #cb7c36cf
+# %% ../nbs/03_compare.ipynb #561889f1
 _COLUMNS = dict(cer=('CER %', '{:.1f}'), recall=('sentences %', '{:.1f}'), order=('order', '{:.3f}'), heads=('heads left', '{}'), torn=('torn by captions', '{}'),
                 seconds=('ms/page', '{:.0f}'), peak_mib=('peak MiB', '{:.0f}'))
 
@@ -123,7 +123,7 @@ def describe(
     scores: dict, # from `scoreboard`
 ) -> str:
     "The scoreboard as a table of text"
-    columns = {k: c for k,c in _COLUMNS.items() if any(k in s for s in scores.values())}
+    columns = {k: c for k,c in _COLUMNS.items() if any(k in s for s in scores.values())} or _COLUMNS
     rows = [['extractor', *(h for h,_ in columns.values())]]
     for e,s in scores.items():
         rows.append([e, s['error']] if 'error' in s else [e, *(f.format(s[k]*1000 if k == 'seconds' else s[k]) if k in s else '' for k,(_,f) in columns.items())])
