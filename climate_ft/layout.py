@@ -204,7 +204,7 @@ def gutters(
         if z > x:
             top = max(votes[x:z])
             for high,run in groupby(range(x, z), lambda k: votes[k] >= .6*top):
-                run = list(run); best = [k for k in run if votes[k] >= .8*max(votes[k] for k in run)]
+                run = list(run); peak = max(votes[k] for k in run); best = [k for k in run if votes[k] >= .8*peak]
                 if high and best[-1]-best[0] >= 2: out.append((best[0], best[-1]+1))
         x = max(z, x)+1
     return _wide_enough(out, min(i[0] for i in items), max(i[2] for i in items), body)

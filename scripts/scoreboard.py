@@ -18,19 +18,19 @@ logging.disable(logging.ERROR)
 def paths(name): return (REPO/'documents/document_01.pdf', REPO/'documents/gold/document_01.json') if name == 'document_01' else (REPO/f'documents/testbed/{name}.pdf', REPO/f'documents/testbed/{name}.json')
 
 
-def best(f, repeats=5):
-    "CPU seconds of the fastest of several calls: what the code costs, whatever else the machine does"
-    def once():
+def best(fs, repeats=9):
+    "CPU seconds of the fastest of several calls of each function, taken in turn: what the code costs, whatever else the machine does"
+    def once(f):
         t = time.process_time(); f()
         return time.process_time()-t
-    return min(once() for _ in range(repeats))
+    return [min(ts) for ts in zip(*([once(f) for f in fs] for _ in range(repeats)))]
 
 
 def against_dict(pdf):
     "CPU milliseconds a page of the block extractor and of `get_text('dict')`, and their ratio"
     with pymupdf.open(pdf) as d:
         for p in d: page_blocks(p)
-        theirs, ours = (sum(best(lambda: f(p)) for p in d)/len(d)*1000 for f in (lambda p: p.get_text('dict'), page_blocks))
+        theirs, ours = (sum(s)/len(d)*1000 for s in zip(*(best([lambda: p.get_text('dict'), lambda: page_blocks(p)]) for p in d)))
     return dict(dict_ms=round(theirs, 2), blocks_ms=round(ours, 2), ratio=round(ours/theirs, 2))
 
 
