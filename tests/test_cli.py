@@ -76,6 +76,12 @@ sys.argv[0] = "climate-ft"; cli.main()'''
     r = run('full')
     assert r.returncode == 2 and 'no room is left on the disk' in r.stderr and 'Traceback' not in r.stderr and snapshot(tmp_path) == before
 
+def test_an_unforeseen_error_keeps_its_traceback_and_names_the_page_of_errors(cft):
+    code = 'from climate_ft import cli\ndef app(): raise RuntimeError("CUDA out of memory")\ncli.app = app\ncli.main()'
+    r = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=REPO)
+    assert r.returncode == 1 and 'Traceback' in r.stderr and r.stderr.strip().splitlines()[-1].endswith('/errors.html') and r.stdout == ''
+    assert '/errors.html' in cft('--help').stdout
+
 def test_json_is_all_that_is_on_standard_output(cft, tmp_path):
     p = tmp_path/'a.jsonl'; p.write_text('\n'.join(json.dumps(dict(prediction=t, reference=t), ensure_ascii=False) for t in ('海氷が減少している。', '新雪のアルベドは0.8である。')))
     r = cft('score', p, '--json')
