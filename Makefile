@@ -29,7 +29,7 @@ dev: .venv/.dev ## the same environment with the tools for tests and docs
 demo: venv ## from the report to a fine-tuned, evaluated model: runs/demo/report.html
 	$(BIN)/climate-ft run --profile cpu --out runs/demo
 
-test: check-notebooks pytest ## exported code in step with the notebooks, and every fast test
+test: check-notebooks pytest ## exported code in step with the notebooks, every notebook as on Colab, a whole tiny run, the site in a browser
 
 check-notebooks: dev ## export and clean leave no difference
 	$(BIN)/nbdev_export
@@ -40,10 +40,7 @@ notebooks: dev ## execute every notebook in place of the tests (nbdev_test)
 	$(BIN)/nbdev_test --n_workers 2 --do_print
 
 pytest: dev
-	$(BIN)/python -m pytest -q tests --ignore tests/test_notebooks.py --ignore tests/test_site.py --ignore tests/test_pipeline.py
-
-test-slow: dev ## the whole tiny run, every notebook as on Colab, the site in a browser
-	$(BIN)/python -m pytest -q tests/test_pipeline.py tests/test_notebooks.py tests/test_site.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile tests
 
 export: dev ## notebooks -> climate_ft/, and clean them
 	$(BIN)/python scripts/insert_setup_cell.py

@@ -1,13 +1,11 @@
 """Every notebook, run alone as on Colab: an empty folder in the place of `/content`, a clone, an environment without the course. What the cheap ones
-print must be what is saved in them. The solutions of the exercises run in the repository."""
-import json, os, queue, subprocess, sys
-from concurrent.futures import ThreadPoolExecutor
+print must be what is saved in them."""
+import json, os, subprocess, sys
 from pathlib import Path
 import nbformat, pytest
 from nbrun import CFG, REPO, colab_vars, drift, execute, make_env, make_origin, said, sh
 
 NOTEBOOKS = sorted((REPO/'nbs').glob('*.ipynb'), key=lambda p: p.name)
-SOLUTIONS = sorted((REPO/'nbs/solutions').glob('*.ipynb'))
 TRAINING = {'08_train', '09_train_8bit', '10_generate', '12_evaluation'}     # what they print depends on the processor's arithmetic
 
 @pytest.fixture(scope='session')
@@ -17,7 +15,7 @@ def origin(tmp_path_factory): return make_origin(tmp_path_factory.mktemp('origin
 def fresh(tmp_path_factory, origin):
     "The environment, after the setup cell has run in it once for real"
     folder = tmp_path_factory.mktemp('colab'); content = folder/'content'; content.mkdir()
-    env = make_env(folder, 'fresh0'); make_env(folder, 'fresh1')      # one for each notebook that runs at the same time
+    env = make_env(folder, 'fresh')
     cell = ''.join(json.loads((REPO/'nbs/index.ipynb').read_text())['cells'][0]['source'])
     code = cell+'\nimport sys; print(os.getcwd(), "climate_ft" in sys.modules)\nimport climate_ft; print(climate_ft.__file__)\n'+cell
     r = subprocess.run([env/'bin/python', '-c', code], cwd=content, env={**os.environ, **colab_vars(origin, content)}, capture_output=True, text=True, timeout=600)
@@ -60,30 +58,10 @@ def test_drift_sees_a_changed_number_and_no_changed_time():
     assert len(drift(one('len(x)', '41 chunks in 0.31 s'), one('len(x)', '42 chunks in 0.31 s'))) == 1
     assert drift(one('t = time.time()', '3'), one('t = time.time()', '4')) == []
 
-free = queue.Queue()
-
-def alone(path, origin, content):
-    "Run a notebook in an empty folder, as Colab does"
-    content.mkdir(); kernel = free.get()
-    try: return execute(path, content, kernel, dict(colab_vars(origin, content), PIP_NO_DEPS='1'))     # the packages came with the first run of the setup cell
-    finally: free.put(kernel)
-
-@pytest.fixture(scope='session')
-def runs(request, fresh, origin, tmp_path_factory):
-    "The chosen notebooks, running two at a time: path -> future"
-    os.environ['JUPYTER_PATH'] = str(fresh[0]/'jupyter')
-    folder = tmp_path_factory.mktemp('alone')
-    for k in ('fresh0', 'fresh1'): free.put(k)
-    with ThreadPoolExecutor(2) as pool:
-        chosen = [(i.originalname, i.callspec.params['path']) for i in request.session.items if 'path' in getattr(getattr(i, 'callspec', None), 'params', ())]
-        yield {p: pool.submit(alone, p, origin, folder/p.stem) if f == 'test_notebook_runs_alone_from_a_clone' else pool.submit(execute, p, p.parent) for f,p in chosen}
-        pool.shutdown(cancel_futures=True)
-
 @pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda p: p.stem)
-def test_notebook_runs_alone_from_a_clone(path, runs):
+def test_notebook_runs_alone_from_a_clone(path, fresh, origin, tmp_path, monkeypatch):
+    "In an empty folder, as on Colab"
     assert '# Colab setup' in ''.join(json.loads(path.read_text())['cells'][0]['source']), 'run make export'
-    run = runs[path].result()
+    monkeypatch.setenv('JUPYTER_PATH', str(fresh[0]/'jupyter'))
+    run = execute(path, tmp_path, 'fresh', dict(colab_vars(origin, tmp_path), PIP_NO_DEPS='1'))     # the packages came with the first run of the setup cell
     if path.stem not in TRAINING: assert '\n'.join(drift(nbformat.read(path, as_version=4), run)) == ''
-
-@pytest.mark.parametrize('path', SOLUTIONS, ids=lambda p: p.stem)
-def test_solution(path, runs): assert '\n'.join(drift(nbformat.read(path, as_version=4), runs[path].result())) == ''

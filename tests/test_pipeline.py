@@ -1,7 +1,7 @@
 import os, re, shutil, signal, subprocess, sys, time
 from pathlib import Path
 import pytest
-from climate_ft import pipeline as P
+from climate_ft import evaluation as E, pipeline as P
 from climate_ft.workspace import CourseError, Workspace, read_json, read_jsonl
 
 REPO = Path(__file__).resolve().parent.parent
@@ -14,6 +14,13 @@ def test_tiny_run_goes_from_pdf_to_report(tiny_run):
     html = ws.path('report').read_text()
     assert not re.search(r'(src|href)=["\']?(https?:)?//', html.split('<body', 1)[0]) and '<script src' not in html and len(html) > 20_000
     assert len(read_jsonl(ws.path('splits')/'train.jsonl')) >= 2000
+
+def test_its_evaluation_can_be_recomputed(tiny_run):
+    ws = Workspace(tiny_run)
+    r = read_json(ws.path('evaluation'))
+    assert {'recall', 'unseen', 'general'} <= set(r['scores']) and E.recompute(r)['scores'] == r['scores']
+    assert r['bits'] == 4 and r['signatures']['bleu'] and set(r['scores']['recall']) >= {'base', 'tuned'}
+    assert E.describe(r).count('\n') == sum(map(len, r['scores'].values()))
 
 def test_tiny_run_names_every_stage_and_ends_with_the_report(tiny_run):
     lines = (tiny_run.parent/'stderr.txt').read_text().strip().splitlines()
