@@ -74,7 +74,7 @@ def reader(b, width=1400, theme='light'):
     return b.new_context(viewport=dict(width=width, height=900), color_scheme=theme)
 
 def look(ctx, base, path, axe=False):
-    "Load one page: seconds, requests, bytes, and everything that is wrong with it"
+    "Load one page on a phone in the dark and widen it to a desk: seconds, requests, bytes, and everything that is wrong with it"
     pg = ctx.new_page(); wrong, got = [], []
     def route(r):
         if r.request.url.startswith((base, 'data:')): return r.continue_()
@@ -85,10 +85,13 @@ def look(ctx, base, path, axe=False):
     pg.on('requestfailed', lambda r: wrong.append(f'failed: {r.url}'))
     pg.on('response', lambda r: (got.append(int(r.headers.get('content-length', 0))), r.status >= 400 and wrong.append(f'{r.status}: {r.url}')))
     t = time.time(); pg.goto(base+path, wait_until='load'); seconds = time.time()-t
-    wrong += pg.evaluate(OVERFLOW)+pg.evaluate(IMAGES)
+    wrong += pg.evaluate(IMAGES)
+    for w in WIDTHS:
+        pg.set_viewport_size(dict(width=w, height=900))
+        wrong += [f'at {w}: {x}' for x in pg.evaluate(OVERFLOW)]
     if axe: pg.add_script_tag(path=AXE); wrong += pg.evaluate(SERIOUS)
-    width = pg.viewport_size['width']; theme = pg.evaluate("document.documentElement.dataset.theme"); pg.close()
-    return dict(page=path, width=width, theme=theme, seconds=round(seconds, 2), requests=len(got), kilobytes=round(sum(got)/1024), wrong=list(dict.fromkeys(wrong)))
+    pg.close()
+    return dict(page=path, seconds=round(seconds, 2), requests=len(got), kilobytes=round(sum(got)/1024), wrong=list(dict.fromkeys(wrong)))
 
 def search(b, base, query):
     "The pages that the site's search finds, best first"
@@ -99,13 +102,14 @@ def search(b, base, query):
     pg.close(); return found
 
 def survey(b, base):
-    "Every page on a phone in the dark and on a desk in the light; the accessibility check on the desk"
-    return [look(c, base, p, axe=AXE.exists() and w > 1000) for w,t in zip(WIDTHS, ('dark', 'light')) for c in [reader(b, w, t)] for p in pages()]
+    "Every page at both widths, with the accessibility check"
+    ctx = reader(b, WIDTHS[0], 'dark')
+    return [look(ctx, base, p, axe=AXE.exists()) for p in pages()]
 
 if __name__ == '__main__':
     with serve() as base, browser() as b:
         rows = survey(b, base)
     out = dict(site_megabytes=round(sum(p.stat().st_size for p in SITE.glob('**/*') if p.is_file())/2**20, 1), axe=AXE.exists(), pages=rows)
     (HERE.parent/'results/site_pages.json').write_text(json.dumps(out, indent=1, ensure_ascii=False)+'\n', encoding='utf-8')
-    for r in rows: print(f"{r['page']:36} {r['width']:5} {r['theme']:5} {r['seconds']:5.2f} s {r['requests']:3} requests {r['kilobytes']:5} kB  {'; '.join(r['wrong']) or 'ok'}")
+    for r in rows: print(f"{r['page']:36} {r['seconds']:5.2f} s {r['requests']:3} requests {r['kilobytes']:5} kB  {'; '.join(r['wrong']) or 'ok'}")
     sys.exit(any(r['wrong'] for r in rows))
