@@ -17,13 +17,13 @@ def make_origin(folder):
     sh('git', '-c', 'user.name=t', '-c', 'user.email=t@localhost', 'commit', '-qm', 'all', cwd=folder)
     return folder
 
-def make_env(folder, name):
-    "A new environment that sees the packages of this one, but not the course; and a kernel called `name` that runs in it"
-    env = folder/name; venv.create(env, symlinks=True, with_pip=True)
+def make_env(folder):
+    "A new environment that sees the packages of this one, but not the course; and a kernel called `fresh` that runs in it"
+    env = folder/'env'; venv.create(env, symlinks=True, with_pip=True)
     site = next((env/'lib').glob('python3*'))/'site-packages'
     (site/'outer.pth').write_text(str(next(p for p in sys.path if p.endswith('site-packages')))+'\n')
-    k = folder/'jupyter/kernels'/name; k.mkdir(parents=True)
-    (k/'kernel.json').write_text(json.dumps(dict(argv=[str(env/'bin/python'), '-m', 'ipykernel_launcher', '-f', '{connection_file}'], display_name=name, language='python')))
+    k = folder/'jupyter/kernels/fresh'; k.mkdir(parents=True)
+    (k/'kernel.json').write_text(json.dumps(dict(argv=[str(env/'bin/python'), '-m', 'ipykernel_launcher', '-f', '{connection_file}'], display_name='fresh', language='python')))
     return env
 
 def colab_vars(origin, content):
