@@ -34,6 +34,7 @@ SETTINGS = {
     'graphs-8bit-1x8': dict(OURS8, max_steps=10),
     'plain-4bit': dict(OURS, layout='padded', fused=False, max_steps=6),
     'cap-15gib-fp16': dict(ORIGINAL, dtype='float16', max_steps=5, cap_gib=15),
+    'cap-15gib-fp16-graphs': dict(OURS, **SAME, dtype='float16', max_steps=8, cap_gib=15),
     'unsloth-4bit-same-checkpointing': dict(ORIGINAL, **SAME, layout='padding_free', max_steps=10),
     'plain-8bit': dict(OURS8, layout='padded', fused=False, max_steps=5),
 }

@@ -45,7 +45,9 @@ def pack(o):
                 (out/f'gguf.{k:02}').write_bytes(b)
     import bm25s, gguf
     with tarfile.open(out/'eval_site.tar.xz', 'w:xz') as t:
-        for m in (bm25s, gguf): t.add(Path(m.__file__).parent, Path(m.__file__).parent.name, filter=lambda i: None if '__pycache__' in i.name else i)
+        for m in (bm25s, gguf):
+            site = Path(m.__file__).parent.parent
+            for d in (site/m.__name__, *site.glob(f'{m.__name__}-*.dist-info')): t.add(d, d.name, filter=lambda i: None if '__pycache__' in i.name else i)
     for f in sorted(out.glob('gguf.*'))+[out/'eval_site.tar.xz']: print(f.name, f.stat().st_size)
 
 def base(o):

@@ -100,6 +100,7 @@ def make(out, a):
     from transformers import AutoTokenizer
     tok = a.work.parent/'tok' if (a.work.parent/'tok').is_dir() else REPO/'climate_ft'/'assets'/'tiny_qwen3_tokenizer'
     for name,layers in (('thin', THIN if not a.dry else 2), ('full', LAYERS if not a.dry else 2)):
+        if (a.work/name/'config.json').is_file(): continue       # e.g. a link to what scripts/bench_train.py made
         t = time.time(); m = build(layers, a)
         m.save_pretrained(a.work/name, max_shard_size='4GB')
         AutoTokenizer.from_pretrained(tok).save_pretrained(a.work/name)
