@@ -1,5 +1,5 @@
 "Sphinx settings of the site; bridge.py has staged the pages in `_myst/`. Everything a page needs comes with it: nothing is loaded from elsewhere."
-import hashlib, json, re
+import hashlib, json, re, shutil
 from configparser import ConfigParser
 from pathlib import Path
 from docutils import nodes
@@ -80,6 +80,7 @@ def finish(app, exc):
     if exc or app.builder.name != 'html': return
     for stem,s in json.loads((Path(app.srcdir)/'downloads.json').read_text()).items(): (out/'_sources'/f'{stem}.ipynb').write_text(s, encoding='utf-8')
     for p in out.glob('_static/**/*.map'): p.unlink()
+    shutil.rmtree(out/'_static/locales', ignore_errors=True)      # the theme's own words, already set in English
     (out/'_static/scripts/fontawesome.js').write_text('// the style sheet draws the icons\n')
     for p in out.glob('**/*.html'):             # two gaps in the theme's accessible names
         s = p.read_text(encoding='utf-8').replace('<summary><span class="toctree-toggle"', '<summary aria-label="Pages below"><span class="toctree-toggle"')
