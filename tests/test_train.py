@@ -60,7 +60,8 @@ def test_the_verdict_of_a_healthy_run(trained):
 
 @pytest.mark.parametrize('damage,check', [
     (lambda w, log, info: [t.zero_() for k,t in w.items() if 'lora_B' in k][0], 'every LoRA B moved'),
-    (lambda w, log, info: w[next(iter(w))].fill_(math.nan), 'the weights are finite'),
+    (lambda w, log, info: w[next(iter(w))].fill_(math.nan), 'the weights are finite, the update smaller than its layer'),
+    (lambda w, log, info: info.update(update=1.5), 'the weights are finite, the update smaller than its layer'),
     (lambda w, log, info: [r for r in log if 'loss' in r][3].update(grad_norm=math.nan), 'grad_norm is finite'),
     (lambda w, log, info: [r.update(grad_norm=0.) for r in log if 'loss' in r], 'grad_norm is not zero'),
     (lambda w, log, info: [r.update(loss=5.) for r in log if 'loss' in r], 'the loss fell'),
@@ -84,6 +85,13 @@ def test_packed_rows_train_like_padded_ones(trained, tmp_path):
     other = workspace(tmp_path)
     T.train(replace(CFG, name='p', layout='padding_free', epochs=1, checkpointing='half'), other)
     assert abs(losses(other, 'p')[0]-losses(ws, 't')[0]) < 1 and T.verify_training(other, 'p')[5]['ok']
+
+@pytest.mark.parametrize('bits', [4, 8, 16])
+def test_a_learning_rate_that_ruins_the_model_is_noticed(tmp_path, bits):
+    ws, c = workspace(tmp_path, dev=0), replace(CFG, bits=bits)
+    T.train(replace(c, name='wild', learning_rate=1.), ws)
+    assert [k['check'] for k in T.verify_training(ws, 'wild') if not k['ok']] == ['the weights are finite, the update smaller than its layer']
+    assert 0 < T.train(c, ws)['update'] < 1 < read_json(ws.models/'wild/train_config.json')['update']
 
 # --- interrupted runs
 
@@ -133,6 +141,19 @@ def test_checkpoints_of_another_run_are_refused(tmp_path):
     with pytest.raises(CourseError, match='of another run .base tiny there, gemma-3-270m now.: train afresh with --no-resume'): T.resume_point(folder, dict(mark, base='gemma-3-270m'), True)
     assert c.is_dir()
     assert T.resume_point(folder, mark, False) is None and not c.exists()
+
+def test_a_run_continued_with_other_batches_takes_the_same_steps(tmp_path):
+    whole, cut = (workspace(tmp_path/d, [dict(r, output='観測'*(1+5*i % 12)) for i,r in enumerate(rows(12))], dev=0) for d in 'ab')
+    c = replace(CFG, epochs=2, save_steps=1, bits=16, dtype='float32')     # three steps in an epoch, cut after its first
+    T.train(c, whole)
+    with pytest.raises(Stop): T.train(c, cut, progress=until(2, 6))
+    T.train(replace(c, batch_size=2, accumulation=2), cut)
+    assert losses(cut, 't') == pytest.approx(losses(whole, 't'), rel=1e-3)
+
+def test_what_would_change_the_steps_is_not_continued():
+    def mark(**kw): return T._fingerprint(T.settle(replace(CFG, **kw)), [])
+    for kw in (dict(layout='padding_free'), dict(batch_size=2), dict(warmup=1), dict(weight_decay=.1), dict(beta2=.9), dict(dropout=.1)): assert mark(**kw) != mark()
+    assert mark(batch_size=2, accumulation=2, checkpointing='on', graphs=False) == mark()
 
 # --- wrong input
 
