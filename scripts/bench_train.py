@@ -14,7 +14,7 @@ os.environ |= dict(HF_HUB_OFFLINE='1', TRANSFORMERS_OFFLINE='1', UNSLOTH_DISABLE
 ORIGINAL = dict(bits=4, backend='unsloth', batch_size=2, accumulation=4, checkpointing='unsloth', layout='auto')
 ORIGINAL8 = dict(ORIGINAL, bits=8, batch_size=1, accumulation=8, checkpointing='off')
 SAME = dict(batch_size=8, accumulation=1)
-OURS, OURS8 = (dict(o, backend='transformers', layout='padding_free', checkpointing='on') for o in (ORIGINAL, ORIGINAL8))
+OURS, OURS8 = (dict(o, backend='transformers', layout='padding_free', checkpointing='on', regroup=False) for o in (ORIGINAL, ORIGINAL8))
 PACK = dict(layout='packed', accumulation=1)
 GRADIENTS = ('graphs-4bit-same', 'original-4bit', 'fp32-4bit')           # the gradients of their first step are compared
 
@@ -34,7 +34,6 @@ SETTINGS = {
     'graphs-8bit-1x8': dict(OURS8, max_steps=10),
     'plain-4bit': dict(OURS, layout='padded', fused=False, max_steps=6),
     'cap-15gib-fp16': dict(ORIGINAL, dtype='float16', max_steps=5, cap_gib=15),
-    'cap-15gib-fp16-graphs': dict(OURS, **SAME, dtype='float16', max_steps=8, cap_gib=15),
     'unsloth-4bit-same-checkpointing': dict(ORIGINAL, **SAME, layout='padding_free', max_steps=10),
     'plain-8bit': dict(OURS8, layout='padded', fused=False, max_steps=5),
 }
@@ -184,7 +183,7 @@ def run(folder, out, tokenizer, names):
         while not (folder/f'ready{k}').exists() and p.poll() is None: time.sleep(.05)
         print(f'turn of {ns[0]} after {time.time()-t0:.0f} s', flush=True)
         (folder/f'turn{k}').touch()
-        try: p.wait(85)
+        try: p.wait(120)
         except subprocess.TimeoutExpired: p.kill()
         print((folder/f'out{k}').read_text()[-6000:] or (folder/f'log{k}').read_text()[-1500:], flush=True)
         results = {n: json.loads(f.read_text()) if (f := folder/f'{n}.json').is_file() else dict(error='not finished') for ns in groups.values() for n in ns}

@@ -186,6 +186,7 @@ def main():
         p.set_defaults(f=f)
         p.add_argument('--ws')
         p.add_argument('--base', default=BASE)
+        p.add_argument('--share', type=float, default=1., help='of the GPU memory, to run two side by side')
         for a,kw in args: p.add_argument(a, **kw)
     command('pack', pack)
     command('base', base, ('parts', {}))
@@ -196,6 +197,9 @@ def main():
     command('collect', collect, ('file', {}), ('--dest', dict(type=Path, default=REPO)))
     o = ap.parse_args()
     globals()['BASE'] = o.base
+    if o.share < 1:
+        import torch
+        torch.cuda.set_per_process_memory_fraction(o.share)
     o.f(o)
 
 if __name__ == '__main__': main()
