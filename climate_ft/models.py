@@ -123,7 +123,7 @@ def gemma_tokenizer(
     t.add_special_tokens([a for a in added if a.special])
     return PreTrainedTokenizerFast(tokenizer_object=t, bos_token='<bos>', eos_token='<eos>', pad_token='<pad>', unk_token='<unk>', chat_template=GEMMA_TEMPLATE)
 
-# %% ../nbs/07a_models.ipynb #5049956b
+# %% ../nbs/07a_models.ipynb #1deee4e8
 def gemma_base(
     progress: Progress|None=None,
 ) -> Path: # a model folder in the cache
