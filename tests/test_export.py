@@ -16,7 +16,7 @@ def ws(tmp_path_factory, request):
     torch.manual_seed(0)
     net, _ = load_quantized('tiny', request.param, 'float32')
     get_peft_model(net, LoraConfig(r=8, lora_alpha=8, init_lora_weights=False, target_modules=['q_proj', 'v_proj', 'up_proj', 'down_proj'])).save_pretrained(ws.models/'toy')
-    write_json(ws.models/'toy'/'train_config.json', dict(name='toy', base='tiny', bits=request.param))
+    write_json(ws.models/'toy'/'train_config.json', dict(name='toy', base='tiny', bits=request.param, dtype='float32'))
     write_jsonl(ws.path('splits')/'recall.jsonl', [dict(question=q, answer='氷') for q in QUESTIONS])
     return ws
 
@@ -33,6 +33,18 @@ def test_merge_is_complete_and_agrees(ws):
     card = (out/'README.md').read_text(encoding='utf-8')
     assert all(s in card for s in ('## Data', '## Limits', '## Licences', 'Apache-2.0', f"{p['agree']} of 20"))
     assert not [f for f in ws.models.iterdir() if f.name.startswith('.')]
+
+def test_weights_are_rounded_once_at_the_end(ws):
+    import torch
+    from safetensors.torch import load_file
+    from climate_ft.generate import dequantize
+    from climate_ft.models import load_quantized
+    got, adapter = load_file(X.merge(ws, 'toy', dtype='bfloat16')/'model.safetensors'), load_file(ws.models/'toy'/'adapter_model.safetensors')
+    base = dequantize(load_quantized('tiny', read_json(ws.models/'toy'/'train_config.json')['bits'], 'float32')[0]).state_dict()
+    def update(k):
+        k = f"base_model.model.{k.removesuffix('.weight')}.lora_%s.weight"
+        return adapter[k % 'B']@adapter[k % 'A'] if k % 'A' in adapter else 0
+    assert len(got) > 28 and all(torch.equal(v, (base[k]+update(k)).bfloat16()) for k,v in got.items())
 
 def test_wrong_merges_change_answers(ws):
     c = X.changed(X.merge_variants(ws.models/'toy', QUESTIONS, 12))
