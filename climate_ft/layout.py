@@ -191,7 +191,7 @@ def _votes(items, step):
         y += step
     return list(accumulate(diff)), n
 
-# %% ../nbs/01a_layout.ipynb #16d2788e
+# %% ../nbs/01a_layout.ipynb #c7be1eed
 def gutters(
     items, # lines and regions of a page or a column
     body, # type size of the body
