@@ -89,7 +89,7 @@ def free_memory() -> int: # bytes
     free = psutil.virtual_memory().available
     return min(free, limit-used) if limit and used and limit < psutil.virtual_memory().total else free
 
-# %% ../nbs/01_preflight.ipynb #7e31adfb
+# %% ../nbs/01_preflight.ipynb #a247ea73
 @dataclass(frozen=True)
 class Shape(Record):
     "What a model's memory depends on"
@@ -101,6 +101,7 @@ class Shape(Record):
     kv_heads: int
     head_dim: int
     tied: bool               # the output layer is the embedding
+    model_type: str = 'qwen3'
     @property
     def projections(self): # (inputs, outputs) of the seven projections of a layer
         h, q, k, i = self.hidden, self.heads*self.head_dim, self.kv_heads*self.head_dim, self.intermediate
@@ -111,7 +112,7 @@ class Shape(Record):
     def embeddings(self): return self.vocab*self.hidden*(1 if self.tied else 2)
     def lora(self, r): return self.layers*r*sum(a+b for a,b in self.projections.values())
 
-SHAPES = {'qwen3-8b': Shape(151936, 4096, 12288, 36, 32, 8, 128, False), 'gemma-3-270m': Shape(262144, 640, 2048, 18, 4, 1, 256, True)}
+SHAPES = {'qwen3-8b': Shape(151936, 4096, 12288, 36, 32, 8, 128, False), 'gemma-3-270m': Shape(262144, 640, 2048, 18, 4, 1, 256, True, 'gemma3_text')}
 
 def read_shape(
     folder: str|Path, # a model folder
@@ -120,7 +121,7 @@ def read_shape(
     c = read_json(Path(folder)/'config.json')
     c = c.get('text_config', c)
     try: return Shape(c['vocab_size'], c['hidden_size'], c['intermediate_size'], c['num_hidden_layers'], c['num_attention_heads'], c.get('num_key_value_heads', c['num_attention_heads']),
-                      c.get('head_dim') or c['hidden_size']//c['num_attention_heads'], c.get('tie_word_embeddings', False))
+                      c.get('head_dim') or c['hidden_size']//c['num_attention_heads'], c.get('tie_word_embeddings', False), c.get('model_type', ''))
     except KeyError as e: raise CourseError(f'{folder}/config.json has no {e}: this is not a decoder-only language model that the course can train') from None
 
 # %% ../nbs/01_preflight.ipynb #3b2ec494
@@ -134,17 +135,20 @@ class Memory(Record):
 
 WEIGHT_BYTES = {4: .5+1/64+4/(64*256), 8: 1.0, 16: 2.0}
 
-# %% ../nbs/01_preflight.ipynb #7bfaf28b
+# %% ../nbs/01_preflight.ipynb #d9f1876d
 def layer_bytes(
     shape: Shape,
     backend: str='transformers', # transformers or unsloth
     dtype_bytes: int=2, # 2 for bf16 and fp16, 4 for fp32
+    fused: bool=True, # Liger's kernels run; they are for Qwen3 only
 ) -> int: # for one token
     "What one layer keeps for the backward pass"
-    q, k = shape.heads*shape.head_dim, shape.kv_heads*shape.head_dim
-    return dtype_bytes*(4*shape.hidden+3*q+3*k+(2 if backend == 'unsloth' else 3)*shape.intermediate)
+    h, q, k, i = shape.hidden, shape.heads*shape.head_dim, shape.kv_heads*shape.head_dim, shape.intermediate
+    if backend == 'unsloth': return dtype_bytes*(4*h+3*q+3*k+2*i)
+    if fused and shape.model_type == 'qwen3': return dtype_bytes*(4*h+3*q+3*k+3*i)
+    return dtype_bytes*(2*h+2*q+2*k+4*i) + 4*((4 if shape.model_type.startswith('gemma') else 2)*h+q+k)
 
-# %% ../nbs/01_preflight.ipynb #e9f42210
+# %% ../nbs/01_preflight.ipynb #da664edf
 CHECKPOINTED = dict(off=0., half=.5, on=1., unsloth=1.)     # share of the layers
 
 def predict_memory(
@@ -157,9 +161,10 @@ def predict_memory(
     dtype_bytes: int=2, # of activations and of what is not quantised
     optimizer_bytes: float=2., # for each trained number: 8 for AdamW, 2 for its 8-bit form
     overhead: float=0., # GiB of the process itself; 1 on a CPU
+    fused: bool=True, # as for `layer_bytes`
 ) -> Memory:
     "Peak memory of a QLoRA training step"
-    n, layer, share = shape.lora(r), layer_bytes(shape, backend, dtype_bytes), CHECKPOINTED[checkpointing]
+    n, layer, share = shape.lora(r), layer_bytes(shape, backend, dtype_bytes, fused), CHECKPOINTED[checkpointing]
     kept = shape.layers*(1-share)*layer + (layer if share else 0)
     if checkpointing != 'unsloth': kept += shape.layers*share*shape.hidden*dtype_bytes
     scores = tokens*shape.vocab*dtype_bytes if backend == 'unsloth' else 128*shape.vocab*(4+2*dtype_bytes)

@@ -132,7 +132,7 @@ def settle(
     graphs = bool(new and packs and layout != 'padded') if cfg.graphs is None else cfg.graphs
     return replace(cfg, backend=backend, dtype=dtype, layout=layout, graphs=graphs)
 
-# %% ../nbs/08_train.ipynb #3ad54477
+# %% ../nbs/08_train.ipynb #24a3815f
 def fit_memory(
     cfg: TrainConfig, # settled
     shape, # of the model, from `preflight.read_shape`
@@ -140,8 +140,10 @@ def fit_memory(
     free: float, # GiB
 ) -> TrainConfig: # possibly with its step arranged anew
     "Arrange a step for the memory, or refuse the run"
+    import torch
     gpu = cfg.graphs
-    size = dict(bits=cfg.bits, r=cfg.r, backend=cfg.backend, dtype_bytes=4 if cfg.dtype == 'float32' else 2, optimizer_bytes=2. if '8bit' in cfg.optimizer else 8., overhead=0. if cfg.optimizer == 'adamw_8bit' else .8)
+    size = dict(bits=cfg.bits, r=cfg.r, backend=cfg.backend, dtype_bytes=4 if cfg.dtype == 'float32' else 2, optimizer_bytes=2. if '8bit' in cfg.optimizer else 8., overhead=0. if cfg.optimizer == 'adamw_8bit' else .8,
+        fused=cfg.fused and (gpu or torch.cuda.is_available()))
     found = arrange(shape, free, cfg.batch_size*cfg.accumulation, lengths, **size)
     if gpu and cfg.regroup and cfg.layout == 'padding_free' and found: return replace(cfg, batch_size=found[0], accumulation=found[1], checkpointing=found[2])
     tokens = cfg.batch_size*(cfg.max_length if cfg.layout == 'packed' else max(lengths))

@@ -1,7 +1,7 @@
 import dataclasses, sys, types
 import pytest
 from climate_ft import preflight as P
-from climate_ft.workspace import CourseError, REPO, read_json, write_json
+from climate_ft.workspace import CourseError, REPO, read_json, read_jsonl, write_json
 
 Q = P.SHAPES['qwen3-8b']
 
@@ -26,6 +26,32 @@ def test_predicted_memory_against_measured(name, row):
     c, w = row['setting'], row['settled']
     m = P.predict_memory(Q, c['bits'], 16, row['pass_tokens'], c['checkpointing'], w['backend'], 4 if w['dtype'] == 'float32' else 2)
     assert abs(m.expected/row['peak_allocated_gib']-1) < .1 and m.low <= row['peak_allocated_gib'] <= m.high
+
+@pytest.mark.parametrize('bits', [4, 8])
+def test_predicted_memory_of_gemma_against_its_log(bits):
+    steps = [r for r in read_jsonl(REPO/f'results/train_gemma-{bits}bit.jsonl') if 'loss' in r]
+    most, peak = max(b['tokens']-a['tokens'] for a,b in zip(steps, steps[1:])), max(r['memory_gib'] for r in steps)
+    m = P.predict_memory(P.SHAPES['gemma-3-270m'], bits, tokens=-(-most//256)*256, optimizer_bytes=8)
+    assert abs(m.expected/peak-1) < .1 and m.low <= peak <= m.high
+
+@pytest.mark.parametrize('base', ['tiny', 'gemma'])
+def test_what_a_layer_keeps_without_fused_kernels(base):
+    "Counted by PyTorch: what two layers save for the backward pass, less what one saves"
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import Gemma3ForCausalLM, Gemma3TextConfig, Qwen3Config, Qwen3ForCausalLM
+    from climate_ft.fast import use_lora_linear
+    shape = P.Shape(64, 128, 384, 1, 4, 2, 32, True, dict(tiny='qwen3', gemma='gemma3_text')[base])
+    cls, config = (Gemma3ForCausalLM, Gemma3TextConfig) if base == 'gemma' else (Qwen3ForCausalLM, Qwen3Config)
+    def kept(layers, n=128):
+        net = cls(config(vocab_size=shape.vocab, hidden_size=shape.hidden, intermediate_size=shape.intermediate, num_hidden_layers=layers, num_attention_heads=4, num_key_value_heads=2, head_dim=32)).bfloat16()
+        net = get_peft_model(net, LoraConfig(r=1, target_modules='all-linear'))
+        use_lora_linear(net)
+        weights, sizes = {p.untyped_storage().data_ptr() for p in net.parameters()}, {}
+        def note(t): sizes[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes(), t; return t
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t): net(torch.arange(n)[None] % 64, use_cache=False)
+        return sum(b for p,(b,_) in sizes.items() if p not in weights)/n
+    assert abs((kept(2)-kept(1))/P.layer_bytes(shape, fused=False)-1) < .1
 
 def test_memory_moves_the_right_way():
     def gib(**kw): return P.predict_memory(Q, **kw).expected
