@@ -1,9 +1,11 @@
 """Stage the course for Sphinx, in `_myst/`: the notebooks of `nbs/` through nbdev's processors, the API reference from the docstrings, and the
 index of error messages from the labs and the code. Nothing in here is written by hand twice: `site/pages/` holds the only page that is not generated."""
-import ast, json, re, shutil
+import ast, base64, io, json, re, shutil
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 import nbformat
+from PIL import Image
 from execnb.nbio import read_nb, mk_cell
 from fastcore.docments import MarkdownRenderer
 from nbdev.config import get_config
@@ -51,6 +53,22 @@ def alt_text(opts, before):
     if (t := opts.get('fig-alt') or opts.get('fig-cap')): return t.strip('"\'')
     return re.split(r'(?<=[.:。])\s+', plain(fence.sub('', before)).strip())[-1].rstrip(':') or 'Plot made by the code above'
 
+@cache
+def small(png):
+    "The base64 of a picture, with a palette where that is shorter: plots have few colours, and each is on a page and in a download"
+    out = io.BytesIO()
+    Image.open(io.BytesIO(base64.b64decode(png))).convert('RGB').quantize(64, dither=Image.Dither.NONE).save(out, 'PNG', optimize=True)
+    return min(png, base64.b64encode(out.getvalue()).decode(), key=len)
+
+def shrink(outputs):
+    for o in outputs:
+        if 'image/png' in (d := o.get('data', {})): d['image/png'] = small(''.join(d['image/png']).replace('\n', ''))
+    return outputs
+
+def is_table(s):
+    "Does the text have columns that wrapping would spoil?"
+    return sum(len(l) > 100 and len(re.findall(r'\S {2,}(?=\S)', l)) > 2 for l in s.splitlines()) > 1
+
 def name(path): return path.relative_to(NBS).with_suffix('').as_posix()
 
 def head(path):
@@ -61,9 +79,13 @@ def head(path):
     return dict(stem=name(path), number=one(r'^(\d+\w*?)_', path.stem), title=one(r'^# (.*)', md), description=one(r'^> (.*)', md), messages=messages(cells),
                 module=one(r'^#\|\s*default_exp\s+(\w+)', '\n'.join(c.source for c in cells[:4])))
 
+def drop_last_header(cell):
+    "A heading that ends in a dash is not for readers; the summary that stands in the same cell is"
+    if cell.cell_type == 'markdown': cell.source = re.sub(r'\n+#+ [^\n]* -\s*$', '', cell.source)
+
 def stage(path, head, syms):
     "One notebook as MyST-NB reads it: title back in place, directives obeyed and gone, pictures with alternative text"
-    proc = NBProcessor(path, procs=[FrontmatterProc, strip_ansi, hide_line, rm_header_dash, hide_, clean_magics, add_links])
+    proc = NBProcessor(path, procs=[FrontmatterProc, strip_ansi, hide_line, drop_last_header, rm_header_dash, hide_, clean_magics, add_links])
     proc.nb.path_ = path
     dirs = {c.id: set(c.directives_) for c in proc.nb.cells}
     proc.process()
@@ -78,10 +100,11 @@ def stage(path, head, syms):
         opts, body = dict(option.findall(s)), option.sub('', s).strip('\n')
         if not body.strip() or opts.get('include') == 'false': continue
         tags = [t for t,on in {'remove-input': opts.get('echo') == 'false', 'remove-output': opts.get('output') == 'false',
-                               'hide-input': opts.get('code-fold') in ('true', 'show')}.items() if on]
+                               'hide-input': opts.get('code-fold') in ('true', 'show'),
+                               'scroll-output': any(is_table(''.join(o.get('text') or o.get('data', {}).get('text/plain', ''))) for o in c.outputs)}.items() if on]
         if 'gpu' in dirs.get(c.get('id'), ()): cells.append(mk_cell('*Runs on a GPU; the output below is the saved one of such a run.*', 'markdown'))
         new = mk_cell(body)
-        new.outputs = [o for o in c.outputs if o.get('name') != 'stderr']
+        new.outputs = shrink([o for o in c.outputs if o.get('name') != 'stderr'])
         new.metadata = dict(tags=tags) if tags else {}
         if any('image/png' in o.get('data', {}) or 'image/svg+xml' in o.get('data', {}) for o in new.outputs):
             new.metadata['mystnb'] = dict(image=dict(alt=alt_text(opts, before)))
@@ -99,6 +122,7 @@ def download(path):
     cells = []
     for c in nb.cells:
         c.source = option.sub('', c.source).strip('\n')
+        shrink(c.get('outputs', []))
         if not c.source or 'nbdev_export()' in c.source or re.fullmatch(r'#+ .* -', c.source): continue
         cells.append(c)
     nb.cells = cells

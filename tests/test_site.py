@@ -72,6 +72,18 @@ def test_pages_show_no_directives_and_no_setup_cell(site):
         s = re.sub(r'<[^>]+>', '', text(site, f'{n}.html'))
         assert '#| ' not in s and bridge.SETUP not in s, n
 
+def test_chapters_end_with_summary_and_exercises(site):
+    for n in CHAPTERS: assert 'id="summary"' in text(site, f'{n}.html') and 'id="exercises"' in text(site, f'{n}.html'), n
+
+def test_pictures_have_a_palette_and_wide_tables_scroll():
+    import base64, io
+    from PIL import Image
+    out = io.BytesIO(); Image.linear_gradient('L').convert('RGB').rotate(30).save(out, 'PNG')
+    png = base64.b64encode(out.getvalue()).decode()
+    assert Image.open(io.BytesIO(base64.b64decode(bridge.small(png)))).mode == 'P' and len(bridge.small(png)) < len(png)
+    row = 'recall: base'+' '*20+'    '.join(['0.123 [0.100, 0.200]']*4)
+    assert bridge.is_table(f'{row}\n{row}') and not bridge.is_table(row) and not bridge.is_table('長い文が二つ。'*60+'\n'+'長い文が二つ。'*60)
+
 def test_solutions_are_reached_from_their_chapter(site):
     for n in NOTEBOOKS:
         if n.startswith('solutions/'): assert f'href="{n}.html"' in text(site, f'{Path(n).name}.html'), n
