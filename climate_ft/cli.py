@@ -96,7 +96,7 @@ def preflight(as_json:Json=False, profile:Profile=None):
     r = p.preflight(profile=profile)
     show(r, as_json, p.describe(r))
 
-# %% ../nbs/15_cli.ipynb #e8809fd5
+# %% ../nbs/15_cli.ipynb #3d56ca42
 @app.command()
 def extract(pdf:Annotated[list[Path], typer.Argument(help='PDF files, or folders of them.')],
             using:Annotated[str, typer.Option('--with', help='direct, blocks, pymupdf4llm, pdfplumber, pypdfium2 or all.')]='all', out:Out=None):
@@ -120,6 +120,7 @@ def compare(pdf:Annotated[Path, typer.Argument(help='The PDF.')],
     with bar('compare') as progress: scores = run_compare(Workspace(out), pdf, gold, progress=progress)
     show(scores, as_json, describe(scores))
 
+# %% ../nbs/15_cli.ipynb #67497d02
 @app.command()
 def clean(out:Out=None):
     "Cleaned text and caption records from the extracted pages."
@@ -138,7 +139,7 @@ def dataset(out:Out=None, seed:Annotated[int, typer.Option(help='Seed of the spl
     from climate_ft.dataset import run_dataset
     with bar('dataset') as progress: run_dataset(Workspace(out), seed=seed, progress=progress)
 
-# %% ../nbs/15_cli.ipynb #7938fe7f
+# %% ../nbs/15_cli.ipynb #c9e55e0e
 @app.command()
 def train(profile:Profile=None, out:Out=None,
           resume:Annotated[bool, typer.Option(help='Continue from the last complete checkpoint, if there is one.')]=True):
@@ -157,6 +158,7 @@ def merge(profile:Profile=None, out:Out=None):
     with bar('merge') as progress: p = run_merge(Workspace(out), get_profile(profile or default_profile()).name, progress=progress)
     print(p)
 
+# %% ../nbs/15_cli.ipynb #20502655
 @app.command()
 def ask(question:Annotated[Optional[str], typer.Argument(help='A question; a chat starts if there is none.')]=None,
         model:Annotated[Optional[Path], typer.Option('--model', help='Model folder; the newest one of this project if left out.')]=None):
@@ -172,6 +174,7 @@ def answer(questions:Annotated[Path, typer.Argument(help='Lines of JSON with a "
     with bar('answer') as progress: answer_file(questions, model, out, progress=progress)
     print(out)
 
+# %% ../nbs/15_cli.ipynb #252165ca
 @app.command()
 def score(answers:Annotated[Path, typer.Argument(help='Lines of JSON with "prediction" and "reference".')], as_json:Json=False,
           bertscore:Annotated[bool, typer.Option(help='Also BERTScore, which loads an encoder.')]=False,

@@ -77,7 +77,22 @@ def plain_kanji(text: str) -> str:
     "Characters that only look like kanji or punctuation replaced by the real ones"
     return text.translate(_ALIKE) if _ODD.search(text) else text
 
-# %% ../nbs/01a_layout.ipynb #243f4ab4
+# %% ../nbs/01a_layout.ipynb #113c9e84
+def _pieces(spans):
+    "The spans of a line, cut where a gap between two of them is wide: cells of a table may come as one line"
+    out = [[spans[0]]]
+    for a,b in zip(spans, spans[1:]):
+        if b['bbox'][0]-a['bbox'][2] > .6*b['size']: out.append([b])
+        else: out[-1].append(b)
+    return out
+
+def _glue(a, b, gap, size):
+    "What stands between two pieces of a row"
+    if gap > 2*size: return '\t'
+    latin = ord(a[-1]) < 0x250 and ord(b[0]) < 0x250
+    return ' ' if gap > .6*size or gap > .12*size and latin else ''
+
+# %% ../nbs/01a_layout.ipynb #70f4f473
 def read_lines(
     page, # PyMuPDF page
 ): # list of `Line`, list of boxes of drawn shapes
@@ -111,20 +126,6 @@ def read_lines(
         text = [lines[i] for i in set(glyphs)]
         shapes = [b for b in shapes if b[3]-b[1] > 20 or not any(b[0] > l.x0-2 and b[2] < l.x1+2 and b[1] > l.y0-2 and b[3] < l.y1+2 for l in text)]
     return lines, shapes
-
-def _pieces(spans):
-    "The spans of a line, cut where a gap between two of them is wide: cells of a table may come as one line"
-    out = [[spans[0]]]
-    for a,b in zip(spans, spans[1:]):
-        if b['bbox'][0]-a['bbox'][2] > .6*b['size']: out.append([b])
-        else: out[-1].append(b)
-    return out
-
-def _glue(a, b, gap, size):
-    "What stands between two pieces of a row"
-    if gap > 2*size: return '\t'
-    latin = ord(a[-1]) < 0x250 and ord(b[0]) < 0x250
-    return ' ' if gap > .6*size or gap > .12*size and latin else ''
 
 # %% ../nbs/01a_layout.ipynb #903b9d37
 def hull(boxes): # things that begin with x0, y0, x1, y1

@@ -200,7 +200,7 @@ def number_of(
 
 number = mean_of('number', number_of, 'share of the references with numbers whose numbers and units are all in the answer')
 
-# %% ../nbs/11_metrics.ipynb #4f1bb03f
+# %% ../nbs/11_metrics.ipynb #9bd20ae9
 @lru_cache(maxsize=2)
 def _encoder(name, layers):
     import torch
@@ -210,6 +210,13 @@ def _encoder(name, layers):
     if layers: model.encoder.layer = model.encoder.layer[:layers]
     return tok, model.to('cuda' if torch.cuda.is_available() else 'cpu')
 
+E5_LAYER = 11
+
+def _embed(texts, model, tok, idf, get):
+    emb, mask, weight = get(texts, model, tok, idf, device=model.device)
+    return emb, mask.bool(), weight
+
+# %% ../nbs/11_metrics.ipynb #4da2e6fe
 def bert_rows(
     predictions: list[str], # answers; an empty one scores 0
     references: list[str], # references
@@ -233,12 +240,7 @@ def bert_rows(
         for i,*v in zip(b, *(o.tolist() for o in prf)): rows[i] = [*v, 1]
     return rows
 
-E5_LAYER = 11
-
-def _embed(texts, model, tok, idf, get):
-    emb, mask, weight = get(texts, model, tok, idf, device=model.device)
-    return emb, mask.bool(), weight
-
+# %% ../nbs/11_metrics.ipynb #8a976d1a
 def _bert_total(s): return {f'bertscore_{k}': v/s[3] for k,v in zip(('p', 'r', 'f1'), s)}
 
 bertscore = Scorer(bert_rows, _bert_total, 'greedy matching of token vectors, 0–1 with a floor far above 0')
