@@ -4,6 +4,7 @@
 
 # %% ../nbs/12_evaluation.ipynb #92b9573a
 from __future__ import annotations
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from .workspace import Chunk, CourseError, Progress, Workspace, read_json, read_jsonl, tracked, write_json, write_jsonl
@@ -72,6 +73,7 @@ class Retriever:
     def __init__(self,
         chunks: list[Chunk], # what is searched
     ):
+        os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')     # bm25s starts JAX where it is installed, and JAX takes three quarters of the GPU
         import bm25s
         self.chunks, self.index = chunks, bm25s.BM25()
         self.index.index([bigrams(c.text) for c in chunks], show_progress=False)
@@ -80,7 +82,7 @@ class Retriever:
         k: int=1, # passages
     ) -> list[Chunk]:
         "The `k` best chunks, the best first"
-        ids, _ = self.index.retrieve([bigrams(question)], k=min(k, len(self.chunks)), show_progress=False)
+        ids, _ = self.index.retrieve([bigrams(question)], k=min(k, len(self.chunks)), show_progress=False, backend_selection='numpy')
         return [self.chunks[i] for i in ids[0]]
 
 def passage(

@@ -1,5 +1,5 @@
 "Chapter 12: intervals over sources, results that can be recomputed, and sets that stay apart"
-import json
+import json, os, subprocess, sys
 import numpy as np
 import pytest
 from climate_ft import evaluation as E
@@ -106,3 +106,14 @@ def test_question_sets_respect_what_was_trained_and_the_limits(ws):
 
 def test_evaluate_without_answers_says_what_to_run(ws):
     with pytest.raises(CourseError, match='climate-ft evaluate'): E.run_evaluate(ws, 'tiny')
+
+def test_retrieval_leaves_the_gpu_to_the_model(tmp_path):
+    "bm25s starts JAX where it is installed; without this setting JAX takes three quarters of the GPU's memory"
+    (tmp_path/'jax').mkdir()
+    (tmp_path/'jax/__init__.py').write_text('')
+    (tmp_path/'jax/lax.py').write_text("import os\nassert os.environ.get('XLA_PYTHON_CLIENT_PREALLOCATE') == 'false'\ncalls = []\ndef top_k(a, k): calls.append(k); return a[:k], list(range(k))\n")
+    code = ("from climate_ft.evaluation import Retriever; from climate_ft.workspace import Chunk, read_json, REPO\n"
+            "f = Retriever([Chunk.fromdict(c) for c in read_json(REPO/'data/corpus_chunks.json')]); print('温室効果' in f('温室効果のしくみ')[0].text)\n"
+            "import jax.lax; print(jax.lax.calls)")
+    p = subprocess.run([sys.executable, '-c', code], env={**os.environ, 'PYTHONPATH': f'{tmp_path}:{REPO}'}, capture_output=True, text=True)
+    assert p.stdout.split('\n')[:2] == ['True', '[1]'], p.stderr[-500:]      # the one call is bm25s's own, at its import
