@@ -135,20 +135,22 @@ class Memory(Record):
 
 WEIGHT_BYTES = {4: .5+1/64+4/(64*256), 8: 1.0, 16: 2.0}
 
-# %% ../nbs/01_preflight.ipynb #d9f1876d
+# %% ../nbs/01_preflight.ipynb #1cdfac99
 def layer_bytes(
     shape: Shape,
     backend: str='transformers', # transformers or unsloth
     dtype_bytes: int=2, # 2 for bf16 and fp16, 4 for fp32
     fused: bool=True, # Liger's kernels run; they are for Qwen3 only
+    bits: int=4, # of the projections
 ) -> int: # for one token
     "What one layer keeps for the backward pass"
     h, q, k, i = shape.hidden, shape.heads*shape.head_dim, shape.kv_heads*shape.head_dim, shape.intermediate
-    if backend == 'unsloth': return dtype_bytes*(4*h+3*q+3*k+2*i)
-    if fused and shape.model_type == 'qwen3': return dtype_bytes*(4*h+3*q+3*k+3*i)
-    return dtype_bytes*(2*h+2*q+2*k+4*i) + 4*((4 if shape.model_type.startswith('gemma') else 2)*h+q+k)
+    if backend == 'unsloth' and bits < 8: return dtype_bytes*(4*h+3*q+3*k+2*i)
+    if backend != 'unsloth' and fused and shape.model_type == 'qwen3': return dtype_bytes*(4*h+3*q+3*k+3*i)
+    again = 4*(2*h+q+i) if backend == 'unsloth' else 0           # 8-bit layers stay PEFT's, which keeps the input of each adapter once more, in fp32
+    return dtype_bytes*(2*h+2*q+2*k+4*i) + 4*((4 if shape.model_type.startswith('gemma') else 2)*h+q+k) + again
 
-# %% ../nbs/01_preflight.ipynb #da664edf
+# %% ../nbs/01_preflight.ipynb #8f58b55a
 CHECKPOINTED = dict(off=0., half=.5, on=1., unsloth=1.)     # share of the layers
 
 def predict_memory(
@@ -164,12 +166,11 @@ def predict_memory(
     fused: bool=True, # as for `layer_bytes`
 ) -> Memory:
     "Peak memory of a QLoRA training step"
-    n, layer, share = shape.lora(r), layer_bytes(shape, backend, dtype_bytes, fused), CHECKPOINTED[checkpointing]
+    n, layer, share = shape.lora(r), layer_bytes(shape, backend, dtype_bytes, fused, bits), CHECKPOINTED[checkpointing]
     kept = shape.layers*(1-share)*layer + (layer if share else 0)
     if checkpointing != 'unsloth': kept += shape.layers*share*shape.hidden*dtype_bytes
-    scores = tokens*shape.vocab*dtype_bytes if backend == 'unsloth' else 128*shape.vocab*(4+2*dtype_bytes)
     parts = dict(weights=shape.quantised*WEIGHT_BYTES[bits]+shape.embeddings*dtype_bytes, adapter=n*(8+optimizer_bytes),
-        activations=tokens*(kept+5*shape.hidden*dtype_bytes), scores=scores, workspace=2*shape.hidden*shape.intermediate*dtype_bytes*(bits < 16))
+        activations=tokens*(kept+5*shape.hidden*dtype_bytes), scores=128*shape.vocab*(4+2*dtype_bytes), workspace=2*shape.hidden*shape.intermediate*dtype_bytes*(bits < 16))
     parts = {k: round(v/GiB, 2) for k,v in parts.items()}
     fixed, moving = parts['weights']+parts['adapter'], parts['activations']+parts['scores']+parts['workspace']
     return Memory(round(overhead+.98*fixed+.7*moving, 2), round(overhead+fixed+moving, 2), round(overhead+1.02*fixed+1.15*moving+.1, 2), parts)
