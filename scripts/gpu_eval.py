@@ -89,6 +89,7 @@ def questions_of(ws, n):
     return spread(read_questions(ws.path('splits')/'recall.jsonl'), n)
 
 def variants(o):
+    import torch
     from climate_ft.export import changed, merge_variants
     from climate_ft.generate import question_of
     from climate_ft.metrics import char_f1, exact
@@ -101,7 +102,9 @@ def variants(o):
         out[f'{bits}bit'] = dict(changed=changed(v), char_f1={k: round(char_f1(a, refs)['char_f1'], 4) for k,a in v.items()}, exact={k: round(exact(a, refs)['exact'], 4) for k,a in v.items()},
                                  examples=[dict(question=question_of(rows[i]), reference=refs[i], **{k: a[i] for k,a in v.items()}) for i in range(0, 80, 8)])
         say(step='variants', bits=bits, **{k: out[f'{bits}bit'][k] for k in ('changed', 'char_f1', 'exact')})
-    write_json(ws.root/'merge_variants.json', dict(model='Gemma 3 270M', questions=len(rows), max_new_tokens=64, changed=out.get('4bit', {}).get('changed', {}), runs=out))
+    parity = {f'{b}bit': {k: v for k,v in read_json(f).items() if k != 'differing'} for b in (4, 8) if (f := ws.models/f'{config(b).name}-merged'/'parity.json').is_file()}
+    write_json(ws.root/'merge_variants.json', dict(model='Gemma 3 270M', machine=f'{torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"}, fp32', versions=versions(),
+        questions=len(rows), max_new_tokens=64, changed=out.get('4bit', {}).get('changed', {}), runs=out, parity=parity))
 
 def speed(o):
     "Random weights never end an answer, so every one has exactly `new` tokens"
