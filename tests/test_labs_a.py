@@ -5,7 +5,7 @@ import pytest
 
 torch = pytest.importorskip('torch'); pytest.importorskip('bitsandbytes'); pytest.importorskip('peft'); pytest.importorskip('trl')
 os.environ.update(HF_HUB_OFFLINE='1', TRANSFORMERS_VERBOSITY='error')
-from climate_ft.accounting import allocate_under_cap, kept_gib, kept_tensors, meta_model, weight_bytes
+from climate_ft.accounting import allocate_under_cap, kept_gib, kept_tensors, meta_model, read_oom, weight_bytes
 from climate_ft.diagnose import diagnose_gradients, gradient_facts
 from climate_ft.models import check_bits, load_quantized, quiet, tiny_base
 from climate_ft.preflight import GiB, SHAPES, Shape
@@ -42,6 +42,29 @@ def test_activations_grow_with_tokens_and_checkpointing_removes_them():
     assert b == pytest.approx(2*a, rel=.02) and b == pytest.approx(c, rel=.02) and ck < b/8
     assert kept_gib(m, 1, 256) > a
     assert not any(t.shape[-2:] == (160, 160) for t in kept_tensors(m, 1, 160))         # no attention matrix is kept
+
+MESSAGE = ('CUDA out of memory. Tried to allocate {} MiB. GPU 0 has a total capacity of 80.00 GiB of which {} GiB is free. {}Including non-PyTorch memory, this process has {} GiB memory in use. '
+           'Of the allocated memory {} GiB is allocated by PyTorch, and {} MiB is reserved by PyTorch but unallocated.')
+
+@pytest.mark.parametrize('message,holder,gib', [(MESSAGE.format(512, 1, '', 79, '78.00', 256), 'pytorch', 78.), (MESSAGE.format(512, 1, '', 79, '20.00', 58*1024), 'cache', 58.),
+    (MESSAGE.format(336, 0, '', 80, '1.25', 0), 'other_libraries', 78.75), (MESSAGE.format(336, 0, 'Process 7 has 70.00 GiB memory in use. ', 10, '9.00', 0), 'other_processes', 70.)])
+def test_a_message_names_who_holds_the_memory(message, holder, gib):
+    d = read_oom(message)
+    assert max('pytorch cache other_libraries other_processes'.split(), key=d.get) == holder and d[holder] == gib
+
+def test_saved_messages_are_read():
+    d = json.loads((REPO/'results'/'gpu_labs.json').read_text())
+    assert read_oom(d['load16']['outcome']) == dict(asked=15.26, pytorch=0, cache=0, other_libraries=.51, other_processes=.01, free=78.66)
+    assert read_oom(d['memory4']['under_cap_off']['error'])['pytorch'] == 14.79
+
+def test_the_8_bit_product_keeps_its_input_out_of_sight_of_checkpointing():
+    "If this fails, bitsandbytes uses save_for_backward: lab 21 can say so"
+    import bitsandbytes.functional as F
+    from bitsandbytes.autograd._functions import MatMul8bitLt, MatmulLtState
+    from torch.utils.checkpoint import checkpoint
+    s = MatmulLtState(); s.CB, s.SCB, _ = F.int8_vectorwise_quant(torch.randn(64, 32).half()); s.threshold, s.has_fp16_weights, s.is_training = 6., False, True
+    y = checkpoint(lambda x: MatMul8bitLt.apply(x, s.CB, None, None, s), torch.randn(10, 32, requires_grad=True), use_reentrant=False)
+    assert any(t is not None and t.shape == (10, 32) for t in y.grad_fn.tensors)
 
 # 22 ------------------------------------------------------------------------------------------------------------------
 
