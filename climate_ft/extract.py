@@ -226,10 +226,24 @@ def _serve(argv):
     except ImportError as e: send(dict(error=f'{extractor} could not be loaded with {gib} GiB of memory for {Path(pdf).name} ({type(e).__name__}): allow more, or install what is missing'))
     except Exception as e: send(dict(error=f'{extractor} cannot read {Path(pdf).name} ({type(e).__name__}): repair it with `mutool clean`, or use another extractor'))
 
-# %% ../nbs/02_extract.ipynb #ccf665b6
+# %% ../nbs/02_extract.ipynb #fff1acdd
+def _next(q, p, seconds):
+    "The next line of worker `p`; `queue.Empty` once it has computed for `seconds` without one, or waited eight times as long"
+    import psutil, queue
+    def used():
+        try: t = psutil.Process(p.pid).cpu_times()
+        except psutil.NoSuchProcess: return 0.
+        return t.user+t.system
+    begin, before = time.monotonic(), used()
+    while True:
+        try: return q.get(timeout=min(seconds, .5))
+        except queue.Empty:
+            if used()-before > seconds or time.monotonic()-begin > 8*seconds: raise
+
+# %% ../nbs/02_extract.ipynb #ab81c9dc
 def _messages(
     pdf, extractor,
-    seconds, # longest silence, e.g. for one page
+    seconds, # of its processor time without a message, e.g. for one page
     gib, # memory limit of the worker
 ):
     "What a worker process sends; a `CourseError` if it fails, dies or falls silent"
@@ -241,7 +255,7 @@ def _messages(
     name, n = Path(pdf).name, 0
     try:
         while True:
-            try: line = q.get(timeout=seconds)
+            try: line = _next(q, p, seconds)
             except queue.Empty: raise Stalled(f'{name}: {extractor} was silent for {seconds:g} s at page {n+1}: repair the file with `mutool clean`, or leave that page out') from None
             if line is None: raise CourseError(f'{name}: {extractor} crashed at page {n+1} (status {p.wait()}): repair the file with `mutool clean`, or leave that page out')
             m = json.loads(line)
@@ -258,12 +272,12 @@ def _messages(
 
 class Stalled(CourseError): "A worker that did not answer in time"
 
-# %% ../nbs/02_extract.ipynb #16f7f658
+# %% ../nbs/02_extract.ipynb #9cff8d6e
 def iter_pages_safely(
     pdf: str|Path, # path of the file
     extractor: str='blocks', # a key of `EXTRACTORS`
     progress: Progress|None=None,
-    seconds: float=15, # longest time for one page
+    seconds: float=15, # of processor time, at most, for one page
     gib: float=3, # memory limit of the worker
     notice=None, # called with each `Finding` of a health check that is made first; None: no check
 ) -> Iterator[Page]:
@@ -296,13 +310,13 @@ def _append(fs, extractor, pages, first):
         fs[extractor].write(('' if first and not i else '\f')+p.text)
         if extractor == 'blocks': fs['pages'].write(('' if first and not i else ',\n')+json.dumps(p.asdict(), ensure_ascii=False))
 
-# %% ../nbs/02_extract.ipynb #7ded8963
+# %% ../nbs/02_extract.ipynb #9a9d691b
 def run_extract(
     ws: Workspace, # where to write
     pdfs, # paths of PDF files
     extractors=('direct', 'blocks', 'pymupdf4llm', 'pdfplumber'), # keys of `EXTRACTORS`
     progress: Progress|None=None,
-    seconds: float=15, # longest time for one page
+    seconds: float=15, # of processor time, at most, for one page
     notice=lambda finding: None, # called with each `Finding` that is not fatal
 ) -> list[Path]: # files written
     "Text files by every extractor, and `extracted_pages` by the block extractor"

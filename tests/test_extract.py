@@ -123,6 +123,17 @@ def test_worker_that_stalls_or_dies_is_one_line():
     with pytest.raises(X.Stalled, match='silent for 0.001 s at page 1'): list(X.iter_pages_safely(BED/'mixed.pdf', seconds=.001))
     with pytest.raises(CourseError, match='mixed.pdf'): list(X.iter_pages_safely(BED/'mixed.pdf', 'pymupdf4llm', gib=.06))
 
+def test_a_worker_that_gets_no_turn_is_not_a_broken_file(monkeypatch):
+    import os, signal, subprocess, threading
+    plain = subprocess.Popen
+    def stopped(*a, **k):
+        p = plain(*a, **k)
+        os.kill(p.pid, signal.SIGSTOP)
+        threading.Timer(6, os.kill, (p.pid, signal.SIGCONT)).start()
+        return p
+    monkeypatch.setattr(subprocess, 'Popen', stopped)
+    assert len(list(X.iter_pages_safely(BED/'mixed.pdf', seconds=4))) == 1
+
 def test_another_extractor_may_fail(tmp_path, monkeypatch):
     real = X.iter_pages_safely
     def broken(pdf, extractor, *a, **k):
