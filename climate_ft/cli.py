@@ -68,7 +68,7 @@ def bar(stage): # name of the one stage that is drawn
 # %% ../nbs/15_cli.ipynb #6aa4d7ec
 Out     = Annotated[Optional[Path], typer.Option('--out', help='Workspace folder; the current project if left out.')]
 Json    = Annotated[bool, typer.Option('--json', help='One JSON object on standard output, nothing else.')]
-Profile = Annotated[Optional[str], typer.Option('--profile', help='cpu, tiny, qwen3-8b-4bit or qwen3-8b-8bit; cpu if there is no GPU.')]
+Profile = Annotated[Optional[str], typer.Option('--profile', help='cpu, cpu-8bit, tiny, qwen3-8b-4bit or qwen3-8b-8bit; cpu if there is no GPU.')]
 Pdf     = Annotated[Optional[list[Path]], typer.Option('--pdf', help="A PDF or a folder of PDFs, may be repeated; the course's own report if left out.")]
 
 # %% ../nbs/15_cli.ipynb #a6dd5a9b

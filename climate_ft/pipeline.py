@@ -170,6 +170,7 @@ def course_stages() -> list[Stage]:
     def split(*names): return lambda j: [j.ws.path('splits')/f'{n}.jsonl' for n in names]
     questions = lambda j: split('recall', 'unseen', 'gold', 'general')(j)
     settings = lambda j: j.cfg.asdict()
+    def results(j): return [j.ws.path('evaluation_8bit' if j.cfg.bits == 8 else 'evaluation')]
     return [
         Stage('extract', _extract, lambda j: j.pdfs, paths('extracted_direct', 'extracted_blocks', 'extracted_pymupdf4llm', 'extracted_pdfplumber', 'extracted_pages')),
         Stage('compare', _compare, lambda j: [j.pdfs[0], *([j.gold] if j.gold else [])], lambda j: [j.ws.path('extractor_scores')] if j.gold else []),
@@ -179,11 +180,11 @@ def course_stages() -> list[Stage]:
         Stage('train', _train, split('train', 'dev'), lambda j: [adapter(j)], settings),
         Stage('merge', _merge, lambda j: [adapter(j)], lambda j: [j.ws.models/f'{j.cfg.name}-merged'/'config.json'], settings),
         Stage('answer', _answer, lambda j: [adapter(j), *questions(j)], lambda j: sorted(j.ws.data.glob('answers_*.jsonl')), settings),
-        Stage('evaluate', _evaluate, lambda j: [*j.ws.data.glob('answers_*.jsonl')], paths('evaluation'), settings),
-        Stage('report', _report, paths('evaluation', 'dataset_report'), paths('report'), settings)]
+        Stage('evaluate', _evaluate, lambda j: [*j.ws.data.glob('answers_*.jsonl')], results, settings),
+        Stage('report', _report, lambda j: results(j)+paths('dataset_report')(j), paths('report'), settings)]
 
 # %% ../nbs/14_pipeline.ipynb #a14ee09f
-DISK_GB = dict(tiny=.2, cpu=3.5) # others hold a base model of 8 billion parameters and its merged copy
+DISK_GB = {'tiny': .2, 'cpu': 3.5, 'cpu-8bit': 3.5} # others hold a base model of 8 billion parameters and its merged copy
 
 def check_disk(
     root:Path, # where the run writes

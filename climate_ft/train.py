@@ -69,6 +69,7 @@ PROFILES = {
                 max_facts=40, wordings=3, max_answer=60, topics=('国際協力', 'CSA', '雪氷面', '地球デジタルツイン'), max_dev=16),
     'qwen3-8b-4bit': dict(name='qwen3-8b-4bit', base='unsloth/Qwen3-8B-bnb-4bit'),
     'qwen3-8b-8bit': dict(name='qwen3-8b-8bit', base='unsloth/Qwen3-8B', bits=8, batch_size=1, accumulation=8, checkpointing='off')}
+PROFILES['cpu-8bit'] = dict(PROFILES['cpu'], name='cpu-8bit', bits=8)
 PROFILES = {k: TrainConfig(**v) for k,v in PROFILES.items()}
 
 # %% ../nbs/08_train.ipynb #09779ce8
