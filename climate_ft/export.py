@@ -10,8 +10,8 @@ from .generate import adapter_settings, add_adapter, generate, inference_dtype, 
 from .models import GEMMA, atomic_folder, quiet, resolve_base
 
 # %% auto #0
-__all__ = ['merged_path', 'save_model', 'merge', 'check_parity', 'merge_variants', 'changed', 'base_licence', 'model_card',
-           'write_card', 'run_merge']
+__all__ = ['CARD', 'merged_path', 'save_model', 'merge', 'check_parity', 'merge_variants', 'changed', 'base_licence',
+           'model_card', 'write_card', 'run_merge']
 
 # %% ../nbs/13_export.ipynb #d94f6c5f
 def merged_path(ws: Workspace, name: str) -> Path: return ws.models/f'{name}-merged'
@@ -98,7 +98,7 @@ def base_licence(
     if base == 'tiny': return 'Random weights; the tokenizer is cut from Qwen3 (Apache-2.0).'
     return f'See the licence of {base}.'
 
-# %% ../nbs/13_export.ipynb #54b60708
+# %% ../nbs/13_export.ipynb #d89ce83b
 def _scores_md(results):
     rows = ['| set | n | base | tuned | difference with 95 % interval |', '|---|---|---|---|---|']
     for s,ms in results.get('scores', {}).items():
@@ -106,29 +106,20 @@ def _scores_md(results):
         rows.append(f"| {s} | {ms['tuned']['n']} | {ms['base']['scores']['char_f1']:.3f} | {ms['tuned']['scores']['char_f1']:.3f} | {d[0]:+.3f} [{d[1]:+.3f}, {d[2]:+.3f}] |")
     return '\n'.join(rows) if len(rows) > 2 else 'Not evaluated yet: `climate-ft evaluate`.'
 
-def model_card(
-    settings: dict, # the adapter's `train_config.json`
-    licence: str, # of the base model, one line
-    data: str, # what the model was trained on, one line
-    results: dict|None=None, # from `climate_ft.evaluation`
-    parity: dict|None=None, # from `check_parity`
-) -> str: # Markdown
-    "A card with data, settings, scores, limits and licences"
-    keys = 'r alpha dropout learning_rate epochs batch_size accumulation max_length seed'.split()
-    train = ', '.join(f'{k} {settings[k]}' for k in keys if k in settings)
-    return f"""---
+# %% ../nbs/13_export.ipynb #b9d58984
+CARD = """---
 language: ja
 library_name: transformers
 pipeline_tag: text-generation
 tags: [climate-ft, qlora]
 ---
-# {settings.get('name', 'climate-ft')}, merged
+# {name}, merged
 
 A language model that answers Japanese questions about one climate report, made with climate-ft.
 
 ## How it was made
-{settings['base']} in {settings['bits']} bits, QLoRA ({train}); the adapter was added to the dequantised base.
-{f"Adapter and merged model agree on {parity['agree']} of {parity['n']} greedy answers." if parity else ''}
+{base} in {bits} bits, QLoRA ({training}); the adapter was added to the dequantised base.
+{parity}
 
 ## Data
 {data}
@@ -136,7 +127,7 @@ A language model that answers Japanese questions about one climate report, made 
 ## Scores
 Character F1; intervals by paired bootstrap over sources.
 
-{_scores_md(results or {})}
+{scores}
 
 ## Limits
 - It learned one report. Facts outside it, and facts later than it, are as uncertain as in the base model.
@@ -146,6 +137,20 @@ Character F1; intervals by paired bootstrap over sources.
 ## Licences
 {licence}
 """
+
+# %% ../nbs/13_export.ipynb #a1f09d1e
+def model_card(
+    settings: dict, # the adapter's `train_config.json`
+    licence: str, # of the base model, one line
+    data: str, # what the model was trained on, one line
+    results: dict|None=None, # from `climate_ft.evaluation`
+    parity: dict|None=None, # from `check_parity`
+) -> str: # Markdown
+    "A card with data, settings, scores, limits and licences"
+    keys = 'r alpha dropout learning_rate epochs batch_size accumulation max_length seed'.split()
+    agree = f"Adapter and merged model agree on {parity['agree']} of {parity['n']} greedy answers." if parity else ''
+    return CARD.format(name=settings.get('name', 'climate-ft'), base=settings['base'], bits=settings['bits'], training=', '.join(f'{k} {settings[k]}' for k in keys if k in settings),
+                       parity=agree, data=data, scores=_scores_md(results or {}), licence=licence)
 
 # %% ../nbs/13_export.ipynb #0147eda0
 def write_card(

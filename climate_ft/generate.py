@@ -10,11 +10,11 @@ from typing import Callable
 from .workspace import Answer, CourseError, Progress, read_json, read_jsonl, tracked, write_jsonl, writing
 
 # %% auto #0
-__all__ = ['is_adapter', 'adapter_settings', 'dequantize', 'inference_dtype', 'add_adapter', 'load_model', 'pack', 'ready',
-           'load_for_inference', 'stop_ids', 'plan_batches', 'generate', 'model_key', 'question_of', 'reference_of',
-           'read_questions', 'PartialAnswers', 'answer_rows', 'answer_file', 'stream', 'chat']
+__all__ = ['is_adapter', 'adapter_settings', 'check_model', 'dequantize', 'inference_dtype', 'add_adapter', 'load_model', 'pack',
+           'ready', 'load_for_inference', 'stop_ids', 'plan_batches', 'generate', 'model_key', 'question_of',
+           'reference_of', 'read_questions', 'PartialAnswers', 'answer_rows', 'answer_file', 'stream', 'chat']
 
-# %% ../nbs/10_generate.ipynb #3ee4981b
+# %% ../nbs/10_generate.ipynb #46a3e6dd
 def is_adapter(folder: str|Path) -> bool: return (Path(folder)/'adapter_config.json').is_file()
 
 def adapter_settings(
@@ -24,6 +24,13 @@ def adapter_settings(
     if not (Path(folder)/'adapter_model.safetensors').is_file():
         raise CourseError(f'{folder} holds no adapter (adapter_model.safetensors); train one with: climate-ft train, or name another folder with --model')
     return read_json(Path(folder)/'train_config.json', made_by='train')
+
+def check_model(
+    folder: str|Path, # of a model; a name that is no folder passes
+):
+    "Refuse a folder that holds neither a complete model nor an adapter"
+    if Path(folder).is_dir() and not is_adapter(folder) and not (Path(folder)/'config.json').is_file():
+        raise CourseError(f'{folder} holds no model: no config.json and no adapter_config.json; name another folder with --model')
 
 # %% ../nbs/10_generate.ipynb #1dd67bec
 def dequantize(
@@ -39,14 +46,14 @@ def dequantize(
     if hasattr(model.config, 'quantization_config'): del model.config.quantization_config
     return model
 
-# %% ../nbs/10_generate.ipynb #de072b40
+# %% ../nbs/10_generate.ipynb #1fe44438
 def inference_dtype() -> str: # name of a torch type
     "float32 on a CPU; on a GPU its fastest safe type"
     import torch
     from climate_ft.preflight import compute_dtype
     return compute_dtype() if torch.cuda.is_available() else 'float32'
 
-def _plain(path, dtype):
+def _complete(path, dtype):
     "A complete model and its tokenizer"
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -54,6 +61,7 @@ def _plain(path, dtype):
     with quiet(): model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype), device_map={'': 0} if torch.cuda.is_available() else None)
     return model, AutoTokenizer.from_pretrained(path)
 
+# %% ../nbs/10_generate.ipynb #53f360d9
 def add_adapter(
     net, # the base that the adapter was trained on
     folder: str|Path, # of the adapter
@@ -64,6 +72,18 @@ def add_adapter(
     net = PeftModel.from_pretrained(net, folder)
     return net if quantized else net.merge_and_unload()
 
+def _tuned(folder, adapter, quantized, dtype, progress):
+    "The base that the adapter was trained on, with the adapter if wanted, and its tokenizer"
+    import torch
+    from climate_ft.models import load_quantized, quiet, resolve_base
+    settings = adapter_settings(folder)
+    logging.getLogger('bitsandbytes.autograd._functions').setLevel(logging.ERROR) # one line a layer and token in 8 bits
+    with quiet():
+        net, tok = load_quantized(resolve_base(settings['base'], progress), settings['bits'], dtype)
+        if not (torch.cuda.is_available() if quantized is None else quantized): net = dequantize(net, getattr(torch, dtype))
+        return add_adapter(net, folder) if adapter else net, tok
+
+# %% ../nbs/10_generate.ipynb #79aa3540
 def load_model(
     model: str|Path, # folder of a complete model or of an adapter; else the name of a base model
     adapter: bool=True, # False: only the base that the adapter in this folder was trained on
@@ -72,18 +92,11 @@ def load_model(
     progress: Progress|None=None,
 ) -> tuple: # model, tokenizer
     "The model itself, as it can be saved"
-    import torch
+    from climate_ft.models import resolve_base
+    check_model(model)
     dtype = dtype or inference_dtype()
-    from climate_ft.models import load_quantized, quiet, resolve_base
-    if not is_adapter(model):
-        if Path(model).is_dir() and not (Path(model)/'config.json').is_file(): raise CourseError(f'{model} holds no model: no config.json and no adapter_config.json; name another folder with --model')
-        return _plain(resolve_base(str(model), progress), dtype)
-    settings = adapter_settings(model)
-    logging.getLogger('bitsandbytes.autograd._functions').setLevel(logging.ERROR) # one line a layer and token in 8 bits
-    with quiet():
-        net, tok = load_quantized(resolve_base(settings['base'], progress), settings['bits'], dtype)
-        if not (torch.cuda.is_available() if quantized is None else quantized): net = dequantize(net, getattr(torch, dtype))
-        return add_adapter(net, model) if adapter else net, tok
+    if is_adapter(model): return _tuned(model, adapter, quantized, dtype, progress)
+    return _complete(resolve_base(str(model), progress), dtype)
 
 # %% ../nbs/10_generate.ipynb #9ab29555
 def pack(
@@ -249,7 +262,7 @@ def answer_rows(
     part.unlink()
     return result
 
-# %% ../nbs/10_generate.ipynb #70982674
+# %% ../nbs/10_generate.ipynb #c8b46b14
 def answer_file(
     questions: str|Path, # JSON lines with `question`, optional `reference`, `source_id`, `context`
     model: str|Path, # model folder
@@ -260,7 +273,7 @@ def answer_file(
 ) -> Path:
     "Answer every question of a file; continues where it stopped"
     rows = read_questions(questions)
-    if not is_adapter(model) and Path(model).is_dir() and not (Path(model)/'config.json').is_file(): raise CourseError(f'{model} holds no model; name another folder with --model')
+    check_model(model)
     contexts = [r.get('context', '') for r in rows] if any(r.get('context') for r in rows) else None
     answer_rows(lambda: load_for_inference(model, progress=progress), rows, out, Path(model).name, model_key(model), contexts, batch_size=batch_size, max_new_tokens=max_new_tokens, progress=progress)
     return Path(out)
