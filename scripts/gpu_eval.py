@@ -8,7 +8,7 @@ On the GPU machine, beside the site of packages that the other GPU scripts use, 
            python scripts/gpu_eval.py variants              the wrong merges                            (1 minute)
            python scripts/gpu_eval.py speed [--tokenizer DIR] [--model DIR]   batches at Qwen3-8B's shape, and the agreement of Gemma's answers
            python scripts/gpu_eval.py pack-results $OUT     $OUT/gpu_eval.tar.xz
-Here:      python scripts/gpu_eval.py collect FILE          scores, intervals -> data/evaluation_results*.json, results/*.json
+Here:      python scripts/gpu_eval.py collect FILE          scores, intervals -> results/evaluation_full_*.json, results/*.json
 Every step can be repeated; finished answers are kept in the workspace folder (--ws, default: in the temporary folder).
 """
 import argparse, json, shutil, sys, tarfile, tempfile, time
@@ -28,7 +28,7 @@ def config(bits, epochs=5.):
 def plan(limit):
     from climate_ft.evaluation import SETS, Plan
     limits = dict(trained=200) if limit is None else {s: limit for s in SETS}
-    return Plan(limits, max_new_tokens=128, batch_size=128, passage_chars=600)
+    return Plan(limits, max_new_tokens=128, batch_size=128, passage_chars=600, bertscore=False, resamples=2000)
 
 def say(**kw): print('RESULT', json.dumps(kw, ensure_ascii=False), flush=True)
 
@@ -167,19 +167,20 @@ def pack_results(o):
     print([f.name for f in Path(o.out).iterdir()])
 
 def collect(o):
-    from climate_ft.evaluation import describe, run_evaluate
+    from climate_ft.evaluation import CONDITIONS, answers_path, describe, run_evaluate
     ws = Workspace(o.ws or tempfile.mkdtemp())
     with tarfile.open(o.file) as t: t.extractall(ws.root, filter='data')
     for f in [f for n in ('merge_variants', 'bench_generate_gpu') if (f := ws.root/f'{n}.json').is_file()]: write_json(o.dest/'results'/f.name, read_json(f))
     for bits in (4, 8):
-        if not (ws.data/f'answers_{config(bits).name}_base.jsonl').is_file(): continue
+        if not answers_path(ws, config(bits).name, 'tuned').is_file(): continue
+        for c in CONDITIONS: answers_path(ws, config(bits).name, c).touch()     # one that was not asked has no rows
         r = run_evaluate(ws, config(bits), plan=plan(None), progress=progress(f'{bits} bits'))
-        r['training']['times'] = read_json(ws.root/f'times_{bits}.json')
+        if (t := ws.root/f'times_{bits}.json').is_file(): r['training']['times'] = read_json(t)
         r['parity'] = {k: v for k,v in read_json(ws.models/f'{config(bits).name}-merged'/'parity.json').items() if k != 'differing'}
-        name = 'evaluation_results_8bit.json' if bits == 8 else 'evaluation_results.json'
-        write_json(o.dest/'data'/name, r)
+        name = f'evaluation_full_{bits}bit.json'
+        write_json(o.dest/'results'/name, r)
         shutil.copy(ws.logs/f'{config(bits).name}.jsonl', o.dest/'results'/f'train_{config(bits).name}.jsonl')
-        print(describe(r), f'\n-> data/{name}')
+        print(describe(r), f'\n-> results/{name}')
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
