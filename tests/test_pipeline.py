@@ -75,3 +75,14 @@ def test_no_room_on_the_disk(tmp_path, monkeypatch):
 def test_two_pdfs_of_one_name_are_refused(tmp_path):
     for d in 'ab': (tmp_path/d).mkdir(); shutil.copy(REPO/'documents'/'document_01.pdf', tmp_path/d/'r.pdf')
     with pytest.raises(CourseError, match='two PDFs are called r'): P.source_pdfs([tmp_path/'a', tmp_path/'b'/'r.pdf'])
+
+def test_a_run_in_8_bits_keeps_its_results_beside_those_in_4(tiny_run, tmp_path, monkeypatch):
+    from dataclasses import replace
+    from climate_ft.train import PROFILES
+    monkeypatch.setitem(PROFILES, 'tiny-8bit', replace(PROFILES['tiny'], name='tiny-8bit', bits=8))
+    monkeypatch.setitem(E.PLANS, 'tiny-8bit', E.PLANS['tiny'])
+    ws = Workspace(shutil.copytree(tiny_run, tmp_path/'run'))
+    before = ws.path('evaluation').read_bytes()
+    did = P.run_all(ws.root, 'tiny-8bit')['stages']
+    assert [s for s,how in did.items() if how == 'finished'] == ['train', 'merge', 'answer', 'evaluate', 'report']
+    assert read_json(ws.path('evaluation_8bit'))['bits'] == 8 and ws.path('evaluation').read_bytes() == before
