@@ -76,7 +76,7 @@ serve: site ## the site at http://localhost:8000
 
 lab: dev ## JupyterLab at the index
 	$(BIN)/pip install -q -e '.[cpu,dev,docs,lab]' $(C)
-	$(BIN)/jupyter lab nbs/index.ipynb
+	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/nbs/index.ipynb $(if $(filter 0,$(shell id -u)),--allow-root)
 
 clean: ## remove what running creates (not the environment, not what git tracks)
 	rm -rf runs models logs _proc _docs _myst _site
