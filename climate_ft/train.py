@@ -212,6 +212,7 @@ def trainer_class(
     class CourseTrainer(SFTTrainer):
         seen, widest, recorder = 0, 0, None
         def create_model_card(self, *a, **kw): pass
+        def floating_point_ops(self, inputs): return 0               # counts all parameters anew for every batch, and nobody reads it
         def _save_checkpoint(self, model, trial):
             save_whole(self, lambda: super(CourseTrainer, self)._save_checkpoint(model, trial))
         def _get_train_sampler(self, dataset=None):
@@ -225,7 +226,7 @@ def trainer_class(
             self.seen = self.seen + (inputs['tokens'] if 'tokens' in inputs else inputs['attention_mask'].sum() if 'attention_mask' in inputs else inputs['input_ids'].numel())
             self.widest = max(self.widest, inputs['input_ids'].numel())
             if not packed: return super().training_step(model, inputs, num_items_in_batch)
-            model.train()
+            if not model.training: model.train()
             b = self._prepare_inputs(inputs)
             return self.step(b, torch.as_tensor(num_items_in_batch, dtype=torch.float32, device=b['input_ids'].device))
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
