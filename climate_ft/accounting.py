@@ -108,14 +108,14 @@ def kept_gib(
     "Size of `kept_tensors` in GiB"
     return sum(t.untyped_storage().nbytes() for t in kept_tensors(model, batch, tokens, checkpointing, output))/GiB
 
-# %% ../nbs/21_out_of_memory.ipynb #efd12644
+# %% ../nbs/21_out_of_memory.ipynb #b287c53f
 def read_oom(
     message: str, # of a `torch.OutOfMemoryError`
 ) -> dict[str, float]: # GiB; `other_libraries` includes about half a GiB of CUDA itself
     "Who holds the memory, by PyTorch's own message"
     unit = {'bytes': 1/GiB, 'KiB': 2**-20, 'MiB': 2**-10, 'GiB': 1.}
     def find(pattern):
-        m = re.search(pattern.replace('#', r'([\d.]+) (bytes|[KMG]iB)'), message)
+        m = re.search(pattern.replace('#', r'([\d.]+) (bytes|[KMG]iB)'), ' '.join(message.split()))
         return float(m[1])*unit[m[2]] if m else 0.
     process, pytorch, cache = find('this process has #'), find('# is allocated by PyTorch'), find('# is reserved by PyTorch')
     free, total = find('of which # is free'), find('total capacity of #')
