@@ -81,6 +81,7 @@ def test_a_run_in_8_bits_keeps_its_results_beside_those_in_4(tiny_run, tmp_path,
     from climate_ft.train import PROFILES
     monkeypatch.setitem(PROFILES, 'tiny-8bit', replace(PROFILES['tiny'], name='tiny-8bit', bits=8))
     monkeypatch.setitem(E.PLANS, 'tiny-8bit', E.PLANS['tiny'])
+    monkeypatch.setitem(P.DISK_GB, 'tiny-8bit', P.DISK_GB['tiny'])
     ws = Workspace(shutil.copytree(tiny_run, tmp_path/'run'))
     before = ws.path('evaluation').read_bytes()
     did = P.run_all(ws.root, 'tiny-8bit')['stages']
