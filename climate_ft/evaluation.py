@@ -219,7 +219,7 @@ def interval(
 
 # %% ../nbs/12_evaluation.ipynb #56ca1507
 INTERVALS = dict(bleu='bleu', chrf='chrf', rouge='rougeL', char_f1='char_f1', exact='exact', contains='contains', number='number', bertscore='bertscore_f1', nll='nll')
-PAIRS = (('tuned', 'base'), ('base + passage', 'base'), ('tuned', 'base + passage'), ('tuned + passage', 'tuned'))
+PAIRS = (('tuned', 'base'), ('base + passage', 'base'), ('tuned', 'base + passage'), ('tuned + passage', 'tuned'), ('tuned + passage', 'base + passage'))
 LOWER_IS_BETTER = {'nll'}
 
 def load_answers(

@@ -403,6 +403,7 @@ def build_trainer(
     from datasets import Dataset
     from transformers import PrinterCallback
     model, tok = load_for_training(cfg, progress)
+    model.train()                                                # every layer, or its checkpointing is skipped
     log, data, dev = log_callback(cfg, ws, progress), _layout(cfg, d['examples']), Dataset.from_list(d['dev']) if d['dev'] else None
     log.trainer = trainer_class(cfg)(model=model, processing_class=tok, args=training_arguments(cfg, ws.models/cfg.name/'checkpoints', ws.logs, bool(dev)),
         data_collator=_collator(cfg, tok, data), train_dataset=data, eval_dataset=dev, callbacks=[log])
@@ -445,7 +446,8 @@ def update_size(
 def _finish(cfg, ws, trainer, d, seconds):
     "Save the adapter and what is known about its run"
     import torch
-    folder, state = ws.models/cfg.name, trainer.state
+    folder, state, trainer.recorder = ws.models/cfg.name, trainer.state, None     # recorded passes hold memory
+    if torch.cuda.is_available(): torch.cuda.empty_cache()
     best = folder/'checkpoints'/f'checkpoint-{state.best_global_step}'
     source = best if cfg.keep == 'best' and state.best_global_step and best.is_dir() else None
     with atomic_folder(folder/'.adapter') as tmp:

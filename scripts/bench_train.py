@@ -1,13 +1,14 @@
 """Training speed and memory of a random-weight model of Qwen3-8B's exact shape, every setting through `climate_ft.train`.
 
-usage: python scripts/bench_train.py all DIR OUT.json TOKENIZER_DIR [NAME ...]   make the model in DIR (22 GB), run the settings
+usage: python scripts/bench_train.py all DIR OUT.json TOKENIZER_DIR [NAME ...]   make the model in DIR (22 GB), run the settings; with names
+                                                                                  only these, and what OUT.json has of the others stays
        python scripts/bench_train.py list
 
-The rows are chats of log-normal length with completion-only labels. Each setting has a process of its own; all of them import while
+The rows are chats of log-normal length with completion-only labels; `dataset-4bit` is three epochs of the course's own dataset. Each setting has a process of its own; all of them import while
 the model is made, and take turns on the GPU. tokens/s is over the steps after the third, without those in which a CUDA graph was
 recorded (`elapsed` has everything); steps are timed from one log entry to the next, after the GPU has finished. Memory is PyTorch's peak, allocated and reserved, with the load of the model apart.
 """
-import gc, json, os, random, re, subprocess, sys, time
+import gc, json, os, random, re, shutil, subprocess, sys, time
 from pathlib import Path
 
 os.environ |= dict(HF_HUB_OFFLINE='1', TRANSFORMERS_OFFLINE='1', UNSLOTH_DISABLE_STATISTICS='1', TOKENIZERS_PARALLELISM='false', PYTORCH_ALLOC_CONF='expandable_segments:True')
@@ -19,23 +20,27 @@ PACK = dict(layout='packed', accumulation=1)
 GRADIENTS = ('graphs-4bit-same', 'original-4bit', 'fp32-4bit')           # the gradients of their first step are compared
 
 SETTINGS = {
+    'fp32-4bit': dict(OURS, **SAME, dtype='float32', graphs=False, max_steps=1),
+    'cap-8gib-4bit': dict(OURS, max_steps=5, cap_gib=8),
     'graphs-4bit-same': dict(OURS, **SAME, checkpointing='off', max_steps=26),
     'graphs-4bit-same-half': dict(OURS, **SAME, checkpointing='half', max_steps=22),
     'graphs-4bit-same-checkpointing': dict(OURS, **SAME, max_steps=22),
     'graphs-4bit-2x4': dict(OURS, max_steps=14),
     'graphs-4bit-packed-4': dict(OURS, **PACK, batch_size=4, checkpointing='off', max_steps=11),
     'graphs-4bit-packed-8-checkpointing': dict(OURS, **PACK, batch_size=8, max_steps=6),
-    'cap-8gib-4bit': dict(OURS, max_steps=5, cap_gib=8),
     'original-4bit': dict(ORIGINAL, max_steps=9),
     'unsloth-4bit-same': dict(ORIGINAL, **SAME, layout='padding_free', checkpointing='off', max_steps=11),
-    'fp32-4bit': dict(OURS, **SAME, dtype='float32', graphs=False, max_steps=1),
     'original-8bit': dict(ORIGINAL8, max_steps=6),
     'graphs-8bit-same-checkpointing': dict(OURS8, **SAME, max_steps=20),
+    'graphs-8bit-same': dict(OURS8, **SAME, checkpointing='off', max_steps=20),
+    'graphs-8bit-2x4': dict(OURS8, batch_size=2, accumulation=4, max_steps=12),
+    'cap-10gib-8bit': dict(OURS8, batch_size=2, accumulation=4, max_steps=12, cap_gib=10),
     'graphs-8bit-1x8': dict(OURS8, max_steps=10),
     'plain-4bit': dict(OURS, layout='padded', fused=False, max_steps=6),
     'cap-15gib-fp16': dict(ORIGINAL, dtype='float16', max_steps=5, cap_gib=15),
     'unsloth-4bit-same-checkpointing': dict(ORIGINAL, **SAME, layout='padding_free', max_steps=10),
     'plain-8bit': dict(OURS8, layout='padded', fused=False, max_steps=5),
+    'dataset-4bit': dict(OURS, **SAME, checkpointing='off', epochs=3, dataset=True),
 }
 PROFILED = ('graphs-4bit-same', 'graphs-4bit-packed-4', 'original-4bit')
 ENV8 = dict(UNSLOTH_COMPILE_DISABLE='1', TORCH_COMPILE_DISABLE='1')     # the original's settings in 8 bits
@@ -66,16 +71,19 @@ def make(folder, tokenizer):
     model = AutoModelForCausalLM.from_pretrained(folder/'bf16', quantization_config=q, dtype=torch.bfloat16, device_map={'': 0})
     model.save_pretrained(folder/'nf4')
     tok.save_pretrained(folder/'nf4')
+    del model
+    gc.collect(); torch.cuda.empty_cache()
 
 def one(folder, name):
     "Train one setting; what was seen"
     import torch, climate_ft.train as t
     from climate_ft.workspace import Workspace, read_jsonl, write_jsonl
     setting = dict(SETTINGS[name])
-    cap, gradients = setting.pop('cap_gib', None), name in GRADIENTS
+    cap, gradients, dataset = setting.pop('cap_gib', None), name in GRADIENTS, setting.pop('dataset', False)
     torch.cuda.set_per_process_memory_fraction(cap*2**30/torch.cuda.get_device_properties(0).total_memory if cap else 1.)
-    ws = Workspace(folder/'ws')
-    if not (ws.path('splits')/'train.jsonl').is_file(): write_jsonl(ws.path('splits')/'train.jsonl', rows())
+    ws = Workspace(folder/('course' if dataset else 'ws'))
+    if dataset: ws.path('splits').parent.mkdir(parents=True, exist_ok=True); shutil.copytree(Path(__file__).parents[1]/'data/splits', ws.path('splits'), dirs_exist_ok=True); (ws.path('splits')/'dev.jsonl').unlink()
+    elif not (ws.path('splits')/'train.jsonl').is_file(): write_jsonl(ws.path('splits')/'train.jsonl', rows())
     cfg = t.TrainConfig(name=name, base=str(folder/('nf4' if setting['bits'] == 4 else 'bf16')), tensorboard=False, keep='last', save_steps=10**6, **dict(warmup=2) | setting)
     GB, seen, plain_load = 2**30, {}, t.load_for_training
     def load(*a):
@@ -94,7 +102,7 @@ def one(folder, name):
     log = [r for r in read_jsonl(ws.logs/f'{name}.jsonl') if 'loss' in r]
     steps = [(b['tokens']-a['tokens'], (b['tokens']-a['tokens'])/b['tokens_per_second']) for a,b in zip(log, log[1:]) if b['step'] > 3 and a.get('recordings') == b.get('recordings')]
     if prof: steps = [s for s,b in zip(steps, [b for a,b in zip(log, log[1:]) if b['step'] > 3 and a.get('recordings') == b.get('recordings')]) if b['step'] < cfg.max_steps-3]
-    r = dict(setting=setting, cap_gib=cap, settled={k: info[k] for k in ('backend', 'dtype', 'layout', 'graphs')}, layers=info['layers'],
+    r = dict(setting=setting, cap_gib=cap, settled={k: info[k] for k in ('backend', 'dtype', 'layout', 'graphs')}, layers=info['layers'], pass_tokens=info['pass_tokens'], steps=info['steps'], rows=info['rows'], tokens=log[-1]['tokens'], train_seconds=info['seconds'],
         tokens_per_second=round(sum(n for n,_ in steps)/sum(s for _,s in steps)) if steps else None, step_seconds=[round(s, 3) for _,s in steps], step_tokens=[n for n,_ in steps],
         recordings=log[-1].get('recordings'), most_tokens=max(b['tokens']-a['tokens'] for a,b in zip([dict(tokens=0)]+log, log)), **{k: round(v, 2) for k,v in seen.items()},
         peak_allocated_gib=round(torch.cuda.max_memory_allocated()/GB, 2), peak_reserved_gib=round(torch.cuda.max_memory_reserved()/GB, 2),
@@ -138,6 +146,13 @@ def watch(profiled, gradients, last):
         if gradients and n[0] == 1: torch.save([p.grad.float().cpu() for g in opt.param_groups for p in g['params']], gradients)
     return prof, register_optimizer_step_pre_hook(hook)
 
+ABOUT = 'scripts/bench_train.py all: random weights of the exact shape of Qwen3-8B, 1,024 chats of 225 tokens on average (84 % trained), one setting after the other in one run on one machine'
+
+def machine():
+    import torch
+    from climate_ft.preflight import versions
+    return dict(device=torch.cuda.get_device_name(), versions=versions())
+
 KINDS = dict(attention='flash|fmha', matmul='gemm|cutlass|nvjet|xmma|cublas|wgmma', dequantise='equantize|nf4', optimizer='kOptimizer|multi_tensor|Percentile', copy='[Mm]emcpy|[Mm]emset|copy')
 
 def summary(prof, steps=2):
@@ -171,11 +186,19 @@ def differences(folder):
     g = {n: torch.cat([x.flatten().cuda() for x in torch.load(f)]) for n in ('original', 'graphs', 'fp32') if (f := next((folder/f'{g}.grads.pt' for g in GRADIENTS if g.startswith(n)))).exists()}
     return {f'{a} to {b}': ((g[a]-g[b]).norm()/g[b].norm()).item() for a,b in (('graphs', 'original'), ('graphs', 'fp32'), ('original', 'fp32')) if a in g and b in g}
 
+def said(out):
+    "What Unsloth reported in a run"
+    lines = [l.strip() for l in out.read_text().splitlines() if l.startswith('Unsloth: ')]
+    return dict(messages=list(dict.fromkeys(lines))) if lines else {}
+
 def run(folder, out, tokenizer, names):
     "All settings; a failure is recorded and does not stop the others"
     folder.mkdir(parents=True, exist_ok=True)
     t0, groups = time.time(), {}
-    for n in names or SETTINGS: groups[n] = [n]
+    kept = json.loads(out.read_text()) if names and out.is_file() else dict(gradients={}, settings={})
+    seen = kept['gradients']
+    for n in names or [n for n in SETTINGS if n != 'dataset-4bit']: groups[n] = [n]
+    for f in (*folder.glob('turn*'), *folder.glob('ready*'), *(folder/f'{n}.json' for n in groups)): f.unlink(missing_ok=True)
     ps = [subprocess.Popen([sys.executable, __file__, 'group', str(folder), str(k), *ns], env=os.environ | (ENV8 if key == 'original-8bit' else {}), stderr=open(folder/f'log{k}', 'w'), stdout=open(folder/f'out{k}', 'w')) for k,(key,ns) in enumerate(groups.items())]
     if not (folder/'nf4/config.json').exists(): make(folder, tokenizer)
     print(f'model made after {time.time()-t0:.0f} s', flush=True)
@@ -183,12 +206,13 @@ def run(folder, out, tokenizer, names):
         while not (folder/f'ready{k}').exists() and p.poll() is None: time.sleep(.05)
         print(f'turn of {ns[0]} after {time.time()-t0:.0f} s', flush=True)
         (folder/f'turn{k}').touch()
-        try: p.wait(120)
+        try: p.wait(300 if SETTINGS[ns[0]].get('dataset') else 120)
         except subprocess.TimeoutExpired: p.kill()
         print((folder/f'out{k}').read_text()[-6000:] or (folder/f'log{k}').read_text()[-1500:], flush=True)
-        results = {n: json.loads(f.read_text()) if (f := folder/f'{n}.json').is_file() else dict(error='not finished') for ns in groups.values() for n in ns}
-        out.write_text(json.dumps(dict(settings=results, gradients=differences(folder), seconds=round(time.time()-t0)), indent=1))
-    print(differences(folder))
+        results = {n: json.loads(f.read_text()) | said(folder/f'out{i}') if (f := folder/f'{n}.json').is_file() else dict(error='not finished') for i,ns in enumerate(groups.values()) for n in ns}
+        out.write_text(json.dumps(dict(about=ABOUT, **machine(), seconds=round(time.time()-t0), gradients=differences(folder) if ns[0] in GRADIENTS else seen, settings=kept['settings'] | results), indent=1)+'\n')
+        seen = json.loads(out.read_text())['gradients']
+    print(seen)
 
 if __name__ == '__main__':
     match sys.argv[1:]:

@@ -1,6 +1,6 @@
 """The full evaluation of chapter 12 on one GPU without a network: Gemma 3 270M on the whole dataset in 4 and in 8 bits.
 
-Here:      python scripts/gpu_eval.py pack                 .gpu/gguf.00 … (parts of 40 MB) and .gpu/eval_site.tar.xz (bm25s, gguf)
+Here:      python scripts/gpu_eval.py pack                 .gpu/gguf.00 … (parts of 40 MB) and .gpu/eval_site.tar.xz (bm25s, fastcore, gguf)
 On the GPU machine, beside the site of packages that the other GPU scripts use, and with the parts copied into one folder:
            mkdir -p $SITE && tar xJf .gpu/eval_site.tar.xz -C $SITE
            python scripts/gpu_eval.py base PARTS            joins, checks the hash, converts            (1 minute)
@@ -43,9 +43,9 @@ def pack(o):
             for k in range(99):
                 if not (b := f.read(PART)): break
                 (out/f'gguf.{k:02}').write_bytes(b)
-    import bm25s, gguf
+    import bm25s, fastcore, gguf
     with tarfile.open(out/'eval_site.tar.xz', 'w:xz') as t:
-        for m in (bm25s, gguf):
+        for m in (bm25s, fastcore, gguf):
             site = Path(m.__file__).parent.parent
             for d in (site/m.__name__, *site.glob(f'{m.__name__}-*.dist-info')): t.add(d, d.name, filter=lambda i: None if '__pycache__' in i.name else i)
     for f in sorted(out.glob('gguf.*'))+[out/'eval_site.tar.xz']: print(f.name, f.stat().st_size)
@@ -137,6 +137,7 @@ def speed(o):
         say(step='speed', weights='nf4', **result['nf4'])
         del net; torch.cuda.empty_cache()
     r = dict(model="Qwen3-8B's shape, random weights, bf16", machine=torch.cuda.get_device_name(), max_new_tokens=new, batch_size=32, one_by_one=result['bf16']['one_by_one'], batched=result['bf16']['batch_32'], rates=result, versions=versions())
+    write_json(ws.root/'bench_generate_gpu.json', r)
     merged = ws.models/f'{config(4).name}-merged'
     if merged.is_dir():
         for dtype in (torch.bfloat16, torch.float32):

@@ -86,6 +86,21 @@ def test_packed_rows_train_like_padded_ones(trained, tmp_path):
     T.train(replace(CFG, name='p', layout='padding_free', epochs=1, checkpointing='half'), other)
     assert abs(losses(other, 'p')[0]-losses(ws, 't')[0]) < 1 and T.verify_training(other, 'p')[5]['ok']
 
+@pytest.mark.parametrize('dev', [0, 2])
+@pytest.mark.parametrize('layout', ['padded', 'padding_free'])
+@pytest.mark.parametrize('checkpointing,passes', [('off', [1, 1, 1, 1]), ('half', [1, 2, 1, 2]), ('on', [2, 2, 2, 2])])
+def test_checkpointed_layers_are_computed_twice(tmp_path, monkeypatch, checkpointing, passes, layout, dev):
+    seen, load = [0]*4, T.load_for_training
+    def counted(*a):
+        model, tok = load(*a)
+        for i,l in enumerate(model.get_base_model().model.layers):
+            def count(*_, i=i): seen[i] += torch.is_grad_enabled()           # not in an evaluation
+            l.mlp.register_forward_pre_hook(count)
+        return model, tok
+    monkeypatch.setattr(T, 'load_for_training', counted)
+    T.train(replace(CFG, name='c', layout=layout, checkpointing=checkpointing, max_steps=1), workspace(tmp_path, dev=dev))
+    assert seen == passes
+
 @pytest.mark.parametrize('bits', [4, 8, 16])
 def test_a_learning_rate_that_ruins_the_model_is_noticed(tmp_path, bits):
     ws, c = workspace(tmp_path, dev=0), replace(CFG, bits=bits)
