@@ -409,20 +409,22 @@ def run_evaluate(
 def merge_runs(
     four: dict, # results in 4 bits
     eight: dict, # results in 8 bits
-) -> list[dict]: # answers with the two tuned models as 'base' and 'tuned' of a comparison
+    model: str='tuned', # whose answers
+) -> list[dict]: # answers of the two runs as 'base' and 'tuned' of a comparison
     "The questions that both runs answered; 4-bit stands as `base`, 8-bit as `tuned`"
     other = {(a['set'], a['id']): a for a in eight['answers']}
-    def both(a, b, k): return {n: o[k]['tuned'] for n,o in (('base', a), ('tuned', b)) if 'tuned' in o.get(k, {})}
-    return [{**a, **{k: both(a, b, k) for k in ('predictions', 'nll', 'bertscore', 'bertscore_floor')}} for a in four['answers'] if (b := other.get((a['set'], a['id'])))]
+    def both(a, b, k): return {n: o[k][model] for n,o in (('base', a), ('tuned', b)) if model in o.get(k, {})}
+    return [{**a, **{k: both(a, b, k) for k in ('predictions', 'nll', 'bertscore', 'bertscore_floor')}} for a in four['answers'] if model in a['predictions'] and (b := other.get((a['set'], a['id'])))]
 
 def compare_bits(
     four: dict, # results in 4 bits
     eight: dict, # results in 8 bits
     metric: str='char_f1', # that decides
     decide: tuple=('recall', 'unseen'), # sets that decide
+    model: str='tuned', # whose answers
 ) -> dict: # rows by set, and a sentence
     "8-bit minus 4-bit with paired intervals, and what follows"
-    r = evaluate_answers(merge_runs(four, eight), min(four['resamples'], eight['resamples']))
+    r = evaluate_answers(merge_runs(four, eight, model), min(four['resamples'], eight['resamples']))
     rows = {s: dict(four=v['base']['scores'][metric], eight=v['tuned']['scores'][metric], difference=r['differences'][s]['tuned - base'][metric]) for s,v in r['scores'].items() if 'base' in v and 'tuned' in v}
     better = [s for s in decide if s in rows and rows[s]['difference'][1] > 0]
     worse = [s for s in decide if s in rows and rows[s]['difference'][2] < 0]

@@ -176,6 +176,7 @@ def collect(o):
         if not answers_path(ws, config(bits).name, 'tuned').is_file(): continue
         for c in CONDITIONS: answers_path(ws, config(bits).name, c).touch()     # one that was not asked has no rows
         r = run_evaluate(ws, config(bits), plan=plan(None), progress=progress(f'{bits} bits'))
+        if o.about: r['about'] = o.about
         if (t := ws.root/f'times_{bits}.json').is_file(): r['training']['times'] = read_json(t)
         r['parity'] = {k: v for k,v in read_json(ws.models/f'{config(bits).name}-merged'/'parity.json').items() if k != 'differing'}
         name = f'evaluation_full_{bits}bit.json'
@@ -199,7 +200,7 @@ def main():
     command('variants', variants)
     command('speed', speed, ('--tokenizer', {}), ('--model', {}))
     command('pack-results', pack_results, ('out', {}))
-    command('collect', collect, ('file', {}), ('--dest', dict(type=Path, default=REPO)))
+    command('collect', collect, ('file', {}), ('--about', dict(help='a remark for the results file')), ('--dest', dict(type=Path, default=REPO)))
     o = ap.parse_args()
     globals()['BASE'] = o.base
     if o.share < 1:

@@ -78,6 +78,8 @@ def test_bits_are_compared_on_shared_questions_only():
     assert 'no difference can be shown' in E.compare_bits(four, four)['recommendation']
     assert 'use 4 bits: better' in E.compare_bits(eight, E.evaluate_answers(toy(8, .5), 300))['recommendation']
     assert len(E.merge_runs(four, eight)) == 8
+    assert [r['predictions'] for r in E.merge_runs(four, eight, 'base')] == [dict(base=a['predictions']['base'], tuned=b['predictions']['base']) for a,b in zip(four['answers'], eight['answers'])]
+    assert E.merge_runs(four, eight, 'tuned + passage') == []
 
 def test_retriever_finds_the_passage_and_cuts_it_around_the_answer():
     chunks = [Chunk(f'c{i}', 'd', [], a, [1], 0, len(a)) for i, (_, a) in enumerate(FACTS)]
