@@ -6,7 +6,8 @@ On the GPU machine, beside the site of packages that the other GPU scripts use, 
            python scripts/gpu_eval.py base PARTS            joins, checks the hash, converts            (1 minute)
            python scripts/gpu_eval.py run 4; … run 8        trains, merges, answers every set           (a few minutes each; `run 4 --epochs 1 --limit 40` to try it)
            python scripts/gpu_eval.py variants              the wrong merges                            (1 minute)
-           python scripts/gpu_eval.py speed [--tokenizer DIR] [--model DIR]   batches at Qwen3-8B's shape, and the agreement of Gemma's answers
+           python scripts/gpu_eval.py speed [--tokenizer DIR] [--model DIR]   batches at Qwen3-8B's shape
+           python scripts/gpu_eval.py agreement             answers one by one and in batches    (a CPU will do, in ten minutes)
            python scripts/gpu_eval.py pack-results $OUT     $OUT/gpu_eval.tar.xz
 Here:      python scripts/gpu_eval.py collect FILE          scores, intervals -> results/evaluation_full_*.json, results/*.json
 Every step can be repeated; finished answers are kept in the workspace folder (--ws, default: in the temporary folder).
@@ -136,17 +137,21 @@ def speed(o):
         result['nf4'] = rates(net)
         say(step='speed', weights='nf4', **result['nf4'])
         del net; torch.cuda.empty_cache()
-    r = dict(model="Qwen3-8B's shape, random weights, bf16", machine=torch.cuda.get_device_name(), max_new_tokens=new, batch_size=32, one_by_one=result['bf16']['one_by_one'], batched=result['bf16']['batch_32'], rates=result, versions=versions())
-    write_json(ws.root/'bench_generate_gpu.json', r)
-    merged = ws.models/f'{config(4).name}-merged'
-    if merged.is_dir():
-        for dtype in (torch.bfloat16, torch.float32):
-            m, t = load_for_inference(merged)
-            m.to(dtype)
-            one, many = (generate(m, t, questions[:64], batch_size=b, max_new_tokens=48) for b in (1, 32))
-            r[f'same_answers_{str(dtype)[6:]}'] = f'{sum(a == b for a,b in zip(one, many))} of 64'
-            say(step='agreement', dtype=str(dtype), same=r[f'same_answers_{str(dtype)[6:]}'])
-    write_json(ws.root/'bench_generate_gpu.json', r)
+    write_json(ws.root/'bench_generate_gpu.json', dict(model="Qwen3-8B's shape, random weights, bf16", machine=torch.cuda.get_device_name(), max_new_tokens=new, batch_size=32,
+        one_by_one=result['bf16']['one_by_one'], batched=result['bf16']['batch_32'], rates=result, versions=versions()))
+
+def agreement(o):
+    "Are the answers of a batch those of one by one?"
+    import torch
+    from climate_ft.generate import generate, load_for_inference, question_of
+    ws, n, r = workspace(o), 64, {}
+    questions = [question_of(q) for q in questions_of(ws, n)]
+    for dtype in ('float32', 'bfloat16'):
+        net, tok = load_for_inference(ws.models/f'{config(4).name}-merged', dtype=dtype)
+        one, many = (generate(net, tok, questions, batch_size=b, max_new_tokens=48) for b in (1, 32))
+        r[dtype] = dict(same=sum(a == b for a,b in zip(one, many)), first_difference=next((dict(one_by_one=a, batch=b) for a,b in zip(one, many) if a != b), None))
+        say(step='agreement', dtype=dtype, same=r[dtype]['same'])
+    write_json(ws.root/'agreement_generate.json', dict(model='Gemma 3 270M, tuned and merged', machine=torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU', questions=n, batch_size=32, max_new_tokens=48, dtypes=r, versions=versions()))
 
 def versions():
     from importlib.metadata import version
@@ -171,7 +176,7 @@ def collect(o):
     from climate_ft.evaluation import CONDITIONS, answers_path, describe, run_evaluate
     ws = Workspace(o.ws or tempfile.mkdtemp())
     with tarfile.open(o.file) as t: t.extractall(ws.root, filter='data')
-    for f in [f for n in ('merge_variants', 'bench_generate_gpu') if (f := ws.root/f'{n}.json').is_file()]: write_json(o.dest/'results'/f.name, read_json(f))
+    for f in [f for n in ('merge_variants', 'bench_generate_gpu', 'agreement_generate') if (f := ws.root/f'{n}.json').is_file()]: write_json(o.dest/'results'/f.name, read_json(f))
     for bits in (4, 8):
         if not answers_path(ws, config(bits).name, 'tuned').is_file(): continue
         for c in CONDITIONS: answers_path(ws, config(bits).name, c).touch()     # one that was not asked has no rows
@@ -199,6 +204,7 @@ def main():
     command('run', run, ('bits', dict(type=int, choices=(4, 8))), ('--epochs', dict(type=float, default=5.)), ('--limit', dict(type=int)))
     command('variants', variants)
     command('speed', speed, ('--tokenizer', {}), ('--model', {}))
+    command('agreement', agreement)
     command('pack-results', pack_results, ('out', {}))
     command('collect', collect, ('file', {}), ('--about', dict(help='a remark for the results file')), ('--dest', dict(type=Path, default=REPO)))
     o = ap.parse_args()
