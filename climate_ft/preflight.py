@@ -147,7 +147,7 @@ def layer_bytes(
     h, q, k, i = shape.hidden, shape.heads*shape.head_dim, shape.kv_heads*shape.head_dim, shape.intermediate
     if backend == 'unsloth' and bits < 8: return dtype_bytes*(4*h+3*q+3*k+2*i)
     if backend != 'unsloth' and fused and shape.model_type == 'qwen3': return dtype_bytes*(4*h+3*q+3*k+3*i)
-    again = 4*(2*h+q+i) if backend == 'unsloth' else 0           # 8-bit layers stay PEFT's, which keeps the input of each adapter once more, in fp32
+    again = 4*(2*h+q+i) if backend == 'unsloth' else 0           # 8-bit layers stay PEFT's; fitted to a measured run
     return dtype_bytes*(2*h+2*q+2*k+4*i) + 4*((4 if shape.model_type.startswith('gemma') else 2)*h+q+k) + again
 
 # %% ../nbs/01_preflight.ipynb #8f58b55a
@@ -192,12 +192,13 @@ def arrange(
     free: float, # GiB that may be used
     examples: int=8, # in an optimizer step
     lengths: list[int]=(225,), # tokens of each example
+    ways: tuple=('off', 'half', 'on'), # of checkpointing, from the fastest to the smallest
     **kw, # for `predict_memory`
 ) -> tuple|None: # examples in a pass, passes, checkpointing, `Memory`; None if nothing fits
     "The fastest arrangement of a step whose upper estimate fits"
     sizes = [n for n in range(examples, 0, -1) if examples % n == 0]
     for n in sizes:
-        for c in ('off', 'half', 'on'):
+        for c in ways:
             m = predict_memory(shape, tokens=pass_tokens(lengths, n), checkpointing=c, **kw)
             if m.high <= free: return n, examples//n, c, m
 
@@ -214,7 +215,8 @@ def fits(
     rows = []
     for card,(gib,dtype) in cards.items():
         for bits in (4, 8):
-            a = arrange(shape, gib-1, lengths=lengths, bits=bits, r=r)
+            how = dict(lengths=[max(lengths)], ways=('off', 'unsloth'), backend='unsloth') if dtype == 'float16' else dict(lengths=lengths)
+            a = arrange(shape, gib-1, bits=bits, r=r, **how)
             rows.append(dict(card=card, bits=bits, dtype=dtype) | (dict(batch=a[0], passes=a[1], checkpointing=a[2], low=a[3].low, expected=a[3].expected, high=a[3].high) if a else dict(batch=None)))
     return rows
 

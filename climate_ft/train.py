@@ -49,7 +49,7 @@ class TrainConfig(Record):
     graphs: bool|None = None        # record each step as a CUDA graph; None: if the machine can
     fused: bool = True              # False: PEFT's layers and TRL's loss as they come, for comparison
     optimizer: str = 'adamw_8bit'
-    checkpointing: str = 'unsloth'  # off, half of the layers, on, or unsloth: on, with the kept states in the processor's memory
+    checkpointing: str = 'unsloth'  # off, half of the layers, on, or unsloth: on, with the kept states in the processor's memory (there only)
     seed: int = 42
     save_steps: int = 0             # evaluate and save; 0: once an epoch
     keep: str = 'best'              # the adapter of the best dev loss, or of the last step
@@ -130,8 +130,9 @@ def settle(
     packs = backend == 'transformers' and dtype != 'float16'     # fp16 needs its loss scaled, which a packed step does not do
     layout = cfg.layout if cfg.layout != 'auto' or backend == 'unsloth' else 'padding_free' if gpu and packs and cfg.fused else 'padded'
     if backend == 'transformers' and layout in ('padding_free', 'packed') and not packs: raise CourseError(f'layout {layout} with float16 needs the unsloth backend: set layout to padded, or dtype to bfloat16')
-    graphs = bool(new and packs and layout != 'padded') if cfg.graphs is None else cfg.graphs
-    return replace(cfg, backend=backend, dtype=dtype, layout=layout, graphs=graphs)
+    graphs = bool(new and packs and layout != 'padded' and not cfg.dropout) if cfg.graphs is None else cfg.graphs      # a layer with dropout cannot be computed again in a recording
+    checkpointing = 'on' if backend == 'transformers' and cfg.checkpointing == 'unsloth' else cfg.checkpointing
+    return replace(cfg, backend=backend, dtype=dtype, layout=layout, graphs=graphs, checkpointing=checkpointing)
 
 # %% ../nbs/08_train.ipynb #24a3815f
 def fit_memory(
@@ -145,11 +146,11 @@ def fit_memory(
     gpu = cfg.graphs
     size = dict(bits=cfg.bits, r=cfg.r, backend=cfg.backend, dtype_bytes=4 if cfg.dtype == 'float32' else 2, optimizer_bytes=2. if '8bit' in cfg.optimizer else 8., overhead=0. if cfg.optimizer == 'adamw_8bit' else .8,
         fused=cfg.fused and (gpu or torch.cuda.is_available()))
-    found = arrange(shape, free, cfg.batch_size*cfg.accumulation, lengths, **size)
+    longest = cfg.max_length if cfg.layout == 'packed' else max(lengths)
+    found = arrange(shape, free, cfg.batch_size*cfg.accumulation, lengths if cfg.layout == 'padding_free' else [longest], ('off', 'unsloth') if cfg.backend == 'unsloth' else ('off', 'half', 'on'), **size)
     if gpu and cfg.regroup and cfg.layout == 'padding_free' and found: return replace(cfg, batch_size=found[0], accumulation=found[1], checkpointing=found[2])
-    tokens = cfg.batch_size*(cfg.max_length if cfg.layout == 'packed' else max(lengths))
     remedy = f'set batch_size to {found[0]}, accumulation to {found[1]} and checkpointing to {found[2]} ({found[3].expected:.1f} GiB)' if found else 'choose a smaller base model' + (', or 4 bits' if cfg.bits > 4 else '')
-    refuse(f'{cfg.base} in {cfg.bits} bits with batches of {cfg.batch_size}', predict_memory(shape, tokens=tokens, checkpointing=cfg.checkpointing, **size), free, remedy)
+    refuse(f'{cfg.base} in {cfg.bits} bits with batches of {cfg.batch_size}', predict_memory(shape, tokens=cfg.batch_size*longest, checkpointing=cfg.checkpointing, **size), free, remedy)
     return cfg
 
 # %% ../nbs/08_train.ipynb #f349e2cb
@@ -168,7 +169,7 @@ def load_for_training(
     model = get_peft_model(model, LoraConfig(r=cfg.r, lora_alpha=cfg.alpha, lora_dropout=cfg.dropout, target_modules=list(cfg.targets), bias='none', task_type='CAUSAL_LM'))
     if cfg.fused and not cfg.dropout: use_lora_linear(model)
     if cfg.checkpointing != 'off':
-        model.enable_input_require_grads()                       # or no gradient reaches the recomputed layers
+        model.enable_input_require_grads()                       # needed where checkpointing is reentrant, see exercise 4
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=dict(use_reentrant=False, preserve_rng_state=cfg.dropout > 0))
         if cfg.checkpointing == 'half':
             for l in model.get_base_model().model.layers[::2]: l.gradient_checkpointing = False
@@ -226,7 +227,7 @@ def trainer_class(
             self.seen = self.seen + (inputs['tokens'] if 'tokens' in inputs else inputs['attention_mask'].sum() if 'attention_mask' in inputs else inputs['input_ids'].numel())
             self.widest = max(self.widest, inputs['input_ids'].numel())
             if not packed: return super().training_step(model, inputs, num_items_in_batch)
-            if not model.training: model.train()
+            if not all(l.training for l in self.accelerator.unwrap_model(model).get_base_model().model.layers): model.train()     # or checkpointing is skipped
             b = self._prepare_inputs(inputs)
             return self.step(b, torch.as_tensor(num_items_in_batch, dtype=torch.float32, device=b['input_ids'].device))
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
@@ -403,7 +404,6 @@ def build_trainer(
     from datasets import Dataset
     from transformers import PrinterCallback
     model, tok = load_for_training(cfg, progress)
-    model.train()                                                # every layer, or its checkpointing is skipped
     log, data, dev = log_callback(cfg, ws, progress), _layout(cfg, d['examples']), Dataset.from_list(d['dev']) if d['dev'] else None
     log.trainer = trainer_class(cfg)(model=model, processing_class=tok, args=training_arguments(cfg, ws.models/cfg.name/'checkpoints', ws.logs, bool(dev)),
         data_collator=_collator(cfg, tok, data), train_dataset=data, eval_dataset=dev, callbacks=[log])
@@ -447,6 +447,7 @@ def _finish(cfg, ws, trainer, d, seconds):
     "Save the adapter and what is known about its run"
     import torch
     folder, state, trainer.recorder = ws.models/cfg.name, trainer.state, None     # recorded passes hold memory
+    old = read_json(folder/'train_config.json') if not trainer.widest and (folder/'train_config.json').is_file() else {}     # the run was over already
     if torch.cuda.is_available(): torch.cuda.empty_cache()
     best = folder/'checkpoints'/f'checkpoint-{state.best_global_step}'
     source = best if cfg.keep == 'best' and state.best_global_step and best.is_dir() else None
@@ -458,8 +459,8 @@ def _finish(cfg, ws, trainer, d, seconds):
         write_json(tmp/'adapter_config.json', read_json(tmp/'adapter_config.json') | dict(base_model_name_or_path=cfg.base))     # the name, not this machine's path
     labels = [l for e in d['examples'] for l in e['labels']]
     info = cfg.asdict() | dict(sources=sorted({r.get('source_id', '') for r in d['rows']}), rows=len(d['examples']), too_long=len(d['long']), tokens=len(labels), trained_tokens=sum(l != -100 for l in labels),
-        layers=count_layers(trainer.model), update=round(update_size(trainer.model, folder/'.adapter'), 4), steps=state.global_step, planned_steps=state.max_steps, kept_step=_step(source) if source else state.global_step, pass_tokens=trainer.widest,
-        seconds=round(seconds, 1), device=torch.cuda.get_device_name() if torch.cuda.is_available() else f'CPU, {torch.get_num_threads()} threads', versions=versions())
+        layers=count_layers(trainer.model), update=round(update_size(trainer.model, folder/'.adapter'), 4), steps=state.global_step, planned_steps=state.max_steps, kept_step=_step(source) if source else state.global_step, pass_tokens=trainer.widest or old.get('pass_tokens', 0),
+        seconds=old.get('seconds', round(seconds, 1)), device=torch.cuda.get_device_name() if torch.cuda.is_available() else f'CPU, {torch.get_num_threads()} threads', versions=versions())
     write_json(folder/'train_config.json', info)
     for f in sorted((folder/'.adapter').iterdir()): os.replace(f, folder/f.name)
     shutil.rmtree(folder/'.adapter')

@@ -4,9 +4,9 @@ usage: python scripts/bench_train.py all DIR OUT.json TOKENIZER_DIR [NAME ...]  
                                                                                   only these, and what OUT.json has of the others stays
        python scripts/bench_train.py list
 
-The rows are chats of log-normal length with completion-only labels; `dataset-4bit` is three epochs of the course's own dataset. Each setting has a process of its own; all of them import while
+The rows are chats of log-normal length with completion-only labels; `dataset-4bit`, which runs by name only, is three epochs of the course's own dataset. Each setting has a process of its own; all of them import while
 the model is made, and take turns on the GPU. tokens/s is over the steps after the third, without those in which a CUDA graph was
-recorded (`elapsed` has everything); steps are timed from one log entry to the next, after the GPU has finished. Memory is PyTorch's peak, allocated and reserved, with the load of the model apart.
+recorded or the profiler ran (`elapsed` has everything); steps are timed from one log entry to the next, after the GPU has finished. Memory is PyTorch's peak, allocated and reserved, with the load of the model apart.
 """
 import gc, json, os, random, re, shutil, subprocess, sys, time
 from pathlib import Path

@@ -1,7 +1,8 @@
-import json, math, os, shutil
+import json, math, os, re, shutil
 from dataclasses import replace
 import pytest, torch
 from climate_ft import train as T
+from climate_ft.preflight import SHAPES
 from climate_ft.workspace import CourseError, Workspace, read_json, read_jsonl, write_jsonl
 
 def rows(n=8): return [dict(id=f'f{i}/base0', source_id=f'f{i}', instruction=f'観測値{i}について教えてください。', input='', output=f'観測値{i}は{i*3}である。', kind='base', split='train') for i in range(n)]
@@ -200,6 +201,24 @@ def test_a_loss_that_is_no_number_ends_the_run(tmp_path, monkeypatch):
                                             (dict(dtype='float16', layout='packed', backend='transformers'), 'needs the unsloth backend')])
 def test_wrong_settings(change, message):
     with pytest.raises(CourseError, match=message): T.settle(replace(CFG, **change))
+
+@pytest.mark.parametrize('layout,backend,lengths,free', [('packed', 'transformers', [100]*9, 20), ('padded', 'unsloth', [100, 700], 9), ('padding_free', 'transformers', [90, 700], 9)])
+def test_what_a_refusal_recommends_is_not_refused(layout, backend, lengths, free):
+    cfg = replace(T.get_profile('qwen3-8b-4bit'), backend=backend, dtype='bfloat16', layout=layout, batch_size=8, accumulation=1, checkpointing='off', regroup=False)
+    with pytest.raises(CourseError, match='set batch_size to') as e: T.fit_memory(cfg, SHAPES['qwen3-8b'], lengths, free)
+    batch, accumulation, way = re.search(r'batch_size to (\d+), accumulation to (\d+) and checkpointing to (\w+)', str(e.value)).groups()
+    better = replace(cfg, batch_size=int(batch), accumulation=int(accumulation), checkpointing=way)
+    assert way == ('unsloth' if backend == 'unsloth' else 'on') and T.fit_memory(better, SHAPES['qwen3-8b'], lengths, free) == better
+
+def test_settings_that_a_backend_does_not_have_are_settled(monkeypatch):
+    assert T.settle(T.get_profile('qwen3-8b-8bit')).checkpointing == 'off' and T.settle(replace(CFG, checkpointing='unsloth')).checkpointing == 'on'
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True); monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda: (9, 0)); monkeypatch.setattr(T, 'compute_dtype', lambda: 'bfloat16')
+    assert T.settle(CFG).graphs and not T.settle(replace(CFG, dropout=.1)).graphs
+
+def test_training_a_finished_run_again_changes_nothing_it_recorded(trained):
+    ws, info, _ = trained
+    again = T.train(CFG, ws)
+    assert {k: again[k] for k in ('pass_tokens', 'seconds', 'steps')} == {k: info[k] for k in ('pass_tokens', 'seconds', 'steps')} and info['pass_tokens'] > 0
 
 def test_what_cannot_fit_is_refused_before_loading(tmp_path, monkeypatch):
     ws = workspace(tmp_path)
