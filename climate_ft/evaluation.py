@@ -425,9 +425,9 @@ def compare_bits(
 ) -> dict: # rows by set, and a sentence
     "8-bit minus 4-bit with paired intervals, and what follows"
     r = evaluate_answers(merge_runs(four, eight, model), min(four['resamples'], eight['resamples']))
-    rows = {s: dict(four=v['base']['scores'][metric], eight=v['tuned']['scores'][metric], difference=r['differences'][s]['tuned - base'][metric]) for s,v in r['scores'].items() if 'base' in v and 'tuned' in v}
-    better = [s for s in decide if s in rows and rows[s]['difference'][1] > 0]
-    worse = [s for s in decide if s in rows and rows[s]['difference'][2] < 0]
+    rows = {s: dict(four=v['base']['scores'][metric], eight=v['tuned']['scores'][metric], difference=r['differences'][s]['tuned - base'][metric]) for s,v in r['scores'].items() if metric in r['differences'][s].get('tuned - base', {})}
+    above, below = ([s for s in decide if s in rows and f(rows[s]['difference'])] for f in (lambda d: d[1] > 0, lambda d: d[2] < 0))
+    better, worse = (below, above) if metric in LOWER_IS_BETTER else (above, below)
     say = ('use 8 bits if they fit: better on '+', '.join(better) if better and not worse else
            'use 4 bits: better on '+', '.join(worse)+' and smaller' if worse else 'use 4 bits: no difference can be shown, and they need less memory')
     return dict(metric=metric, sets=rows, recommendation=say)

@@ -130,7 +130,8 @@ Character F1; intervals by paired bootstrap over sources.
 {scores}
 
 ## Limits
-- It learned one report. Facts outside it, and facts later than it, are as uncertain as in the base model.
+- It learned sentences of one report. What it was not taught it answers in the same tone, and usually wrongly.
+- It was not trained to read a passage in its prompt.
 - Numbers and names may be wrong in a fluent sentence: check them against the report.
 - It answers single questions in Japanese; it was not trained for conversation, and no safety tuning was added.
 
