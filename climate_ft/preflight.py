@@ -164,13 +164,15 @@ def predict_memory(
     optimizer_bytes: float=2., # for each trained number: 8 for AdamW, 2 for its 8-bit form
     overhead: float=0., # GiB of the process itself; 1 on a CPU
     fused: bool=True, # as for `layer_bytes`
+    own: bool=True, # the course's layers and loss, or Unsloth's; False: PEFT's and TRL's as they come
 ) -> Memory:
     "Peak memory of a QLoRA training step"
     n, layer, share = shape.lora(r), layer_bytes(shape, backend, dtype_bytes, fused, bits), CHECKPOINTED[checkpointing]
     kept = shape.layers*(1-share)*layer + (layer if share else 0)
     if checkpointing != 'unsloth': kept += shape.layers*share*shape.hidden*dtype_bytes
+    if not own and bits == 8: kept += shape.layers*share*(3*shape.hidden+shape.intermediate)*dtype_bytes      # inputs that checkpointing cannot drop (lab 21)
     parts = dict(weights=shape.quantised*WEIGHT_BYTES[bits]+shape.embeddings*dtype_bytes, adapter=n*(8+optimizer_bytes),
-        activations=tokens*(kept+5*shape.hidden*dtype_bytes), scores=128*shape.vocab*(4+2*dtype_bytes), workspace=2*shape.hidden*shape.intermediate*dtype_bytes*(bits < 16))
+        activations=tokens*(kept+5*shape.hidden*dtype_bytes), scores=128*shape.vocab*(4+2*dtype_bytes) if own else tokens*shape.vocab*12, workspace=2*shape.hidden*shape.intermediate*dtype_bytes*(bits < 16))
     parts = {k: round(v/GiB, 2) for k,v in parts.items()}
     fixed, moving = parts['weights']+parts['adapter'], parts['activations']+parts['scores']+parts['workspace']
     return Memory(round(overhead+.98*fixed+.7*moving, 2), round(overhead+fixed+moving, 2), round(overhead+1.02*fixed+1.15*moving+.1, 2), parts)

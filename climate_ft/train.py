@@ -145,7 +145,7 @@ def fit_memory(
     import torch
     gpu = cfg.graphs
     size = dict(bits=cfg.bits, r=cfg.r, backend=cfg.backend, dtype_bytes=4 if cfg.dtype == 'float32' else 2, optimizer_bytes=2. if '8bit' in cfg.optimizer else 8., overhead=0. if cfg.optimizer == 'adamw_8bit' else .8,
-        fused=cfg.fused and (gpu or torch.cuda.is_available()))
+        fused=cfg.fused and (gpu or torch.cuda.is_available()), own=cfg.fused or cfg.backend == 'unsloth')
     longest = cfg.max_length if cfg.layout == 'packed' else max(lengths)
     found = arrange(shape, free, cfg.batch_size*cfg.accumulation, lengths if cfg.layout == 'padding_free' else [longest], ('off', 'unsloth') if cfg.backend == 'unsloth' else ('off', 'half', 'on'), **size)
     if gpu and cfg.regroup and cfg.layout == 'padding_free' and found: return replace(cfg, batch_size=found[0], accumulation=found[1], checkpointing=found[2])
