@@ -81,6 +81,15 @@ def test_bits_are_compared_on_shared_questions_only():
     assert [r['predictions'] for r in E.merge_runs(four, eight, 'base')] == [dict(base=a['predictions']['base'], tuned=b['predictions']['base']) for a,b in zip(four['answers'], eight['answers'])]
     assert E.merge_runs(four, eight, 'tuned + passage') == []
 
+def test_a_lower_likelihood_cost_is_better_and_a_set_without_it_is_left_out():
+    def run(nats):
+        answers = toy(8, sets=('recall', 'unseen'))
+        for r in answers: r['nll'] = {'tuned': [nats, len(r['reference'])]} if r['set'] == 'recall' else {}
+        return E.evaluate_answers(answers, 300)
+    c = E.compare_bits(run(10.), run(20.), 'nll')
+    assert list(c['sets']) == ['recall'] and c['sets']['recall']['difference'][1] > 0 and c['recommendation'].startswith('use 4 bits: better on recall')
+    assert E.compare_bits(run(20.), run(10.), 'nll')['recommendation'].startswith('use 8 bits')
+
 def test_retriever_finds_the_passage_and_cuts_it_around_the_answer():
     chunks = [Chunk(f'c{i}', 'd', [], a, [1], 0, len(a)) for i, (_, a) in enumerate(FACTS)]
     find = E.Retriever(chunks)
