@@ -111,7 +111,7 @@ def speed(o):
     "Random weights never end an answer, so every one has exactly `new` tokens"
     import torch
     from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
-    from climate_ft.generate import generate, load_for_inference, question_of, ready
+    from climate_ft.generate import generate, question_of, ready
     from climate_ft.models import TINY_TOKENIZER, load_quantized
     ws, new, result = workspace(o), 64, {}
     tok = AutoTokenizer.from_pretrained(o.tokenizer or TINY_TOKENIZER)
