@@ -4,7 +4,7 @@
 
 # %% ../nbs/00_workspace.ipynb #cea3535b
 from __future__ import annotations
-import errno, json, math, os, re, stat, sys, tempfile
+import errno, hashlib, json, math, os, platform, re, shutil, stat, sys, tempfile, time
 from contextlib import contextmanager
 from dataclasses import dataclass, field, asdict as _asdict, fields
 from functools import lru_cache
@@ -13,10 +13,11 @@ from types import NoneType, UnionType
 from typing import Callable, Union, get_args, get_origin, get_type_hints
 
 # %% auto #0
-__all__ = ['ARTEFACTS', 'REPO', 'FIELDS', 'Progress', 'visible', 'CourseError', 'find_root', 'Workspace', 'cache_dir',
+__all__ = ['ARTEFACTS', 'REPO', 'FIELDS', 'Progress', 'LARGE', 'visible', 'CourseError', 'find_root', 'Workspace', 'cache_dir',
            'disk_error', 'writing', 'atomic_path', 'follow_umask', 'write_text', 'write_json', 'write_jsonl',
            'own_output', 'file_bytes', 'encoding_of', 'decoded', 'read_text', 'parsed', 'read_json', 'fits', 'checked',
-           'read_jsonl', 'Record', 'read_records', 'Block', 'Page', 'Chunk', 'QA', 'Answer', 'tracked']
+           'read_jsonl', 'Record', 'read_records', 'Block', 'Page', 'Chunk', 'QA', 'Answer', 'tracked', 'sweep',
+           'locked', 'file_digest', 'read_state', 'run_file', 'stages_of']
 
 # %% ../nbs/00_workspace.ipynb #351cb412
 _UNSEEN = re.compile('[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]')
@@ -441,3 +442,152 @@ def tracked(
         if progress: progress(i/n, message(o) if callable(message) else message)
         yield o
     if progress: progress(1., message if isinstance(message, str) else '')
+
+# %% ../nbs/00_workspace.ipynb #61bd27ef
+def _system_lock(f):
+    "Lock the open file: True, False if another process holds it, None where there are no locks"
+    try:
+        import fcntl
+        fcntl.flock(f, fcntl.LOCK_EX|fcntl.LOCK_NB)
+    except BlockingIOError: return False
+    except (ImportError, OSError): return None
+    return True
+
+def _alive(
+    note: dict, # what a lock file says
+) -> bool:
+    "Is the process that wrote the note still running on this machine?"
+    import psutil
+    pid, began = note.get('pid'), note.get('began')
+    if note.get('host') != platform.node() or pid in (None, os.getpid()): return False
+    try: return abs(psutil.Process(pid).create_time()-began) < 2
+    except (psutil.Error, TypeError, ValueError): return False
+
+# %% ../nbs/00_workspace.ipynb #5c879132
+def _note(path):
+    "What the lock file says; empty if it says nothing that can be read"
+    try: note = json.loads(Path(path).read_text(encoding='utf-8'))
+    except (OSError, ValueError): return {}
+    return note if isinstance(note, dict) else {}
+
+def _take(
+    path: Path, # of the lock file
+    what: str, # the command
+): # the open, locked file; None if another process holds it
+    "Lock `path` and write into it who holds it"
+    import psutil
+    while True:
+        f = open(path, 'a+', encoding='utf-8')
+        got = _system_lock(f)
+        if got is False or got is None and _alive(_note(path)):
+            f.close()
+            return None
+        try: same = os.fstat(f.fileno()).st_ino == os.stat(path).st_ino
+        except FileNotFoundError: same = False
+        if same: break                         # or it was removed while we waited
+        f.close()
+    f.truncate(0)
+    began = psutil.Process().create_time()
+    json.dump(dict(pid=os.getpid(), host=platform.node(), began=began, since=time.strftime('%Y-%m-%d %H:%M'), what=what), f)
+    f.flush()
+    return f
+
+# %% ../nbs/00_workspace.ipynb #8dfee1aa
+def sweep(
+    ws: Workspace,
+) -> list[Path]: # what was removed
+    "Remove the half-written files and folders that killed runs left in a workspace"
+    inside = [d for d in (ws.documents, ws.data, ws.models, ws.logs) if d.is_dir()]
+    left = [*ws.root.glob('.*.tmp'), *(p for d in inside for p in d.rglob('.*.tmp'))]
+    for p in left:
+        if p.is_dir() and not p.is_symlink(): shutil.rmtree(p, ignore_errors=True)
+        else: p.unlink(missing_ok=True)
+    return left
+
+# %% ../nbs/00_workspace.ipynb #616eaa41
+_held = {}                                     # root -> how often this process has taken its lock
+
+@contextmanager
+def locked(
+    ws: Workspace,
+    what: str='', # the command, for whoever finds the lock
+):
+    "The workspace for this process alone; a `CourseError` names the process that has it already"
+    root = ws.root.resolve()
+    new, path, lock = not root.exists(), root/'.lock', None
+    if not _held.get(root):
+        with writing(path):
+            root.mkdir(parents=True, exist_ok=True)
+            if not (lock := _take(path, what)): raise _busy(ws.root, _note(path))
+        sweep(ws)
+    _held[root] = _held.get(root, 0)+1
+    try: yield
+    finally:
+        _held[root] -= 1
+        if lock:
+            path.unlink(missing_ok=True)
+            lock.close()
+            if new and not any(root.iterdir()): root.rmdir()
+
+def _busy(root, note):
+    who = f"process {note['pid']}" if 'pid' in note else 'another process'
+    if note.get('what'): who += f" ({note['what']})"
+    if note.get('since'): who += f" since {note['since']}"
+    return CourseError(f'{root} is in use by {who}: wait until it ends, or choose another folder with --out')
+
+# %% ../nbs/00_workspace.ipynb #620e6b0c
+LARGE = 1<<26                                  # bytes; digests of larger files are remembered
+
+def _sha256(path):
+    try:
+        with open(path, 'rb') as f: return hashlib.file_digest(f, 'sha256').hexdigest()
+    except OSError as e: raise CourseError(f'{path} cannot be read: {e.strerror}') from None
+
+def _remembered(path):
+    "The digest of a large file, from `digests.json` in the cache if size and time are those noted there"
+    s, key = path.stat(), str(path.resolve())
+    mark = [s.st_size, s.st_mtime_ns, s.st_ino]
+    try: store = cache_dir()/'digests.json'
+    except CourseError: return _sha256(path)   # no cache here
+    known = _note(store)
+    if (known.get(key) or [None])[:-1] != mark:
+        known[key] = [*mark, _sha256(path)]
+        write_json(store, {k: v for k,v in known.items() if os.path.exists(k)})
+    return known[key][-1]
+
+def file_digest(
+    path: str|Path, # a file or a folder
+) -> str: # 'missing' if there is neither
+    "SHA-256 of a file, or of the names and contents in a folder, hidden ones left out"
+    path = Path(path)
+    if path.is_dir():
+        inside = sorted(p for p in path.iterdir() if not p.name.startswith('.'))
+        return hashlib.sha256(''.join(f'{p.name}:{file_digest(p)}\n' for p in inside).encode()).hexdigest()
+    if not path.exists(): return 'missing'
+    return _remembered(path) if path.stat().st_size >= LARGE else _sha256(path)
+
+# %% ../nbs/00_workspace.ipynb #b1e5a0db
+def read_state(
+    ws: Workspace,
+    name: str='', # of a profile
+) -> dict: # stage -> status, fingerprint, seconds …
+    "What `run.json` says about the stages of a profile"
+    return stages_of(run_file(ws), name)
+
+def run_file(ws: Workspace) -> dict:
+    "The content of `run.json`, checked"
+    path = ws.path('state')
+    doc = read_json(path) if path.exists() else {}
+    parts = [doc.get(k, {}) for k in ('shared', 'profiles', 'forced')] if isinstance(doc, dict) else [None]
+    if not all(isinstance(p, dict) for p in parts):
+        raise CourseError(f'{path} does not hold the state of a run: delete it, and the next run does every stage again')
+    return dict(zip(('shared', 'profiles', 'forced'), parts))
+
+def stages_of(
+    doc: dict, # from `run_file`
+    name: str, # of a profile
+) -> dict:
+    "The stages of the whole workspace and those of one profile"
+    own = doc['profiles'].get(name) or {}
+    both = doc['shared'] | (own if isinstance(own, dict) else {})
+    return {k: v for k,v in both.items() if isinstance(v, dict)}
