@@ -157,3 +157,54 @@ def test_the_umask_is_followed(tmp_path):
 
 def test_what_a_terminal_would_obey_is_spelled_out():
     assert w.visible('\x1b[2J\u202e海\u3000氷\n\t\udc80\x9b') == '\\x1b[2J\\u202e海\u3000氷\n\t\\udc80\\x9b'
+
+# ---- one writer at a time
+
+SECOND = 'import sys\nfrom climate_ft.workspace import *\nwith locked(Workspace(sys.argv[1]), "second"): print("in")'
+
+def second(root, system):
+    import subprocess, sys
+    code = SECOND if system else 'from climate_ft import workspace\nworkspace._system_lock = lambda f: None\n'+SECOND
+    return subprocess.run([sys.executable, '-c', code, str(root)], capture_output=True, text=True)
+
+@pytest.mark.parametrize('system', [True, False])
+def test_a_second_process_is_told_who_is_there(tmp_path, monkeypatch, system):
+    if not system: monkeypatch.setattr(w, '_system_lock', lambda f: None)
+    with w.locked(w.Workspace(tmp_path), 'climate-ft run'):
+        r = second(tmp_path, system)
+        said = r.stderr.strip().splitlines()[-1]
+        assert r.returncode == 1 and f'in use by process {os.getpid()} (climate-ft run) since' in said and '--out' in said
+    assert second(tmp_path, system).stdout == 'in\n' and os.listdir(tmp_path) == []
+
+@pytest.mark.parametrize('system', [True, False])
+def test_the_lock_of_a_killed_run_is_taken_over(tmp_path, monkeypatch, system):
+    import signal, subprocess, sys
+    code = SECOND.replace('print("in")', '(print("in", flush=True), __import__("time").sleep(60))')
+    p = subprocess.Popen([sys.executable, '-c', code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert p.stdout.readline() == 'in\n'
+    if not system: monkeypatch.setattr(w, '_system_lock', lambda f: None)
+    with pytest.raises(w.CourseError, match=f'process {p.pid} '):
+        with w.locked(w.Workspace(tmp_path)): pass
+    p.send_signal(signal.SIGKILL); p.wait(); p.stdout.close()
+    assert (tmp_path/'.lock').exists()
+    with w.locked(w.Workspace(tmp_path)): pass
+    assert os.listdir(tmp_path) == []
+
+def test_what_a_killed_run_left_is_removed_and_nothing_else(tmp_path):
+    ws = w.Workspace(tmp_path)
+    left = [ws.path('corpus').with_name('.corpus.txt.123.tmp'), ws.models/'.cpu-merged.ab12.tmp'/'config.json', ws.models/'cpu'/'.adapter.x.tmp'/'a']
+    kept = [ws.data/'.answers_cpu_base.part', ws.models/'cpu'/'adapter_config.json', tmp_path/'notes.tmp']
+    for p in (*left, *kept): w.write_text(p, 'x')
+    with w.locked(ws): pass
+    assert all(p.exists() for p in kept) and not any(p.exists() for p in left) and list(ws.models.glob('.*')) == []
+
+def test_a_damaged_state_is_named(tmp_path):
+    for text in ('[]', 'null', '{"shared": []}', '{"profiles": 3}'):
+        (tmp_path/'run.json').write_text(text)
+        with pytest.raises(w.CourseError, match=r'run\.json .*delete it'): w.read_state(w.Workspace(tmp_path))
+
+def test_digest_of_a_folder_counts_names_and_contents(tmp_path):
+    a, b = w.write_text(tmp_path/'d/a', '氷'), w.write_text(tmp_path/'d/b', '雪')
+    first = w.file_digest(tmp_path/'d')
+    b.rename(tmp_path/'d/c'); assert w.file_digest(tmp_path/'d') != first
+    (tmp_path/'d/c').rename(b); w.write_text(tmp_path/'d/.hidden', ''); assert w.file_digest(tmp_path/'d') == first
