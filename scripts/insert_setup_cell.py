@@ -21,7 +21,8 @@ def update(path, src):
     "Insert or replace the cell; True if the notebook changed"
     text = path.read_text(encoding='utf-8'); nb = json.loads(text)
     cells = [c for c in nb['cells'] if HEAD not in ''.join(c['source'][:2])]
-    new = dict(cell_type='code', execution_count=None, id='colab-setup', metadata={}, outputs=[], source=src.splitlines(True))
+    old = [c for c in nb['cells'] if c not in cells]
+    new = dict(cell_type='code', execution_count=None, id=old[0]['id'] if old else 'colab-setup', metadata={}, outputs=[], source=src.splitlines(True))
     nb['cells'] = [new]+cells
     out = json.dumps(nb, indent=1, ensure_ascii=False, sort_keys=True)+'\n'
     if out == text: return False
