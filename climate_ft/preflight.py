@@ -160,14 +160,15 @@ def _hub_config(name):
         if type(e).__name__ in ('RepositoryNotFoundError', 'HFValidationError'):
             raise CourseError(f'the hub has no model {name}: check the spelling, or log in '
                               'with `hf auth login` if it is private') from None
-        raise CourseError(f'{name} could not be looked up ({type(e).__name__}): check the name '
-                          'and the network, or give the folder of a model') from None
+        raise CourseError(f'{name} could not be looked up ({type(e).__name__}): check the '
+                          'name and the network, or give the folder of a model') from None
 
 # %% ../nbs/01_preflight.ipynb #base-shape
 def _weight_files(folder):
     "The weight files that a model folder should hold"
     index = Path(folder)/'model.safetensors.index.json'
-    names = set(read_json(index)['weight_map'].values()) if index.is_file() else {'model.safetensors'}
+    names = {'model.safetensors'}
+    if index.is_file(): names = set(read_json(index)['weight_map'].values())
     return [Path(folder)/n for n in sorted(names)]
 
 def base_shape(
@@ -181,7 +182,8 @@ def base_shape(
         raise CourseError(f'{name} is neither a folder nor a model of the hub: '
                           'give the path of a model folder, or owner/model')
     else: folder = _hub_config(name)
-    shape, q = read_shape(folder), read_json(folder/'config.json').get('quantization_config', {})
+    shape = read_shape(folder)
+    q = read_json(folder/'config.json').get('quantization_config', {})
     missing = [f.name for f in _weight_files(folder) if not f.is_file()]
     if missing and Path(name).is_dir():
         raise CourseError(f'{name} is incomplete, {missing[0]} is missing: download the model '
@@ -419,7 +421,8 @@ def train_minutes(
     scale = _size(SHAPES['qwen3-8b'])/_size(shape)
     if m['gpus']:
         rate, name = train_rate(bits, backend, checkpointing, pass_tokens)
-        if not (speed := card_speed(m['gpus'][0]['name'])): return None, 'card not in the table'
+        speed = card_speed(m['gpus'][0]['name'])
+        if not speed: return None, 'card not in the table'
         return _minutes(tokens, rate*scale*speed[0], (1, 2.5)), f'{_TRAINED}, {name}'
     rate = read_json(REPO/_CPU[0])['training']['tokens_per_second']
     rate *= _size(SHAPES['gemma-3-270m'])/_size(shape)*min(m['cores'], 8)/2
@@ -436,10 +439,11 @@ def answer_minutes(
     if m['gpus']:
         rates = {int(k[6:]): v for k,v in read_json(REPO/_ANSWERED)['rates']['bf16'].items()
                  if k.startswith('batch_')}
-        if not (speed := card_speed(m['gpus'][0]['name'])): return None, 'card not in the table'
+        speed = card_speed(m['gpus'][0]['name'])
+        if not speed: return None, 'card not in the table'
         rate = rates[min(rates, key=lambda n: abs(math.log(n/slots)))]*speed[1]
         rate *= _size(SHAPES['qwen3-8b'])/_size(shape)*(1 if plain else .4)
-        source = _ANSWERED
+        source = _ANSWERED+('' if plain else ', times 0.4 (assumed) on a quantised base')
     else:
         rates, source = read_json(REPO/_CPU[1])['tokens_per_second'], _CPU[1]
         rate = rates[min(rates, key=lambda n: abs(math.log(int(n)/slots)))]*min(m['cores'], 8)
@@ -451,12 +455,15 @@ def workload(
     cfg, # a `TrainConfig`
     plan, # an `evaluation.Plan`
     splits: Path|None=None, # folder of the question sets; None: the course's own
-) -> dict: # `rows` and `tokens` to train an epoch, `answers`, `length` in tokens of the longest
-    "How much there is to train and to answer, from files where they exist, in tokens of Qwen3"
+) -> dict: # `rows` and `tokens` of an epoch, `lengths`, `answers`, `length` of the longest
+    "How much there is to train and to answer, in tokens of Qwen3 (0.75 a character)"
     def rows(name):
-        f = next((f for d in (splits, REPO/'data/splits') if d and (f := Path(d)/name).is_file()), None)
-        return read_jsonl(f) if f else []
-    def size(r): return .75*len(str(r.get('instruction', ''))+str(r.get('input', ''))+r['output'])+20
+        for d in (splits, REPO/'data/splits'):
+            if d and (Path(d)/name).is_file(): return read_jsonl(Path(d)/name)
+        return []
+    def size(r):
+        text = f"{r.get('instruction', '')}{r.get('input', '')}{r['output']}"
+        return .75*len(text)+20
     train = rows('train.jsonl')
     facts = sum(r.get('kind', 'base') == 'base' for r in train)
     train = [r for r in train if len(r['output']) <= (cfg.max_answer or math.inf)]
@@ -475,7 +482,8 @@ def workload(
 def _engine(m, cfg):
     "Backend and bytes of a number, as training will choose them on this machine"
     old = bool(m['gpus']) and float(m['gpus'][0]['capability']) < 8
-    unsloth = cfg.backend == 'unsloth' or cfg.backend == 'auto' and old and m['versions']['unsloth']
+    auto = cfg.backend == 'auto' and old and m['versions'].get('unsloth')
+    unsloth = cfg.backend == 'unsloth' or auto
     dtype = m['dtype'] if cfg.dtype == 'auto' else cfg.dtype
     return 'unsloth' if unsloth else 'transformers', 4 if dtype == 'float32' else 2
 
@@ -484,15 +492,16 @@ def _free(m): return m['gpus'][0]['free_gib'] if m['gpus'] else m['free_memory_g
 def _train_stage(m, shape, cfg, work):
     "The training as it would be arranged on this machine"
     gpu, (backend, width) = bool(m['gpus']), _engine(m, cfg)
-    own = (cfg.fused or backend == 'unsloth') and cfg.backend != 'trl'
+    own = (getattr(cfg, 'fused', True) or backend == 'unsloth') and cfg.backend != 'trl'
     size = dict(bits=cfg.bits, r=cfg.r, backend=backend, dtype_bytes=width, fused=own and gpu,
-                own=own, optimizer_bytes=2. if '8bit' in cfg.optimizer else 8., overhead=0. if gpu else .8)
+                own=own, optimizer_bytes=2. if '8bit' in cfg.optimizer else 8.,
+                overhead=0. if gpu else .8)
     n, checkpointing, longest = cfg.batch_size, cfg.checkpointing, max(work['lengths'])
     if backend != 'unsloth' and checkpointing == 'unsloth': checkpointing = 'on'
     packs = gpu and own and backend != 'unsloth' and width*8 == 16 and m['dtype'] != 'float16'
     ways = ('off', 'unsloth') if backend == 'unsloth' else ('off', 'half', 'on')
-    found = arrange(shape, _free(m), n*cfg.accumulation, work['lengths'] if packs else [longest],
-                    ways, **size)
+    found = arrange(shape, _free(m), n*cfg.accumulation,
+                    work['lengths'] if packs else [longest], ways, **size)
     if packs and cfg.regroup and found: n, _, checkpointing, _ = found
     tokens = pass_tokens(work['lengths'], n) if packs else n*longest
     need = predict_memory(shape, tokens=tokens, checkpointing=checkpointing, **size)
@@ -501,8 +510,9 @@ def _train_stage(m, shape, cfg, work):
     remedy = (f'set batch_size to {found[0]}, accumulation to {found[1]} and checkpointing to '
               f'{found[2]} ({found[3].expected:.1f} GiB)' if found else
               'choose a smaller base model' + (', or 4 bits' if cfg.bits > 4 else ''))
-    return dict(memory=need, disk_gb=adapter_bytes(shape, cfg.r, 8.)/1e9, minutes=minutes, source=source,
-                how=f'{cfg.bits} bits, {n} examples at a time, checkpointing {checkpointing}', remedy=remedy)
+    how = f'{cfg.bits} bits, {n} examples at a time, checkpointing {checkpointing}'
+    return dict(memory=need, disk_gb=adapter_bytes(shape, cfg.r, 8.)/1e9, minutes=minutes,
+                source=source, how=how, remedy=remedy)
 
 # %% ../nbs/01_preflight.ipynb #other-stages
 _SMALLER = 'choose a smaller base model with --base'
@@ -513,12 +523,13 @@ def _answer_stage(m, shape, cfg, plan, work):
     size = dict(bits=cfg.bits, r=cfg.r, length=work['length'], dtype_bytes=width,
                 overhead=0. if gpu else .8)
     a = arrange_answers(shape, _free(m), plan.batch_size, gpu, **size)
-    if not a: a = dict(plain=not gpu, slots=1, memory=answer_memory(shape, not gpu, slots=1, **size))
+    if not a:
+        a = dict(plain=not gpu, slots=1, memory=answer_memory(shape, not gpu, slots=1, **size))
     most = work['answers']*plan.max_new_tokens
     minutes, source = answer_minutes(m, shape, (most/4, most), a['slots'], a['plain'])
     weights = f'{8*width}-bit weights' if a['plain'] else f'adapter on the {cfg.bits}-bit base'
-    return dict(memory=a['memory'], disk_gb=0., minutes=minutes, source=source, remedy=_SMALLER,
-                how=f"{work['answers']:,} answers, {weights}, {a['slots']} at a time")
+    return dict(memory=a['memory'], disk_gb=0., minutes=minutes, source=source,
+                remedy=_SMALLER, how=f"{work['answers']:,} answers, {weights}, {a['slots']} at a time")
 
 def _merge_stage(m, shape, cfg):
     "The merged copy: on the GPU, in the processor's memory, or file by file"
@@ -531,7 +542,7 @@ def _merge_stage(m, shape, cfg):
         how = f'on the processor, file by file, {8*width}-bit copy'
     gb = (shape.quantised+shape.embeddings)*width/1e9
     return dict(memory=need, where=where, disk_gb=gb, minutes=_minutes(gb, 1, (1, 8)), how=how,
-                source='read, added and written at 0.1 to 1 GB/s', remedy=_SMALLER)
+                source='assumed: 0.1 to 1 GB/s', remedy=_SMALLER)
 
 # %% ../nbs/01_preflight.ipynb #predict-run
 def predict_run(
@@ -544,19 +555,17 @@ def predict_run(
 ) -> list[dict]: # stage, where, memory, free_gib, disk_gb, minutes, how, source, remedy
     "Memory, disk and minutes of every stage of a run; minutes are estimates, or None"
     work = work or workload(cfg, plan)
-    encoder = 1.5 if plan.bertscore else .5
-    base = dict(stage='base', where='memory', memory=_memory({}, dict(process=GiB/2)), disk_gb=fetch_gb,
-                minutes=_minutes(fetch_gb*1000, 1, (.01, .05)), how='download, or nothing if it is here',
-                source='20 to 100 MB/s', remedy='')
-    read = dict(stage='extract', where='memory', memory=_memory({}, dict(process=GiB)), disk_gb=.1,
-                minutes=(.5, 5.), how='PDF to dataset', source='30 pages on two cores', remedy='')
-    score = dict(stage='evaluate', where='memory', memory=_memory({}, dict(process=encoder*GiB)),
-                 disk_gb=.5 if plan.bertscore else 0., minutes=(.2, 10.), source='cpu profile',
-                 how='metrics and intervals', remedy='switch BERTScore off')
-    gpu = 'GPU' if m['gpus'] else 'memory'
-    rows = [base, read, dict(stage='train', where=gpu) | _train_stage(m, shape, cfg, work),
-            dict(stage='answer', where=gpu) | _answer_stage(m, shape, cfg, plan, work), score,
-            dict(stage='merge') | _merge_stage(m, shape, cfg)]
+    encoder, gpu = 1.5 if plan.bertscore else .5, 'GPU' if m['gpus'] else 'memory'
+    def row(stage, gib, disk_gb, minutes, how, source='assumed', remedy='end other programs'):
+        return dict(stage=stage, where='memory', memory=_memory({}, dict(process=gib*GiB)),
+                    disk_gb=disk_gb, minutes=minutes, how=how, source=source, remedy=remedy)
+    rows = [row('base', .5, fetch_gb, _minutes(fetch_gb*1000, 1, (.01, .05)),
+                'download, or nothing if it is here', 'assumed: 20 to 100 MB/s'),
+            row('extract', 1., .1, (.5, 5.), 'PDF to dataset'),
+            dict(stage='train', where=gpu) | _train_stage(m, shape, cfg, work),
+            dict(stage='answer', where=gpu) | _answer_stage(m, shape, cfg, plan, work),
+            row('evaluate', encoder, .5*plan.bertscore, (.2, 10.), 'metrics and intervals'),
+            dict(stage='merge', where=gpu) | _merge_stage(m, shape, cfg)]
     free = dict(GPU=m['gpus'][0]['free_gib'] if m['gpus'] else 0, memory=m['free_memory_gib'])
     return [r | dict(free_gib=free[r['where']]) for r in rows]
 
@@ -570,8 +579,8 @@ def card(
     gib, dtype = CARDS[name]
     gpu = dict(name=name, capability='7.5' if dtype == 'float16' else '8.0', memory_gib=gib,
                free_gib=gib-1)
-    return dict(gpus=[gpu], dtype=dtype, cores=2, free_memory_gib=memory_gib, disk_free_gib=disk_gib,
-                versions=dict(unsloth='any'))
+    return dict(gpus=[gpu], dtype=dtype, cores=2, free_memory_gib=memory_gib,
+                disk_free_gib=disk_gib, versions=dict(unsloth='any'))
 
 # %% ../nbs/01_preflight.ipynb #check-run
 def _to_fetch(name, shape, stored): # GB of the base model that are not on this machine yet
@@ -579,7 +588,7 @@ def _to_fetch(name, shape, stored): # GB of the base model that are not on this 
     made = (cache_dir()/name/'provenance.json').is_file()
     if Path(name).is_dir() or name == 'tiny' or made: return 0.
     whole = (shape.quantised*WEIGHT_BYTES[stored]+shape.embeddings*2)/1e9
-    if name.count('/') != 1: return 2*whole                      # converted from a package, see chapter 07a
+    if name.count('/') != 1: return 2*whole          # converted from a package (chapter 07a)
     from huggingface_hub.constants import HF_HUB_CACHE
     blobs = Path(HF_HUB_CACHE)/f"models--{name.replace('/', '--')}"/'blobs'
     have = sum(f.stat().st_size for f in blobs.iterdir())/1e9 if blobs.is_dir() else 0.
@@ -607,7 +616,8 @@ def check_run(
         kind = 'of the GPU' if r['where'] == 'GPU' else 'of memory'
         if need.low > free:
             raise CourseError(f"{r['stage']} with {cfg.base} ({r['how']}) needs about "
-                              f"{need.expected:.1f} GiB {kind} and {free:.1f} are free: {r['remedy']}")
+                              f"{need.expected:.1f} GiB {kind} and {free:.1f} are free: "
+                              f"{r['remedy']}")
     check_room(root, cfg.base, rows)
     return rows
 
