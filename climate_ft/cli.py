@@ -143,9 +143,11 @@ def run(profile:Profile=None, pdf:Pdf=None,
 # %% ../nbs/15_cli.ipynb #84574a79
 @app.command()
 def preflight(as_json:Json=False, profile:Profile=None):
-    "What this machine can train, with predicted memory."
+    "What this machine can do: memory, disk and minutes of every stage."
     from climate_ft import preflight as p
-    r = p.preflight(profile=profile)
+    from climate_ft.evaluation import settings_of
+    profile = profile or default_profile()
+    r = p.preflight(profile, *settings_of(profile))
     show(r, as_json, p.describe(r))
 
 # %% ../nbs/15_cli.ipynb #3d56ca42
