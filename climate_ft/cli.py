@@ -142,12 +142,11 @@ def run(profile:Profile=None, pdf:Pdf=None,
 
 # %% ../nbs/15_cli.ipynb #84574a79
 @app.command()
-def preflight(as_json:Json=False, profile:Profile=None):
+def preflight(as_json:Json=False, profile:Profile=None, base:Base=None, sets:Sets=None, config:Config=None):
     "What this machine can do: memory, disk and minutes of every stage."
     from climate_ft import preflight as p
-    from climate_ft.evaluation import settings_of
-    profile = profile or default_profile()
-    r = p.preflight(profile, *settings_of(profile))
+    job = job_of(None, profile, base, sets, config)
+    r = p.preflight(profile or job.name, job.cfg, job.plan)
     show(r, as_json, p.describe(r))
 
 # %% ../nbs/15_cli.ipynb #3d56ca42

@@ -18,7 +18,8 @@ __all__ = ['LIBRARIES', 'CODE', 'HOLD_OUT', 'MEASURED', 'POSITIVE', 'DISK_GB', '
            'adapter_files', 'merged_folder', 'is_merged', 'question_files', 'split_files', 'answer_files',
            'results_file', 'data_stages', 'model_stages', 'course_stages', 'source_pdfs', 'is_own', 'find_gold',
            'what_to_hold_out', 'setting_types', 'from_text', 'as_kind', 'unknown', 'read_settings', 'resolve_config',
-           'check_name', 'count_gpus', 'resolve_gpus', 'check_disk', 'check_base', 'make_job', 'run_all', 'run_command']
+           'check_name', 'count_gpus', 'resolve_gpus', 'check_disk', 'check_base', 'pending', 'check_machine',
+           'make_job', 'run_all', 'run_command']
 
 # %% ../nbs/14_pipeline.ipynb #3a5f2812
 @dataclass
@@ -170,12 +171,13 @@ def must_run(
     todo: list, # `Stage`s
 ) -> list: # names
     "What `--from` still asks for; an interrupted run of the same command is continued"
-    old = state.forced
-    if not first or old.get('first') == first and old.get('left'): return list(old.get('left') or [])
+    left = list(state.forced.get('left') or [])
+    if not first or state.forced.get('first') == first and set(left) & set(names): return left
     for s in todo:
         if s.name in names and state[s].get('status') == 'started': state.put(s, state[s] | dict(status='given up'))
-    state.force(first, names)
-    return list(names)
+    left = names+[n for n in left if n not in names]
+    state.force(first, left)
+    return left
 
 # %% ../nbs/14_pipeline.ipynb #a69b21f5
 def run_stages(
@@ -364,7 +366,7 @@ def model_stages() -> list[Stage]:
                   lambda j: [*adapter_files(j), info(j), log(j)], cfg),
         stage('answer', _answer, lambda j: [*adapter_files(j), *split_files(j.ws, *asked), *art(j, 'corpus_chunks'), *_base(j)],
               answer_files, lambda j: [asdict(j.plan), _trained_on(j)]),
-        stage('evaluate', _evaluate, lambda j: [*answer_files(j), info(j), log(j)],
+        stage('evaluate', _evaluate, lambda j: [*answer_files(j), *adapter_files(j), info(j), log(j)],
               lambda j: [results_file(j)], lambda j: [asdict(j.plan), j.cfg.base, j.cfg.bits]),
         stage('report', _report, lambda j: [results_file(j), info(j), log(j), adapter_files(j)[0],
                   *art(j, 'dataset_report', 'corpus_chunks', 'extractor_scores')], lambda j: art(j, 'report'), cfg),
@@ -535,7 +537,7 @@ def resolve_gpus(
     return n
 
 # %% ../nbs/14_pipeline.ipynb #a14ee09f
-DISK_GB = {'tiny': .2, 'gemma-3-270m': 3.5}    # by base model; others hold one of several billion parameters and its merged copy
+DISK_GB = {'tiny': .2, 'gemma-3-270m': 3.5}    # by base model; of another, preflight asks the files
 
 def check_disk(
     root:Path, # where the run writes
@@ -555,6 +557,29 @@ def check_base(
     if Path(base).is_dir(): check_model_folder(base)
     elif base.count('/') != 1 or base.startswith(('.', '/', '~')):
         raise CourseError(f'{base} is neither a folder nor a model of the hub: give the path of a model folder, or owner/model')
+
+# %% ../nbs/14_pipeline.ipynb #38d71122
+def pending(
+    job: Job,
+    todo: list, # `Stage`s
+) -> list: # names
+    "The stages that may work: the first that is not up to date, and all after it"
+    state = State(job)
+    late = [i for i,s in enumerate(todo) if s.name in (state.forced.get('left') or []) or not is_done(s, job, state[s])]
+    return [s.name for s in todo[late[0]:]] if late else []
+
+def check_machine(
+    job: Job,
+    todo: list, # `Stage`s
+    first: str|None=None, # --from
+):
+    "A `CourseError` if this machine has no room for what the run is going to do"
+    check_disk(job.ws.root, DISK_GB.get(job.cfg.base, 0.))
+    late = pending(job, todo)
+    if first: late = [*late, *(s.name for s in todo[[s.name for s in todo].index(first):])]
+    if not {'train', 'answer', 'merge'} & set(late): return
+    from climate_ft.preflight import check_run
+    check_run(job.cfg, job.plan, job.ws.root, late)
 
 # %% ../nbs/14_pipeline.ipynb #d0b51b58
 def make_job(
@@ -588,7 +613,7 @@ def run_all(
     "The whole path from PDF to report and merged model"
     job, stages = make_job(out, profile, pdfs, **options), course_stages()
     todo, _ = chosen(stages, first, last)
-    check_disk(job.ws.root, DISK_GB.get(job.cfg.base, 40.))
+    check_machine(job, todo, first)
     with locked(job.ws, 'climate-ft run'):
         did = run_stages(job, stages, first, last, progress)
         state = State(job)
