@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib, json, os, shutil, sys, tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from .workspace import CourseError, Progress, REPO, cache_dir, write_json, read_json, writing
+from .workspace import CourseError, Progress, REPO, cache_dir, follow_umask, write_json, read_json, writing
 from .prompts import GEMMA_TEMPLATE
 
 # %% auto #0
@@ -26,6 +26,7 @@ def atomic_folder(
         tmp = Path(tempfile.mkdtemp(prefix=f'.{path.name}.', suffix='.tmp', dir=path.parent))
         try:
             yield tmp
+            follow_umask(tmp)
             if path.exists(): shutil.rmtree(path)
             os.replace(tmp, path)
         finally: shutil.rmtree(tmp, ignore_errors=True)
