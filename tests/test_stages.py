@@ -208,3 +208,33 @@ def test_every_stage_names_modules_that_exist():
         assert all((REPO/'climate_ft'/f'{m}.py').is_file() for m in s.code), s.name
         assert all(P.version_of(l) for l in s.libraries), s.name
     P.code_digest.cache_clear()
+
+# ---- killed at every stage
+
+def killed_in(root, stage, args):
+    "Start the command and kill it with SIGKILL as soon as it names the stage"
+    p = subprocess.Popen([sys.executable, '-m', 'climate_ft', 'run', *args], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=ENV, cwd=REPO)
+    for line in p.stderr:
+        if line.split()[1:2] == [stage] and 'done before' not in line:
+            time.sleep(.2)
+            p.send_signal(signal.SIGKILL); break
+    p.wait(); p.stderr.close()
+
+def test_a_run_killed_in_stage_after_stage_ends_like_one_that_was_left_alone(finished, tmp_path):
+    import safetensors.torch as st
+    root = tmp_path/'run'
+    (root/'documents').mkdir(parents=True); shutil.copy(finished/'documents/gold_questions.jsonl', root/'documents')
+    args = ['--profile', 'tiny', '--pdf', str(BED/'one_column.pdf'), *(o for s in SETS for o in ('--set', s)), '--out', str(root)]
+    for stage in ('dataset', 'train', 'answer', 'merge'): killed_in(root, stage, args)
+    r = subprocess.run([sys.executable, '-m', 'climate_ft', 'run', *args], capture_output=True, text=True, env=ENV, cwd=REPO)
+    assert r.returncode == 0, r.stderr[-1500:]
+    same = ['documents/extracted_pages.json', 'data/corpus_chunks.json', 'data/splits/train.jsonl', 'data/splits/gold.jsonl',
+            'data/answers_tiny_base.jsonl', 'data/answers_tiny_tuned.jsonl', 'data/answers_tiny_base_passage.jsonl']
+    def read(d, n): return [(x['question'], x['prediction'], x['reference']) for x in read_jsonl(d/n)] if 'answers' in n else (d/n).read_bytes()
+    for n in same: assert read(root, n) == read(finished, n), n
+    assert read_json(root/'data/evaluation_results.json')['scores'] == read_json(finished/'data/evaluation_results.json')['scores']
+    for n in ('tiny/adapter_model.safetensors', 'tiny-merged/model.safetensors'):
+        a, b = (st.load_file(d/'models'/n) for d in (root, finished))
+        assert a.keys() == b.keys() and all((a[k]-b[k]).abs().max() < 1e-5 for k in a), n
+    assert [p for p in root.rglob('.*') if not p.name.endswith('.part')] == []
+    assert {k: v['status'] for k,v in read_state(Workspace(root), 'tiny').items()} == {s.name: 'finished' for s in P.course_stages()}
