@@ -230,7 +230,7 @@ def load_answers(
     rows = {}
     for c,model in CONDITIONS.items():
         p = answers_path(ws, name, c)
-        for a in read_jsonl(p, 'evaluate'):
+        for a in read_jsonl(p, 'answers'):
             x = a['extra']
             r = rows.setdefault((a['set'], x['id']), dict(id=x['id'], set=a['set'], question=a['question'], reference=a['reference'], source_id=a['source_id'],
                 **{k: x[k] for k in ('variants', 'kind', 'about', 'section', 'chunk', 'seen') if x.get(k) not in (None, [], '')}, predictions={}, nll={}))
@@ -400,7 +400,7 @@ def run_evaluate(
     answers, (a, b) = load_answers(ws, cfg.name), _shares(progress, 2)
     if plan.bertscore: add_bertscore(answers, encoder, a)
     metrics = [*FAST, *['bertscore'][:plan.bertscore]]
-    results = dict(name=cfg.name, base=cfg.base, training=training_summary(ws, cfg.name), bits=cfg.bits, max_new_tokens=plan.max_new_tokens, signatures=signatures(metrics, encoder),
+    results = dict(name=cfg.name, adapter=model_key(ws.models/cfg.name), base=cfg.base, training=training_summary(ws, cfg.name), bits=cfg.bits, max_new_tokens=plan.max_new_tokens, signatures=signatures(metrics, encoder),
         versions={k: version(k) for k in ('torch', 'transformers', 'peft', 'bitsandbytes', 'sacrebleu')}, **evaluate_answers(answers, plan.resamples, progress=b))
     write_json(results_path(ws, cfg.bits), results)
     return results

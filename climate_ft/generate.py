@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib, json, logging
 from pathlib import Path
 from typing import Callable
-from .workspace import Answer, CourseError, Progress, read_json, read_jsonl, tracked, write_jsonl, writing
+from .workspace import Answer, CourseError, Progress, file_digest, read_json, read_jsonl, tracked, write_jsonl, writing
 
 # %% auto #0
 __all__ = ['is_adapter', 'adapter_settings', 'check_model', 'dequantize', 'inference_dtype', 'add_adapter', 'load_model', 'pack',
@@ -182,17 +182,20 @@ def generate(
     return answers
 
 # %% ../nbs/10_generate.ipynb #a57bcb18
+_DECIDE = ('adapter_model.safetensors', 'adapter_config.json', 'config.json', 'generation_config.json', 'tokenizer.json', 'tokenizer_config.json', 'chat_template.jinja')
+
 def model_key(
     model: str|Path, # model folder, or a base model's name
 ) -> str:
-    "Identifies the weights in a folder: names and sizes, and the content of an adapter"
+    "Identifies what a model folder answers with: its weights by content, its tokenizer, and the base of an adapter"
     d = Path(model)
     if not d.is_dir(): return str(model)
-    h = hashlib.sha256()
-    for f in sorted(d.glob('*.safetensors'))+sorted(d.glob('*config.json')):
-        h.update(f'{f.name}:{f.stat().st_size}'.encode())
-        if f.stat().st_size < 1<<26: h.update(f.read_bytes())
-    return h.hexdigest()[:16]
+    files = sorted({*d.glob('*.safetensors'), *(d/n for n in _DECIDE if (d/n).is_file())})
+    parts = [(f.name, file_digest(f)) for f in files]
+    if is_adapter(d) and (d/'train_config.json').is_file():
+        info = read_json(d/'train_config.json', 'train')
+        parts += [(k, info.get(k)) for k in ('bits', 'dtype')] + [('base', model_key(info.get('base', '')))]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 def question_of(row: dict) -> str: return row.get('question') or row.get('instruction') or ''
 def reference_of(row: dict) -> str: return row.get('reference') or row.get('answer') or row.get('output') or ''
@@ -231,6 +234,16 @@ class PartialAnswers:
     def __exit__(self, *a): self.file.close()
 
 # %% ../nbs/10_generate.ipynb #008bbd73
+def _ask(load, texts, part, key, contexts, batch_size, max_new_tokens, progress):
+    "An answer to each text, by its number; what the partial file `part` holds already is not asked again"
+    with PartialAnswers(part, key) as p:
+        if todo := [i for i in range(len(texts)) if i not in p.done]:
+            model, tok = load()
+            done = len(p.done)/len(texts)
+            generate(model, tok, [texts[i] for i in todo], [contexts[i] for i in todo] if contexts else None, batch_size, max_new_tokens,
+                     progress and (lambda f, m: progress(done+(1-done)*f, m)), lambda k, t: p.add(todo[k], t))
+        return p.done
+
 def answer_rows(
     load: Callable, # called without arguments if there is something left to do -> model, tokenizer
     rows: list[dict], # questions, see `read_questions`
@@ -246,20 +259,17 @@ def answer_rows(
     "Answers to `rows` in the file `out`; continues after an interruption, does nothing if all is done"
     out, texts = Path(out), [question_of(r) for r in rows]
     key = hashlib.sha256(json.dumps([key, texts, contexts, max_new_tokens], ensure_ascii=False).encode()).hexdigest()[:16]
-    if out.is_file() and (old := read_jsonl(out)) and [r.get('extra', {}).get('key') for r in old] == [key]*len(rows): return old
+    old = read_jsonl(out) if out.is_file() else []
+    said = {i: r['prediction'] for i,r in enumerate(old)} if [r.get('extra', {}).get('key') for r in old] == [key]*len(rows) else None
     part = out.with_name(f'.{out.stem}.part')
-    with PartialAnswers(part, key) as p:
-        if todo := [i for i in range(len(rows)) if i not in p.done]:
-            model, tok = load()
-            done = len(p.done)/len(rows)
-            generate(model, tok, [texts[i] for i in todo], [contexts[i] for i in todo] if contexts else None, batch_size, max_new_tokens,
-                     progress and (lambda f, m: progress(done+(1-done)*f, m)), lambda k, t: p.add(todo[k], t))
+    if said is None: said = _ask(load, texts, part, key, contexts, batch_size, max_new_tokens, progress)
     def answer(i, r):
         keep = {k: v for k,v in {**r, **r.get('extra', {})}.items() if k in ('id', 'kind', 'about', 'section', 'variants', 'chunk', 'seen')}
-        return Answer(texts[i], p.done[i], reference_of(r), r.get('source_id', ''), set or r.get('set', ''), name, {**keep, 'key': key}).asdict()
+        if i < len(old) and (x := old[i].get('extra', {})).get('key') == key and old[i]['reference'] == reference_of(r) and 'nll' in x: keep['nll'] = x['nll']
+        return Answer(texts[i], said[i], reference_of(r), r.get('source_id', ''), set or r.get('set', ''), name, {**keep, 'key': key}).asdict()
     result = [answer(i, r) for i,r in enumerate(rows)]
-    write_jsonl(out, result)
-    part.unlink()
+    if result != old: write_jsonl(out, result)
+    part.unlink(missing_ok=True)
     return result
 
 # %% ../nbs/10_generate.ipynb #c8b46b14
