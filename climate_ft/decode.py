@@ -11,8 +11,8 @@ from fastcore.basics import patch
 from .fast import expand, up
 
 # %% auto #0
-__all__ = ['grouped_attention', 'Slots', 'slot_attention', 'slot_model', 'room', 'by_length', 'decode', 'quantised_layers',
-           'use_expanded']
+__all__ = ['FAMILIES', 'grouped_attention', 'Slots', 'slot_attention', 'slot_model', 'room', 'by_length', 'decode',
+           'quantised_layers', 'use_expanded', 'serves', 'faster']
 
 # %% ../nbs/09a_decode.ipynb #eb9e25c9
 def grouped_attention(
@@ -152,6 +152,7 @@ def room(
     n: int, # slots wanted
     length: int, # tokens of a slot
     spare: float=2., # GiB for the prompts' passes
+    most: float=12., # GiB for all slots
 ) -> int: # slots, at least one
     "How many slots the free memory of the GPU holds; on a CPU as many as are wanted"
     import torch
@@ -160,19 +161,18 @@ def room(
     width = getattr(c, 'head_dim', None) or c.hidden_size//c.num_attention_heads
     heads = getattr(c, 'num_key_value_heads', None) or c.num_attention_heads
     one = 2*c.num_hidden_layers*heads*width*length*net.dtype.itemsize
-    return max(1, min(n, int((free-spare*2**30)/one)))
+    return max(1, min(n, int(min(free-spare*2**30, most*2**30)/one)))
 
 def by_length(
     prompts: list[list[int]], # in tokens
     most: int, # new tokens
-    least: int=256, # tokens of the shortest slots
+    short: int=256, # tokens of the shortest slots; all others are a multiple of twice that
 ) -> dict[int, list[int]]: # length of the slots -> indices of the prompts, the longest first
-    "The prompts that share slots: each length is twice the one below"
+    "The prompts that share slots"
     out = {}
     for i in sorted(range(len(prompts)), key=lambda i: -len(prompts[i])):
-        length = least
-        while length < len(prompts[i])+most: length *= 2
-        out.setdefault(length, []).append(i)
+        need = len(prompts[i])+most
+        out.setdefault(short if need <= short else up(need, 2*short), []).append(i)
     return out
 
 def decode(
@@ -238,3 +238,24 @@ def use_expanded(
         names = getattr(m, 'active_adapters', [])
         m._adapters = [(m.lora_A[a].weight.detach().to(dtype), m.lora_B[a].weight.detach().to(dtype), m.scaling[a]) for a in names if a in getattr(m, 'lora_A', {})]
         m._one_row, m.forward = m.forward, types.MethodType(forward, m)
+
+# %% ../nbs/09a_decode.ipynb #0117ad4c
+FAMILIES = ('qwen3', 'qwen2', 'llama', 'mistral', 'gemma2', 'gemma3_text')
+
+def serves(
+    model, # from `load_for_inference`
+) -> bool:
+    "Does `decode` answer for this model? On a GPU, for the families that the tests compare with `generate`"
+    return model.device.type == 'cuda' and model.config.model_type in FAMILIES
+
+def faster(
+    model, # on a GPU, in evaluation mode; cannot be trained afterwards
+):
+    "The model prepared for many rows: fused small steps where Liger has them, quantised layers expanded once for all rows"
+    from importlib.util import find_spec
+    if model.config.model_type == 'qwen3' and find_spec('liger_kernel'):
+        from liger_kernel.transformers import apply_liger_kernel_to_qwen3
+        net = model.get_base_model() if hasattr(model, 'peft_config') else model
+        apply_liger_kernel_to_qwen3(rope=True, rms_norm=True, swiglu=True, cross_entropy=False, fused_linear_cross_entropy=False, model=net)
+    if quantised_layers(model): use_expanded(model)
+    return model

@@ -170,12 +170,13 @@ def must_run(
     todo: list, # `Stage`s
 ) -> list: # names
     "What `--from` still asks for; an interrupted run of the same command is continued"
-    old = state.forced
-    if not first or old.get('first') == first and old.get('left'): return list(old.get('left') or [])
+    left = list(state.forced.get('left') or [])
+    if not first or state.forced.get('first') == first and set(left) & set(names): return left
     for s in todo:
         if s.name in names and state[s].get('status') == 'started': state.put(s, state[s] | dict(status='given up'))
-    state.force(first, names)
-    return list(names)
+    left = names+[n for n in left if n not in names]
+    state.force(first, left)
+    return left
 
 # %% ../nbs/14_pipeline.ipynb #a69b21f5
 def run_stages(
@@ -364,7 +365,7 @@ def model_stages() -> list[Stage]:
                   lambda j: [*adapter_files(j), info(j), log(j)], cfg),
         stage('answer', _answer, lambda j: [*adapter_files(j), *split_files(j.ws, *asked), *art(j, 'corpus_chunks'), *_base(j)],
               answer_files, lambda j: [asdict(j.plan), _trained_on(j)]),
-        stage('evaluate', _evaluate, lambda j: [*answer_files(j), info(j), log(j)],
+        stage('evaluate', _evaluate, lambda j: [*answer_files(j), *adapter_files(j), info(j), log(j)],
               lambda j: [results_file(j)], lambda j: [asdict(j.plan), j.cfg.base, j.cfg.bits]),
         stage('report', _report, lambda j: [results_file(j), info(j), log(j), adapter_files(j)[0],
                   *art(j, 'dataset_report', 'corpus_chunks', 'extractor_scores')], lambda j: art(j, 'report'), cfg),
