@@ -8,6 +8,7 @@ import hashlib, json, logging
 from pathlib import Path
 from typing import Callable
 from .workspace import Answer, CourseError, Progress, file_digest, read_json, read_jsonl, tracked, write_jsonl, writing
+from .decode import decode, faster, serves
 
 # %% auto #0
 __all__ = ['is_adapter', 'adapter_settings', 'check_model', 'dequantize', 'inference_dtype', 'add_adapter', 'load_model', 'pack',
@@ -117,11 +118,12 @@ def pack(
 def ready(
     net, # from `load_model`
 ):
-    "Evaluation mode, the cache on, the base model's sampling settings removed, packed on a CPU"
+    "Evaluation mode, the cache on, the base model's sampling settings removed; packed on a CPU, prepared for many rows on a GPU"
     from transformers import GenerationConfig
     net.config.use_cache, old = True, net.generation_config
     net.generation_config = GenerationConfig(eos_token_id=old.eos_token_id, pad_token_id=old.pad_token_id, bos_token_id=old.bos_token_id)
     plain = net.device.type == 'cpu' and getattr(net, 'hf_quantizer', None) is None and not hasattr(net, 'peft_config')
+    if net.device.type == 'cuda': return faster(net.eval())
     return pack(net.eval()) if plain else net.eval()
 
 def load_for_inference(
@@ -163,23 +165,30 @@ def generate(
     on_answer: Callable|None=None, # on_answer(index, text), called as soon as a batch is done
     **sampling, # e.g. do_sample=True, temperature=.7; greedy if left out
 ) -> list[str]: # answers in the order of the questions
-    "Answer all questions in length-sorted batches"
-    import torch
+    "Answer all questions: in slots on a GPU (chapter 09a), in length-sorted batches elsewhere"
     from climate_ft.prompts import render
     prompts = [render(tok, q, input=c or '') for q,c in zip(questions, contexts or ['']*len(questions))]
     ids = tok(prompts, add_special_tokens=False).input_ids if prompts else []
-    answers = ['']*len(ids)
+    answers, count = ['']*len(ids), 0
+    def done(i, tokens):
+        nonlocal count
+        answers[i], count = tok.decode(tokens, skip_special_tokens=True).strip(), count+1
+        if on_answer: on_answer(i, answers[i])
+        if progress: progress(count/len(ids), 'answers')
+    if not sampling and serves(model): decode(model, ids, stop_ids(tok), max_new_tokens, batch_size, on_done=done)
+    else: _in_batches(model, tok, ids, batch_size, max_new_tokens, done, sampling)
+    return answers
+
+def _in_batches(model, tok, ids, batch_size, max_new_tokens, done, sampling):
+    import torch
     pad = tok.eos_token_id if tok.pad_token_id is None else tok.pad_token_id
-    for b in tracked(plan_batches([len(i) for i in ids], batch_size), progress, 'answers'):
+    for b in plan_batches([len(i) for i in ids], batch_size):
         width = max(len(ids[i]) for i in b)
         x = torch.tensor([[pad]*(width-len(ids[i]))+ids[i] for i in b], device=model.device)
         mask = torch.tensor([[0]*(width-len(ids[i]))+[1]*len(ids[i]) for i in b], device=model.device)
-        with torch.inference_mode():
-            out = model.generate(input_ids=x, attention_mask=mask, max_new_tokens=max_new_tokens, pad_token_id=pad, eos_token_id=stop_ids(tok), **{'do_sample': False, **sampling})
-        for i,text in zip(b, tok.batch_decode(out[:, width:], skip_special_tokens=True)):
-            answers[i] = text.strip()
-            if on_answer: on_answer(i, answers[i])
-    return answers
+        settings = dict(do_sample=False, max_new_tokens=max_new_tokens, pad_token_id=pad, eos_token_id=stop_ids(tok)) | sampling
+        with torch.inference_mode(): out = model.generate(input_ids=x, attention_mask=mask, **settings)
+        for i,tokens in zip(b, out[:, width:].tolist()): done(i, tokens)
 
 # %% ../nbs/10_generate.ipynb #a57bcb18
 _DECIDE = ('adapter_model.safetensors', 'adapter_config.json', 'config.json', 'generation_config.json', 'tokenizer.json', 'tokenizer_config.json', 'chat_template.jinja')
