@@ -31,19 +31,27 @@ def colab_vars(origin, content):
     return dict(CLIMATE_FT_COLAB=str(content), GIT_CONFIG_COUNT='1', GIT_CONFIG_KEY_0=f'url.file://{origin}.insteadOf', GIT_CONFIG_VALUE_0=CFG['git_url'],
                 PYTHONPATH='', PIP_DISABLE_PIP_VERSION_CHECK='1')
 
-def skipped(src):
-    d = ' '.join(re.findall(r'^\s*#\|\s*(.*)$', src, re.M))
-    return bool(re.search(r'eval:\s*false', d)) or not {'gpu', 'notest'}.isdisjoint(d.split())
+def directives(src):
+    "The `#| name: value` lines of a cell: name -> value"
+    found = re.findall(r'^\s*#\|\s*([\w-]+):?[ \t]*(.*)$', src, re.M)
+    return {name: value.split('#')[0].strip() for name,value in found}
 
-def execute(path, cwd, kernel='python3', extra=None, timeout=900):
+def skipped(src):
+    "Is this a cell for a GPU, or one that tests leave out?"
+    d = directives(src)
+    return d.get('eval') == 'false' or not {'gpu', 'notest'}.isdisjoint(d)
+
+def execute(path, cwd, kernel='python3', extra=None, timeout=3600, allow_errors=False):
     "Run a notebook's cells (those for a GPU and those marked `notest` apart) with a kernel in `cwd`; the executed notebook"
     import nbformat
     from nbclient import NotebookClient
     nb = nbformat.read(path, as_version=4)
-    c = NotebookClient(nb, timeout=timeout, kernel_name=kernel)
+    c = NotebookClient(nb, timeout=timeout, kernel_name=kernel, allow_errors=allow_errors)
     with c.setup_kernel(cwd=str(cwd), env={**os.environ, **(extra or {})}):
         for i,cell in enumerate(nb.cells):
-            if cell.cell_type == 'code' and not skipped(cell.source): cell.outputs = []; c.execute_cell(cell, i)
+            if cell.cell_type != 'code' or skipped(cell.source): continue
+            cell.outputs = []
+            c.execute_cell(cell, i)
     return nb
 
 # ---- outputs that must not drift
@@ -64,7 +72,28 @@ def said(cell):
     for p,r in volatile: s = p.sub(r, s)
     return '\n'.join(l.rstrip() for l in s.splitlines() if '<Figure size' not in l).strip()
 
+number = re.compile(r'(?<![\w.])[-+]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?', re.I)
+
+def tolerance(spec):
+    "Relative and absolute tolerance of `#| approx: 5% 0.001`; either may be left out"
+    rel = [float(t[:-1])/100 for t in spec.split() if t.endswith('%')]
+    return max(rel, default=0.), max((float(t) for t in spec.split() if not t.endswith('%')), default=0.)
+
+def close(a, b, spec):
+    "Are two texts the same but for numbers that differ by no more than `spec` allows? Runs of spaces count as one"
+    rel, tol = tolerance(spec)
+    xs, ys = ([float(x.replace(',', '')) for x in number.findall(t)] for t in (a, b))
+    words = [' '.join(number.sub(' # ', t).split()) for t in (a, b)]
+    return words[0] == words[1] and all(abs(x-y) <= max(tol, rel*abs(x)) for x,y in zip(xs, ys))
+
+def drifted(saved, run):
+    "What differs between a saved cell and the same cell executed; nothing if the difference is allowed"
+    d, a, b = directives(saved.source), said(saved), said(run)
+    if skipped(saved.source) or '# Colab setup' in saved.source or 'sampled' in d or measured.search(saved.source): return ''
+    if a == b or 'approx' in d and close(a, b, d['approx']): return ''
+    return f'{saved.source[:80]!r}\n  saved: {a[:200]!r}\n  now:   {b[:200]!r}'
+
 def drift(saved, run):
-    "Cells whose saved output is not what running them gives; cells that measure the machine are left out"
-    return [f'cell {i}: {a.source[:80]!r}\n  saved: {said(a)[:200]!r}\n  now:   {said(b)[:200]!r}' for i,(a,b) in enumerate(zip(saved.cells, run.cells))
-            if a.cell_type == 'code' and '# Colab setup' not in a.source and not skipped(a.source) and not measured.search(a.source) and said(a) != said(b)]
+    "Cells whose saved output is not what running them gives, each with what differs"
+    pairs = [(i, drifted(a, b)) for i,(a,b) in enumerate(zip(saved.cells, run.cells)) if a.cell_type == 'code']
+    return [f'cell {i}: {d}' for i,d in pairs if d]

@@ -1,9 +1,9 @@
 "Chapter 10: answers do not depend on the batch, nothing is lost or done twice, and bad input is named"
-import signal, subprocess, sys, time
+import os, signal, subprocess, sys
 import pytest
 pytest.importorskip('torch')
 from climate_ft import generate as G
-from climate_ft.workspace import CourseError, read_jsonl, write_jsonl
+from climate_ft.workspace import REPO, CourseError, read_jsonl, write_jsonl
 
 QUESTIONS = ['雪氷面のアルベドとは何ですか。', 'SWOT衛星はどの機関が開発しましたか。', '地球デジタルツインの三つの要素を挙げてください。', 'CSAとは何ですか。', '海面水位はなぜ上がりますか。', '雪。']
 ROWS = [dict(question=q, reference='氷', source_id=f's{i}') for i, q in enumerate(QUESTIONS)]
@@ -91,19 +91,23 @@ def test_interrupted_answers_continue(loaded, answers, tmp_path, monkeypatch):
     got = G.answer_rows(lambda: loaded, ROWS, out, 'm', 'k', batch_size=2, max_new_tokens=16)
     assert len(asked) == 3 and [r['prediction'] for r in got] == answers
 
+KILLED = '''import os, signal, sys
+from climate_ft import generate as G
+add = G.PartialAnswers.add
+def add_and_die(self, i, text):
+    add(self, i, text)
+    if len(self.done) == 4: os.kill(os.getpid(), signal.SIGKILL)
+G.PartialAnswers.add = add_and_die
+G.answer_file(*sys.argv[1:], batch_size=1, max_new_tokens=32)'''
+
 def test_killed_process_continues(babbler, tmp_path):
-    write_jsonl(tmp_path/'q.jsonl', ROWS*2)
-    code = (f'from climate_ft import generate as G; p = lambda f, m: None\nG.answer_file({str(tmp_path/"q.jsonl")!r}, {str(babbler)!r}, {str(tmp_path/"a.jsonl")!r}, batch_size=1, max_new_tokens=32)')
-    part = tmp_path/'.a.part'
-    p = subprocess.Popen([sys.executable, '-c', code], stderr=subprocess.DEVNULL)
-    for _ in range(1200):
-        if part.exists() and part.read_text().count('\n') > 3 or p.poll() is not None: break
-        time.sleep(.05)
-    p.send_signal(signal.SIGKILL); p.wait()
-    kept = part.read_text().count('\n')-1
-    assert kept >= 3 and not (tmp_path/'a.jsonl').exists()
-    G.answer_file(tmp_path/'q.jsonl', babbler, tmp_path/'a.jsonl', batch_size=1, max_new_tokens=32)
-    assert len(read_jsonl(tmp_path/'a.jsonl')) == 12 and not part.exists()
+    questions, out, part = tmp_path/'q.jsonl', tmp_path/'a.jsonl', tmp_path/'.a.part'
+    write_jsonl(questions, ROWS*2)
+    p = subprocess.run([sys.executable, '-c', KILLED, questions, babbler, out], capture_output=True, env={**os.environ, 'PYTHONPATH': str(REPO)})
+    assert p.returncode == -signal.SIGKILL, p.stderr[-2000:]
+    assert part.read_text().count('\n') == 1+4 and not out.exists()
+    G.answer_file(questions, babbler, out, batch_size=1, max_new_tokens=32)
+    assert len(read_jsonl(out)) == 12 and not part.exists()
 
 @pytest.mark.parametrize('line,message', [('{"answer": "氷"}', 'entry 1 has no question'), ('not json', 'line 1'), ('', 'holds no questions'), ('[1]', 'line 1')])
 def test_bad_questions(tmp_path, babbler, line, message):
