@@ -13,13 +13,13 @@ from .workspace import *
 from .workspace import run_file, stages_of
 
 # %% auto #0
-__all__ = ['LIBRARIES', 'CODE', 'HOLD_OUT', 'MEASURED', 'POSITIVE', 'DISK_GB', 'Job', 'Stage', 'code_digest', 'version_of',
-           'fingerprint', 'outputs', 'altered', 'State', 'run_one', 'chosen', 'must_run', 'run_stages', 'is_done',
-           'adapter_files', 'merged_folder', 'is_merged', 'question_files', 'split_files', 'answer_files',
-           'results_file', 'data_stages', 'model_stages', 'course_stages', 'source_pdfs', 'is_own', 'find_gold',
-           'what_to_hold_out', 'setting_types', 'from_text', 'as_kind', 'unknown', 'read_settings', 'resolve_config',
-           'check_name', 'count_gpus', 'resolve_gpus', 'check_disk', 'check_base', 'pending', 'check_machine',
-           'make_job', 'run_all', 'run_command']
+__all__ = ['UNRELATED', 'LIBRARIES', 'CODE', 'HOLD_OUT', 'MEASURED', 'POSITIVE', 'DISK_GB', 'Job', 'Stage', 'code_digest',
+           'modules_of', 'version_of', 'fingerprint', 'outputs', 'altered', 'State', 'run_one', 'chosen', 'must_run',
+           'run_stages', 'is_done', 'adapter_files', 'merged_folder', 'is_merged', 'question_files', 'split_files',
+           'answer_files', 'results_file', 'data_stages', 'model_stages', 'course_stages', 'source_pdfs', 'is_own',
+           'find_gold', 'what_to_hold_out', 'setting_types', 'from_text', 'as_kind', 'unknown', 'read_settings',
+           'resolve_config', 'check_name', 'count_gpus', 'resolve_gpus', 'check_disk', 'check_base', 'pending',
+           'check_machine', 'make_job', 'run_all', 'run_command']
 
 # %% ../nbs/14_pipeline.ipynb #3a5f2812
 @dataclass
@@ -47,7 +47,7 @@ class Stage:
     reads: Callable                            # job -> files and folders whose content matters
     writes: Callable                           # job -> files and folders that exist afterwards
     settings: Callable = lambda job: None      # job -> JSON value that the result depends on
-    code: tuple = ()                           # modules of this package that make the result
+    code: tuple = ()                           # modules of this package that make the result, see `modules_of`
     libraries: tuple = ()                      # installed packages that make the result
     shared: bool = False                       # the same for every profile of a workspace
     editable: bool = False                     # what it wrote may be edited by hand, and is used as it is then
@@ -62,12 +62,27 @@ def _undocumented(tree):
     return tree
 
 @lru_cache
+def _tree(module): return ast.parse((REPO/'climate_ft'/f'{module}.py').read_text(encoding='utf-8'))
+
+@lru_cache
 def code_digest(
     module: str, # of this package, e.g. extract
 ) -> str:
     "Identifies what the code of a module does"
-    src = (REPO/'climate_ft'/f'{module}.py').read_text(encoding='utf-8')
-    return hashlib.sha256(ast.dump(_undocumented(ast.parse(src))).encode()).hexdigest()
+    return hashlib.sha256(ast.dump(_undocumented(_tree(module))).encode()).hexdigest()
+
+UNRELATED = {'workspace', 'preflight'}         # how files are written and how memory is predicted changes no result
+
+def modules_of(
+    *modules: str, # of this package
+) -> list[str]: # with all that they import from it at their top
+    "The modules whose code a result depends on"
+    found, todo = set(), list(modules)
+    while todo:
+        if (m := todo.pop()) in found | UNRELATED: continue
+        found.add(m)
+        todo += [n.module for n in _tree(m).body if isinstance(n, ast.ImportFrom) and n.level == 1 and n.module]
+    return sorted(found)
 
 @lru_cache
 def version_of(
@@ -84,7 +99,7 @@ def fingerprint(
     job: Job,
 ) -> str:
     "Identifies everything that this stage's result depends on"
-    parts = dict(stage=stage.name, settings=stage.settings(job), code={m: code_digest(m) for m in stage.code},
+    parts = dict(stage=stage.name, settings=stage.settings(job), code={m: code_digest(m) for m in modules_of(*stage.code)},
         libraries={l: version_of(l) for l in stage.libraries}, reads=[(p.name, file_digest(p)) for p in stage.reads(job)])
     return hashlib.sha256(json.dumps(parts, ensure_ascii=False, default=str).encode()).hexdigest()[:16]
 
@@ -306,10 +321,8 @@ LIBRARIES = dict(extract=('pymupdf',), compare=('pymupdf', 'pymupdf4llm', 'pdfpl
     answer=('torch', 'transformers', 'peft', 'bitsandbytes', 'bm25s'), merge=('torch', 'transformers', 'peft', 'bitsandbytes', 'safetensors'),
     evaluate=('sacrebleu', 'bert-score', 'rouge_score', 'torch', 'transformers', 'numpy', 'mecab-python3', 'ipadic'),
     report=('matplotlib', 'jinja2'))
-CODE = dict(extract=('layout', 'extract'), compare=('layout', 'extract', 'compare'), clean=('layout', 'clean'), corpus=('corpus',),
-    dataset=('corpus', 'style', 'facts', 'contamination', 'pairs', 'dataset'), train=('prompts', 'models', 'fast', 'train'),
-    answer=('prompts', 'models', 'generate', 'evaluation'), evaluate=('encoder', 'metrics', 'evaluation'),
-    report=('evaluation', 'report'), merge=('prompts', 'models', 'generate', 'export'))
+CODE = dict(extract=('extract',), compare=('compare',), clean=('clean',), corpus=('corpus',), dataset=('dataset',), train=('train',),
+    answer=('evaluation', 'models'), evaluate=('evaluation',), report=('evaluation', 'report'), merge=('export',)) # and what these import
 
 # %% ../nbs/14_pipeline.ipynb #544bf616
 def question_files(ws: Workspace) -> list[Path]:

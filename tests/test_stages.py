@@ -199,15 +199,18 @@ def test_an_adapter_is_known_by_its_weights_and_its_base_not_by_its_seconds(root
 
 def test_code_counts_comments_do_not(tmp_path, monkeypatch):
     monkeypatch.setattr(P, 'REPO', tmp_path); (tmp_path/'climate_ft').mkdir(); f = tmp_path/'climate_ft/x.py'
-    def digest(src): f.write_text(src); P.code_digest.cache_clear(); return P.code_digest('x')
+    def digest(src): f.write_text(src); P.code_digest.cache_clear(); P._tree.cache_clear(); return P.code_digest('x')
     a = digest('def f(x):\n    "Doc"\n    return x # why\n')
     assert digest('def f(x):\n    "Other"\n\n    return x\n') == a != digest('def f(x):\n    "Doc"\n    return x+1\n')
 
-def test_every_stage_names_modules_that_exist():
+def test_every_stage_names_modules_and_libraries_that_exist():
+    P.code_digest.cache_clear(); P._tree.cache_clear()
+    assert {'train', 'fast', 'prompts', 'models'} <= set(P.modules_of('train')) and 'workspace' not in P.modules_of('train')
+    assert {'decode', 'generate', 'metrics'} <= set(P.modules_of('evaluation'))
     for s in P.course_stages():
-        assert all((REPO/'climate_ft'/f'{m}.py').is_file() for m in s.code), s.name
+        assert s.code and set(s.code) <= set(P.modules_of(*s.code)), s.name
         assert all(P.version_of(l) for l in s.libraries), s.name
-    P.code_digest.cache_clear()
+    P.code_digest.cache_clear(); P._tree.cache_clear()
 
 # ---- killed at every stage
 
