@@ -13,13 +13,13 @@ from .workspace import *
 from .workspace import run_file, stages_of
 
 # %% auto #0
-__all__ = ['UNRELATED', 'LIBRARIES', 'CODE', 'HOLD_OUT', 'MEASURED', 'POSITIVE', 'DISK_GB', 'Job', 'Stage', 'code_digest',
+__all__ = ['UNRELATED', 'CODE', 'LIBRARIES', 'HOLD_OUT', 'MEASURED', 'POSITIVE', 'DISK_GB', 'Job', 'Stage', 'code_digest',
            'modules_of', 'version_of', 'fingerprint', 'outputs', 'altered', 'State', 'run_one', 'chosen', 'must_run',
-           'run_stages', 'is_done', 'adapter_files', 'merged_folder', 'is_merged', 'question_files', 'split_files',
-           'answer_files', 'results_file', 'data_stages', 'model_stages', 'course_stages', 'source_pdfs', 'is_own',
-           'find_gold', 'what_to_hold_out', 'setting_types', 'from_text', 'as_kind', 'unknown', 'read_settings',
-           'resolve_config', 'check_name', 'count_gpus', 'resolve_gpus', 'check_disk', 'check_base', 'pending',
-           'check_machine', 'make_job', 'run_all', 'run_command']
+           'run_stages', 'is_done', 'adapter_files', 'merged_folder', 'merged_from', 'is_merged', 'question_files',
+           'split_files', 'answer_files', 'results_file', 'data_stages', 'model_stages', 'course_stages', 'source_pdfs',
+           'is_own', 'find_gold', 'what_to_hold_out', 'setting_types', 'from_text', 'as_kind', 'unknown',
+           'read_settings', 'resolve_config', 'check_name', 'count_gpus', 'resolve_gpus', 'check_disk', 'check_base',
+           'pending', 'check_machine', 'make_job', 'run_all', 'run_command']
 
 # %% ../nbs/14_pipeline.ipynb #3a5f2812
 @dataclass
@@ -30,12 +30,12 @@ class Job:
     plan: object = None                        # `Plan` of the evaluation
     pdfs: list = field(default_factory=list)   # source PDFs, in reading order
     gold: Path|None = None                     # gold text of the first PDF, if it has one
-    hold_out: str = 'sections'                 # what is not trained: sections, or wordings of what is
+    hold_out: str = 'sections'                 # not trained: sections, or wordings of facts
     gpus: int = 1                              # to train on
-    fresh: bool = True                         # False while a stage continues where it was interrupted
+    fresh: bool = True                         # False while a stage is continued
     forced: bool = False                       # the stage was asked for by name
     altered: list = field(default_factory=list)# outputs that are not as the stage left them
-    options: list = field(default_factory=list)# of the command line that name profile and settings
+    options: list = field(default_factory=list)# of the command line: profile and settings
     @property
     def name(self): return self.cfg.name if self.cfg else ''
 
@@ -43,26 +43,28 @@ class Job:
 class Stage:
     "One step: what it reads, what it writes, how to run it"
     name: str
-    run: Callable                              # run(job, progress) -> lines to tell at the end, or None
+    run: Callable                              # run(job, progress) -> lines to tell, or None
     reads: Callable                            # job -> files and folders whose content matters
     writes: Callable                           # job -> files and folders that exist afterwards
     settings: Callable = lambda job: None      # job -> JSON value that the result depends on
-    code: tuple = ()                           # modules of this package that make the result, see `modules_of`
+    code: tuple = ()                           # modules of this package, see `modules_of`
     libraries: tuple = ()                      # installed packages that make the result
     shared: bool = False                       # the same for every profile of a workspace
-    editable: bool = False                     # what it wrote may be edited by hand, and is used as it is then
+    editable: bool = False                     # what it wrote may be edited by hand
 
 # %% ../nbs/14_pipeline.ipynb #b21b1c79
 def _undocumented(tree):
     "The syntax tree without docstrings; comments are not in it anyway"
     for n in ast.walk(tree):
         body = getattr(n, 'body', None)
-        if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
-            body[0].value = ast.Constant(None)
+        first = body[0] if isinstance(body, list) and body else None
+        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+            first.value = ast.Constant(None)
     return tree
 
 @lru_cache
-def _tree(module): return ast.parse((REPO/'climate_ft'/f'{module}.py').read_text(encoding='utf-8'))
+def _tree(module):
+    return ast.parse((REPO/'climate_ft'/f'{module}.py').read_text(encoding='utf-8'))
 
 @lru_cache
 def code_digest(
@@ -71,7 +73,7 @@ def code_digest(
     "Identifies what the code of a module does"
     return hashlib.sha256(ast.dump(_undocumented(_tree(module))).encode()).hexdigest()
 
-UNRELATED = {'workspace', 'preflight'}         # how files are written and how memory is predicted changes no result
+UNRELATED = {'workspace', 'preflight'}         # writing files and predicting memory change no result
 
 def modules_of(
     *modules: str, # of this package
@@ -81,7 +83,8 @@ def modules_of(
     while todo:
         if (m := todo.pop()) in found | UNRELATED: continue
         found.add(m)
-        todo += [n.module for n in _tree(m).body if isinstance(n, ast.ImportFrom) and n.level == 1 and n.module]
+        imports = [n for n in _tree(m).body if isinstance(n, ast.ImportFrom)]
+        todo += [n.module for n in imports if n.level == 1 and n.module]
     return sorted(found)
 
 @lru_cache
@@ -99,9 +102,12 @@ def fingerprint(
     job: Job,
 ) -> str:
     "Identifies everything that this stage's result depends on"
-    parts = dict(stage=stage.name, settings=stage.settings(job), code={m: code_digest(m) for m in modules_of(*stage.code)},
-        libraries={l: version_of(l) for l in stage.libraries}, reads=[(p.name, file_digest(p)) for p in stage.reads(job)])
-    return hashlib.sha256(json.dumps(parts, ensure_ascii=False, default=str).encode()).hexdigest()[:16]
+    parts = dict(stage=stage.name, settings=stage.settings(job),
+        code={m: code_digest(m) for m in modules_of(*stage.code)},
+        libraries={l: version_of(l) for l in stage.libraries},
+        reads=[(p.name, file_digest(p)) for p in stage.reads(job)])
+    text = json.dumps(parts, ensure_ascii=False, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 def outputs(
     stage: Stage,
@@ -126,9 +132,11 @@ class State:
     "The records of a job's stages, and the stages that `--from` asked for and that have not finished yet"
     def __init__(self, job: Job):
         self.path, self.name, self.doc = job.ws.path('state'), job.name, run_file(job.ws)
-    def __getitem__(self, stage: Stage) -> dict: return stages_of(self.doc, self.name).get(stage.name, {})
+    def __getitem__(self, stage: Stage) -> dict:
+        return stages_of(self.doc, self.name).get(stage.name, {})
     def put(self, stage: Stage, record: dict):
-        own = self.doc['shared'] if stage.shared else self.doc['profiles'].setdefault(self.name, {})
+        profiles = self.doc['profiles']
+        own = self.doc['shared'] if stage.shared else profiles.setdefault(self.name, {})
         own[stage.name] = record
         if not record: del own[stage.name]
         self.save()
@@ -151,11 +159,13 @@ def run_one(
     fresh: bool|None=None, # begin afresh; None: unless it was interrupted
 ):
     "Run a stage and write down what became of it"
-    before, was, fp, t0 = state[stage], outputs(stage, job), fingerprint(stage, job), time.perf_counter()
+    before, was, fp = state[stage], outputs(stage, job), fingerprint(stage, job)
+    t0 = time.perf_counter()
     interrupted = before.get('status') == 'started' and before.get('fingerprint') == fp
     job.fresh = not interrupted if fresh is None else fresh
     job.altered = altered(stage, job, before) if before.get('status') == 'finished' else []
-    record = dict(status='started', fingerprint=fp, seconds=before.get('seconds', 0.) if interrupted and not job.fresh else 0.)
+    spent = before.get('seconds', 0.) if interrupted and not job.fresh else 0.
+    record = dict(status='started', fingerprint=fp, seconds=spent)
     def took(): return round(record['seconds']+time.perf_counter()-t0, 2)
     state.put(stage, record)
     try: notes = stage.run(job, progress)
@@ -163,7 +173,8 @@ def run_one(
         refused = isinstance(e, CourseError) and outputs(stage, job) == was
         state.put(stage, before if refused else record | dict(seconds=took()))
         raise
-    state.put(stage, record | dict(status='finished', seconds=took(), outputs=outputs(stage, job), notes=notes or []))
+    state.put(stage, record | dict(status='finished', seconds=took(), notes=notes or [],
+                                   outputs=outputs(stage, job)))
 
 # %% ../nbs/14_pipeline.ipynb #c2c9990b
 def chosen(
@@ -174,8 +185,10 @@ def chosen(
     "The stages that a run may touch, and those it must"
     names = [s.name for s in stages]
     for o in (first, last):
-        if o and o not in names: raise CourseError(f'unknown stage {o!r}: the stages are {", ".join(names)}')
-    a, b = names.index(first) if first else len(names), names.index(last)+1 if last else len(names)
+        if o and o not in names:
+            raise CourseError(f'unknown stage {o!r}: the stages are {", ".join(names)}')
+    a = names.index(first) if first else len(names)
+    b = names.index(last)+1 if last else len(names)
     if first and a >= b: raise CourseError(f'--from {first} comes after --to {last}')
     return stages[:b], names[a:b]
 
@@ -189,7 +202,8 @@ def must_run(
     left = list(state.forced.get('left') or [])
     if not first or state.forced.get('first') == first and set(left) & set(names): return left
     for s in todo:
-        if s.name in names and state[s].get('status') == 'started': state.put(s, state[s] | dict(status='given up'))
+        if s.name in names and state[s].get('status') == 'started':
+            state.put(s, state[s] | dict(status='given up'))
     left = names+[n for n in left if n not in names]
     state.force(first, left)
     return left
@@ -207,19 +221,19 @@ def run_stages(
     state, did = State(job), {}
     left = must_run(state, first, names, todo)
     for i,stage in enumerate(todo):
-        report = (lambda f, m='', i=i, n=stage.name: progress(n, i, len(stages), f, m)) if progress else None
+        def report(f, m='', i=i, n=stage.name): progress and progress(n, i, len(stages), f, m)
         job.forced = stage.name in left
         if not job.forced and is_done(stage, job, state[stage]):
             did[stage.name] = 'done before'
-            if report: report(1., 'done before')
+            report(1., 'done before')
             continue
-        if report: report(0., '')
+        report(0., '')
         run_one(job, stage, state, report)
         did[stage.name] = 'finished' if job.fresh else 'continued'
         if job.forced:
             left.remove(stage.name)
             state.force(state.forced.get('first'), left)
-        if report: report(1., f"{state[stage]['seconds']:.1f} s")
+        report(1., f"{state[stage]['seconds']:.1f} s")
     return did
 
 def is_done(
@@ -228,8 +242,8 @@ def is_done(
     record: dict, # from a `State`
 ) -> bool:
     "Did this stage finish with the same inputs, and is what it wrote still there?"
-    same = record.get('status') == 'finished' and record.get('fingerprint') == fingerprint(stage, job)
-    return same and not altered(stage, job, record)
+    if record.get('status') != 'finished' or altered(stage, job, record): return False
+    return record.get('fingerprint') == fingerprint(stage, job)
 
 # %% ../nbs/14_pipeline.ipynb #19ba3498
 def _extract(job, progress):
@@ -239,7 +253,7 @@ def _extract(job, progress):
     return [f'left out: {b}' for b in bad]
 
 def _compare(job, progress):
-    if not job.gold:                           # scores of another PDF must not be taken for this one's
+    if not job.gold:                           # another PDF's scores are not this one's
         job.ws.path('extractor_scores').unlink(missing_ok=True)
         return
     from climate_ft.compare import run_compare
@@ -283,19 +297,26 @@ def _report(job, progress):
 # %% ../nbs/14_pipeline.ipynb #d721de78
 def adapter_files(job: Job) -> list[Path]:
     "What makes an adapter, and decides how it answers"
-    return [job.ws.models/job.name/f for f in ('adapter_model.safetensors', 'adapter_config.json')]
+    folder = job.ws.models/job.name
+    return [folder/'adapter_model.safetensors', folder/'adapter_config.json']
 
 def merged_folder(job: Job) -> Path: return job.ws.models/f'{job.name}-merged'
 
-def _weights(folder):
-    "Digests of the weights in a model folder"
-    return {p.name: file_digest(p) for p in sorted(folder.glob('*.safetensors'))}
+def merged_from(
+    job: Job,
+) -> dict: # digests of the adapter and of the merged weights
+    "What the merged model that is there would have to be made from"
+    weights = sorted(merged_folder(job).glob('*.safetensors'))
+    return dict(adapter=[file_digest(p) for p in adapter_files(job)],
+                weights={p.name: file_digest(p) for p in weights})
 
 def _not_merged(job, e):
     "What a failed merge leaves, and how to try it again"
-    kept = f"the report is complete ({job.ws.path('report')})" if job.ws.path('report').exists() else 'the adapter is kept'
+    report = job.ws.path('report')
+    kept = f'the report is complete ({report})' if report.exists() else 'the adapter is kept'
+    why = (str(e) or type(e).__name__)[:300].rstrip('.')
     again = shlex.join(['climate-ft', 'merge', *job.options, '--out', str(job.ws.root)])
-    return CourseError(f'{kept}; merging failed: {(str(e) or type(e).__name__)[:300].rstrip(".")}. Merge again with `{again}`')
+    return CourseError(f'{kept}; merging failed: {why}. Merge again with `{again}`')
 
 def is_merged(
     job: Job,
@@ -303,7 +324,7 @@ def is_merged(
     "Was the merged model made from this adapter, and is it complete?"
     note = merged_folder(job)/'merged_from.json'
     made = read_json(note) if note.is_file() else None
-    return made == dict(adapter=[file_digest(p) for p in adapter_files(job)], weights=_weights(note.parent))
+    return made == merged_from(job)
 
 def _merge(job, progress):
     from climate_ft.export import run_merge, write_card
@@ -312,17 +333,19 @@ def _merge(job, progress):
     if is_merged(job) and not job.forced: return write_card(job.ws, job.name) and None
     try: run_merge(job.ws, job.name, progress=progress)
     except Exception as e: raise _not_merged(job, e) from e
-    write_json(merged_folder(job)/'merged_from.json',
-        dict(adapter=[file_digest(p) for p in adapter_files(job)], weights=_weights(merged_folder(job))))
+    write_json(merged_folder(job)/'merged_from.json', merged_from(job))
 
 # %% ../nbs/14_pipeline.ipynb #0d743abc
-LIBRARIES = dict(extract=('pymupdf',), compare=('pymupdf', 'pymupdf4llm', 'pdfplumber', 'pypdfium2', 'rapidfuzz'),
-    dataset=('mecab-python3', 'ipadic', 'rapidfuzz'), train=('torch', 'transformers', 'trl', 'peft', 'bitsandbytes', 'accelerate'),
-    answer=('torch', 'transformers', 'peft', 'bitsandbytes', 'bm25s'), merge=('torch', 'transformers', 'peft', 'bitsandbytes', 'safetensors'),
-    evaluate=('sacrebleu', 'bert-score', 'rouge_score', 'torch', 'transformers', 'numpy', 'mecab-python3', 'ipadic'),
-    report=('matplotlib', 'jinja2'))
-CODE = dict(extract=('extract',), compare=('compare',), clean=('clean',), corpus=('corpus',), dataset=('dataset',), train=('train',),
-    answer=('evaluation', 'models'), evaluate=('evaluation',), report=('evaluation', 'report'), merge=('export',)) # and what these import
+CODE = dict(extract='extract', compare='compare', clean='clean', corpus='corpus',
+    dataset='dataset', train='train', answer='evaluation models', evaluate='evaluation',
+    report='evaluation report', merge='export')  # and what these import
+_MODELS, _WORDS = 'torch transformers peft bitsandbytes', 'mecab-python3 ipadic'
+LIBRARIES = dict(extract='pymupdf', clean='', corpus='', dataset=f'{_WORDS} rapidfuzz',
+    compare='pymupdf pymupdf4llm pdfplumber pypdfium2 rapidfuzz',
+    train=f'{_MODELS} trl accelerate', answer=f'{_MODELS} bm25s', merge=f'{_MODELS} safetensors',
+    evaluate=f'sacrebleu bert-score rouge_score torch transformers numpy {_WORDS}',
+    report='matplotlib jinja2')
+CODE, LIBRARIES = ({k: tuple(v.split()) for k,v in d.items()} for d in (CODE, LIBRARIES))
 
 # %% ../nbs/14_pipeline.ipynb #544bf616
 def question_files(ws: Workspace) -> list[Path]:
@@ -356,20 +379,24 @@ def data_stages() -> list[Stage]:
     "From the PDF to the dataset; the same for every profile"
     def paths(*names): return lambda j: [j.ws.path(n) for n in names]
     def stage(name, run, reads, writes, settings=lambda j: None, editable=True):
-        return Stage(name, run, reads, writes, settings, CODE[name], LIBRARIES.get(name, ()), True, editable)
+        return Stage(name, run, reads, writes, settings, CODE[name], LIBRARIES[name], True, editable)
     sets = ('train', 'dev', 'recall', 'unseen', 'gold', 'general')
-    return [stage('extract', _extract, lambda j: j.pdfs, paths('extracted_blocks', 'extracted_pages')),
+    return [
+        stage('extract', _extract, lambda j: j.pdfs, paths('extracted_blocks', 'extracted_pages')),
         stage('compare', _compare, lambda j: [j.pdfs[0], j.gold] if j.gold else j.pdfs[:1],
               lambda j: [j.ws.path('extractor_scores')] if j.gold else [], editable=False),
-        stage('clean', _clean, paths('extracted_pages'), paths('extracted_cleaned', 'cleaned_blocks')),
+        stage('clean', _clean, paths('extracted_pages'),
+              paths('extracted_cleaned', 'cleaned_blocks')),
         stage('corpus', _corpus, paths('cleaned_blocks'), paths('corpus', 'corpus_chunks')),
-        stage('dataset', _dataset, lambda j: [*paths('corpus', 'corpus_chunks', 'cleaned_blocks')(j), *question_files(j.ws)],
-              lambda j: [*paths('dataset', 'alpaca', 'dataset_report')(j), *split_files(j.ws, *sets)], lambda j: j.hold_out)]
+        stage('dataset', _dataset,
+              lambda j: [*paths('corpus', 'corpus_chunks', 'cleaned_blocks')(j), *question_files(j.ws)],
+              lambda j: [*paths('dataset', 'alpaca', 'dataset_report')(j), *split_files(j.ws, *sets)],
+              lambda j: j.hold_out)]
 
 # %% ../nbs/14_pipeline.ipynb #59bb4085
 def model_stages() -> list[Stage]:
     "From the dataset to the merged model; of one profile"
-    def stage(name, run, reads, writes, settings): return Stage(name, run, reads, writes, settings, CODE[name], LIBRARIES[name])
+    def stage(name, *how): return Stage(name, *how, CODE[name], LIBRARIES[name])
     def info(j): return j.ws.models/j.name/'train_config.json'
     def log(j): return j.ws.logs/f'{j.name}.jsonl'
     def art(j, *names): return [j.ws.path(n) for n in names]
@@ -377,14 +404,17 @@ def model_stages() -> list[Stage]:
     asked = ('train', 'recall', 'unseen', 'gold', 'general')
     return [stage('train', _train, lambda j: [*split_files(j.ws, 'train', 'dev'), *_base(j)],
                   lambda j: [*adapter_files(j), info(j), log(j)], cfg),
-        stage('answer', _answer, lambda j: [*adapter_files(j), *split_files(j.ws, *asked), *art(j, 'corpus_chunks'), *_base(j)],
+        stage('answer', _answer, lambda j: [*adapter_files(j), *split_files(j.ws, *asked),
+                  *art(j, 'corpus_chunks'), *_base(j)],
               answer_files, lambda j: [asdict(j.plan), _trained_on(j)]),
-        stage('evaluate', _evaluate, lambda j: [*answer_files(j), *adapter_files(j), info(j), log(j)],
-              lambda j: [results_file(j)], lambda j: [asdict(j.plan), j.cfg.base, j.cfg.bits]),
-        stage('report', _report, lambda j: [results_file(j), info(j), log(j), adapter_files(j)[0],
-                  *art(j, 'dataset_report', 'corpus_chunks', 'extractor_scores')], lambda j: art(j, 'report'), cfg),
-        stage('merge', _merge, lambda j: [*adapter_files(j), info(j), results_file(j), *split_files(j.ws, 'recall'),
-                  *art(j, 'corpus_chunks'), *_base(j)], lambda j: [merged_folder(j)], cfg)]
+        stage('evaluate', _evaluate,
+              lambda j: [*answer_files(j), *adapter_files(j), info(j), log(j)], lambda j: [results_file(j)], lambda j: [asdict(j.plan), j.cfg.base, j.cfg.bits]),
+        stage('report', _report,
+              lambda j: [results_file(j), info(j), log(j), adapter_files(j)[0],
+                  *art(j, 'dataset_report', 'corpus_chunks', 'extractor_scores')],
+              lambda j: art(j, 'report'), cfg),
+        stage('merge', _merge, lambda j: [*adapter_files(j), info(j), results_file(j),
+                  *split_files(j.ws, 'recall'), *art(j, 'corpus_chunks'), *_base(j)], lambda j: [merged_folder(j)], cfg)]
 
 def course_stages() -> list[Stage]:
     "The stages of the course, in order"
@@ -392,11 +422,12 @@ def course_stages() -> list[Stage]:
 
 # %% ../nbs/14_pipeline.ipynb #dfc11fd1
 def _in_folder(folder):
-    "The PDFs in a folder and below it; hidden files, and those that macOS puts beside others, are none"
-    def visible(p): return not any(part.startswith('.') for part in p.relative_to(folder).parts)
-    found = [p for p in folder.rglob('*') if p.suffix.lower() == '.pdf' and visible(p) and p.is_file()]
-    if not found: raise CourseError(f'{folder} holds no PDF: name a file or another folder with --pdf')
-    return sorted(found)
+    "The PDFs in a folder and below it, without hidden files such as macOS leaves beside others"
+    def hidden(p): return any(n.startswith('.') for n in p.relative_to(folder).parts)
+    named = [p for p in folder.rglob('*') if p.suffix.lower() == '.pdf']
+    found = sorted(p for p in named if p.is_file() and not hidden(p))
+    if found: return found
+    raise CourseError(f'{folder} holds no PDF: name a file or another folder with --pdf')
 
 def source_pdfs(
     pdfs=None, # paths of PDFs or of folders that hold some; None: the course's own report
@@ -404,8 +435,8 @@ def source_pdfs(
     "The PDFs that a run starts from; a `CourseError` if there are none"
     if not pdfs:
         own = REPO/'documents'/'document_01.pdf'
-        if not own.exists(): raise CourseError("the course's own report is not installed here: name a PDF with --pdf FILE")
-        return [own]
+        if own.exists(): return [own]
+        raise CourseError("the course's own report is not installed here: name a PDF with --pdf FILE")
     out = []
     for p in map(Path, pdfs):
         if p.is_dir(): out += _in_folder(p)
@@ -415,11 +446,14 @@ def source_pdfs(
     seen = {}
     for p in dict.fromkeys(out):
         if (other := seen.setdefault(p.stem, p)) != p:
-            raise CourseError(f'two PDFs are called {p.stem} ({other} and {p}): rename one, since chunks are named after their document')
+            raise CourseError(f'two PDFs are called {p.stem} ({other} and {p}): rename one, '
+                              'since chunks are named after their document')
     return list(seen.values())
 
 # %% ../nbs/14_pipeline.ipynb #35436b8b
-def is_own(pdf: Path) -> bool: return Path(pdf).resolve().parent == (REPO/'documents').resolve() # one of the course's
+def is_own(pdf: Path) -> bool:
+    "Is it one of the course's own PDFs?"
+    return Path(pdf).resolve().parent == (REPO/'documents').resolve()
 
 def find_gold(
     pdf:Path, # the PDF
@@ -436,13 +470,16 @@ def what_to_hold_out(
     own: bool, # is it the course's own report?
 ) -> str:
     "The course's report is studied by sections it never trained; of a user's document everything is trained"
-    if choice and choice not in HOLD_OUT: raise CourseError(f'--hold-out is {choice!r}: choose {" or ".join(HOLD_OUT)}')
+    if choice and choice not in HOLD_OUT:
+        raise CourseError(f'--hold-out is {choice!r}: choose {" or ".join(HOLD_OUT)}')
     return choice or ('sections' if own else 'wordings')
 
 # %% ../nbs/14_pipeline.ipynb #420438dd
-MEASURED = set('sources rows too_long tokens trained_tokens layers update steps planned_steps kept_step pass_tokens seconds device versions gpus'.split())
+MEASURED = set('''sources rows too_long tokens trained_tokens layers update steps planned_steps
+    kept_step pass_tokens seconds device versions gpus'''.split())
 POSITIVE = set('bits r alpha learning_rate epochs max_length batch_size accumulation'.split())
-_KINDS = {int: 'a whole number', float: 'a number', bool: 'true or false', str: 'a word', tuple: 'words, separated by commas', type(None): 'none'}
+_KINDS = {int: 'a whole number', float: 'a number', bool: 'true or false', str: 'a word',
+          tuple: 'words, separated by commas', type(None): 'none'}
 
 def setting_types() -> dict[str, tuple]: # setting -> types of its values
     "The settings of a training and the types they take"
@@ -472,10 +509,13 @@ def as_kind(
     "`value` in the type of its setting; a `CourseError` names what is needed"
     ok = type(value) in kinds
     if float in kinds and type(value) is int: value, ok = float(value), True
-    if tuple in kinds and type(value) is list: value, ok = tuple(value), all(isinstance(v, str) for v in value)
+    if tuple in kinds and type(value) is list:
+        value, ok = tuple(value), all(isinstance(v, str) for v in value)
     if type(value) is float and not math.isfinite(value): ok = False
-    if not ok: raise CourseError(f'{key} is {value!r}: {" or ".join(_KINDS[k] for k in kinds)} is needed')
-    if key in POSITIVE and value <= 0: raise CourseError(f'{key} is {value}: it must be above 0')
+    needed = ' or '.join(_KINDS[k] for k in kinds)
+    if not ok: raise CourseError(f'{key} is {value!r}: {needed} is needed')
+    if key in POSITIVE and value <= 0:
+        raise CourseError(f'{key} is {value}: it must be above 0')
     return value
 
 def unknown(
@@ -496,7 +536,8 @@ def read_settings(
     types, found = setting_types(), {}
     if file:
         got = read_json(file)
-        if not isinstance(got, dict): raise CourseError(f'{file} is no configuration: a JSON object of settings is needed')
+        if not isinstance(got, dict):
+            raise CourseError(f'{file} is no configuration: a JSON object of settings is needed')
         found = {k: v for k,v in got.items() if k not in MEASURED}
     for s in sets or ():
         key, eq, value = s.partition('=')
@@ -519,7 +560,8 @@ def resolve_config(
     start = get_profile(profile or (named if named in PROFILES else 'cpu'))
     values = start.asdict() | found | (dict(base=str(base)) if base else {})
     for k,allowed in CHOICES.items():
-        if values[k] not in allowed: raise CourseError(f'{k} is {values[k]!r}: choose {", ".join(map(str, allowed))}')
+        if values[k] not in allowed:
+            raise CourseError(f'{k} is {values[k]!r}: choose {", ".join(map(str, allowed))}')
     check_name(values['name'])
     if Path(values['base']).is_dir(): values['base'] = str(Path(values['base']).resolve())
     return TrainConfig(**values)
@@ -528,7 +570,8 @@ def check_name(
     name: str, # of an adapter's folder
 ):
     "A name becomes a folder, a log and part of other files' names"
-    if not name or name.startswith('.') or name.endswith('-merged') or set(name) & set('/\\:*?"<>|\n\0') or len(name.encode()) > 100:
+    odd = set(name) & set('/\\:*?"<>|\n\0') or name.startswith('.') or name.endswith('-merged')
+    if not name or odd or len(name.encode()) > 100:
         raise CourseError(f'name is {name!r}: choose a plain name, e.g. --set name=mine')
 
 # %% ../nbs/14_pipeline.ipynb #029100a8
@@ -542,11 +585,14 @@ def resolve_gpus(
 ) -> int:
     "How many GPUs to train on"
     if choice is None: return 1
-    if choice != 'all' and not (choice.isdecimal() and int(choice)): raise CourseError(f'--gpus is {choice!r}: a number or all is needed')
+    if choice != 'all' and not (choice.isdecimal() and int(choice)):
+        raise CourseError(f'--gpus is {choice!r}: a number or all is needed')
     there = count_gpus()
-    if not there: raise CourseError(f'--gpus {choice}: this machine has no GPU that PyTorch can use; leave --gpus out')
+    if not there:
+        raise CourseError(f'--gpus {choice}: this machine has no GPU that PyTorch can use; leave --gpus out')
     n = there if choice == 'all' else int(choice)
-    if n > there: raise CourseError(f'--gpus {choice}: this machine has {there}; choose {there} or all')
+    if n > there:
+        raise CourseError(f'--gpus {choice}: this machine has {there}; choose {there} or all')
     return n
 
 # %% ../nbs/14_pipeline.ipynb #a14ee09f
@@ -559,7 +605,9 @@ def check_disk(
     "A `CourseError` if less than `need` is free"
     root = next(p for p in (Path(root).resolve(), *Path(root).resolve().parents) if p.exists())
     free = shutil.disk_usage(root).free/1e9
-    if free < need: raise CourseError(f'{root} has {free:.1f} GB free and this run needs {need:.1f} GB: free some space, or choose another disk with --out')
+    if free < need:
+        raise CourseError(f'{root} has {free:.1f} GB free and this run needs {need:.1f} GB: '
+                          'free some space, or choose another disk with --out')
 
 def check_base(
     base: str, # of a `TrainConfig`
@@ -569,7 +617,8 @@ def check_base(
     if base in ('tiny', GEMMA['name']): return
     if Path(base).is_dir(): check_model_folder(base)
     elif base.count('/') != 1 or base.startswith(('.', '/', '~')):
-        raise CourseError(f'{base} is neither a folder nor a model of the hub: give the path of a model folder, or owner/model')
+        raise CourseError(f'{base} is neither a folder nor a model of the hub: '
+                          'give the path of a model folder, or owner/model')
 
 # %% ../nbs/14_pipeline.ipynb #38d71122
 def pending(
@@ -578,7 +627,8 @@ def pending(
 ) -> list: # names
     "The stages that may work: the first that is not up to date, and all after it"
     state = State(job)
-    late = [i for i,s in enumerate(todo) if s.name in (state.forced.get('left') or []) or not is_done(s, job, state[s])]
+    left = state.forced.get('left') or []
+    late = [i for i,s in enumerate(todo) if s.name in left or not is_done(s, job, state[s])]
     return [s.name for s in todo[late[0]:]] if late else []
 
 def check_machine(
@@ -610,8 +660,9 @@ def make_job(
     check_base(cfg.base)
     named = dict(profile=[profile], config=[config], base=[base], set=sets)
     options = [o for k,vs in named.items() for v in vs if v for o in (f'--{k}', str(v))]
-    return Job(Workspace(out), cfg, PLANS.get(profile or cfg.name) or Plan(), pdfs, find_gold(pdfs[0]) if pdfs else None,
-               what_to_hold_out(hold_out, all(map(is_own, pdfs))), resolve_gpus(gpus), options=options)
+    plan, gold = PLANS.get(profile or cfg.name) or Plan(), find_gold(pdfs[0]) if pdfs else None
+    held = what_to_hold_out(hold_out, all(map(is_own, pdfs)))
+    return Job(Workspace(out), cfg, plan, pdfs, gold, held, resolve_gpus(gpus), options=options)
 
 # %% ../nbs/14_pipeline.ipynb #75d7cb54
 def run_all(
@@ -622,7 +673,7 @@ def run_all(
     last:str|None=None,
     progress:Callable|None=None, # see `run_stages`
     **options, # see `make_job`
-) -> dict: # `stages`: what happened to each; `notes`: lines to tell; `report`, `merged`: paths, if this run has them
+) -> dict: # `stages`: what happened to each; `notes`: lines to tell; paths of `report`, `merged`
     "The whole path from PDF to report and merged model"
     job, stages = make_job(out, profile, pdfs, **options), course_stages()
     todo, _ = chosen(stages, first, last)
@@ -631,8 +682,9 @@ def run_all(
         did = run_stages(job, stages, first, last, progress)
         state = State(job)
         notes = [n for s in todo for n in state[s].get('notes') or []]
-    return dict(stages=did, notes=notes, name=job.name, report=job.ws.path('report') if 'report' in did else None,
-        merged=merged_folder(job) if 'merge' in did else None)
+    report = job.ws.path('report') if 'report' in did else None
+    merged = merged_folder(job) if 'merge' in did else None
+    return dict(stages=did, notes=notes, name=job.name, report=report, merged=merged)
 
 def run_command(
     job: Job,
