@@ -23,8 +23,8 @@ def errors_page() -> str: # its address on the course's site
     from climate_ft._modidx import d
     return f"{d['settings']['doc_host']}{d['settings']['doc_baseurl']}/errors.html"
 
-app = typer.Typer(name='climate-ft', no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode='markdown',
-                  epilog=f'Error messages and their labs: {errors_page()}')
+app = typer.Typer(name='climate-ft', no_args_is_help=True, pretty_exceptions_enable=False,
+                  rich_markup_mode='markdown', epilog=f'Error messages and their labs: {errors_page()}')
 
 def _version(wanted: bool):
     if not wanted: return
@@ -33,7 +33,8 @@ def _version(wanted: bool):
     raise typer.Exit
 
 @app.callback()
-def _main(version:Annotated[bool, typer.Option('--version', callback=_version, is_eager=True, help='The version.')]=False):
+def _main(version:Annotated[bool, typer.Option('--version', callback=_version, is_eager=True,
+                                                help='The version.')]=False):
     "From a Japanese PDF to a domain-tuned local LLM. Start with `climate-ft run`."
 
 def say(*a): print(*a, file=sys.stderr, flush=True)
@@ -82,15 +83,24 @@ def profiles() -> str: # for the help
     from climate_ft.train import PROFILES
     return ', '.join(PROFILES)
 
-Out     = Annotated[Optional[Path], typer.Option('--out', help='Workspace folder; the current project if left out.')]
-Json    = Annotated[bool, typer.Option('--json', help='One JSON object on standard output, nothing else.')]
-Profile = Annotated[Optional[str], typer.Option('--profile', help=f'{profiles()}; cpu if there is no GPU.')]
-Pdf     = Annotated[Optional[list[Path]], typer.Option('--pdf', help="A PDF or a folder of PDFs, may be repeated; the course's own report if left out.")]
-Base    = Annotated[Optional[str], typer.Option('--base', help='Another base model: a name of the hub, or a folder.')]
-Sets    = Annotated[Optional[list[str]], typer.Option('--set', help='One setting as key=value, e.g. --set epochs=2; may be repeated.')]
-Config  = Annotated[Optional[Path], typer.Option('--config', help='Settings as JSON, e.g. the train_config.json of another run.')]
-Gpus    = Annotated[Optional[str], typer.Option('--gpus', help='GPUs to train on: a number, or all; one if left out.')]
-HoldOut = Annotated[Optional[str], typer.Option('--hold-out', help="What is not trained: sections (of the course's report) or wordings (of your own PDF).")]
+Out = Annotated[Optional[Path], typer.Option(
+    '--out', help='Workspace folder; the current project if left out.')]
+Json = Annotated[bool, typer.Option(
+    '--json', help='One JSON object on standard output, nothing else.')]
+Profile = Annotated[Optional[str], typer.Option(
+    '--profile', help=f'{profiles()}; cpu if there is no GPU.')]
+Pdf = Annotated[Optional[list[Path]], typer.Option(
+    '--pdf', help="A PDF or a folder of PDFs, may be repeated; the course's own report if left out.")]
+Base = Annotated[Optional[str], typer.Option(
+    '--base', help='Another base model: a name of the hub, or a folder.')]
+Sets = Annotated[Optional[list[str]], typer.Option(
+    '--set', help='One setting as key=value, e.g. --set epochs=2; may be repeated.')]
+Config = Annotated[Optional[Path], typer.Option(
+    '--config', help='Settings as JSON, e.g. the train_config.json of another run.')]
+Gpus = Annotated[Optional[str], typer.Option(
+    '--gpus', help='GPUs to train on: a number, or all; one if left out.')]
+HoldOut = Annotated[Optional[str], typer.Option(
+    '--hold-out', help="What is not trained: sections (of the course's report) or wordings (of your own PDF).")]
 
 # %% ../nbs/15_cli.ipynb #a6dd5a9b
 def nvidia_gpus() -> int:
@@ -98,8 +108,10 @@ def nvidia_gpus() -> int:
     import shutil, subprocess
     if not shutil.which('nvidia-smi'): return 0
     r = subprocess.run(['nvidia-smi', '-L'], capture_output=True, text=True)
-    there, allowed = sum(l.startswith('GPU ') for l in r.stdout.splitlines()), os.environ.get('CUDA_VISIBLE_DEVICES')
-    return there if allowed is None else min(there, len([d for d in allowed.split(',') if d.strip() not in ('', '-1')]))
+    there = sum(l.startswith('GPU ') for l in r.stdout.splitlines())
+    allowed = os.environ.get('CUDA_VISIBLE_DEVICES')
+    if allowed is None: return there
+    return min(there, sum(d.strip() not in ('', '-1') for d in allowed.split(',')))
 
 def default_profile() -> str:
     "`qwen3-8b-4bit` on a machine with an NVIDIA GPU, `cpu` elsewhere"
@@ -109,7 +121,8 @@ def job_of(out, profile, base=None, sets=None, config=None, **options):
     "The job that the options of a command describe"
     from climate_ft.pipeline import make_job
     profile = profile or (None if config else default_profile())
-    return make_job(out, profile, base=base, sets=sets or (), config=config, documents=False, **options)
+    return make_job(out, profile, base=base, sets=sets or (), config=config, documents=False,
+                    **options)
 
 # %% ../nbs/15_cli.ipynb #58236478
 def next_steps(
@@ -122,19 +135,23 @@ def next_steps(
     if result.get('merged'): lines.append(f"Model: {result['merged']}")
     if (model/'config.json').is_file() or (model/'adapter_config.json').is_file():
         lines.append(f'Ask it: climate-ft ask --model {shlex.quote(str(model))}')
-    if (logs := ws.logs/'tensorboard'/result['name']).is_dir(): lines.append(f'Curves: tensorboard --logdir {shlex.quote(str(logs))}')
-    return lines+[f"Report: {result['report']}" if result.get('report') else f"Done up to {list(result['stages'])[-1]}; files are in {out}"]
+    logs = ws.logs/'tensorboard'/result['name']
+    if logs.is_dir(): lines.append(f'Curves: tensorboard --logdir {shlex.quote(str(logs))}')
+    if result.get('report'): return lines+[f"Report: {result['report']}"]
+    return lines+[f"Done up to {list(result['stages'])[-1]}; files are in {out}"]
 
 # %% ../nbs/15_cli.ipynb #f2217110
 @app.command()
 def run(profile:Profile=None, pdf:Pdf=None,
-        first:Annotated[Optional[str], typer.Option('--from', help='Run this stage and all after it, even if they are up to date; given again after an interruption, it continues.')]=None,
+        first:Annotated[Optional[str], typer.Option('--from', help='Run this stage and all after it, '
+            'even if they are up to date; given again after an interruption, it continues.')]=None,
         last:Annotated[Optional[str], typer.Option('--to', help='Stop after this stage.')]=None,
         base:Base=None, sets:Sets=None, config:Config=None, hold_out:HoldOut=None, gpus:Gpus=None,
         out:Annotated[Path, typer.Option('--out', help='Workspace folder of this run.')]=Path('runs/demo')):
     "Every stage in order; what is up to date is skipped, what was interrupted continues."
     from climate_ft.pipeline import run_all
-    if gpus is None and (n := nvidia_gpus()) > 1: say(f'climate-ft: this machine has {n} GPUs and the run uses one; --gpus all trains on all of them')
+    if gpus is None and (n := nvidia_gpus()) > 1:
+        say(f'climate-ft: this machine has {n} GPUs and the run uses one; --gpus all trains on all of them')
     with StageBars() as b:
         result = run_all(out, profile or (None if config else default_profile()), pdf, first, last, b,
                          base=base, sets=sets or (), config=config, hold_out=hold_out, gpus=gpus)
@@ -142,7 +159,8 @@ def run(profile:Profile=None, pdf:Pdf=None,
 
 # %% ../nbs/15_cli.ipynb #84574a79
 @app.command()
-def preflight(as_json:Json=False, profile:Profile=None, base:Base=None, sets:Sets=None, config:Config=None):
+def preflight(as_json:Json=False, profile:Profile=None, base:Base=None, sets:Sets=None,
+              config:Config=None):
     "What this machine can do: memory, disk and minutes of every stage."
     from climate_ft import preflight as p
     job = job_of(None, profile, base, sets, config)
@@ -159,7 +177,8 @@ def extract(pdf:Annotated[list[Path], typer.Argument(help='PDF files, or folders
     if using != 'all' and using not in EXTRACTORS: raise CourseError(f"unknown extractor {using!r}: --with takes {', '.join(EXTRACTORS)} or all")
     names, pdfs, ws = list(EXTRACTORS) if using == 'all' else [using], source_pdfs(pdf), Workspace(out)
     def left_out(line): say(f'climate-ft: left out: {line}')
-    with locked(ws, 'climate-ft extract'), bar('extract') as progress: paths = run_extract(ws, pdfs, names, progress, unreadable=left_out)
+    with locked(ws, 'climate-ft extract'), bar('extract') as progress:
+        paths = run_extract(ws, pdfs, names, progress, unreadable=left_out)
     for p in paths: print(p)
 
 @app.command()
@@ -171,7 +190,8 @@ def compare(pdf:Annotated[Path, typer.Argument(help='The PDF.')],
     from climate_ft.pipeline import find_gold, source_pdfs
     pdf, ws = source_pdfs([pdf])[0], Workspace(out)
     if not (gold := gold or find_gold(pdf)): raise CourseError(f'{pdf.name} has no gold text: name a file with --gold')
-    with locked(ws, 'climate-ft compare'), bar('compare') as progress: scores = run_compare(ws, pdf, gold, progress=progress)
+    with locked(ws, 'climate-ft compare'), bar('compare') as progress:
+        scores = run_compare(ws, pdf, gold, progress=progress)
     show(scores, as_json, describe(scores))
 
 # %% ../nbs/15_cli.ipynb #67497d02
@@ -193,14 +213,17 @@ def corpus(out:Out=None):
     one_stage('corpus', Job(Workspace(out)))
 
 @app.command()
-def dataset(out:Out=None, hold_out:HoldOut=None, seed:Annotated[int, typer.Option(help='Seed of the split and of the sampling.')]=42):
+def dataset(out:Out=None, hold_out:HoldOut=None,
+            seed:Annotated[int, typer.Option(help='Seed of the split and of the sampling.')]=42):
     "Question-answer pairs and their splits from the corpus."
     from climate_ft.dataset import run_dataset
     from climate_ft.pipeline import Job, what_to_hold_out
     ws = Workspace(out)
-    job = Job(ws, hold_out=what_to_hold_out(hold_out, _documents(ws) <= {p.stem for p in (REPO/'documents').glob('*.pdf')}))
+    own = _documents(ws) <= {p.stem for p in (REPO/'documents').glob('*.pdf')}
+    job = Job(ws, hold_out=what_to_hold_out(hold_out, own))
     if seed == 42: return one_stage('dataset', job)
-    with locked(ws, 'climate-ft dataset'), bar('dataset') as progress: run_dataset(ws, seed=seed, progress=progress)
+    with locked(ws, 'climate-ft dataset'), bar('dataset') as progress:
+        run_dataset(ws, seed=seed, progress=progress)
 
 def _documents(ws):
     "The names of the documents in the corpus"
@@ -209,8 +232,8 @@ def _documents(ws):
 
 # %% ../nbs/15_cli.ipynb #c9e55e0e
 @app.command()
-def train(profile:Profile=None, out:Out=None, base:Base=None, sets:Sets=None, config:Config=None, gpus:Gpus=None,
-          resume:Annotated[bool, typer.Option(help='Continue from the last complete checkpoint, if there is one.')]=True):
+def train(profile:Profile=None, out:Out=None, base:Base=None, sets:Sets=None, config:Config=None,
+          gpus:Gpus=None, resume:Annotated[bool, typer.Option(help='Continue from the last complete checkpoint, if there is one.')]=True):
     "Fine-tune; prints loss, grad_norm, tokens/s and memory."
     from climate_ft import train as t
     job = job_of(out, profile, base, sets, config, gpus=gpus)
@@ -262,7 +285,8 @@ def answers(profile:Profile=None, out:Out=None, base:Base=None, sets:Sets=None, 
     for p in answer_files(job): print(p)
 
 @app.command()
-def evaluate(profile:Profile=None, out:Out=None, base:Base=None, sets:Sets=None, config:Config=None, as_json:Json=False):
+def evaluate(profile:Profile=None, out:Out=None, base:Base=None, sets:Sets=None,
+             config:Config=None, as_json:Json=False):
     "The scores of the saved answers, with intervals."
     from climate_ft import evaluation as e
     from climate_ft.pipeline import results_file
@@ -284,7 +308,8 @@ def newest_model(
 ) -> Path:
     "The model folder that was written last, the merged one before its adapter"
     root = root or find_root()
-    def found(weights): return [p for pat in ('models/*', 'runs/*/models/*') for d in root.glob(pat) if not d.name.startswith('.') for p in d.glob(weights)]
+    folders = [d for pat in ('models/*', 'runs/*/models/*') for d in root.glob(pat)]
+    def found(name): return [d/name for d in folders if d.name[0] != '.' and (d/name).is_file()]
     def when(p): return p.stat().st_mtime
     adapters = {p.parent: when(p) for p in found('adapter_model.safetensors')}
     merged = {p.parent: when(p) for p in found('config.json')}
@@ -315,7 +340,9 @@ def main():
     except CourseError as e:
         if debug: raise
         say(f'climate-ft: {e}'); sys.exit(2)
-    except KeyboardInterrupt: say('climate-ft: interrupted; what is done is kept: run the same command again to continue'); sys.exit(130)
+    except KeyboardInterrupt:
+        say('climate-ft: interrupted; what is done is kept: run the same command again to continue')
+        sys.exit(130)
     except BrokenPipeError: sys.exit(1)
     except OSError as e:
         import errno
