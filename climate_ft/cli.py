@@ -4,7 +4,7 @@
 
 # %% ../nbs/15_cli.ipynb #62aaadc8
 from __future__ import annotations
-import json, logging, os, sys, warnings
+import json, logging, os, shlex, sys, warnings
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Optional
@@ -12,9 +12,10 @@ import typer
 from .workspace import *
 
 # %% auto #0
-__all__ = ['app', 'Out', 'Json', 'Profile', 'Pdf', 'errors_page', 'say', 'show', 'StageBars', 'bar', 'default_profile', 'run',
-           'preflight', 'extract', 'compare', 'clean', 'corpus', 'dataset', 'train', 'merge', 'ask', 'answer', 'score',
-           'evaluate', 'report', 'newest_model', 'main']
+__all__ = ['app', 'Out', 'Json', 'Profile', 'Pdf', 'Base', 'Sets', 'Config', 'Gpus', 'HoldOut', 'errors_page', 'say', 'show',
+           'StageBars', 'bar', 'profiles', 'nvidia_gpus', 'default_profile', 'job_of', 'next_steps', 'run', 'preflight',
+           'extract', 'compare', 'one_stage', 'clean', 'corpus', 'dataset', 'train', 'merge', 'ask', 'answer', 'score',
+           'answers', 'evaluate', 'report', 'newest_model', 'main']
 
 # %% ../nbs/15_cli.ipynb #ff72f3ae
 def errors_page() -> str: # its address on the course's site
@@ -22,8 +23,18 @@ def errors_page() -> str: # its address on the course's site
     from climate_ft._modidx import d
     return f"{d['settings']['doc_host']}{d['settings']['doc_baseurl']}/errors.html"
 
-app = typer.Typer(name='climate-ft', no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode='markdown', epilog=f'Error messages and their labs: {errors_page()}',
-                  help='From a Japanese PDF to a domain-tuned local LLM. Start with `climate-ft run`.')
+app = typer.Typer(name='climate-ft', no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode='markdown',
+                  epilog=f'Error messages and their labs: {errors_page()}')
+
+def _version(wanted: bool):
+    if not wanted: return
+    from climate_ft import __version__
+    print(f'climate-ft {__version__}')
+    raise typer.Exit
+
+@app.callback()
+def _main(version:Annotated[bool, typer.Option('--version', callback=_version, is_eager=True, help='The version.')]=False):
+    "From a Japanese PDF to a domain-tuned local LLM. Start with `climate-ft run`."
 
 def say(*a): print(*a, file=sys.stderr, flush=True)
 
@@ -66,34 +77,77 @@ def bar(stage): # name of the one stage that is drawn
     with StageBars() as b: yield b.one(stage)
 
 # %% ../nbs/15_cli.ipynb #6aa4d7ec
+def profiles() -> str: # for the help
+    "The names of all profiles"
+    from climate_ft.train import PROFILES
+    return ', '.join(PROFILES)
+
 Out     = Annotated[Optional[Path], typer.Option('--out', help='Workspace folder; the current project if left out.')]
 Json    = Annotated[bool, typer.Option('--json', help='One JSON object on standard output, nothing else.')]
-Profile = Annotated[Optional[str], typer.Option('--profile', help='cpu, cpu-8bit, tiny, qwen3-8b-4bit or qwen3-8b-8bit; cpu if there is no GPU.')]
+Profile = Annotated[Optional[str], typer.Option('--profile', help=f'{profiles()}; cpu if there is no GPU.')]
 Pdf     = Annotated[Optional[list[Path]], typer.Option('--pdf', help="A PDF or a folder of PDFs, may be repeated; the course's own report if left out.")]
+Base    = Annotated[Optional[str], typer.Option('--base', help='Another base model: a name of the hub, or a folder.')]
+Sets    = Annotated[Optional[list[str]], typer.Option('--set', help='One setting as key=value, e.g. --set epochs=2; may be repeated.')]
+Config  = Annotated[Optional[Path], typer.Option('--config', help='Settings as JSON, e.g. the train_config.json of another run.')]
+Gpus    = Annotated[Optional[str], typer.Option('--gpus', help='GPUs to train on: a number, or all; one if left out.')]
+HoldOut = Annotated[Optional[str], typer.Option('--hold-out', help="What is not trained: sections (of the course's report) or wordings (of your own PDF).")]
 
 # %% ../nbs/15_cli.ipynb #a6dd5a9b
-def default_profile() -> str:
-    "`qwen3-8b-4bit` on a machine with an NVIDIA GPU, `cpu` elsewhere; decided without importing torch"
+def nvidia_gpus() -> int:
+    "NVIDIA GPUs that programs may use here; counted without importing torch"
     import shutil, subprocess
-    if not shutil.which('nvidia-smi'): return 'cpu'
+    if not shutil.which('nvidia-smi'): return 0
     r = subprocess.run(['nvidia-smi', '-L'], capture_output=True, text=True)
-    return 'qwen3-8b-4bit' if 'GPU 0' in r.stdout else 'cpu'
+    there, allowed = sum(l.startswith('GPU ') for l in r.stdout.splitlines()), os.environ.get('CUDA_VISIBLE_DEVICES')
+    return there if allowed is None else min(there, len([d for d in allowed.split(',') if d.strip() not in ('', '-1')]))
 
+def default_profile() -> str:
+    "`qwen3-8b-4bit` on a machine with an NVIDIA GPU, `cpu` elsewhere"
+    return 'qwen3-8b-4bit' if nvidia_gpus() else 'cpu'
+
+def job_of(out, profile, base=None, sets=None, config=None, **options):
+    "The job that the options of a command describe"
+    from climate_ft.pipeline import make_job
+    profile = profile or (None if config else default_profile())
+    return make_job(out, profile, base=base, sets=sets or (), config=config, documents=False, **options)
+
+# %% ../nbs/15_cli.ipynb #58236478
+def next_steps(
+    result: dict, # from `run_all`
+    out: Path, # workspace
+) -> list[str]: # lines
+    "What a finished run left, and the commands that use it"
+    ws, model = Workspace(out), result.get('merged') or Workspace(out).models/result['name']
+    lines = list(result['notes'])
+    if result.get('merged'): lines.append(f"Model: {result['merged']}")
+    if (model/'config.json').is_file() or (model/'adapter_config.json').is_file():
+        lines.append(f'Ask it: climate-ft ask --model {shlex.quote(str(model))}')
+    if (logs := ws.logs/'tensorboard'/result['name']).is_dir(): lines.append(f'Curves: tensorboard --logdir {shlex.quote(str(logs))}')
+    return lines+[f"Report: {result['report']}" if result.get('report') else f"Done up to {list(result['stages'])[-1]}; files are in {out}"]
+
+# %% ../nbs/15_cli.ipynb #f2217110
 @app.command()
 def run(profile:Profile=None, pdf:Pdf=None,
-        first:Annotated[Optional[str], typer.Option('--from', help='Run this stage and all after it, even if they are up to date.')]=None,
+        first:Annotated[Optional[str], typer.Option('--from', help='Run this stage and all after it, even if they are up to date; given again after an interruption, it continues.')]=None,
         last:Annotated[Optional[str], typer.Option('--to', help='Stop after this stage.')]=None,
+        base:Base=None, sets:Sets=None, config:Config=None, hold_out:HoldOut=None, gpus:Gpus=None,
         out:Annotated[Path, typer.Option('--out', help='Workspace folder of this run.')]=Path('runs/demo')):
     "Every stage in order; what is up to date is skipped, what was interrupted continues."
     from climate_ft.pipeline import run_all
-    with StageBars() as b: result = run_all(out, profile or default_profile(), pdf, first, last, b)
-    say(f"Report: {result['report']}" if result.get('report') else f"Done up to {last}; files are in {out}")
+    if gpus is None and (n := nvidia_gpus()) > 1: say(f'climate-ft: this machine has {n} GPUs and the run uses one; --gpus all trains on all of them')
+    with StageBars() as b:
+        result = run_all(out, profile or (None if config else default_profile()), pdf, first, last, b,
+                         base=base, sets=sets or (), config=config, hold_out=hold_out, gpus=gpus)
+    for line in next_steps(result, out): say(line)
 
+# %% ../nbs/15_cli.ipynb #84574a79
 @app.command()
 def preflight(as_json:Json=False, profile:Profile=None):
-    "What this machine can train, with predicted memory."
+    "What this machine can do: memory, disk and minutes of every stage."
     from climate_ft import preflight as p
-    r = p.preflight(profile=profile)
+    from climate_ft.evaluation import settings_of
+    profile = profile or default_profile()
+    r = p.preflight(profile, *settings_of(profile))
     show(r, as_json, p.describe(r))
 
 # %% ../nbs/15_cli.ipynb #3d56ca42
@@ -104,8 +158,9 @@ def extract(pdf:Annotated[list[Path], typer.Argument(help='PDF files, or folders
     from climate_ft.extract import EXTRACTORS, run_extract
     from climate_ft.pipeline import source_pdfs
     if using != 'all' and using not in EXTRACTORS: raise CourseError(f"unknown extractor {using!r}: --with takes {', '.join(EXTRACTORS)} or all")
-    names = list(EXTRACTORS) if using == 'all' else [using]
-    with bar('extract') as progress: paths = run_extract(Workspace(out), source_pdfs(pdf), names, progress=progress)
+    names, pdfs, ws = list(EXTRACTORS) if using == 'all' else [using], source_pdfs(pdf), Workspace(out)
+    def left_out(line): say(f'climate-ft: left out: {line}')
+    with locked(ws, 'climate-ft extract'), bar('extract') as progress: paths = run_extract(ws, pdfs, names, progress, unreadable=left_out)
     for p in paths: print(p)
 
 @app.command()
@@ -115,48 +170,62 @@ def compare(pdf:Annotated[Path, typer.Argument(help='The PDF.')],
     "The scoreboard of the extractors for any PDF that has a gold text."
     from climate_ft.compare import run_compare, describe
     from climate_ft.pipeline import find_gold, source_pdfs
-    pdf, = source_pdfs([pdf]) if not pdf.is_dir() else [pdf]
+    pdf, ws = source_pdfs([pdf])[0], Workspace(out)
     if not (gold := gold or find_gold(pdf)): raise CourseError(f'{pdf.name} has no gold text: name a file with --gold')
-    with bar('compare') as progress: scores = run_compare(Workspace(out), pdf, gold, progress=progress)
+    with locked(ws, 'climate-ft compare'), bar('compare') as progress: scores = run_compare(ws, pdf, gold, progress=progress)
     show(scores, as_json, describe(scores))
 
 # %% ../nbs/15_cli.ipynb #67497d02
+def one_stage(name, job, **how):
+    "Run the stage of a command, with its bar"
+    from climate_ft.pipeline import run_command
+    with bar(name) as progress: run_command(job, name, progress, **how)
+
 @app.command()
 def clean(out:Out=None):
     "Cleaned text and caption records from the extracted pages."
-    from climate_ft.clean import run_clean
-    with bar('clean') as progress: run_clean(Workspace(out), progress=progress)
+    from climate_ft.pipeline import Job
+    one_stage('clean', Job(Workspace(out)))
 
 @app.command()
 def corpus(out:Out=None):
     "Sections and chunks from the cleaned text."
-    from climate_ft.corpus import run_corpus
-    with bar('corpus') as progress: run_corpus(Workspace(out), progress=progress)
+    from climate_ft.pipeline import Job
+    one_stage('corpus', Job(Workspace(out)))
 
 @app.command()
-def dataset(out:Out=None, seed:Annotated[int, typer.Option(help='Seed of the split and of the sampling.')]=42):
+def dataset(out:Out=None, hold_out:HoldOut=None, seed:Annotated[int, typer.Option(help='Seed of the split and of the sampling.')]=42):
     "Question-answer pairs and their splits from the corpus."
     from climate_ft.dataset import run_dataset
-    with bar('dataset') as progress: run_dataset(Workspace(out), seed=seed, progress=progress)
+    from climate_ft.pipeline import Job, what_to_hold_out
+    ws = Workspace(out)
+    job = Job(ws, hold_out=what_to_hold_out(hold_out, _documents(ws) <= {p.stem for p in (REPO/'documents').glob('*.pdf')}))
+    if seed == 42: return one_stage('dataset', job)
+    with locked(ws, 'climate-ft dataset'), bar('dataset') as progress: run_dataset(ws, seed=seed, progress=progress)
+
+def _documents(ws):
+    "The names of the documents in the corpus"
+    rows = read_json(ws.path('corpus_chunks'), 'corpus')
+    return {r.get('doc') for r in rows if isinstance(r, dict)} if isinstance(rows, list) else set()
 
 # %% ../nbs/15_cli.ipynb #c9e55e0e
 @app.command()
-def train(profile:Profile=None, out:Out=None,
+def train(profile:Profile=None, out:Out=None, base:Base=None, sets:Sets=None, config:Config=None, gpus:Gpus=None,
           resume:Annotated[bool, typer.Option(help='Continue from the last complete checkpoint, if there is one.')]=True):
     "Fine-tune; prints loss, grad_norm, tokens/s and memory."
     from climate_ft import train as t
-    ws, cfg = Workspace(out), t.get_profile(profile or default_profile())
-    with bar('train') as progress: r = t.train(cfg, ws, resume=resume, progress=progress)
-    print(t.describe(t.verify_training(ws, cfg.name)))
-    say(f'Adapter: {ws.models/cfg.name}')
+    job = job_of(out, profile, base, sets, config, gpus=gpus)
+    one_stage('train', job, fresh=not resume)
+    print(t.describe(t.verify_training(job.ws, job.name)))
+    say(f'Adapter: {job.ws.models/job.name}')
 
 @app.command()
-def merge(profile:Profile=None, out:Out=None):
+def merge(profile:Profile=None, out:Out=None, base:Base=None, sets:Sets=None, config:Config=None):
     "The adapter merged onto the base it was trained on."
-    from climate_ft.export import run_merge
-    from climate_ft.train import get_profile
-    with bar('merge') as progress: p = run_merge(Workspace(out), get_profile(profile or default_profile()).name, progress=progress)
-    print(p)
+    from climate_ft.pipeline import merged_folder
+    job = job_of(out, profile, base, sets, config)
+    one_stage('merge', job, forced=True)
+    print(merged_folder(job))
 
 # %% ../nbs/15_cli.ipynb #20502655
 @app.command()
@@ -185,28 +254,47 @@ def score(answers:Annotated[Path, typer.Argument(help='Lines of JSON with "predi
     show(r, as_json, describe(r))
 
 @app.command()
-def evaluate(profile:Profile=None, out:Out=None, as_json:Json=False):
-    "Every model on every question set."
+def answers(profile:Profile=None, out:Out=None, base:Base=None, sets:Sets=None, config:Config=None,
+            fresh:Annotated[bool, typer.Option('--fresh', help='Ask everything again.')]=False):
+    "The answers of every model to every question set, for `evaluate`; continues where it stopped."
+    from climate_ft.pipeline import answer_files
+    job = job_of(out, profile, base, sets, config)
+    one_stage('answer', job, forced=fresh, fresh=fresh)
+    for p in answer_files(job): print(p)
+
+@app.command()
+def evaluate(profile:Profile=None, out:Out=None, base:Base=None, sets:Sets=None, config:Config=None, as_json:Json=False):
+    "The scores of the saved answers, with intervals."
     from climate_ft import evaluation as e
-    with bar('evaluate') as progress: r = e.run_evaluate(Workspace(out), profile or default_profile(), progress=progress)
+    from climate_ft.pipeline import results_file
+    job = job_of(out, profile, base, sets, config)
+    one_stage('evaluate', job)
+    r = read_json(results_file(job))
     show(r, as_json, e.describe(r))
 
 @app.command()
-def report(profile:Profile=None, out:Out=None):
+def report(profile:Profile=None, out:Out=None, base:Base=None, sets:Sets=None, config:Config=None):
     "The HTML report of a run."
-    from climate_ft.report import run_report
-    print(run_report(Workspace(out), profile or default_profile()))
+    job = job_of(out, profile, base, sets, config)
+    one_stage('report', job)
+    print(job.ws.path('report'))
 
 # %% ../nbs/15_cli.ipynb #e459c5fe
 def newest_model(
     root:Path|None=None, # the project; found from the current folder if None
 ) -> Path:
-    "The model folder that was written last, merged ones first"
+    "The model folder that was written last, the merged one before its adapter"
     root = root or find_root()
-    found = [p.parent for pat in ('models/*/config.json', 'runs/*/models/*/config.json') for p in root.glob(pat)]
-    found = found or [p.parent for pat in ('models/*/adapter_config.json', 'runs/*/models/*/adapter_config.json') for p in root.glob(pat)]
-    if not found: raise CourseError('there is no trained model yet: run `climate-ft run`, or name a folder with --model')
-    return max(found, key=lambda p: p.stat().st_mtime)
+    def found(weights): return [p for pat in ('models/*', 'runs/*/models/*') for d in root.glob(pat) if not d.name.startswith('.') for p in d.glob(weights)]
+    def when(p): return p.stat().st_mtime
+    adapters = {p.parent: when(p) for p in found('adapter_model.safetensors')}
+    merged = {p.parent: when(p) for p in found('config.json')}
+    adapter_of = {m: m.with_name(m.name.removesuffix('-merged')) for m in merged}
+    fit = {m: t for m,t in merged.items() if t >= adapters.get(adapter_of[m], 0)}
+    hidden = {adapter_of[m] for m in fit if adapter_of[m] != m}
+    models = fit | {a: t for a,t in adapters.items() if a not in hidden}
+    if not models: raise CourseError('there is no trained model yet: run `climate-ft run`, or name a folder with --model')
+    return max(models, key=models.get)
 
 # %% ../nbs/15_cli.ipynb #3258dfeb
 def _unforeseen(kind, e, tb):
@@ -222,10 +310,13 @@ def main():
         for k,v in dict(TOKENIZERS_PARALLELISM='false', TRANSFORMERS_VERBOSITY='error', HF_HUB_DISABLE_PROGRESS_BARS='1', TRL_EXPERIMENTAL_SILENCE='1',
                         DATASETS_VERBOSITY='error', PYTHONWARNINGS='ignore').items(): os.environ.setdefault(k, v)
     try: app()
+    except SystemExit as e:
+        if e.code == 130: say('climate-ft: interrupted; what is done is kept: run the same command again to continue')
+        raise
     except CourseError as e:
         if debug: raise
         say(f'climate-ft: {e}'); sys.exit(2)
-    except KeyboardInterrupt: say('climate-ft: interrupted; run the same command again to continue'); sys.exit(130)
+    except KeyboardInterrupt: say('climate-ft: interrupted; what is done is kept: run the same command again to continue'); sys.exit(130)
     except BrokenPipeError: sys.exit(1)
     except OSError as e:
         import errno

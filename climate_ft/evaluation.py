@@ -105,15 +105,12 @@ _ORDER = ('base', 'base_passage', 'tuned', 'tuned_passage') # each model is load
 def answers_path(ws: Workspace, name: str, condition: str) -> Path: return ws.data/f'answers_{name}_{condition}.jsonl'
 
 class _Models:
-    "Loads at most one model at a time; the merged one stands for the tuned one if it is there"
-    def __init__(self, ws, name, progress): self.folder, self.merged, self.progress, self.loaded = ws.models/name, ws.models/f'{name}-merged', progress, (None, None)
+    "Loads at most one model at a time: the base, or the base with its adapter"
+    def __init__(self, ws, name, progress): self.folder, self.progress, self.loaded = ws.models/name, progress, (None, None)
     def __call__(self, kind):
         if self.loaded[0] != kind:
-            self.loaded = None, None
-            quantized = None if not (self.merged/'config.json').is_file() else False
-            if kind == 'base': net = load_for_inference(self.folder, adapter=False, quantized=quantized, progress=self.progress)
-            else: net = load_for_inference(self.merged if quantized is False else self.folder, progress=self.progress)
-            self.loaded = kind, net
+            self.loaded = None, None                # the memory of one model is free before the next comes
+            self.loaded = kind, load_for_inference(self.folder, adapter=kind == 'tuned', progress=self.progress)
         return self.loaded[1]
 
 # %% ../nbs/12_evaluation.ipynb #d55de9fe
@@ -230,7 +227,7 @@ def load_answers(
     rows = {}
     for c,model in CONDITIONS.items():
         p = answers_path(ws, name, c)
-        for a in read_jsonl(p, 'evaluate'):
+        for a in read_jsonl(p, 'answers'):
             x = a['extra']
             r = rows.setdefault((a['set'], x['id']), dict(id=x['id'], set=a['set'], question=a['question'], reference=a['reference'], source_id=a['source_id'],
                 **{k: x[k] for k in ('variants', 'kind', 'about', 'section', 'chunk', 'seen') if x.get(k) not in (None, [], '')}, predictions={}, nll={}))
@@ -400,7 +397,7 @@ def run_evaluate(
     answers, (a, b) = load_answers(ws, cfg.name), _shares(progress, 2)
     if plan.bertscore: add_bertscore(answers, encoder, a)
     metrics = [*FAST, *['bertscore'][:plan.bertscore]]
-    results = dict(name=cfg.name, base=cfg.base, training=training_summary(ws, cfg.name), bits=cfg.bits, max_new_tokens=plan.max_new_tokens, signatures=signatures(metrics, encoder),
+    results = dict(name=cfg.name, adapter=model_key(ws.models/cfg.name), base=cfg.base, training=training_summary(ws, cfg.name), bits=cfg.bits, max_new_tokens=plan.max_new_tokens, signatures=signatures(metrics, encoder),
         versions={k: version(k) for k in ('torch', 'transformers', 'peft', 'bitsandbytes', 'sacrebleu')}, **evaluate_answers(answers, plan.resamples, progress=b))
     write_json(results_path(ws, cfg.bits), results)
     return results

@@ -6,7 +6,7 @@
 from __future__ import annotations
 from pathlib import Path
 from .workspace import Progress, Workspace, read_json, write_json, write_text
-from .generate import adapter_settings, add_adapter, generate, inference_dtype, load_for_inference, load_model, question_of, read_questions, ready, stop_ids
+from .generate import adapter_settings, add_adapter, generate, inference_dtype, load_for_inference, load_model, model_key, question_of, read_questions, ready, stop_ids
 from .models import GEMMA, atomic_folder, quiet, resolve_base
 
 # %% auto #0
@@ -163,9 +163,10 @@ def write_card(
     def have(p): return read_json(p) if Path(p).is_file() else None
     out, settings = merged_path(ws, name), adapter_settings(ws.models/name)
     results = have(ws.path('evaluation_8bit' if settings['bits'] == 8 else 'evaluation'))
+    key = model_key(ws.models/name)            # scores of an earlier adapter of this name are not this one's
     docs = ', '.join(sorted({c['doc'] for c in have(ws.path('corpus_chunks')) or []})) or 'one report'
     data = f"{settings.get('rows', '?')} question-answer pairs about {len(settings.get('sources', []))} facts from {docs}; split by section before augmentation."
-    return write_text(out/'README.md', model_card(settings, base_licence(settings['base']), data, results if results and results.get('name') == name else None, parity or have(out/'parity.json')))
+    return write_text(out/'README.md', model_card(settings, base_licence(settings['base']), data, results if results and results.get('name') == name and results.get('adapter', key) == key else None, parity or have(out/'parity.json')))
 
 def run_merge(
     ws: Workspace,

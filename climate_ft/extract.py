@@ -4,7 +4,8 @@
 
 # %% ../nbs/02_extract.ipynb #af62cbd5
 from __future__ import annotations
-import io, json, os, re, subprocess, sys, time
+import io, json, os, re, shutil, subprocess, sys, tempfile, threading, time
+from concurrent.futures import ThreadPoolExecutor
 from collections import Counter
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -304,11 +305,67 @@ def write_extracted(
     "The text of the pages, separated by form feeds"
     return write_text(path, '\f'.join(p.text for p in pages))
 
-def _append(fs, extractor, pages, first):
-    "Write pages to the open files `fs`, with what separates them from the pages before"
+def _append(fs, extractor, pages):
+    "Write the pages of a document to the open files `fs`"
     for i,p in enumerate(pages):
-        fs[extractor].write(('' if first and not i else '\f')+p.text)
-        if extractor == 'blocks': fs['pages'].write(('' if first and not i else ',\n')+json.dumps(p.asdict(), ensure_ascii=False))
+        fs[extractor].write(('\f' if i else '')+p.text)
+        if extractor == 'blocks': fs['pages'].write((',\n' if i else '')+json.dumps(p.asdict(), ensure_ascii=False))
+
+# %% ../nbs/02_extract.ipynb #2fd5664d
+def _read_document(pdf, names, folder, seconds, notice, progress):
+    "The text of one document by every extractor, and its pages, as files in `folder`"
+    folder.mkdir()
+    def out(k, mode='w'): return open(folder/k, mode, encoding='utf-8', newline='\n')
+    stalled = False
+    for j,e in enumerate(names):
+        def report(f, m): progress((j+f)/len(names), f'{pdf.name}: {m}')
+        try:
+            if stalled: raise CourseError(f'{pdf.name}: {e} was left out')
+            pages = iter_pages_safely(pdf, e, report, seconds, notice=None if j else notice)
+            with ExitStack() as files: _append({k: files.enter_context(out(k)) for k in ([e, 'pages'] if e == 'blocks' else [e])}, e, pages)
+        except CourseError as err:
+            if not j: raise
+            with out(e, 'a') as f: f.write(f'[{err}]')
+            stalled |= isinstance(err, Stalled)
+
+# %% ../nbs/02_extract.ipynb #b8277d99
+def _side_by_side(
+    pdfs, # paths
+    read, # read(number, pdf, progress)
+    progress, # or None
+    workers: int, # documents at a time
+) -> list: # for each document None, or the `CourseError` that says why it could not be read
+    "Read the documents, several at a time"
+    shares, stop = [0.]*len(pdfs), threading.Event()
+    def one(i):
+        def report(f, m):
+            if stop.is_set(): raise CourseError(f'{pdfs[i].name}: stopped')
+            shares[i] = f
+            if progress: progress(sum(shares)/len(shares), m)
+        try: read(i, pdfs[i], report)
+        except CourseError as e: return e
+    pool = ThreadPoolExecutor(max(1, min(workers, len(pdfs))))
+    try: return list(pool.map(one, range(len(pdfs))))
+    finally:
+        stop.set()
+        pool.shutdown(cancel_futures=True)
+
+# %% ../nbs/02_extract.ipynb #191b9a03
+def _joined(paths, target, start='', between='\f', end=''):
+    "One file from the files of the documents"
+    with atomic_path(target) as tmp, open(tmp, 'w', encoding='utf-8', newline='\n') as out:
+        out.write(start)
+        for i,p in enumerate(paths):
+            out.write(between if i else '')
+            with open(p, encoding='utf-8', newline='\n') as f: shutil.copyfileobj(f, out)
+        out.write(end)
+
+def _settle(errors, unreadable):
+    "Name the documents that could not be read; an error if there is nobody to tell, or nothing left"
+    bad = [e for e in errors if e]
+    if bad and (not unreadable or len(bad) == len(errors)):
+        raise bad[0] if len(bad) == 1 else CourseError(f'none of the {len(bad)} PDFs can be read; the first: {bad[0]}' if all(errors) else str(bad[0]))
+    for e in bad: unreadable(str(e))
 
 # %% ../nbs/02_extract.ipynb #9a9d691b
 def run_extract(
@@ -318,23 +375,19 @@ def run_extract(
     progress: Progress|None=None,
     seconds: float=15, # of processor time, at most, for one page
     notice=lambda finding: None, # called with each `Finding` that is not fatal
+    unreadable=None, # called with a line for each PDF that cannot be read; None: it is an error
+    workers: int|None=None, # documents at a time; None: as many as there are processors, at most four
 ) -> list[Path]: # files written
     "Text files by every extractor, and `extracted_pages` by the block extractor"
     pdfs, names = [Path(p) for p in pdfs], sorted(extractors, key=lambda e: e != 'blocks')
     if twice := [s for s,n in Counter(p.stem for p in pdfs).items() if n > 1]: raise CourseError(f'two PDFs are called {twice[0]}: rename one')
     targets = {e: ws.path(f'extracted_{e}') for e in names} | ({'pages': ws.path('extracted_pages')} if 'blocks' in names else {})
-    with ExitStack() as files:
-        fs = {k: files.enter_context(open(files.enter_context(atomic_path(p)), 'w', encoding='utf-8', newline='\n')) for k,p in targets.items()}
-        if 'pages' in fs: fs['pages'].write('[\n')
-        for i,pdf in enumerate(pdfs):
-            stalled = False
-            for j,e in enumerate(names):
-                def report(f, m): progress and progress((i+(j+f)/len(names))/len(pdfs), f'{pdf.name}: {m}')
-                try:
-                    if stalled: raise CourseError(f'{pdf.name}: {e} was left out')
-                    _append(fs, e, iter_pages_safely(pdf, e, report, seconds, notice=None if j else notice), not i)
-                except CourseError as err: # the first one, the block extractor, is needed; another may fail
-                    if not j: raise
-                    fs[e].write(f'[{err}]'); stalled |= isinstance(err, Stalled)
-        if 'pages' in fs: fs['pages'].write('\n]\n')
+    with writing(ws.documents):
+        ws.documents.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix='.documents.', suffix='.tmp', dir=ws.documents) as tmp:
+            def read(i, pdf, report): _read_document(pdf, names, Path(tmp)/str(i), seconds, notice, report)
+            errors = _side_by_side(pdfs, read, progress, workers or min(os.cpu_count() or 1, 4))
+            _settle(errors, unreadable)
+            read_ones = [Path(tmp)/str(i) for i,e in enumerate(errors) if not e]
+            for k,p in targets.items(): _joined([d/k for d in read_ones], p, *(('[\n', ',\n', '\n]\n') if k == 'pages' else ()))
     return list(targets.values())

@@ -7,7 +7,8 @@ from __future__ import annotations
 import hashlib, json, logging
 from pathlib import Path
 from typing import Callable
-from .workspace import Answer, CourseError, Progress, read_json, read_jsonl, tracked, write_jsonl, writing
+from .workspace import Answer, CourseError, Progress, file_digest, read_json, read_jsonl, tracked, write_jsonl, writing
+from .decode import decode, faster, serves
 
 # %% auto #0
 __all__ = ['is_adapter', 'adapter_settings', 'check_model', 'dequantize', 'inference_dtype', 'add_adapter', 'load_model', 'pack',
@@ -117,11 +118,12 @@ def pack(
 def ready(
     net, # from `load_model`
 ):
-    "Evaluation mode, the cache on, the base model's sampling settings removed, packed on a CPU"
+    "Evaluation mode, the cache on, the base model's sampling settings removed; packed on a CPU, prepared for many rows on a GPU"
     from transformers import GenerationConfig
     net.config.use_cache, old = True, net.generation_config
     net.generation_config = GenerationConfig(eos_token_id=old.eos_token_id, pad_token_id=old.pad_token_id, bos_token_id=old.bos_token_id)
     plain = net.device.type == 'cpu' and getattr(net, 'hf_quantizer', None) is None and not hasattr(net, 'peft_config')
+    if net.device.type == 'cuda': return faster(net.eval())
     return pack(net.eval()) if plain else net.eval()
 
 def load_for_inference(
@@ -163,36 +165,46 @@ def generate(
     on_answer: Callable|None=None, # on_answer(index, text), called as soon as a batch is done
     **sampling, # e.g. do_sample=True, temperature=.7; greedy if left out
 ) -> list[str]: # answers in the order of the questions
-    "Answer all questions in length-sorted batches"
-    import torch
+    "Answer all questions: in slots on a GPU (chapter 09a), in length-sorted batches elsewhere"
     from climate_ft.prompts import render
     prompts = [render(tok, q, input=c or '') for q,c in zip(questions, contexts or ['']*len(questions))]
     ids = tok(prompts, add_special_tokens=False).input_ids if prompts else []
-    answers = ['']*len(ids)
+    answers, count = ['']*len(ids), 0
+    def done(i, tokens):
+        nonlocal count
+        answers[i], count = tok.decode(tokens, skip_special_tokens=True).strip(), count+1
+        if on_answer: on_answer(i, answers[i])
+        if progress: progress(count/len(ids), 'answers')
+    if not sampling and serves(model): decode(model, ids, stop_ids(tok), max_new_tokens, batch_size, on_done=done)
+    else: _in_batches(model, tok, ids, batch_size, max_new_tokens, done, sampling)
+    return answers
+
+def _in_batches(model, tok, ids, batch_size, max_new_tokens, done, sampling):
+    import torch
     pad = tok.eos_token_id if tok.pad_token_id is None else tok.pad_token_id
-    for b in tracked(plan_batches([len(i) for i in ids], batch_size), progress, 'answers'):
+    for b in plan_batches([len(i) for i in ids], batch_size):
         width = max(len(ids[i]) for i in b)
         x = torch.tensor([[pad]*(width-len(ids[i]))+ids[i] for i in b], device=model.device)
         mask = torch.tensor([[0]*(width-len(ids[i]))+[1]*len(ids[i]) for i in b], device=model.device)
-        with torch.inference_mode():
-            out = model.generate(input_ids=x, attention_mask=mask, max_new_tokens=max_new_tokens, pad_token_id=pad, eos_token_id=stop_ids(tok), **{'do_sample': False, **sampling})
-        for i,text in zip(b, tok.batch_decode(out[:, width:], skip_special_tokens=True)):
-            answers[i] = text.strip()
-            if on_answer: on_answer(i, answers[i])
-    return answers
+        settings = dict(do_sample=False, max_new_tokens=max_new_tokens, pad_token_id=pad, eos_token_id=stop_ids(tok)) | sampling
+        with torch.inference_mode(): out = model.generate(input_ids=x, attention_mask=mask, **settings)
+        for i,tokens in zip(b, out[:, width:].tolist()): done(i, tokens)
 
 # %% ../nbs/10_generate.ipynb #a57bcb18
+_DECIDE = ('adapter_model.safetensors', 'adapter_config.json', 'config.json', 'generation_config.json', 'tokenizer.json', 'tokenizer_config.json', 'chat_template.jinja')
+
 def model_key(
     model: str|Path, # model folder, or a base model's name
 ) -> str:
-    "Identifies the weights in a folder: names and sizes, and the content of an adapter"
+    "Identifies what a model folder answers with: its weights by content, its tokenizer, and the base of an adapter"
     d = Path(model)
     if not d.is_dir(): return str(model)
-    h = hashlib.sha256()
-    for f in sorted(d.glob('*.safetensors'))+sorted(d.glob('*config.json')):
-        h.update(f'{f.name}:{f.stat().st_size}'.encode())
-        if f.stat().st_size < 1<<26: h.update(f.read_bytes())
-    return h.hexdigest()[:16]
+    files = sorted({*d.glob('*.safetensors'), *(d/n for n in _DECIDE if (d/n).is_file())})
+    parts = [(f.name, file_digest(f)) for f in files]
+    if is_adapter(d) and (d/'train_config.json').is_file():
+        info = read_json(d/'train_config.json', 'train')
+        parts += [(k, info.get(k)) for k in ('bits', 'dtype')] + [('base', model_key(info.get('base', '')))]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 def question_of(row: dict) -> str: return row.get('question') or row.get('instruction') or ''
 def reference_of(row: dict) -> str: return row.get('reference') or row.get('answer') or row.get('output') or ''
@@ -231,6 +243,16 @@ class PartialAnswers:
     def __exit__(self, *a): self.file.close()
 
 # %% ../nbs/10_generate.ipynb #008bbd73
+def _ask(load, texts, part, key, contexts, batch_size, max_new_tokens, progress):
+    "An answer to each text, by its number; what the partial file `part` holds already is not asked again"
+    with PartialAnswers(part, key) as p:
+        if todo := [i for i in range(len(texts)) if i not in p.done]:
+            model, tok = load()
+            done = len(p.done)/len(texts)
+            generate(model, tok, [texts[i] for i in todo], [contexts[i] for i in todo] if contexts else None, batch_size, max_new_tokens,
+                     progress and (lambda f, m: progress(done+(1-done)*f, m)), lambda k, t: p.add(todo[k], t))
+        return p.done
+
 def answer_rows(
     load: Callable, # called without arguments if there is something left to do -> model, tokenizer
     rows: list[dict], # questions, see `read_questions`
@@ -246,20 +268,17 @@ def answer_rows(
     "Answers to `rows` in the file `out`; continues after an interruption, does nothing if all is done"
     out, texts = Path(out), [question_of(r) for r in rows]
     key = hashlib.sha256(json.dumps([key, texts, contexts, max_new_tokens], ensure_ascii=False).encode()).hexdigest()[:16]
-    if out.is_file() and (old := read_jsonl(out)) and [r.get('extra', {}).get('key') for r in old] == [key]*len(rows): return old
+    old = read_jsonl(out) if out.is_file() else []
+    said = {i: r['prediction'] for i,r in enumerate(old)} if [r.get('extra', {}).get('key') for r in old] == [key]*len(rows) else None
     part = out.with_name(f'.{out.stem}.part')
-    with PartialAnswers(part, key) as p:
-        if todo := [i for i in range(len(rows)) if i not in p.done]:
-            model, tok = load()
-            done = len(p.done)/len(rows)
-            generate(model, tok, [texts[i] for i in todo], [contexts[i] for i in todo] if contexts else None, batch_size, max_new_tokens,
-                     progress and (lambda f, m: progress(done+(1-done)*f, m)), lambda k, t: p.add(todo[k], t))
+    if said is None: said = _ask(load, texts, part, key, contexts, batch_size, max_new_tokens, progress)
     def answer(i, r):
         keep = {k: v for k,v in {**r, **r.get('extra', {})}.items() if k in ('id', 'kind', 'about', 'section', 'variants', 'chunk', 'seen')}
-        return Answer(texts[i], p.done[i], reference_of(r), r.get('source_id', ''), set or r.get('set', ''), name, {**keep, 'key': key}).asdict()
+        if i < len(old) and (x := old[i].get('extra', {})).get('key') == key and old[i]['reference'] == reference_of(r) and 'nll' in x: keep['nll'] = x['nll']
+        return Answer(texts[i], said[i], reference_of(r), r.get('source_id', ''), set or r.get('set', ''), name, {**keep, 'key': key}).asdict()
     result = [answer(i, r) for i,r in enumerate(rows)]
-    write_jsonl(out, result)
-    part.unlink()
+    if result != old: write_jsonl(out, result)
+    part.unlink(missing_ok=True)
     return result
 
 # %% ../nbs/10_generate.ipynb #c8b46b14

@@ -4,83 +4,179 @@
 
 # %% ../nbs/14_pipeline.ipynb #b6fbce90
 from __future__ import annotations
-import hashlib, json, os, shutil, time
-from dataclasses import dataclass, field
+import ast, hashlib, json, math, shlex, shutil, time
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
-from typing import Callable
-from . import __version__
+from typing import Callable, get_type_hints
 from .workspace import *
+from .workspace import run_file, stages_of
 
 # %% auto #0
-__all__ = ['DISK_GB', 'Job', 'source_pdfs', 'find_gold', 'file_digest', 'Stage', 'run_stages', 'course_stages', 'check_disk',
-           'run_all']
+__all__ = ['LIBRARIES', 'CODE', 'HOLD_OUT', 'MEASURED', 'POSITIVE', 'DISK_GB', 'Job', 'Stage', 'code_digest', 'version_of',
+           'fingerprint', 'outputs', 'altered', 'State', 'run_one', 'chosen', 'must_run', 'run_stages', 'is_done',
+           'adapter_files', 'merged_folder', 'is_merged', 'question_files', 'split_files', 'answer_files',
+           'results_file', 'data_stages', 'model_stages', 'course_stages', 'source_pdfs', 'is_own', 'find_gold',
+           'what_to_hold_out', 'setting_types', 'from_text', 'as_kind', 'unknown', 'read_settings', 'resolve_config',
+           'check_name', 'count_gpus', 'resolve_gpus', 'check_disk', 'check_base', 'make_job', 'run_all', 'run_command']
 
 # %% ../nbs/14_pipeline.ipynb #3a5f2812
 @dataclass
 class Job:
     "What one run is about"
     ws: Workspace
-    profile: str = 'cpu'
+    cfg: object = None                         # `TrainConfig`
+    plan: object = None                        # `Plan` of the evaluation
     pdfs: list = field(default_factory=list)   # source PDFs, in reading order
     gold: Path|None = None                     # gold text of the first PDF, if it has one
+    hold_out: str = 'sections'                 # what is not trained: sections, or wordings of what is
+    gpus: int = 1                              # to train on
     fresh: bool = True                         # False while a stage continues where it was interrupted
+    forced: bool = False                       # the stage was asked for by name
+    altered: list = field(default_factory=list)# outputs that are not as the stage left them
+    options: list = field(default_factory=list)# of the command line that name profile and settings
     @property
-    def cfg(self):
-        "The training profile; looked up late, because it lives in a chapter that may load torch"
-        from climate_ft.train import get_profile
-        return get_profile(self.profile)
-
-# %% ../nbs/14_pipeline.ipynb #dfc11fd1
-def source_pdfs(
-    pdfs=None, # paths of PDFs or of folders that hold some; None: the course's own report
-) -> list[Path]:
-    "The PDFs that a run starts from; a `CourseError` if there are none"
-    if not pdfs: pdfs = [REPO/'documents'/'document_01.pdf']
-    out = []
-    for p in map(Path, pdfs):
-        if p.is_dir():
-            if not (found := sorted(p.glob('*.pdf'))): raise CourseError(f'{p} holds no PDF: name a file or another folder with --pdf')
-            out += found
-        elif p.exists(): out.append(p)
-        else: raise CourseError(f'{p} does not exist: name the PDF with --pdf FILE')
-    stems = [p.stem for p in out]
-    if dup := {s for s in stems if stems.count(s) > 1}: raise CourseError(f'two PDFs are called {min(dup)}: rename one, since chunks are named after their document')
-    return out
-
-def find_gold(
-    pdf:Path, # the PDF
-) -> Path|None: # `documents/gold/<stem>.json`, else `.txt`, of the project, if the PDF is the project's own
-    "The gold text of a PDF that belongs to the course"
-    pdf = Path(pdf).resolve()
-    if pdf.parent != (REPO/'documents').resolve(): return None
-    return next((g for e in ('json', 'txt') if (g := pdf.parent/'gold'/f'{pdf.stem}.{e}').exists()), None)
-
-# %% ../nbs/14_pipeline.ipynb #062ca8ca
-def file_digest(
-    path:Path, # a file or a folder
-) -> str:
-    "SHA-256 of a file, or of the names and contents in a folder; 'missing' if there is neither"
-    path = Path(path)
-    if path.is_dir(): return hashlib.sha256(''.join(f'{p.name}:{file_digest(p)}\n' for p in sorted(path.iterdir())).encode()).hexdigest()
-    if not path.exists(): return 'missing'
-    with path.open('rb') as f: return hashlib.file_digest(f, 'sha256').hexdigest()
+    def name(self): return self.cfg.name if self.cfg else ''
 
 @dataclass
 class Stage:
     "One step: what it reads, what it writes, how to run it"
     name: str
-    run: Callable                                  # run(job, progress)
-    reads: Callable                                # job -> paths of which the content matters
-    writes: Callable                               # job -> paths that exist afterwards
-    settings: Callable = lambda job: None          # job -> JSON value that the result depends on
-    def fingerprint(self, job: Job) -> str:
-        "Identifies everything that this stage's result depends on"
-        parts = [self.name, __version__, self.settings(job), [file_digest(p) for p in self.reads(job)]]
-        return hashlib.sha256(json.dumps(parts, ensure_ascii=False, default=str).encode()).hexdigest()[:16]
-    def done(self, job: Job, state: dict) -> bool:
-        "Did this stage finish with the same inputs, and are its outputs still there?"
-        s = state.get(self.name, {})
-        return s.get('status') == 'finished' and s.get('fingerprint') == self.fingerprint(job) and all(Path(p).exists() for p in self.writes(job))
+    run: Callable                              # run(job, progress) -> lines to tell at the end, or None
+    reads: Callable                            # job -> files and folders whose content matters
+    writes: Callable                           # job -> files and folders that exist afterwards
+    settings: Callable = lambda job: None      # job -> JSON value that the result depends on
+    code: tuple = ()                           # modules of this package that make the result
+    libraries: tuple = ()                      # installed packages that make the result
+    shared: bool = False                       # the same for every profile of a workspace
+    editable: bool = False                     # what it wrote may be edited by hand, and is used as it is then
+
+# %% ../nbs/14_pipeline.ipynb #b21b1c79
+def _undocumented(tree):
+    "The syntax tree without docstrings; comments are not in it anyway"
+    for n in ast.walk(tree):
+        body = getattr(n, 'body', None)
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
+            body[0].value = ast.Constant(None)
+    return tree
+
+@lru_cache
+def code_digest(
+    module: str, # of this package, e.g. extract
+) -> str:
+    "Identifies what the code of a module does"
+    src = (REPO/'climate_ft'/f'{module}.py').read_text(encoding='utf-8')
+    return hashlib.sha256(ast.dump(_undocumented(ast.parse(src))).encode()).hexdigest()
+
+@lru_cache
+def version_of(
+    library: str, # an installed package
+) -> str|None: # None if it is not installed
+    "The installed version of a library"
+    from importlib.metadata import PackageNotFoundError, version
+    try: return version(library)
+    except PackageNotFoundError: return None
+
+# %% ../nbs/14_pipeline.ipynb #6614bfdf
+def fingerprint(
+    stage: Stage,
+    job: Job,
+) -> str:
+    "Identifies everything that this stage's result depends on"
+    parts = dict(stage=stage.name, settings=stage.settings(job), code={m: code_digest(m) for m in stage.code},
+        libraries={l: version_of(l) for l in stage.libraries}, reads=[(p.name, file_digest(p)) for p in stage.reads(job)])
+    return hashlib.sha256(json.dumps(parts, ensure_ascii=False, default=str).encode()).hexdigest()[:16]
+
+def outputs(
+    stage: Stage,
+    job: Job,
+) -> dict[str, str]: # path within the workspace -> digest, or 'missing'
+    "The content of everything that the stage writes"
+    return {p.relative_to(job.ws.root).as_posix(): file_digest(p) for p in stage.writes(job)}
+
+# %% ../nbs/14_pipeline.ipynb #82e52042
+def altered(
+    stage: Stage,
+    job: Job,
+    record: dict, # of the finished stage
+) -> list[Path]:
+    "The outputs that are missing, or not as the stage left them although nobody should edit them"
+    noted, now = record.get('outputs') or {}, outputs(stage, job)
+    bad = [k for k,v in now.items() if v == 'missing' or v != noted.get(k) and not stage.editable]
+    return [job.ws.root/k for k in bad]
+
+# %% ../nbs/14_pipeline.ipynb #1c9f5bb1
+class State:
+    "The records of a job's stages, and the stages that `--from` asked for and that have not finished yet"
+    def __init__(self, job: Job):
+        self.path, self.name, self.doc = job.ws.path('state'), job.name, run_file(job.ws)
+    def __getitem__(self, stage: Stage) -> dict: return stages_of(self.doc, self.name).get(stage.name, {})
+    def put(self, stage: Stage, record: dict):
+        own = self.doc['shared'] if stage.shared else self.doc['profiles'].setdefault(self.name, {})
+        own[stage.name] = record
+        if not record: del own[stage.name]
+        self.save()
+    def save(self):
+        used = {k: {n: r for n,r in v.items() if r} for k,v in self.doc.items()}
+        if any(used.values()): write_json(self.path, used)
+        else: self.path.unlink(missing_ok=True)
+    @property
+    def forced(self) -> dict: return self.doc['forced'].get(self.name) or {}
+    def force(self, first: str|None, left: list):
+        self.doc['forced'][self.name] = dict(first=first, left=left) if left else {}
+        self.save()
+
+# %% ../nbs/14_pipeline.ipynb #c6447471
+def run_one(
+    job: Job,
+    stage: Stage,
+    state: State,
+    progress: Callable|None=None, # progress(fraction, message)
+    fresh: bool|None=None, # begin afresh; None: unless it was interrupted
+):
+    "Run a stage and write down what became of it"
+    before, was, fp, t0 = state[stage], outputs(stage, job), fingerprint(stage, job), time.perf_counter()
+    interrupted = before.get('status') == 'started' and before.get('fingerprint') == fp
+    job.fresh = not interrupted if fresh is None else fresh
+    job.altered = altered(stage, job, before) if before.get('status') == 'finished' else []
+    record = dict(status='started', fingerprint=fp, seconds=before.get('seconds', 0.) if interrupted and not job.fresh else 0.)
+    def took(): return round(record['seconds']+time.perf_counter()-t0, 2)
+    state.put(stage, record)
+    try: notes = stage.run(job, progress)
+    except BaseException as e:
+        refused = isinstance(e, CourseError) and outputs(stage, job) == was
+        state.put(stage, before if refused else record | dict(seconds=took()))
+        raise
+    state.put(stage, record | dict(status='finished', seconds=took(), outputs=outputs(stage, job), notes=notes or []))
+
+# %% ../nbs/14_pipeline.ipynb #c2c9990b
+def chosen(
+    stages: list, # `Stage`s in order
+    first: str|None=None, # --from
+    last: str|None=None, # --to
+) -> tuple[list, list]: # stages up to `last`; names from `first` on
+    "The stages that a run may touch, and those it must"
+    names = [s.name for s in stages]
+    for o in (first, last):
+        if o and o not in names: raise CourseError(f'unknown stage {o!r}: the stages are {", ".join(names)}')
+    a, b = names.index(first) if first else len(names), names.index(last)+1 if last else len(names)
+    if first and a >= b: raise CourseError(f'--from {first} comes after --to {last}')
+    return stages[:b], names[a:b]
+
+def must_run(
+    state: State,
+    first: str|None, # --from
+    names: list, # of the stages from there on
+    todo: list, # `Stage`s
+) -> list: # names
+    "What `--from` still asks for; an interrupted run of the same command is continued"
+    left = list(state.forced.get('left') or [])
+    if not first or state.forced.get('first') == first and set(left) & set(names): return left
+    for s in todo:
+        if s.name in names and state[s].get('status') == 'started': state.put(s, state[s] | dict(status='given up'))
+    left = names+[n for n in left if n not in names]
+    state.force(first, left)
+    return left
 
 # %% ../nbs/14_pipeline.ipynb #a69b21f5
 def run_stages(
@@ -90,42 +186,46 @@ def run_stages(
     last: str|None=None, # stop after this stage
     progress: Callable|None=None, # progress(stage name, index, number of stages, fraction, message)
 ) -> dict: # stage name -> 'done before', 'continued' or 'finished'
-    "Run what is not up to date; every stage's start and end are recorded in `run.json`"
-    names = [s.name for s in stages]
-    for o in (first, last):
-        if o and o not in names: raise CourseError(f'unknown stage {o!r}: the stages are {", ".join(names)}')
-    if first and last and names.index(first) > names.index(last): raise CourseError(f'--from {first} comes after --to {last}')
-    path = job.ws.path('state')
-    state = read_json(path) if path.exists() else {}
-    did, force = {}, False
-    for i,stage in enumerate(stages[:names.index(last)+1 if last else None]):
+    "Run what is not up to date"
+    todo, names = chosen(stages, first, last)
+    state, did = State(job), {}
+    left = must_run(state, first, names, todo)
+    for i,stage in enumerate(todo):
         report = (lambda f, m='', i=i, n=stage.name: progress(n, i, len(stages), f, m)) if progress else None
-        force |= stage.name == first
-        before = state.get(stage.name, {})
-        if stage.done(job, state) and not force:
+        job.forced = stage.name in left
+        if not job.forced and is_done(stage, job, state[stage]):
             did[stage.name] = 'done before'
             if report: report(1., 'done before')
             continue
-        fp = stage.fingerprint(job)
-        job.fresh = force or not (before.get('status') == 'started' and before.get('fingerprint') == fp)
-        state[stage.name] = dict(status='started', fingerprint=fp)
-        write_json(path, state)
-        t0 = time.perf_counter()
         if report: report(0., '')
-        stage.run(job, report)
-        state[stage.name] = dict(status='finished', fingerprint=stage.fingerprint(job), seconds=round(time.perf_counter()-t0, 2))
-        write_json(path, state)
+        run_one(job, stage, state, report)
         did[stage.name] = 'finished' if job.fresh else 'continued'
-        if report: report(1., f"{state[stage.name]['seconds']:.1f} s")
+        if job.forced:
+            left.remove(stage.name)
+            state.force(state.forced.get('first'), left)
+        if report: report(1., f"{state[stage]['seconds']:.1f} s")
     return did
+
+def is_done(
+    stage: Stage,
+    job: Job,
+    record: dict, # from a `State`
+) -> bool:
+    "Did this stage finish with the same inputs, and is what it wrote still there?"
+    same = record.get('status') == 'finished' and record.get('fingerprint') == fingerprint(stage, job)
+    return same and not altered(stage, job, record)
 
 # %% ../nbs/14_pipeline.ipynb #19ba3498
 def _extract(job, progress):
     from climate_ft.extract import run_extract
-    run_extract(job.ws, job.pdfs, progress=progress)
+    bad = []
+    run_extract(job.ws, job.pdfs, ['blocks'], progress, unreadable=bad.append)
+    return [f'left out: {b}' for b in bad]
 
 def _compare(job, progress):
-    if not job.gold: return
+    if not job.gold:                           # scores of another PDF must not be taken for this one's
+        job.ws.path('extractor_scores').unlink(missing_ok=True)
+        return
     from climate_ft.compare import run_compare
     run_compare(job.ws, job.pdfs[0], job.gold, progress=progress)
 
@@ -144,47 +244,299 @@ def _dataset(job, progress):
 # %% ../nbs/14_pipeline.ipynb #8229e40a
 def _train(job, progress):
     from climate_ft.train import train
-    train(job.cfg, job.ws, resume=not job.fresh, progress=progress)
-
-def _merge(job, progress):
-    from climate_ft.export import run_merge
-    run_merge(job.ws, job.cfg.name, progress=progress)
+    if job.gpus > 1:
+        from climate_ft.train import train_distributed
+        train_distributed(job.cfg, job.ws, job.gpus, not job.fresh)
+    else: train(job.cfg, job.ws, resume=not job.fresh, progress=progress)
+    merged = merged_folder(job)
+    if merged.exists() and not is_merged(job): shutil.rmtree(merged)
 
 def _answer(job, progress):
     from climate_ft.evaluation import run_answers
-    run_answers(job.ws, job.profile, fresh=job.fresh, progress=progress)
+    for p in job.altered: p.unlink(missing_ok=True)
+    run_answers(job.ws, job.cfg, job.forced and job.fresh, job.plan, progress)
 
 def _evaluate(job, progress):
     from climate_ft.evaluation import run_evaluate
-    run_evaluate(job.ws, job.profile, progress=progress)
+    run_evaluate(job.ws, job.cfg, job.plan, progress=progress)
 
 def _report(job, progress):
     from climate_ft.report import run_report
-    run_report(job.ws, job.profile)
+    run_report(job.ws, job.cfg)
+
+# %% ../nbs/14_pipeline.ipynb #d721de78
+def adapter_files(job: Job) -> list[Path]:
+    "What makes an adapter, and decides how it answers"
+    return [job.ws.models/job.name/f for f in ('adapter_model.safetensors', 'adapter_config.json')]
+
+def merged_folder(job: Job) -> Path: return job.ws.models/f'{job.name}-merged'
+
+def _weights(folder):
+    "Digests of the weights in a model folder"
+    return {p.name: file_digest(p) for p in sorted(folder.glob('*.safetensors'))}
+
+def _not_merged(job, e):
+    "What a failed merge leaves, and how to try it again"
+    kept = f"the report is complete ({job.ws.path('report')})" if job.ws.path('report').exists() else 'the adapter is kept'
+    again = shlex.join(['climate-ft', 'merge', *job.options, '--out', str(job.ws.root)])
+    return CourseError(f'{kept}; merging failed: {(str(e) or type(e).__name__)[:300].rstrip(".")}. Merge again with `{again}`')
+
+def is_merged(
+    job: Job,
+) -> bool:
+    "Was the merged model made from this adapter, and is it complete?"
+    note = merged_folder(job)/'merged_from.json'
+    made = read_json(note) if note.is_file() else None
+    return made == dict(adapter=[file_digest(p) for p in adapter_files(job)], weights=_weights(note.parent))
+
+def _merge(job, progress):
+    from climate_ft.export import run_merge, write_card
+    from climate_ft.generate import adapter_settings
+    adapter_settings(job.ws.models/job.name)   # refuses a folder without an adapter
+    if is_merged(job) and not job.forced: return write_card(job.ws, job.name) and None
+    try: run_merge(job.ws, job.name, progress=progress)
+    except Exception as e: raise _not_merged(job, e) from e
+    write_json(merged_folder(job)/'merged_from.json',
+        dict(adapter=[file_digest(p) for p in adapter_files(job)], weights=_weights(merged_folder(job))))
+
+# %% ../nbs/14_pipeline.ipynb #0d743abc
+LIBRARIES = dict(extract=('pymupdf',), compare=('pymupdf', 'pymupdf4llm', 'pdfplumber', 'pypdfium2', 'rapidfuzz'),
+    dataset=('mecab-python3', 'ipadic', 'rapidfuzz'), train=('torch', 'transformers', 'trl', 'peft', 'bitsandbytes', 'accelerate'),
+    answer=('torch', 'transformers', 'peft', 'bitsandbytes', 'bm25s'), merge=('torch', 'transformers', 'peft', 'bitsandbytes', 'safetensors'),
+    evaluate=('sacrebleu', 'bert-score', 'rouge_score', 'torch', 'transformers', 'numpy', 'mecab-python3', 'ipadic'),
+    report=('matplotlib', 'jinja2'))
+CODE = dict(extract=('layout', 'extract'), compare=('layout', 'extract', 'compare'), clean=('layout', 'clean'), corpus=('corpus',),
+    dataset=('corpus', 'style', 'facts', 'contamination', 'pairs', 'dataset'), train=('prompts', 'models', 'fast', 'train'),
+    answer=('prompts', 'models', 'generate', 'evaluation'), evaluate=('encoder', 'metrics', 'evaluation'),
+    report=('evaluation', 'report'), merge=('prompts', 'models', 'generate', 'export'))
+
+# %% ../nbs/14_pipeline.ipynb #544bf616
+def question_files(ws: Workspace) -> list[Path]:
+    "Where hand-written questions are looked for: the workspace's own before the course's"
+    places = (ws.documents, REPO/'documents', REPO/'climate_ft'/'assets')
+    return [d/f'{n}_questions.jsonl' for n in ('gold', 'general') for d in places]
+
+def split_files(ws: Workspace, *names: str) -> list[Path]:
+    return [ws.path('splits')/f'{n}.jsonl' for n in names]
+
+def answer_files(job: Job) -> list[Path]:
+    from climate_ft.evaluation import CONDITIONS, answers_path
+    return [answers_path(job.ws, job.name, c) for c in CONDITIONS]
+
+def results_file(job: Job) -> Path:
+    from climate_ft.evaluation import results_path
+    return results_path(job.ws, job.cfg.bits)
+
+def _base(job):
+    "The base model's files, if it is a folder of the user's"
+    return [Path(job.cfg.base)] if Path(job.cfg.base).is_dir() else []
+
+def _trained_on(job):
+    "What a training has noted that decides which questions are asked, and of which base"
+    p = job.ws.models/job.name/'train_config.json'
+    info = read_json(p) if p.is_file() else {}
+    return {k: info.get(k) for k in ('base', 'bits', 'dtype', 'sources')}
 
 # %% ../nbs/14_pipeline.ipynb #53066a70
+def data_stages() -> list[Stage]:
+    "From the PDF to the dataset; the same for every profile"
+    def paths(*names): return lambda j: [j.ws.path(n) for n in names]
+    def stage(name, run, reads, writes, settings=lambda j: None, editable=True):
+        return Stage(name, run, reads, writes, settings, CODE[name], LIBRARIES.get(name, ()), True, editable)
+    sets = ('train', 'dev', 'recall', 'unseen', 'gold', 'general')
+    return [stage('extract', _extract, lambda j: j.pdfs, paths('extracted_blocks', 'extracted_pages')),
+        stage('compare', _compare, lambda j: [j.pdfs[0], j.gold] if j.gold else j.pdfs[:1],
+              lambda j: [j.ws.path('extractor_scores')] if j.gold else [], editable=False),
+        stage('clean', _clean, paths('extracted_pages'), paths('extracted_cleaned', 'cleaned_blocks')),
+        stage('corpus', _corpus, paths('cleaned_blocks'), paths('corpus', 'corpus_chunks')),
+        stage('dataset', _dataset, lambda j: [*paths('corpus', 'corpus_chunks', 'cleaned_blocks')(j), *question_files(j.ws)],
+              lambda j: [*paths('dataset', 'alpaca', 'dataset_report')(j), *split_files(j.ws, *sets)], lambda j: j.hold_out)]
+
+# %% ../nbs/14_pipeline.ipynb #59bb4085
+def model_stages() -> list[Stage]:
+    "From the dataset to the merged model; of one profile"
+    def stage(name, run, reads, writes, settings): return Stage(name, run, reads, writes, settings, CODE[name], LIBRARIES[name])
+    def info(j): return j.ws.models/j.name/'train_config.json'
+    def log(j): return j.ws.logs/f'{j.name}.jsonl'
+    def art(j, *names): return [j.ws.path(n) for n in names]
+    cfg = lambda j: j.cfg.asdict()
+    asked = ('train', 'recall', 'unseen', 'gold', 'general')
+    return [stage('train', _train, lambda j: [*split_files(j.ws, 'train', 'dev'), *_base(j)],
+                  lambda j: [*adapter_files(j), info(j), log(j)], cfg),
+        stage('answer', _answer, lambda j: [*adapter_files(j), *split_files(j.ws, *asked), *art(j, 'corpus_chunks'), *_base(j)],
+              answer_files, lambda j: [asdict(j.plan), _trained_on(j)]),
+        stage('evaluate', _evaluate, lambda j: [*answer_files(j), *adapter_files(j), info(j), log(j)],
+              lambda j: [results_file(j)], lambda j: [asdict(j.plan), j.cfg.base, j.cfg.bits]),
+        stage('report', _report, lambda j: [results_file(j), info(j), log(j), adapter_files(j)[0],
+                  *art(j, 'dataset_report', 'corpus_chunks', 'extractor_scores')], lambda j: art(j, 'report'), cfg),
+        stage('merge', _merge, lambda j: [*adapter_files(j), info(j), results_file(j), *split_files(j.ws, 'recall'),
+                  *art(j, 'corpus_chunks'), *_base(j)], lambda j: [merged_folder(j)], cfg)]
+
 def course_stages() -> list[Stage]:
     "The stages of the course, in order"
-    def paths(*names): return lambda j: [j.ws.path(n) for n in names]
-    def adapter(j): return j.ws.models/j.cfg.name/'adapter_model.safetensors'
-    def split(*names): return lambda j: [j.ws.path('splits')/f'{n}.jsonl' for n in names]
-    questions = lambda j: split('recall', 'unseen', 'gold', 'general')(j)
-    settings = lambda j: j.cfg.asdict()
-    def results(j): return [j.ws.path('evaluation_8bit' if j.cfg.bits == 8 else 'evaluation')]
-    return [
-        Stage('extract', _extract, lambda j: j.pdfs, paths('extracted_direct', 'extracted_blocks', 'extracted_pymupdf4llm', 'extracted_pdfplumber', 'extracted_pages')),
-        Stage('compare', _compare, lambda j: [j.pdfs[0], *([j.gold] if j.gold else [])], lambda j: [j.ws.path('extractor_scores')] if j.gold else []),
-        Stage('clean', _clean, paths('extracted_pages'), paths('extracted_cleaned', 'cleaned_blocks')),
-        Stage('corpus', _corpus, paths('cleaned_blocks'), paths('corpus', 'corpus_chunks')),
-        Stage('dataset', _dataset, lambda j: [j.ws.path('corpus_chunks'), *(REPO/'documents').glob('g*_questions.jsonl')], paths('dataset', 'alpaca', 'splits', 'dataset_report')),
-        Stage('train', _train, split('train', 'dev'), lambda j: [adapter(j)], settings),
-        Stage('merge', _merge, lambda j: [adapter(j)], lambda j: [j.ws.models/f'{j.cfg.name}-merged'/'config.json'], settings),
-        Stage('answer', _answer, lambda j: [adapter(j), *questions(j)], lambda j: sorted(j.ws.data.glob('answers_*.jsonl')), settings),
-        Stage('evaluate', _evaluate, lambda j: [*j.ws.data.glob('answers_*.jsonl')], results, settings),
-        Stage('report', _report, lambda j: results(j)+paths('dataset_report')(j), paths('report'), settings)]
+    return [*data_stages(), *model_stages()]
+
+# %% ../nbs/14_pipeline.ipynb #dfc11fd1
+def _in_folder(folder):
+    "The PDFs in a folder and below it; hidden files, and those that macOS puts beside others, are none"
+    def visible(p): return not any(part.startswith('.') for part in p.relative_to(folder).parts)
+    found = [p for p in folder.rglob('*') if p.suffix.lower() == '.pdf' and visible(p) and p.is_file()]
+    if not found: raise CourseError(f'{folder} holds no PDF: name a file or another folder with --pdf')
+    return sorted(found)
+
+def source_pdfs(
+    pdfs=None, # paths of PDFs or of folders that hold some; None: the course's own report
+) -> list[Path]:
+    "The PDFs that a run starts from; a `CourseError` if there are none"
+    if not pdfs:
+        own = REPO/'documents'/'document_01.pdf'
+        if not own.exists(): raise CourseError("the course's own report is not installed here: name a PDF with --pdf FILE")
+        return [own]
+    out = []
+    for p in map(Path, pdfs):
+        if p.is_dir(): out += _in_folder(p)
+        elif p.is_file(): out.append(p)
+        elif p.exists(): raise CourseError(f'{p} is no regular file: name a PDF with --pdf FILE')
+        else: raise CourseError(f'{p} does not exist: name the PDF with --pdf FILE')
+    seen = {}
+    for p in dict.fromkeys(out):
+        if (other := seen.setdefault(p.stem, p)) != p:
+            raise CourseError(f'two PDFs are called {p.stem} ({other} and {p}): rename one, since chunks are named after their document')
+    return list(seen.values())
+
+# %% ../nbs/14_pipeline.ipynb #35436b8b
+def is_own(pdf: Path) -> bool: return Path(pdf).resolve().parent == (REPO/'documents').resolve() # one of the course's
+
+def find_gold(
+    pdf:Path, # the PDF
+) -> Path|None: # `documents/gold/<stem>.json`, else `.txt`, of the project, if the PDF is the project's own
+    "The gold text of a PDF that belongs to the course"
+    if not is_own(pdf): return None
+    pdf = Path(pdf).resolve()
+    return next((g for e in ('json', 'txt') if (g := pdf.parent/'gold'/f'{pdf.stem}.{e}').exists()), None)
+
+HOLD_OUT = ('sections', 'wordings')
+
+def what_to_hold_out(
+    choice: str|None, # --hold-out
+    own: bool, # is it the course's own report?
+) -> str:
+    "The course's report is studied by sections it never trained; of a user's document everything is trained"
+    if choice and choice not in HOLD_OUT: raise CourseError(f'--hold-out is {choice!r}: choose {" or ".join(HOLD_OUT)}')
+    return choice or ('sections' if own else 'wordings')
+
+# %% ../nbs/14_pipeline.ipynb #420438dd
+MEASURED = set('sources rows too_long tokens trained_tokens layers update steps planned_steps kept_step pass_tokens seconds device versions gpus'.split())
+POSITIVE = set('bits r alpha learning_rate epochs max_length batch_size accumulation'.split())
+_KINDS = {int: 'a whole number', float: 'a number', bool: 'true or false', str: 'a word', tuple: 'words, separated by commas', type(None): 'none'}
+
+def setting_types() -> dict[str, tuple]: # setting -> types of its values
+    "The settings of a training and the types they take"
+    from climate_ft.train import TrainConfig
+    return {k: getattr(t, '__args__', (t,)) for k,t in get_type_hints(TrainConfig).items()}
+
+def from_text(
+    text: str, # as written on the command line
+    kinds: tuple, # types it may have
+):
+    "The value that is meant"
+    if kinds == (tuple,): return [t.strip() for t in text.split(',') if t.strip()]
+    if kinds == (str,): return text
+    if text.lower() in ('none', 'null', ''): return None
+    for parse in (int, float, {'true': True, 'false': False}.get):
+        try: value = parse(text.lower() if parse not in (int, float) else text)
+        except ValueError: continue
+        if value is not None: return value
+    return text
+
+# %% ../nbs/14_pipeline.ipynb #8b459206
+def as_kind(
+    key: str, # a setting
+    value, # from JSON or `from_text`
+    kinds: tuple, # types it may have
+):
+    "`value` in the type of its setting; a `CourseError` names what is needed"
+    ok = type(value) in kinds
+    if float in kinds and type(value) is int: value, ok = float(value), True
+    if tuple in kinds and type(value) is list: value, ok = tuple(value), all(isinstance(v, str) for v in value)
+    if type(value) is float and not math.isfinite(value): ok = False
+    if not ok: raise CourseError(f'{key} is {value!r}: {" or ".join(_KINDS[k] for k in kinds)} is needed')
+    if key in POSITIVE and value <= 0: raise CourseError(f'{key} is {value}: it must be above 0')
+    return value
+
+def unknown(
+    key: str, # that is no setting
+    known, # settings
+) -> CourseError:
+    "The error that names the settings most like `key`"
+    from difflib import get_close_matches
+    near = get_close_matches(key, known, 3, .5) or sorted(known)
+    return CourseError(f'there is no setting {key!r}: did you mean {", ".join(near)}?')
+
+# %% ../nbs/14_pipeline.ipynb #aa2fa501
+def read_settings(
+    file: Path|None, # JSON
+    sets: list=(), # 'key=value' each
+) -> dict: # values in their types
+    "The settings of a configuration file and of the command line"
+    types, found = setting_types(), {}
+    if file:
+        got = read_json(file)
+        if not isinstance(got, dict): raise CourseError(f'{file} is no configuration: a JSON object of settings is needed')
+        found = {k: v for k,v in got.items() if k not in MEASURED}
+    for s in sets or ():
+        key, eq, value = s.partition('=')
+        if not eq: raise CourseError(f'--set {s}: write key=value, e.g. --set epochs=2')
+        found[key.strip()] = from_text(value.strip(), types.get(key.strip(), (str,)))
+    if bad := [k for k in found if k not in types]: raise unknown(bad[0], types)
+    return {k: as_kind(k, v, types[k]) for k,v in found.items()}
+
+# %% ../nbs/14_pipeline.ipynb #d0f568f8
+def resolve_config(
+    profile: str|None=None, # key of `PROFILES`; None: the one that the file names, else cpu
+    base: str|None=None, # --base: a name of the hub, or a folder
+    sets: list=(), # --set
+    config_file: Path|None=None, # --config
+): # TrainConfig
+    "The training configuration that the options make"
+    from climate_ft.train import CHOICES, PROFILES, TrainConfig, get_profile
+    found = read_settings(config_file, sets)
+    named = found.get('name')
+    start = get_profile(profile or (named if named in PROFILES else 'cpu'))
+    values = start.asdict() | found | (dict(base=str(base)) if base else {})
+    for k,allowed in CHOICES.items():
+        if values[k] not in allowed: raise CourseError(f'{k} is {values[k]!r}: choose {", ".join(map(str, allowed))}')
+    check_name(values['name'])
+    if Path(values['base']).is_dir(): values['base'] = str(Path(values['base']).resolve())
+    return TrainConfig(**values)
+
+def check_name(
+    name: str, # of an adapter's folder
+):
+    "A name becomes a folder, a log and part of other files' names"
+    if not name or name.startswith('.') or name.endswith('-merged') or set(name) & set('/\\:*?"<>|\n\0') or len(name.encode()) > 100:
+        raise CourseError(f'name is {name!r}: choose a plain name, e.g. --set name=mine')
+
+# %% ../nbs/14_pipeline.ipynb #029100a8
+def count_gpus() -> int:
+    "The GPUs that PyTorch may use"
+    import torch
+    return torch.cuda.device_count()
+
+def resolve_gpus(
+    choice: str|None, # --gpus: a number, or all
+) -> int:
+    "How many GPUs to train on"
+    if choice is None: return 1
+    if choice != 'all' and not (choice.isdecimal() and int(choice)): raise CourseError(f'--gpus is {choice!r}: a number or all is needed')
+    there = count_gpus()
+    if not there: raise CourseError(f'--gpus {choice}: this machine has no GPU that PyTorch can use; leave --gpus out')
+    n = there if choice == 'all' else int(choice)
+    if n > there: raise CourseError(f'--gpus {choice}: this machine has {there}; choose {there} or all')
+    return n
 
 # %% ../nbs/14_pipeline.ipynb #a14ee09f
-DISK_GB = {'tiny': .2, 'cpu': 3.5, 'cpu-8bit': 3.5} # others hold a base model of 8 billion parameters and its merged copy
+DISK_GB = {'tiny': .2, 'gemma-3-270m': 3.5}    # by base model; others hold one of several billion parameters and its merged copy
 
 def check_disk(
     root:Path, # where the run writes
@@ -195,19 +547,65 @@ def check_disk(
     free = shutil.disk_usage(root).free/1e9
     if free < need: raise CourseError(f'{root} has {free:.1f} GB free and this run needs {need:.1f} GB: free some space, or choose another disk with --out')
 
+def check_base(
+    base: str, # of a `TrainConfig`
+):
+    "A base model that cannot be one is named before anything is made; whether the hub has it shows later"
+    from climate_ft.models import GEMMA, check_model_folder
+    if base in ('tiny', GEMMA['name']): return
+    if Path(base).is_dir(): check_model_folder(base)
+    elif base.count('/') != 1 or base.startswith(('.', '/', '~')):
+        raise CourseError(f'{base} is neither a folder nor a model of the hub: give the path of a model folder, or owner/model')
+
+# %% ../nbs/14_pipeline.ipynb #d0b51b58
+def make_job(
+    out:Path|str|None, # workspace; None: the project
+    profile:str|None=None, # key of `PROFILES`
+    pdfs=None, # PDFs or folders; None: the course's own report
+    base=None, sets=(), config=None, # see `resolve_config`
+    hold_out:str|None=None, # sections or wordings
+    gpus:str|None=None, # number or all
+    documents:bool=True, # False: a job that begins after the dataset
+) -> Job:
+    "A job with everything resolved and checked; nothing is written"
+    from climate_ft.evaluation import PLANS, Plan
+    cfg, pdfs = resolve_config(profile, base, sets, config), source_pdfs(pdfs) if documents else []
+    check_base(cfg.base)
+    named = dict(profile=[profile], config=[config], base=[base], set=sets)
+    options = [o for k,vs in named.items() for v in vs if v for o in (f'--{k}', str(v))]
+    return Job(Workspace(out), cfg, PLANS.get(profile or cfg.name) or Plan(), pdfs, find_gold(pdfs[0]) if pdfs else None,
+               what_to_hold_out(hold_out, all(map(is_own, pdfs))), resolve_gpus(gpus), options=options)
+
 # %% ../nbs/14_pipeline.ipynb #75d7cb54
 def run_all(
     out:Path|str, # workspace of the run
-    profile:str='cpu', # key of `climate_ft.train.PROFILES`
+    profile:str|None=None, # key of `PROFILES`
     pdfs=None, # PDFs or folders; None: the course's own report
     first:str|None=None, # see `run_stages`
     last:str|None=None,
     progress:Callable|None=None, # see `run_stages`
-) -> dict: # `stages`: what happened to each; `report`: path, if it was written
-    "The whole path from PDF to report"
-    job = Job(Workspace(out), profile, source_pdfs(pdfs))
-    job.gold = find_gold(job.pdfs[0])
-    job.cfg                                    # an unknown profile fails before anything is written
-    check_disk(job.ws.root, DISK_GB.get(profile, 40.))
-    did = run_stages(job, course_stages(), first, last, progress)
-    return dict(stages=did, report=job.ws.path('report') if 'report' in did else None)
+    **options, # see `make_job`
+) -> dict: # `stages`: what happened to each; `notes`: lines to tell; `report`, `merged`: paths, if this run has them
+    "The whole path from PDF to report and merged model"
+    job, stages = make_job(out, profile, pdfs, **options), course_stages()
+    todo, _ = chosen(stages, first, last)
+    check_disk(job.ws.root, DISK_GB.get(job.cfg.base, 40.))
+    with locked(job.ws, 'climate-ft run'):
+        did = run_stages(job, stages, first, last, progress)
+        state = State(job)
+        notes = [n for s in todo for n in state[s].get('notes') or []]
+    return dict(stages=did, notes=notes, name=job.name, report=job.ws.path('report') if 'report' in did else None,
+        merged=merged_folder(job) if 'merge' in did else None)
+
+def run_command(
+    job: Job,
+    name: str, # of the stage
+    progress: Callable|None=None, # progress(fraction, message)
+    forced: bool=False, # do it even if what is there would do
+    fresh: bool|None=None, # begin afresh; None: unless it was interrupted
+):
+    "One stage alone, for its command; `run` knows of it afterwards"
+    stage, = [s for s in course_stages() if s.name == name]
+    with locked(job.ws, f'climate-ft {name}'):
+        job.forced = forced
+        run_one(job, stage, State(job), progress, fresh)

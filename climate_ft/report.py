@@ -130,8 +130,8 @@ def key_figures(results, state):
         d = results['differences'].get(s, {}).get('tuned - base', {}).get('char_f1')
         sc = results['scores'].get(s, {})
         return d and dict(label=f'character F1, {s}', value=f"{sc['base']['scores']['char_f1']:.2f} → {sc['tuned']['scores']['char_f1']:.2f}", note=f'difference {d[0]:+.2f}, 95 % interval {d[1]:+.2f} to {d[2]:+.2f}')
-    total = sum(s.get('seconds', 0) for s in state.values())
-    took = dict(label='time of the whole run', value=f'{total/60:.1f} min', note=f"of it training {state.get('train', {}).get('seconds', 0)/60:.1f} min")
+    total = sum(s.get('seconds', 0) for k,s in state.items() if k not in ('report', 'merge')) # what comes after the report
+    took = dict(label='time from the PDF to the scores', value=f'{total/60:.1f} min', note=f"of it training {state.get('train', {}).get('seconds', 0)/60:.1f} min")
     return [k for k in (diff('recall'), diff('unseen'), diff('gold'), took) if k]
 
 # %% ../nbs/13a_report.ipynb #c7ea5419
@@ -149,15 +149,15 @@ def render_report(
 # %% ../nbs/13a_report.ipynb #7f136097
 def run_report(
     ws:Workspace,
-    profile:str, # key of `climate_ft.train.PROFILES`
+    profile, # key of `climate_ft.train.PROFILES`, or a `TrainConfig`
 ) -> Path: # the HTML file
     "Write the report of the run in `ws`"
-    from climate_ft.train import get_profile
-    name = get_profile(profile).name
-    results = _read(ws, 'evaluation_8bit' if get_profile(profile).bits == 8 else 'evaluation')
-    state = _read(ws, 'state', {})
-    if not results: raise CourseError(f"{ws.path('evaluation')} is missing: `climate-ft evaluate` makes it")
+    from climate_ft.evaluation import results_path, settings_of
+    cfg, _ = settings_of(profile)
+    name, path = cfg.name, results_path(ws, cfg.bits)
+    results, state = read_json(path, 'evaluate'), read_state(ws, name)
+    if results.get('name') != name: raise CourseError(f"{path} holds the scores of {results.get('name')}: `climate-ft evaluate --profile {name}` makes those of {name}")
     docs = sorted({c['doc'] for c in _read(ws, 'corpus_chunks', [])})
     sections = [scores_section(results), answers_section(results), training_section(ws, name), data_section(ws), extraction_section(ws), settings_section(ws, name)]
-    lead = f"Profile {profile}: base model and fine-tuned model on questions about {', '.join(docs) or 'the document'}."
+    lead = f"Profile {name}: base model and fine-tuned model on questions about {', '.join(docs) or 'the document'}."
     return write_text(ws.path('report'), render_report('climate-ft: what the fine-tuning did', lead, sections, key_figures(results, state)))

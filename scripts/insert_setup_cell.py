@@ -8,20 +8,22 @@ REPO = Path(__file__).resolve().parent.parent
 HEAD = '# Colab setup'
 
 def cell(cfg):
-    "Source of the cell. `/content` exists on Colab; the tests put another folder in its place."
+    "Source of the cell. `/content` exists on Colab, `/kaggle/working` on Kaggle; the tests put another folder in its place."
     repo = cfg['repo']
     return f'''#| hide
-{HEAD}: fetches and installs the course there, and does nothing anywhere else.
-import os; root = os.environ.get('CLIMATE_FT_COLAB', '/content')
+{HEAD}: fetches and installs the course there, and on Kaggle, and does nothing anywhere else.
+import os; root = os.environ.get('CLIMATE_FT_COLAB') or next(filter(os.path.isdir, ('/kaggle/working', '/content')), '')
 if os.path.isdir(root) and not os.path.exists('../settings.ini'):
-    if not os.path.isdir(f'{{root}}/{repo}'): os.system(f'git clone -q --depth 1 {cfg['git_url']} {{root}}/{repo}')
+    if not os.path.isdir(f'{{root}}/{repo}') and os.system(f'git clone -q --depth 1 {cfg['git_url']} {{root}}/{repo}'):
+        raise SystemExit('The course could not be fetched: is the network on? (Kaggle: Settings > Internet)')
     setup = f'{{root}}/{repo}/scripts/colab_setup.py'; exec(compile(open(setup).read(), setup, 'exec'), dict(__file__=setup))'''
 
 def update(path, src):
     "Insert or replace the cell; True if the notebook changed"
     text = path.read_text(encoding='utf-8'); nb = json.loads(text)
     cells = [c for c in nb['cells'] if HEAD not in ''.join(c['source'][:2])]
-    new = dict(cell_type='code', execution_count=None, id='colab-setup', metadata={}, outputs=[], source=src.splitlines(True))
+    old = [c for c in nb['cells'] if c not in cells]
+    new = dict(cell_type='code', execution_count=None, id=old[0]['id'] if old else 'colab-setup', metadata={}, outputs=[], source=src.splitlines(True))
     nb['cells'] = [new]+cells
     out = json.dumps(nb, indent=1, ensure_ascii=False, sort_keys=True)+'\n'
     if out == text: return False

@@ -100,3 +100,12 @@ def test_committed_text_is_reproduced(report):
     assert read_text(REPO/'documents/extracted_cleaned.txt') == K.to_text(report)
     assert read_json(REPO/'documents/cleaned_blocks.json') == json.loads(json.dumps(report.asdict()))
     assert read_text(REPO/'documents/extracted_blocks.txt') == '\f'.join(p.text for p in extract(REPO/'documents/document_01.pdf'))
+
+def test_no_paragraph_goes_on_across_a_missing_page():
+    "A paragraph that page 1 cuts goes on on page 2; on page 3 it is another one"
+    first = ('body', '海面水位は観測が始まった頃から\n上がり続けており、その速さは', (50, 100, 290, 700))
+    second = ('body', '近年さらに増していることが衛星\nの観測からわかる。', (50, 100, 290, 130))
+    def texts(*numbers): return [b.text for b in K.clean_pages([page(n, r) for n,r in zip(numbers, (first, second))]).blocks]
+    whole = '海面水位は観測が始まった頃から上がり続けており、その速さは近年さらに増していることが衛星の観測からわかる。'
+    assert texts(1, 2) == texts(7, 8) == [whole]
+    for numbers in ((1, 3), (2, 9)): assert texts(*numbers) == [whole[:29], whole[29:]]

@@ -100,6 +100,48 @@ def test_heavy_libraries_stay_out_of_help_and_import():
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=REPO).stdout.strip() == '[]'
 
 def test_every_command_has_help(cft):
-    commands = 'run preflight extract compare clean corpus dataset train ask answer score evaluate merge report'.split()
+    commands = 'run preflight extract compare clean corpus dataset train ask answer answers score evaluate merge report'.split()
     out = cft('--help', COLUMNS='200').stdout
     for c in commands: assert re.search(rf'\b{c}\b', out), c
+
+def test_version_and_the_package_as_a_program():
+    from climate_ft import __version__
+    r = subprocess.run([sys.executable, '-m', 'climate_ft', '--version'], capture_output=True, text=True, cwd=REPO)
+    assert r.returncode == 0 and r.stdout == f'climate-ft {__version__}\n'
+
+def test_the_help_lists_every_profile(cft):
+    from climate_ft.train import PROFILES
+    for command in ('run', 'train', 'answers', 'merge'):
+        said = re.sub(r'[^\w,-]+', ' ', cft(command, '--help', COLUMNS='200').stdout)
+        assert all(re.search(rf'\b{p}\b', said) for p in PROFILES), command
+
+def test_an_interrupted_command_says_so_and_how_to_continue(tmp_path):
+    import signal
+    for args in (['run', '--profile', 'tiny', '--out', tmp_path/'a'], ['extract', REPO/'documents'/'document_01.pdf', '--out', tmp_path/'b']):
+        p = subprocess.Popen([sys.executable, '-m', 'climate_ft.cli', *map(str, args)], stderr=subprocess.PIPE, text=True, cwd=REPO)
+        assert p.stderr.readline()             # it is at work
+        p.send_signal(signal.SIGINT); rest = p.stderr.read(); p.wait()
+        assert p.returncode == 130 and rest.strip().splitlines()[-1].startswith('climate-ft: interrupted; what is done is kept: run the same command again'), rest[-500:]
+        assert 'Traceback' not in rest and not list(tmp_path.rglob('*.tmp'))
+
+def test_missing_answers_name_their_command(cft, tiny_run, tmp_path):
+    import shutil
+    ws = shutil.copytree(tiny_run, tmp_path/'ws'); (ws/'data/answers_tiny_tuned.jsonl').unlink()
+    refused(cft('evaluate', '--profile', 'tiny', '--out', ws), 'answers_tiny_tuned.jsonl', '`climate-ft answers` makes it')
+    r = cft('answers', '--profile', 'tiny', '--out', ws)
+    assert r.returncode == 0 and len(r.stdout.split()) == 4
+    assert (ws/'data/answers_tiny_tuned.jsonl').read_bytes() == (tiny_run/'data/answers_tiny_tuned.jsonl').read_bytes()
+    assert cft('run', '--profile', 'tiny', '--out', ws).stderr.count('done before') == 10
+
+def test_a_second_run_in_a_workspace_is_one_line(cft, tmp_path):
+    from climate_ft.workspace import Workspace, locked
+    with locked(Workspace(tmp_path), 'climate-ft run'):
+        for args in (('run', '--profile', 'tiny'), ('extract', BED/'one_column.pdf'), ('clean',), ('train', '--profile', 'tiny')):
+            refused(cft(*args, '--out', tmp_path), f'in use by process {os.getpid()}', 'climate-ft run', 'since')
+    assert list(tmp_path.iterdir()) == []
+
+def test_the_end_of_a_run_names_commands_that_work(tiny_run, cft):
+    said = (tiny_run.parent/'stderr.txt').read_text().strip().splitlines()
+    ask = next(l for l in said if l.startswith('Ask it: climate-ft ')).removeprefix('Ask it: climate-ft ').split()
+    r = cft(*ask, '海氷とは何ですか。')
+    assert r.returncode == 0 and r.stdout.strip()

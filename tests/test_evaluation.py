@@ -128,3 +128,78 @@ def test_retrieval_leaves_the_gpu_to_the_model(tmp_path):
             "import jax.lax; print(jax.lax.calls)")
     p = subprocess.run([sys.executable, '-c', code], env={**os.environ, 'PYTHONPATH': f'{tmp_path}:{REPO}'}, capture_output=True, text=True)
     assert p.stdout.split('\n')[:2] == ['True', '[1]'], p.stderr[-500:]      # the one call is bm25s's own, at its import
+
+@pytest.fixture(scope='module')
+def adapted(tmp_path_factory):
+    "A workspace with questions, passages, and an adapter of random weights that changes every answer"
+    import torch
+    from climate_ft.models import load_quantized
+    from climate_ft.train import get_profile
+    from peft import LoraConfig, get_peft_model
+    ws, cfg = Workspace(tmp_path_factory.mktemp('adapted')), get_profile('tiny')
+    net, _ = load_quantized('tiny', cfg.bits, 'float32')
+    torch.manual_seed(0)
+    net = get_peft_model(net, LoraConfig(r=4, lora_alpha=8, target_modules=['q_proj', 'down_proj']))
+    for n,p in net.named_parameters():
+        if 'lora_B' in n: torch.nn.init.normal_(p, std=.5)
+    net.save_pretrained(ws.models/cfg.name)
+    write_json(ws.models/cfg.name/'train_config.json', cfg.asdict() | dict(dtype='float32', sources=[]))
+    rows = [dict(id=str(i), source_id=f's{i}', instruction=q, output=a, kind='base') for i,(q,a) in enumerate(FACTS)]
+    for s in ('train', 'recall', 'unseen', 'gold', 'general'): write_jsonl(ws.path('splits')/f'{s}.jsonl', rows)
+    write_json(ws.path('corpus_chunks'), [Chunk(f'c{i}', 'd', [], a, [1], 0, len(a)).asdict() for i,(_,a) in enumerate(FACTS)])
+    plan = E.Plan(dict(trained=2, unseen=2, general=2), 12, 4, ('gold',), 300, ('recall', 'gold'), False, 100)
+    paths = E.run_answers(ws, cfg, plan=plan)
+    return ws, cfg, {p.stem.partition(f'{cfg.name}_')[2]: read_rows(p) for p in paths}
+
+def read_rows(p):
+    from climate_ft.workspace import read_jsonl
+    return read_jsonl(p)
+
+def _ask(ws, cfg, adapter, rows, contexts=None):
+    from climate_ft.generate import generate, load_for_inference
+    net, tok = load_for_inference(ws.models/cfg.name, adapter=adapter)
+    return generate(net, tok, [r['question'] for r in rows], contexts, 4, 12)
+
+def test_the_base_condition_is_answered_without_the_adapter_and_the_tuned_one_with_it(adapted):
+    ws, cfg, got = adapted
+    assert set(got) == set(E.CONDITIONS)
+    base, tuned = ([r['prediction'] for r in got[c]] for c in ('base', 'tuned'))
+    assert base == _ask(ws, cfg, False, got['base']) and tuned == _ask(ws, cfg, True, got['tuned'])
+    assert not set(base) & set(tuned)
+    find = E.Retriever([Chunk.fromdict(c) for c in read_json(ws.path('corpus_chunks'))])
+    for c,adapter in (('base_passage', False), ('tuned_passage', True)):
+        assert {r['set'] for r in got[c]} == {'gold'}
+        passages = [E.passage(find(r['question'])[0], r['question'], 300) for r in got[c]]
+        assert [r['prediction'] for r in got[c]] == _ask(ws, cfg, adapter, got[c], passages)
+
+def _nats(net, tok, question, reference, context=''):
+    "Negative log-likelihood of the reference's tokens, counted by hand"
+    import torch
+    from climate_ft.prompts import encode, render
+    start = len(tok(render(tok, question, input=context), add_special_tokens=False).input_ids)
+    ids = encode(tok, question, reference, input=context)['input_ids']
+    end = start+next(k for k,t in enumerate(ids[start:]) if t in tok.all_special_ids)
+    assert tok.decode(ids[start:end]) == reference and end < len(ids)
+    with torch.no_grad(): logs = net(torch.tensor([ids])).logits[0].float().log_softmax(-1)
+    return -sum(logs[k-1, ids[k]].item() for k in range(start, end))
+
+def test_the_likelihood_is_that_of_the_reference_without_the_end_token_and_after_its_passage(adapted):
+    from climate_ft.generate import load_for_inference
+    from climate_ft.metrics import nll_rows
+    ws, cfg, got = adapted
+    net, tok = load_for_inference(ws.models/cfg.name, adapter=False)
+    passages = ['雪は白い。', '海は広く深い。', '', '衛星は海面の高さを測る。']
+    questions, references = zip(*FACTS)
+    want = [_nats(net, tok, q, a, c) for (q, a), c in zip(FACTS, passages)]
+    rows = nll_rows(net, tok, list(questions), list(references), passages, batch_size=2)
+    assert [r[0] for r in rows] == pytest.approx(want, rel=1e-4) and [r[1] for r in rows] == [len(a) for a in references]
+    apart = [abs(_nats(net, tok, q, a)/w-1) for (q, a), c, w in zip(FACTS, passages, want) if c]
+    assert min(apart) > 1e-3, apart                    # or the next lines would show nothing
+    find = E.Retriever([Chunk.fromdict(c) for c in read_json(ws.path('corpus_chunks'))])
+    for condition in ('base', 'base_passage'):
+        scored = [r for r in got[condition] if r['set'] == 'gold']
+        assert len(scored) == 4
+        for r in scored:
+            q = r['question']
+            text = E.passage(find(q)[0], q, 300) if 'passage' in condition else ''
+            assert r['extra']['nll'][0] == pytest.approx(_nats(net, tok, q, r['reference'], text), rel=1e-4)

@@ -117,3 +117,41 @@ def test_bad_models(tmp_path):
     (tmp_path/'adapter_config.json').write_text('{}')
     with pytest.raises(CourseError, match='holds no adapter'): G.load_for_inference(tmp_path)
     with pytest.raises(CourseError, match='question is empty'): G.chat(tmp_path, ' ')
+
+def test_continuing_keeps_each_question_with_its_passage(loaded, tmp_path):
+    "Batches go by length, so what is left after a stop is no tail of the questions"
+    contexts = ['衛星は海を観測する。'*i for i in (1, 6, 2, 5, 3, 4)]
+    def stop(f, m):
+        if f >= .5: raise KeyboardInterrupt
+    kw = dict(contexts=contexts, batch_size=2, max_new_tokens=16)
+    whole = G.answer_rows(lambda: loaded, ROWS, tmp_path/'whole.jsonl', 'm', 'k', **kw)
+    assert len({r['prediction'] for r in whole}) > 3
+    out = tmp_path/'a.jsonl'
+    with pytest.raises(KeyboardInterrupt): G.answer_rows(lambda: loaded, ROWS, out, 'm', 'k', progress=stop, **kw)
+    assert (tmp_path/'.a.part').read_text().count('\n') > 1
+    assert [r['prediction'] for r in G.answer_rows(lambda: loaded, ROWS, out, 'm', 'k', **kw)] == [r['prediction'] for r in whole]
+
+def test_other_passages_are_asked_again(loaded, tmp_path):
+    load, out = Counted(loaded), tmp_path/'a.jsonl'
+    def run(contexts): return [r['prediction'] for r in G.answer_rows(load, ROWS[:2], out, 'm', 'k', contexts, max_new_tokens=16)]
+    first = run(['雪は白い。', '海は青い。'])
+    assert run(['雪は白い。', '海は青い。']) == first and load.n == 1
+    assert run(['衛星は海を観測する。', '氷床は融ける。']) != first and load.n == 2
+    assert run(None) != first and load.n == 3
+
+@pytest.mark.parametrize('change', ['question', 'passage', 'weights'])
+def test_a_stopped_run_does_not_continue_with_other_inputs(loaded, tmp_path, change):
+    "What was answered before the change must not appear among the answers after it"
+    def stop(f, m):
+        if f >= .5: raise KeyboardInterrupt
+    contexts = [f'{i}月の海面水位。' for i in range(6)]
+    def run(out, rows=ROWS, contexts=contexts, key='k', **kw):
+        return G.answer_rows(lambda: loaded, rows, tmp_path/out, 'm', key, contexts, batch_size=2, max_new_tokens=16, **kw)
+    with pytest.raises(KeyboardInterrupt): run('a.jsonl', progress=stop)
+    done = [r['i'] for r in read_jsonl(tmp_path/'.a.part')[1:]]
+    assert 0 < len(done) < 6
+    kw = dict(question=dict(rows=[dict(r, question=r['question']+'詳しく。') for r in ROWS]), passage=dict(contexts=['氷床の質量。']*6), weights=dict(key='other'))[change]
+    marked = (tmp_path/'.a.part').read_text().replace('"text": "', '"text": "古い')
+    (tmp_path/'.a.part').write_text(marked)
+    got = [r['prediction'] for r in run('a.jsonl', **kw)]
+    assert not [p for p in got if p.startswith('古い')] and got == [r['prediction'] for r in run('fresh.jsonl', **kw)]

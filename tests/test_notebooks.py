@@ -34,22 +34,87 @@ def test_setup_cell_does_nothing_elsewhere(tmp_path):
     r = subprocess.run([sys.executable, '-c', cell], cwd=tmp_path, env={**os.environ, 'CLIMATE_FT_COLAB': str(tmp_path/'none')}, capture_output=True, text=True)
     assert (r.returncode, r.stdout, r.stderr, list(tmp_path.iterdir())) == (0, '', '', [])
 
-def test_setup_keeps_torch_and_names_what_needs_a_restart(tmp_path, monkeypatch, capsys):
+def colab_setup(tmp_path, monkeypatch, install, gpu=True):
+    "Run the setup script with `install(n, pins)` in the place of pip's n-th run: it returns pip's exit status"
     import runpy, shutil, types
-    monkeypatch.setattr(shutil, 'which', lambda n: '/usr/bin/nvidia-smi')
     calls = []
-    monkeypatch.setattr(subprocess, 'run', lambda cmd, **kw: (calls.append((cmd, Path(cmd[-1]).read_text())), types.SimpleNamespace(returncode=0, stderr=''))[1])
+    def pip(cmd, **kw):
+        calls.append((cmd, Path(cmd[-1]).read_text().split()))
+        return types.SimpleNamespace(returncode=install(len(calls), calls[-1][1]) or 0, stderr='no such version')
+    monkeypatch.setattr(shutil, 'which', lambda n: '/usr/bin/nvidia-smi' if gpu else None)
+    monkeypatch.setattr(subprocess, 'run', pip)
     monkeypatch.chdir(tmp_path); monkeypatch.setattr(sys, 'path', list(sys.path))
+    monkeypatch.delattr(sys, 'climate_ft_restart', raising=False)
+    try: return calls, runpy.run_path(str(REPO/'scripts/colab_setup.py')), None
+    except Exception as e: return calls, None, e
+
+def installed(monkeypatch, **have):
+    "Let these distributions look installed in these versions; a value may change later"
     import importlib.metadata as md
-    real, seen = md.version, []
-    monkeypatch.setattr(md, 'version', lambda d: '9.9' if d == 'pytest' and calls else real(d))     # the install has changed a loaded package
-    runpy.run_path(str(REPO/'scripts/colab_setup.py'))
-    cmd, pins = calls[0]
-    assert cmd[-3].endswith('[cpu,gpu]') and f'torch=={real("torch").split("+")[0]}' in pins.splitlines()
-    assert 'Restart the session' in (out := capsys.readouterr().out) and 'pytest' in out
+    real = md.version
+    monkeypatch.setattr(md, 'version', lambda d: have[d] if d in have else real(d))
+    return have
+
+def test_setup_stops_where_a_restart_is_needed(tmp_path, monkeypatch):
+    have = installed(monkeypatch, pytest='9.0')
+    calls, _, e = colab_setup(tmp_path, monkeypatch, lambda n, pins: have.update(pytest='9.9'))      # the install has changed a loaded package
+    assert calls[0][0][-3].endswith('[cpu,gpu]')
+    assert 'restart the session' in str(e) and 'pytest changed while in use' in str(e) and Path.cwd() == tmp_path
+    assert e._render_traceback_() == [f'STOP: {e}']
+    import runpy
+    with pytest.raises(Exception, match='restart the session'): runpy.run_path(str(REPO/'scripts/colab_setup.py'))      # once more without a restart
+    assert len(calls) == 1
+
+def test_setup_keeps_what_is_loaded_or_serves(tmp_path, monkeypatch, capsys):
+    import PIL, psutil
+    installed(monkeypatch, psutil='5.9.5', pillow='11.3.0', torch='2.9.0+cu126', transformers='4.57.1', scipy='1.16.3')
+    calls, _, e = colab_setup(tmp_path, monkeypatch, lambda n, pins: 0)
+    pins = calls[0][1]
+    assert e is None and 'Ready: cpu, gpu; torch 2.9.0+cu126' in capsys.readouterr().out
+    assert {'psutil==5.9.5', 'pillow==11.3.0', 'torch==2.9.0'} <= set(pins)
+    assert [p for p in pins if p.startswith('transformers==')] == ['transformers==5.17.0']             # too old: the course's own
+    assert [p for p in pins if p.startswith('scipy==')] in ([], ['scipy==1.16.3'])
+    assert not [p for p in pins if p.startswith(('pip==', 'setuptools=='))]
+
+def test_setup_gives_way_step_by_step_and_ends_in_an_error(tmp_path, monkeypatch):
+    installed(monkeypatch, pillow='11.3.0', transformers='4.57.1')
+    import PIL
+    calls, _, e = colab_setup(tmp_path, monkeypatch, lambda n, pins: n < 3)
+    assert e is None and len(calls) == 3
+    assert ['pillow==11.3.0' in c[1] for c in calls] == [True, True, False] and ['transformers==5.17.0' in c[1] for c in calls] == [True, False, True]
+    calls, _, e = colab_setup(tmp_path, monkeypatch, lambda n, pins: 1)
+    assert len(calls) == 3 and 'The installation failed' in str(e) and 'no such version' in str(e)
+
+def test_an_error_of_the_setup_cell_ends_run_all(tmp_path):
+    "In a real kernel: the cell after it is not run, and what is shown is one line"
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError
+    from nbformat.v4 import new_code_cell, new_notebook
+    script = (REPO/'scripts/colab_setup.py').read_text().replace("main(Path(os.path", "need_restart(['pillow']) or main(Path(os.path")
+    (tmp_path/'s.py').write_text(script)
+    nb = new_notebook(cells=[new_code_cell("exec(compile(open('s.py').read(), 's.py', 'exec'), dict(__file__='s.py'))"), new_code_cell("open('went_on', 'w')")])
+    with pytest.raises(CellExecutionError): NotebookClient(nb, kernel_name='python3', resources=dict(metadata=dict(path=str(tmp_path)))).execute()
+    assert not (tmp_path/'went_on').exists()
+    out, = nb.cells[0].outputs
+    assert out.traceback == [f'STOP: {out.evalue}'] and 'pillow changed while in use' in out.evalue
+
+def test_setup_cell_says_when_nothing_can_be_fetched(tmp_path):
+    cell = ''.join(json.loads((REPO/'nbs/index.ipynb').read_text())['cells'][0]['source'])
+    env = {**os.environ, **colab_vars(tmp_path/'no_such_repository', tmp_path)}
+    r = subprocess.run([sys.executable, '-c', cell], cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert r.returncode == 1 and 'could not be fetched' in r.stderr and 'Traceback' not in r.stderr
 
 def test_setup_cell_is_in_every_notebook():
     r = subprocess.run([sys.executable, 'scripts/insert_setup_cell.py', '--check'], cwd=REPO, capture_output=True, text=True); assert r.returncode == 0, r.stderr
+
+def test_the_canary_takes_the_newest_of_everything_and_may_fail():
+    import yaml
+    job = yaml.safe_load((REPO/'.github/workflows/ci.yml').read_text())['jobs']['newest-versions']
+    assert job['continue-on-error'] is True and 'canary' in job['name']
+    steps = [s['run'] for s in job['steps'] if 'run' in s]
+    names = subprocess.run(['bash', '-c', 'echo '+steps[1].partition('-U ')[2]], cwd=REPO, capture_output=True, text=True).stdout.split()
+    assert {'torch', 'transformers', 'trl', 'peft', 'accelerate', 'datasets', 'bitsandbytes'} <= set(names) and not [n for n in names if set('<>=') & set(n)]
+    assert all((REPO/t).is_file() for t in steps[-1].split() if t.startswith('tests/'))
 
 def test_drift_sees_a_changed_number_and_no_changed_time():
     from nbformat.v4 import new_code_cell as code, new_notebook as nb, new_output as out
