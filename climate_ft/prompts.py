@@ -5,18 +5,77 @@
 # %% ../nbs/07_prompts.ipynb #2ba352df
 from __future__ import annotations
 import html
+from typing import NamedTuple
 from .workspace import CourseError
 
 # %% auto #0
-__all__ = ['GEMMA_TEMPLATE', 'ALPACA_TEMPLATE', 'family', 'render', 'encode', 'encode_rows', 'show_tokens']
+__all__ = ['GEMMA_TEMPLATE', 'ALPACA_TEMPLATE', 'CHATML_TEMPLATE', 'QWEN3_TEMPLATE', 'LLAMA_TEMPLATE', 'MISTRAL_TEMPLATE',
+           'GEMMA_TERMS', 'FAMILIES', 'OTHER', 'Family', 'find_family', 'family', 'render', 'encode', 'encode_rows',
+           'show_tokens']
 
 # %% ../nbs/07_prompts.ipynb #4c18ae6b
-GEMMA_TEMPLATE = ("{{ bos_token }}{% for m in messages %}{{ '<start_of_turn>' + ('model' if m['role'] == 'assistant' else m['role']) + '\n'"
-                  " + m['content'] | trim + '<end_of_turn>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}")
+GEMMA_TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}"
+    "{{ '<start_of_turn>' + ('model' if m['role'] == 'assistant' else m['role']) + '\n' }}"
+    "{{ m['content'] | trim + '<end_of_turn>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}")
 
 # %% ../nbs/07_prompts.ipynb #7c675bf7
-ALPACA_TEMPLATE = ("{% for m in messages %}{% if m['role'] == 'assistant' %}{{ m['content'] | trim + eos_token + '\n' }}{% else %}"
-                   "{{ '### Instruction:\n' + m['content'] | trim + '\n\n### Response:\n' }}{% endif %}{% endfor %}")
+ALPACA_TEMPLATE = (
+    "{% for m in messages %}{% if m['role'] == 'assistant' %}{{ m['content'] | trim + eos_token + '\n' }}"
+    "{% else %}{{ '### Instruction:\n' + m['content'] | trim + '\n\n### Response:\n' }}"
+    "{% endif %}{% endfor %}")
+
+# %% ../nbs/07_prompts.ipynb #07fa0002
+CHATML_TEMPLATE = (
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}")
+QWEN3_TEMPLATE = (
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' }}"
+    "{% if m['role'] == 'assistant' %}{{ '<think>\n\n</think>\n\n' }}{% endif %}"
+    "{{ m['content'] + '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n<think>\n\n</think>\n\n' }}{% endif %}")
+LLAMA_TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}"
+    "{{ '<|start_header_id|>' + m['role'] + '<|end_header_id|>\n\n' + m['content'] | trim + '<|eot_id|>' }}"
+    "{% endfor %}{% if add_generation_prompt %}"
+    "{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}")
+MISTRAL_TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'assistant' %}"
+    "{{ ' ' + m['content'] | trim + eos_token }}"
+    "{% else %}{{ '[INST] ' + m['content'] | trim + '[/INST]' }}{% endif %}{% endfor %}")
+
+# %% ../nbs/07_prompts.ipynb #07fa0004
+class Family(NamedTuple):
+    "What the course knows about one kind of model"
+    name: str
+    types: tuple     # `model_type` in config.json
+    template: str    # for a tokenizer that brings none
+    markers: tuple   # tokens that this template is written with
+    licence: str     # of its makers
+    dtypes: tuple = ('bfloat16', 'float16', 'float32')   # compute types that work
+
+GEMMA_TERMS = 'the Gemma Terms of Use (ai.google.dev/gemma/terms)'
+FAMILIES = (
+    Family('Qwen3', ('qwen3', 'qwen3_moe'), QWEN3_TEMPLATE, ('<|im_start|>', '<|im_end|>', '<think>'),
+           'Apache-2.0 (Alibaba Cloud)'),
+    Family('Qwen2', ('qwen2', 'qwen2_moe'), CHATML_TEMPLATE, ('<|im_start|>', '<|im_end|>'),
+           'Apache-2.0 or the Qwen licence, depending on its size (Alibaba Cloud)'),
+    Family('Llama', ('llama',), LLAMA_TEMPLATE, ('<|start_header_id|>', '<|end_header_id|>', '<|eot_id|>'),
+           'the Llama Community License (Meta), or the terms of whoever trained it'),
+    Family('Gemma 2', ('gemma2',), GEMMA_TEMPLATE, ('<start_of_turn>', '<end_of_turn>'), GEMMA_TERMS,
+           ('bfloat16', 'float32')),
+    Family('Gemma 3', ('gemma3_text', 'gemma3'), GEMMA_TEMPLATE, ('<start_of_turn>', '<end_of_turn>'),
+           GEMMA_TERMS, ('bfloat16', 'float32')),
+    Family('Mistral', ('mistral',), MISTRAL_TEMPLATE, ('[INST]', '[/INST]'),
+           'Apache-2.0 or a Mistral AI licence, depending on the model'))
+OTHER = Family('other', (), ALPACA_TEMPLATE, (), '')
+
+def find_family(
+    model_type: str, # from config.json
+) -> Family: # `OTHER` if there is no record of it
+    "The record of the family that `model_type` belongs to"
+    return next((f for f in FAMILIES if model_type in f.types), OTHER)
 
 # %% ../nbs/07_prompts.ipynb #ae911121
 _FAMILIES = {'<|im_start|>': ('qwen', '<|im_end|>'), '<start_of_turn>': ('gemma', '<end_of_turn>'), '### Response:': ('alpaca', None)}

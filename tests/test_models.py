@@ -1,6 +1,7 @@
 import hashlib, json, os, shutil
 import pytest, torch
 from climate_ft import models as M
+from climate_ft.prompts import find_family
 from climate_ft.workspace import CourseError
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path):
@@ -99,3 +100,17 @@ def test_evaluating_does_not_break_the_gradient():
     before = gradient()
     with torch.no_grad(): model.eval()(x)
     assert torch.equal(before, gradient())
+
+@pytest.mark.parametrize('kind', M.TINY_KINDS)
+def test_tiny_families_are_what_they_say(kind, tmp_path):
+    from safetensors.torch import load_file
+    d = M.tiny_family(kind, tmp_path/'m')
+    c, w = json.loads((d/'config.json').read_text()), load_file(d/'model.safetensors')
+    assert find_family(c['model_type']).name.replace(' ', '').lower().startswith(kind)
+    assert ('final_logit_softcapping' in c and c['final_logit_softcapping'] == 3) == (kind == 'gemma2')
+    assert any('q_proj.bias' in k for k in w) == (kind == 'qwen2')
+    assert bool(c.get('sliding_window')) == (kind in ('gemma2', 'gemma3', 'mistral'))
+    assert (json.loads((d/'tokenizer_config.json').read_text()).get('pad_token') is None) == (kind in ('llama', 'mistral'))
+    again = load_file(M.tiny_family(kind, tmp_path/'again')/'model.safetensors')
+    assert w.keys() == again.keys() and all(torch.equal(v, again[k]) for k,v in w.items())
+    assert all(v.std() > 0 for k,v in w.items() if k.endswith(('bias', 'norm.weight')))
