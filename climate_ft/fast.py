@@ -9,7 +9,7 @@ from fastcore.basics import patch
 
 # %% auto #0
 __all__ = ['INPUTS', 'up', 'PackedCollator', 'packed_attention', 'use_packed_attention', 'completion_loss', 'expand',
-           'lora_linear', 'use_lora_linear', 'PackedStep']
+           'lora_linear', 'use_lora_linear', 'views', 'flatten', 'can_flatten', 'PackedStep']
 
 # %% ../nbs/07b_fast.ipynb #87a6a023
 def up(n, m): return -(-n//m)*m
@@ -153,6 +153,32 @@ def use_lora_linear(
     for m in model.modules():
         if isinstance(m, LoraLayer): m.forward = types.MethodType(forward, m)
 
+# %% ../nbs/07b_fast.ipynb #flat-code
+def views(
+    flat, # one-dimensional tensor
+    like: list, # tensors whose sizes add up to that of `flat`
+) -> list: # of views, shaped as `like`
+    "`flat` cut into pieces that share its memory"
+    return [v.view_as(p) for v,p in zip(flat.split([p.numel() for p in like]), like)]
+
+def flatten(
+    params: list, # trained parameters of one dtype on one device
+): # a parameter that holds them all
+    "One vector whose views are, from now on, the values of `params`"
+    import torch
+    flat = torch.nn.Parameter(torch.cat([p.data.flatten() for p in params]))
+    for p,v in zip(params, views(flat.data, params)): p.data = v
+    return flat
+
+def can_flatten(
+    params: list, # trained parameters
+    optimizer: str, # as `TrainConfig.optimizer`
+) -> bool:
+    "Does an optimizer that works element by element, or in blocks of 256, do the same to the vector as to its pieces?"
+    alike = len({(p.dtype, p.device) for p in params}) == 1
+    blocks = all(p.numel() % 256 == 0 and p.numel() >= 4096 for p in params)
+    return alike and (blocks if '8bit' in optimizer else optimizer in ('adamw_torch', 'adamw_torch_fused'))
+
 # %% ../nbs/07b_fast.ipynb #365c02b3
 INPUTS = ('input_ids', 'position_ids', 'borders', 'index', 'targets')
 
@@ -166,7 +192,8 @@ class PackedStep:
         import torch
         self.net, self.record, self.chunk = model.get_base_model(), record, chunk
         self.params = [p for p in model.parameters() if p.requires_grad]
-        self.grads = [torch.zeros_like(p) for p in self.params]
+        self.grad = torch.zeros(sum(p.numel() for p in self.params), dtype=self.params[0].dtype, device=self.params[0].device)
+        self.grads = views(self.grad, self.params)
         self.eager, self.graphs, self.pool = 0, {}, None
 
 # %% ../nbs/07b_fast.ipynb #d8571b34
@@ -215,14 +242,23 @@ def _capture(self:PackedStep, key, b, items):
 
 # %% ../nbs/07b_fast.ipynb #2390d064
 @patch
+def _start(self:PackedStep):
+    self.grad.zero_()
+    for p,g in zip(self.params, self.grads): p.grad = g
+
+@patch
+def clear(self:PackedStep, set_to_none=True):
+    "What `zero_grad` is to a model: the next call starts an optimizer step"
+    self.params[0].grad = None
+
+@patch
 def __call__(self:PackedStep,
     b: dict, # from `PackedCollator`, on the device of the model
     items, # trained tokens in the optimizer step, a tensor
 ): # the loss; gradients are added to `.grad`
     "Loss and gradients of batch `b`"
     import torch
-    if self.params[0].grad is None: torch._foreach_zero_(self.grads)
-    for p,g in zip(self.params, self.grads): p.grad = g
+    if self.params[0].grad is None: self._start()
     if not self.record or not self.eager: return self._as_code(b, items)
     key = (b['input_ids'].shape[1], len(b['borders']), len(b['index']), b['longest'])
     if key not in self.graphs and not self._capture(key, b, items): return self._as_code(b, items)

@@ -11,13 +11,13 @@ from .workspace import CourseError, Progress, Record, Workspace, read_json, read
 from .preflight import GiB, arrange, compute_dtype, free_memory, predict_memory, read_shape, refuse, versions
 from .prompts import encode_rows
 from .models import atomic_folder, check_bits, count_layers, load_quantized, quiet, resolve_base
-from .fast import PackedCollator, PackedStep, completion_loss, expand, use_lora_linear, use_packed_attention
+from .fast import PackedCollator, PackedStep, can_flatten, completion_loss, expand, flatten, use_lora_linear, use_packed_attention
 
 # %% auto #0
 __all__ = ['SEVEN', 'PROFILES', 'CHOICES', 'TrainConfig', 'get_profile', 'select_rows', 'training_data', 'settle', 'fit_memory',
-           'load_for_training', 'full_precision', 'trainer_class', 'LengthSampler', 'checkpoints', 'save_whole',
-           'resume_point', 'training_arguments', 'log_callback', 'train', 'build_trainer', 'update_size', 'plot_log',
-           'verify_training', 'describe']
+           'load_for_training', 'full_precision', 'trainer_class', 'is_packed', 'packed_trainer', 'LengthSampler',
+           'checkpoints', 'save_whole', 'resume_point', 'training_arguments', 'log_callback', 'train', 'build_trainer',
+           'update_size', 'plot_log', 'verify_training', 'describe']
 
 # %% ../nbs/08_train.ipynb #6d8c8303
 SEVEN = ('q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj')
@@ -207,38 +207,69 @@ def trainer_class(
     cfg: TrainConfig, # settled
 ):
     "TRL's `SFTTrainer` with a loss over completions only, and checkpoints that are complete or absent"
-    import torch
     from trl import SFTTrainer
-    own, packed = cfg.backend == 'transformers' and cfg.fused, cfg.backend == 'transformers' and cfg.layout != 'padded'
     class CourseTrainer(SFTTrainer):
-        seen, widest, recorder = 0, 0, None
+        seen, widest, recorder, flat = 0, 0, None, None
         def create_model_card(self, *a, **kw): pass
         def floating_point_ops(self, inputs): return 0               # counts all parameters anew for every batch, and nobody reads it
         def _save_checkpoint(self, model, trial):
             save_whole(self, lambda: super(CourseTrainer, self)._save_checkpoint(model, trial))
         def _get_train_sampler(self, dataset=None):
-            if cfg.backend == 'unsloth' or packed: return super()._get_train_sampler(dataset)
+            if cfg.backend == 'unsloth' or is_packed(cfg): return super()._get_train_sampler(dataset)
             return LengthSampler([len(i) for i in self.train_dataset['input_ids']], cfg.batch_size*cfg.accumulation, cfg.seed)
+        def count(self, inputs):
+            "Tokens seen, and those of the largest pass"
+            self.seen = self.seen + (inputs['tokens'] if 'tokens' in inputs else inputs['attention_mask'].sum() if 'attention_mask' in inputs else inputs['input_ids'].numel())
+            self.widest = max(self.widest, inputs['input_ids'].numel())
+        def training_step(self, model, inputs, num_items_in_batch=None):
+            self.count(inputs)
+            return super().training_step(model, inputs, num_items_in_batch)
+        def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+            if not cfg.fused or cfg.backend == 'unsloth': return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+            labels, net = inputs.pop('labels'), self.accelerator.unwrap_model(model).get_base_model()
+            hidden, target = net.model(**inputs, use_cache=False).last_hidden_state[:, :-1], labels[:, 1:]
+            loss = completion_loss(hidden[target != -100], net.lm_head.weight, target[target != -100])/(num_items_in_batch or (target != -100).sum())
+            return (loss, dict(loss=loss)) if return_outputs else loss
+    return packed_trainer(CourseTrainer, cfg) if is_packed(cfg) else CourseTrainer
+
+# %% ../nbs/08_train.ipynb #packed-code
+def is_packed(cfg:TrainConfig) -> bool:
+    "Are examples laid end to end by our own step?"
+    return cfg.backend == 'transformers' and cfg.layout != 'padded'
+
+def packed_trainer(
+    base, # trainer class
+    cfg: TrainConfig, # settled
+):
+    "`base` with steps of packed batches"
+    import torch
+    class PackedTrainer(base):
         @property
         def step(self):
             self.recorder = self.recorder or PackedStep(self.accelerator.unwrap_model(self.model), cfg.graphs)
             return self.recorder
+        def create_optimizer(self, *a, **kw):
+            params = self.step.params
+            if not can_flatten(params, cfg.optimizer): return super().create_optimizer(*a, **kw)
+            if self.flat is None: self.flat = flatten(params)
+            self.flat.grad, kind = self.step.grad, self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            self.optimizer = self.optimizer or kind[0]([dict(params=[self.flat], weight_decay=cfg.weight_decay)], **kind[1])
+            self.model.zero_grad = self.step.clear
+            return self.optimizer
+        def _clip_grad_norm(self, model):
+            if self.flat is None: return super()._clip_grad_norm(model)
+            norm = torch.linalg.vector_norm(self.flat.grad)
+            self.flat.grad.mul_((self.args.max_grad_norm/(norm+1e-6)).clamp(max=1.))
+            return norm
         def training_step(self, model, inputs, num_items_in_batch=None):
-            self.seen = self.seen + (inputs['tokens'] if 'tokens' in inputs else inputs['attention_mask'].sum() if 'attention_mask' in inputs else inputs['input_ids'].numel())
-            self.widest = max(self.widest, inputs['input_ids'].numel())
-            if not packed: return super().training_step(model, inputs, num_items_in_batch)
-            if not all(l.training for l in self.accelerator.unwrap_model(model).get_base_model().model.layers): model.train()     # or checkpointing is skipped
+            self.count(inputs)
+            if not all(l.training for l in self.step.net.model.layers): self.model.train()     # or checkpointing is skipped
             b = self._prepare_inputs(inputs)
             return self.step(b, torch.as_tensor(num_items_in_batch, dtype=torch.float32, device=b['input_ids'].device))
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-            if not own: return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-            labels, net = inputs.pop('labels'), self.accelerator.unwrap_model(model).get_base_model()
-            if packed: loss = self.step.loss(inputs, (inputs['targets'] >= 0).sum())
-            else:
-                hidden, target = net.model(**inputs, use_cache=False).last_hidden_state[:, :-1], labels[:, 1:]
-                loss = completion_loss(hidden[target != -100], net.lm_head.weight, target[target != -100])/(num_items_in_batch or (target != -100).sum())
+            loss = self.step.loss(inputs, (inputs['targets'] >= 0).sum())
             return (loss, dict(loss=loss)) if return_outputs else loss
-    return CourseTrainer
+    return PackedTrainer
 
 # %% ../nbs/08_train.ipynb #d7ba5a0f
 class LengthSampler:
@@ -293,7 +324,7 @@ def _fingerprint(cfg, examples):
     "What must be the same for a run to be continued"
     keys = 'base bits r alpha dropout targets learning_rate scheduler warmup weight_decay beta2 epochs max_steps optimizer seed backend layout'.split()
     d = cfg.asdict()
-    return {k: d[k] for k in keys} | dict(examples_per_step=cfg.batch_size*cfg.accumulation, data=hashlib.sha256(json.dumps(examples).encode()).hexdigest()[:16])
+    return {k: d[k] for k in keys} | dict(format=2, examples_per_step=cfg.batch_size*cfg.accumulation, data=hashlib.sha256(json.dumps(examples).encode()).hexdigest()[:16])
 
 def resume_point(
     folder: Path, # of the checkpoints
