@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Callable
-from .workspace import CourseError, Progress, tracked
+from .workspace import CourseError, Progress, read_jsonl, tracked
 from .encoder import ENCODER, e5_encoder
 
 # %% auto #0
 __all__ = ['bleu', 'chrf', 'rouge', 'char_f1', 'exact', 'contains', 'number', 'E5_LAYER', 'bertscore', 'nll', 'SCORERS', 'FAST',
-           'MAX_CHARS', 'alternatives', 'check_pairs', 'tokens', 'Scorer', 'column_sums', 'mean_of', 'bleu_total',
-           'rouge_f1', 'normalize', 'char_f1_of', 'exact_of', 'contains_of', 'quantities', 'number_of', 'bert_rows',
-           'nll_rows', 'metric', 'pair_rows', 'totals', 'shuffled', 'signatures', 'score_pairs', 'read_pairs',
-           'accepted', 'score_file', 'describe']
+           'FLOOR_PAIRS', 'MAX_CHARS', 'alternatives', 'check_pairs', 'tokens', 'Scorer', 'column_sums', 'mean_of',
+           'bleu_total', 'rouge_f1', 'normalize', 'char_f1_of', 'exact_of', 'contains_of', 'quantities', 'number_of',
+           'cut_texts', 'bert_rows', 'nll_rows', 'metric', 'pair_rows', 'totals', 'shuffled', 'signatures', 'streamed',
+           'score_pairs', 'read_pairs', 'accepted', 'score_file', 'describe']
 
 # %% ../nbs/11_metrics.ipynb #16f8de93
 def alternatives(
@@ -47,11 +47,14 @@ def _mecab():
     from sacrebleu.tokenizers.tokenizer_ja_mecab import TokenizerJaMecab
     return TokenizerJaMecab()
 
+@lru_cache(maxsize=1<<13)
+def _tokenize(text): return tuple(_mecab()(text.replace('\0', '\ufffd').rstrip()).split()) # MeCab would end at a NUL
+
 def tokens(
     text: str, # Japanese, or mixed with Latin letters and digits
 ) -> list[str]:
     "MeCab tokens (IPA dictionary), the same for BLEU and ROUGE"
-    return _mecab()(text).split()
+    return list(_tokenize(text))
 
 # %% ../nbs/11_metrics.ipynb #23ad5ea3
 @dataclass(frozen=True)
@@ -89,8 +92,20 @@ def _sacrebleu(name):
     m.tokenizer = _mecab() # one dictionary and one cache of tokens for everything
     return m
 
-def _stats(name, predictions, references):
-    return _sacrebleu(name)._extract_corpus_statistics(predictions, [[alternatives(r)[0] for r in references]])
+def _overlap(a, b):
+    "Elements that two lists share, as often as the rarer one has them"
+    a, b = Counter(a), Counter(b)
+    return sum(min(a[k], b[k]) for k in a.keys() & b.keys())
+
+def _ngrams(items, n): return list(zip(*(items[k:] for k in range(n))))
+
+def _bleu_row(prediction, reference):
+    "sacrebleu's counts of one pair: both lengths, matched n-grams, n-grams of the answer"
+    p, r = tokens(prediction), tokens(alternatives(reference)[0])
+    match = [_overlap(_ngrams(p, n), _ngrams(r, n)) for n in (1, 2, 3, 4)]
+    return [len(p), len(r), *match, *(max(0, len(p)-n) for n in range(4))]
+
+def _bleu_rows(predictions, references): return [_bleu_row(p, r) for p,r in zip(predictions, references)]
 
 def bleu_total(
     s, # [answer length, reference length, 4 x matched n-grams, 4 x n-grams of the answers]
@@ -100,15 +115,26 @@ def bleu_total(
     of = [_sacrebleu('bleu').compute_bleu(s[2:2+n], s[6:6+n], s[0], s[1], smooth_method='exp', effective_order=True, max_ngram_order=n) for n in (1, 2, 3, 4)]
     return dict(bleu=of[3].score, **{f'bleu{n}': o.score for n,o in enumerate(of, 1)}, bleu_bp=of[3].bp, bleu_sys_len=s[0], bleu_ref_len=s[1])
 
-bleu = Scorer(partial(_stats, 'bleu'), bleu_total, 'matched n-grams of MeCab tokens, with a brevity penalty, 0–100')
+bleu = Scorer(_bleu_rows, bleu_total, 'matched n-grams of MeCab tokens, with a brevity penalty, 0–100')
 
 # %% ../nbs/11_metrics.ipynb #4dccb22f
-chrf = Scorer(partial(_stats, 'chrf'), lambda s: dict(chrf=_sacrebleu('chrf')._compute_f_score(list(s))), 'runs of 1–6 characters, recall weighs more, 0–100')
+def _chrf_row(prediction, reference):
+    "sacrebleu's counts of one pair: runs of the answer, of the reference, of both, for each length"
+    p, r = (''.join(t.split()) for t in (prediction, alternatives(reference)[0]))
+    row = []
+    for n in range(1, 7):
+        a, b = ([t[i:i+n] for i in range(len(t)-n+1)] for t in (p, r))
+        row += [len(a) if b else 0, len(b), _overlap(a, b)]
+    return row
+
+def _chrf_rows(predictions, references): return [_chrf_row(p, r) for p,r in zip(predictions, references)]
+
+def _chrf_total(s): return dict(chrf=_sacrebleu('chrf')._compute_f_score(list(s)))
+
+chrf = Scorer(_chrf_rows, _chrf_total, 'runs of 1–6 characters, recall weighs more, 0–100')
 
 # %% ../nbs/11_metrics.ipynb #d9648039
 def _f1(match, n_pred, n_ref): return 2*match/(n_pred+n_ref) if match else 0.
-
-def _overlap(a, b): return sum((Counter(a)&Counter(b)).values())
 
 def rouge_f1(
     prediction: list[str], # tokens
@@ -127,15 +153,34 @@ def _rouge_rows(predictions, references):
 rouge = Scorer(_rouge_rows, lambda s: {f'rouge{k}': v/s[3] for k,v in zip('12L', s)}, 'F1 of MeCab tokens, token pairs, longest common subsequence, 0–1')
 
 # %% ../nbs/11_metrics.ipynb #8534412d
-@lru_cache(maxsize=1<<16)
+_SEPARATOR = re.compile(r'(?<=\d)\s*([-~〜/:,、・;]|\s)\s*(?=−?\d)')
+_UNITS_BELOW_ZERO = r'(?:°c|℃|度|%|ポイント|mm|cm|m|km|円|ドル|hpa|gt|w)'
+
+def _signs(text):
+    "NFKC in lower case with every minus as `−` and every other dash as `-`"
+    s = re.sub('[‐‒–—―]', '-', unicodedata.normalize('NFKC', text).lower())
+    s = re.sub(r'(?<=[\da-z])−', '-', s.replace('パーセント', '%')) # 10−20 is a range
+    s = re.sub(r'(?:マイナス|[▲△]|−)\s*(?=\d)', '−', s)
+    s = re.sub(r'(?:(?<![\w)\]-])|(?<=[約はがもをにで]))-(?=\d)', '−', s)
+    s = re.sub(rf'(?<=[ぁ-んァ-ヶー一-龥])-(?=\d+(?:\.\d+)?\s*{_UNITS_BELOW_ZERO})', '−', s) # 気温-5℃, but not 図-5
+    return re.sub(r'(?<=\d),(?=\d{3}(?!\d))', '', s)
+
+class _Kept(dict):
+    "What `str.translate` does with a character: separators of numbers and `%` stay, other punctuation goes"
+    def __missing__(self, c):
+        self[c] = None if unicodedata.category(chr(c))[0] in 'PZC' else c
+        return self[c]
+
+_KEPT = _Kept({ord('%'): '%', ord('‰'): '‰', ord('~'): None, 1: '.', 2: '-', 3: '/', 4: ':', 5: ','})
+_MARKS = {'-': '\2', '~': '\2', '〜': '\2', '/': '\3', ':': '\4'}
+
+@lru_cache(maxsize=1<<13)
 def normalize(
     text: str, # any text
 ) -> str:
-    "NFKC, lower case, without white space and punctuation; a point between digits stays"
-    s = unicodedata.normalize('NFKC', text).lower()
-    s = re.sub(r'(?<=\d)[,](?=\d{3})', '', s)
-    s = re.sub(r'(?<=\d)\.(?=\d)', '\0', s)
-    return ''.join(c for c in s if unicodedata.category(c)[0] not in 'PZ' and (c == '\0' or unicodedata.category(c)[0] != 'C')).replace('\0', '.')
+    "NFKC, lower case, without white space and punctuation; what changes a number stays: its sign, `%`, and what stands between digits"
+    s = re.sub(r'(?<=\d)\.(?=\d)', '\1', _signs(re.sub('[\x00-\x08]', '', text)))
+    return _SEPARATOR.sub(lambda m: _MARKS.get(m[1], '\5'), s).translate(_KEPT)
 
 # %% ../nbs/11_metrics.ipynb #e1b0cdc1
 def char_f1_of(
@@ -154,15 +199,22 @@ char_f1 = mean_of('char_f1', char_f1_of, 'F1 of the characters, regardless of or
 exact = mean_of('exact', exact_of, 'share of answers equal to a reference after NFKC, without punctuation')
 
 # %% ../nbs/11_metrics.ipynb #52982c82
+_BEFORE, _AFTER = re.compile(r'[\d./:−-]$'), re.compile(r'\d|[./:-]−?\d|[千万億兆]')
+
 def contains_of(
     prediction: str, # answer, any length
     reference: str, # short answer
 ) -> float:
-    "1 if `reference` occurs in `prediction` after `normalize`, digits not cut"
-    p,r = normalize(prediction), normalize(reference)
+    "1 if `reference` occurs in `prediction` after `normalize`, and no number is cut or loses its sign"
+    p, r = normalize(prediction), normalize(reference)
     if not r: return float(not p)
-    pattern = (r'(?<![\d.])' if r[0].isdigit() else '') + re.escape(r) + (r'(?!\.?\d)' if r[-1].isdigit() else '')
-    return float(re.search(pattern, p) is not None)
+    at = p.find(r)
+    while at >= 0:
+        end = at+len(r)
+        cut = r[0].isdigit() and _BEFORE.search(p[max(0, at-1):at]) or r[-1].isdigit() and _AFTER.match(p, end)
+        if not cut: return 1.
+        at = p.find(r, at+1)
+    return 0.
 
 contains = mean_of('contains', contains_of, 'share of answers that contain a reference')
 
@@ -172,15 +224,15 @@ _UNITS = ('°c=度 ℃=度 度 %ポイント パーセント=% % ppm ppb ppt ギ
     'w/m2 gw mw kw w hpa ghz mhz hz ドル 円 倍 年代 年間=年 年度 年 世紀 か月 ヶ月=か月 ヵ月=か月 月 週間 日間=日 日 時間 時 分 秒 か国 ヶ国=か国 カ国=か国 ヵ国=か国 '
     '人 社 件 機 基 回 種類=種 種 つ 位 割 点 号 章 本 個').split()
 _UNIT = {(u := o.split('='))[0]: u[-1] for o in _UNITS}
-_NUMBER = re.compile(r'(?P<sign>マイナス|(?:(?<![\w)])|(?<=[約はがもをにで]))[-−])?(?<![a-z\d.])(?<![a-z]-)(?P<n>(?:\d+(?:\.\d+)?[千万億兆]*)+)\s*(?P<unit>' + '|'.join(map(re.escape, sorted(_UNIT, key=len, reverse=True))) + ')?')
+_ANY_UNIT = '|'.join(map(re.escape, sorted(_UNIT, key=len, reverse=True)))
+_NUMBER = re.compile(rf'(?P<sign>−)?(?<![a-z\d.])(?<![a-z]-)(?P<n>(?:\d+(?:\.\d+)?[千万億兆]*)+)\s*(?P<unit>{_ANY_UNIT})?')
 
 def quantities(
     text: str, # any text
 ) -> list[tuple[float, str]]:
     "The numbers in `text` with their units ('' if none is known), without those in names such as CO2 or GOSAT-2"
-    s = re.sub(r'(?<=\d),(?=\d{3})', '', unicodedata.normalize('NFKC', text).lower())
     found = []
-    for m in _NUMBER.finditer(s):
+    for m in _NUMBER.finditer(_signs(text)):
         n = 0.
         for v,scale in re.findall(r'(\d+(?:\.\d+)?)([千万億兆]*)', m['n']):
             f = float(v)
@@ -207,6 +259,8 @@ def _encoder(name, layers):
     from transformers import AutoModel, AutoTokenizer
     own = dict(add_pooling_layer=False) if Path(name).name == 'e5-small-ja' else {}
     tok, model = AutoTokenizer.from_pretrained(name), AutoModel.from_pretrained(name, dtype=torch.float32, **own).eval() # half precision moves the scores
+    most = model.config.max_position_embeddings-(2 if 'roberta' in model.config.model_type else 0)
+    tok.model_max_length = min(tok.model_max_length, most) # a tokenizer without a limit gets the model's
     if layers: model.encoder.layer = model.encoder.layer[:layers]
     return tok, model.to('cuda' if torch.cuda.is_available() else 'cpu')
 
@@ -215,6 +269,16 @@ E5_LAYER = 11
 def _embed(texts, model, tok, idf, get):
     emb, mask, weight = get(texts, model, tok, idf, device=model.device)
     return emb, mask.bool(), weight
+
+def cut_texts(
+    texts: list[str], # answers and references
+    encoder: str|Path|None=None, # as for `bert_rows`
+    layers: int|None=None,
+) -> int:
+    "How many texts are longer than the encoder reads; BERTScore sees only their beginning"
+    tok, _ = _encoder(str(encoder or e5_encoder()), layers or (None if encoder else E5_LAYER))
+    long = [t for t in texts if len(t) > tok.model_max_length//2]
+    return sum(len(tok(t, truncation=False, verbose=False).input_ids) > tok.model_max_length for t in long)
 
 # %% ../nbs/11_metrics.ipynb #4da2e6fe
 def bert_rows(
@@ -343,18 +407,42 @@ def signatures(
         number='numbers with units, all of the reference', bertscore=f'{encoder or ENCODER}|layer:{"last" if encoder else E5_LAYER}|fp32|no idf|no rescaling|bert_score 0.3.13')
     return {m: sig[m] for m in metrics}
 
+FLOOR_PAIRS = 2000 # a floor is an estimate; more pairs do not move it
+
+def streamed(
+    predictions: list[str],
+    references: list,
+    metrics: list[str], # keys of `SCORERS`
+    size: int=500, # pairs whose counts are held at a time
+    progress: Progress|None=None,
+) -> dict[str, list]: # metric -> one summed row
+    "The counts of all pairs, added up piece by piece: tokens are shared by the metrics and then forgotten"
+    check_pairs(predictions, references)
+    sums = {}
+    for i in tracked(range(0, len(predictions), size), progress, 'scores'):
+        for m,r in pair_rows(predictions[i:i+size], references[i:i+size], metrics).items():
+            sums[m] = column_sums([column_sums(r), *([sums[m]] if m in sums else [])])
+    return {m: [s] for m,s in sums.items()}
+
+def _spaced(rows, n): return rows if len(rows) <= n else [rows[i*len(rows)//n] for i in range(n)]
+
 def score_pairs(
     predictions: list[str], # answers; '' is scored as 0
     references: list, # one string, or a list of accepted strings, per answer
     metrics: list[str]=FAST, # keys of `SCORERS`; add 'bertscore' for BERTScore
     encoder: str|Path|None=None, # BERTScore encoder: folder or hub name
-    floor: bool=True, # also score against shuffled references
+    floor: bool=True, # also score against shuffled references, at most `FLOOR_PAIRS` of them
     progress: Progress|None=None,
 ) -> dict: # n, empty, scores, floor, signatures
     "Every score of the answers, its floor, and the signatures"
-    out = dict(n=len(predictions), scores=totals(pair_rows(predictions, references, metrics, encoder, progress)))
+    def score(ps, rs):
+        rows = streamed(ps, rs, [m for m in metrics if m != 'bertscore'], progress=progress)
+        if 'bertscore' in metrics: rows |= pair_rows(ps, rs, ['bertscore'], encoder, progress)
+        return totals(rows)
+    out = dict(n=len(predictions), scores=score(predictions, references))
     out['empty'] = sum(not p.strip() for p in predictions)
-    if floor: out['floor'] = totals(pair_rows(predictions, shuffled(references), metrics, encoder, progress)) if len(predictions) > 1 else None
+    if floor: out['floor'] = score(_spaced(predictions, FLOOR_PAIRS), _spaced(shuffled(references), FLOOR_PAIRS)) if len(predictions) > 1 else None
+    if 'bertscore' in metrics: out['cut'] = cut_texts([*predictions, *(alternatives(r)[0] for r in references)], encoder)
     return {**out, 'signatures': signatures(metrics, encoder)}
 
 # %% ../nbs/11_metrics.ipynb #a4e805f8
@@ -365,27 +453,19 @@ def read_pairs(
     allow_empty: bool=False, # score an empty prediction as 0 instead of refusing the file
 ) -> list[dict]:
     "The answers of a file, every line checked; a `CourseError` names the first wrong line"
-    path = Path(path)
-    try: raw = path.read_bytes()
-    except OSError as e: raise CourseError(f'{path} cannot be read: {(e.strerror or e)}; name a file of JSON lines') from None
-    rows = []
-    for n,line in enumerate(raw.removeprefix(b'\xef\xbb\xbf').split(b'\n'), 1):
-        if line.strip(): rows.append(_pair(line, f'{path} line {n}', allow_empty))
+    rows = read_jsonl(path)
     if not rows: raise CourseError(f'{path} holds no answers; write one JSON object a line')
+    for n,r in enumerate(rows, 1): _pair(r, f'{path} entry {n}', allow_empty)
     return rows
 
-def _pair(line, where, allow_empty):
-    try: r = json.loads(line.decode('utf-8'))
-    except UnicodeDecodeError: raise CourseError(f'{where} is not UTF-8; convert the whole file with: iconv -f CP932 -t UTF-8') from None
-    except (ValueError, RecursionError) as e: raise CourseError(f'{where} is not JSON ({str(e)[:80]}); write one object a line') from None
-    if not isinstance(r, dict): raise CourseError(f'{where}: a JSON object is needed, not {type(r).__name__}')
+def _pair(r, where, allow_empty):
+    "Refuse an answer without prediction or reference"
     ref = r.get('reference')
     alts = ref if isinstance(ref, list) else [ref]
     if not alts or not all(isinstance(o, str) and o.strip() for o in alts): raise CourseError(f'{where} has no reference; add "reference": "…" or remove the line')
     if not isinstance(r.get('prediction'), str): raise CourseError(f'{where} has no prediction; add "prediction": "…"')
     if not r['prediction'].strip() and not allow_empty: raise CourseError(f'{where} has an empty prediction; add the answer, or count it as 0 with --allow-empty')
     if (n := max(map(len, [r['prediction'], *alts]))) > MAX_CHARS: raise CourseError(f'{where} has a text of {n:,} characters, more than {MAX_CHARS:,}; cut it or remove the line')
-    return r
 
 # %% ../nbs/11_metrics.ipynb #4b845e34
 def accepted(
@@ -415,4 +495,5 @@ def describe(
     def cell(v): return f'{"–" if v is None else f"{v:.3f}" if isinstance(v, float) else v:>10}'
     floor = result.get('floor') or {}
     head = f"{result['n']} answers" + (f" from {result['sources']} sources" if 'sources' in result else '') + (f", {result['empty']} empty" if result['empty'] else '')
+    if result.get('cut'): head += f"; BERTScore reads only the beginning of {result['cut']} texts"
     return '\n'.join([head, f'{"":14}{"score":>10}{"floor":>10}', *(f'{k:14}{cell(v)}{cell(floor.get(k))}' for k,v in result['scores'].items())])
