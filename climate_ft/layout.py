@@ -18,8 +18,8 @@ from .workspace import *
 # %% auto #0
 __all__ = ['CAPTION', 'SOURCE', 'CELL', 'PAGE_NO', 'END', 'BULLET', 'NUMBERED', 'NOTE', 'open_pdf', 'draw_blocks', 'Line',
            'plain_kanji', 'read_lines', 'hull', 'body_size', 'rows_of', 'gaps', 'gutters', 'strips', 'bands', 'arrange',
-           'caption_lines', 'clusters', 'Region', 'regions', 'region_text', 'margins', 'paragraphs', 'unsplit',
-           'assemble', 'is_vertical', 'turn', 'page_blocks']
+           'caption_lines', 'clusters', 'Region', 'is_prose', 'regions', 'region_text', 'margins', 'paragraphs',
+           'unsplit', 'assemble', 'is_vertical', 'turn', 'page_blocks']
 
 # %% ../nbs/01a_layout.ipynb #d14c95d9
 @contextmanager
@@ -397,14 +397,62 @@ class Region(NamedTuple):
     x0: float; y0: float; x1: float; y1: float
     kind: str; lines: list; rules: list; notes: list
 
+_KANA, _PAUSE = re.compile('[\u3041-\u3096]'), re.compile('[、。，．？！]')
+
+def is_prose(text: str) -> bool:
+    "True for a line of running text, not a label: long or with a mark of punctuation, without gaps, some of it hiragana"
+    word = max(text.split(), key=len, default='')
+    return len(word) >= (10 if _PAUSE.search(word) else 20) and len(_KANA.findall(word)) >= .15*len(word)
+
+def _frames(comp, box, body):
+    "True if the shapes are the frame of a box, with at most bands, level rules and small signs inside"
+    w, h = box[2]-box[0], box[3]-box[1]
+    def belongs(b):
+        edge = b[2]-b[0] < 3 and (b[0]-box[0] < 3 or box[2]-b[2] < 3)
+        return edge or _flat(b) or b[2]-b[0] > .9*w or max(b[2]-b[0], b[3]-b[1]) < 1.5*body
+    return sum(b[2]-b[0] for b in comp if _flat(b) or b[2]-b[0] > .9*w) > .9*w and all(belongs(b) for b in comp)
+
+def _abreast(lines):
+    "True if the lines stand side by side, marks of items apart"
+    rows = [r[1:] if len(r[0].text) < 4 and r[0].x0 < r[-1].x0 else r for r in rows_of(lines)]
+    return _side_by_side(rows)
+
 def _kind(comp, box, held, body):
     "chart, table, or column for a box of prose"
     w, n = box[2]-box[0], _chars(held)
     if n > 40 and _chars(l for l in held if l.x1-l.x0 > min(.55*w, 20*body)) > .6*n and any('。' in l.text for l in held): return 'column'
+    told = _chars(l for l in held if is_prose(l.text))
+    if held and not _abreast(held) and told > (.4 if _frames(comp, box, body) else .7)*n: return 'column'
     cover = Counter()
     for b in comp:
         if _flat(b): cover[round(b[1]/3)] += b[2]-b[0]
     return 'table' if held and sum(c > .8*w for c in cover.values()) >= 3 and _side_by_side(rows_of(held)) else 'chart'
+
+# %% ../nbs/01a_layout.ipynb #5e0c1a72
+def _without(comp, body):
+    "The shapes of a figure without the long thin rules that stick out of it"
+    def thin(b): return min(b[2]-b[0], b[3]-b[1]) < 3 and max(b[2]-b[0], b[3]-b[1]) > 8*body
+    solid = [b for b in comp if not thin(b)]
+    if not solid: return comp
+    core = hull(solid)
+    def inside(b): return all(core[k]-2*body < b[k] < core[k+2]+2*body and core[k]-2*body < b[k+2] < core[k+2]+2*body for k in (0, 1))
+    return [b for b in comp if not thin(b) or inside(b)]
+
+def _told(comp, held, body):
+    "The rows of running text in body size that lie under a figure's stray rules, outside its own shapes"
+    if _frames(comp, hull(comp), body): return set()
+    box = hull(_without(comp, body))
+    return {l for l in held if l.size > .9*body and not _inside(l, box, 2) and (is_prose(l.text) or not _touches(l, box, 2*body))}
+
+def _settled(comp, held, lines, body):
+    "Kind, shapes and indexes of the lines of a region, stray rules and what they cover left out"
+    def kind(): return _kind(comp, hull(comp), [lines[i] for i in held], body)
+    found = kind()
+    if found != 'table' and (told := _told(comp, [lines[i] for i in held], body)):
+        comp, held = _without(comp, body), {i for i in held if lines[i] not in told}
+        found = kind()
+    one = len(rows_of([lines[i] for i in held])) == 1 and hull(comp)[3]-hull(comp)[1] < 4*body
+    return 'box' if found == 'column' and one else found, comp, held
 
 # %% ../nbs/01a_layout.ipynb #04120285
 def regions(
@@ -431,7 +479,8 @@ def regions(
         held |= {i for _,i in by_y[bisect_left(by_y, (box[1]-2, 0)):bisect_left(by_y, (box[3]+2, 0))] if i in free and _inside(lines[i], box, 2)}
         if len(comp) < 3 and len(held) <= 1 and h < 4*body: continue # a bar behind a heading
         if h > .5*H and _chars(lines[i] for i in held) > .8*chars: continue # a frame round the page
-        kind = _kind(comp, box, [lines[i] for i in held], body)
+        kind, comp, held = _settled(comp, held, lines, body)
+        box = hull(comp)
         if kind == 'chart': held |= _labels_near(box, [i for i in small.values() if i in free and i not in held], lines, body)
         if not held and h < 3*body: continue
         free -= held
@@ -721,6 +770,7 @@ def assemble(
     def add_region(r):
         for g in paragraphs(r.notes+[r._replace(y0=min(l[1] for l in r.lines or r.rules))], body):
             if isinstance(g[0], Line): add(g, 'caption')
+            elif r.kind == 'box': add(r.lines, _role(r.lines, body, font), '　'.join(l.text for l in r.lines))
             elif r.kind in ('chart', 'table'): add(g, r.kind, region_text(r))
             else:
                 for p in [p for c in arrange(strips(r.lines), body) for p in paragraphs(c, body)]: add(p, r.kind)

@@ -1,0 +1,120 @@
+"Kinds of pages that real documents have, each drawn here in several layouts: what is text stays text, and whole."
+import pymupdf, pytest
+from climate_ft.clean import clean_pages, to_text
+from climate_ft.extract import iter_pages
+
+SAID = ('町の図書館は平日の夜も開いており、仕事の帰りに立ち寄る人が多い。予約した本は駅の前の棚で受け取ることが'
+        'できるほか、学校にも届けられる。貸出の期間は二週間で、次の予約がなければ一度だけ延ばせる。')
+
+class Sheet:
+    "A page that is written on line by line"
+    def __init__(self, page): self.page, self.rect = page, page.draw_rect
+    def write(self, x, y, text, size=10.5, font='japan', **how):
+        self.page.insert_text((x, y), text, fontname=font, fontsize=size, **how)
+    def prose(self, x, y, text=SAID, width=40, size=10.5, lead=18, first=0):
+        "Text in rows of `width` characters; the baseline of the next row"
+        rows = [text[:width-first], *(text[i:i+width] for i in range(width-first, len(text), width))]
+        for i,r in enumerate(rows): self.write(x+(first*size if i == 0 else 0), y+i*lead, r, size)
+        return y+len(rows)*lead
+
+def read(tmp_path, *draws, w=595, h=842, rotate=0):
+    "Pages drawn by functions of a `Sheet`, extracted and cleaned: pages, cleaned document, its text"
+    d = pymupdf.open()
+    for f in draws:
+        f(Sheet(d.new_page(width=w, height=h)))
+        d[-1].set_rotation(rotate)
+    d.save(tmp_path/'a.pdf')
+    d.close()
+    pages = list(iter_pages(tmp_path/'a.pdf'))
+    c = clean_pages(pages)
+    return pages, c, to_text(c)
+
+# ---- frames
+
+def rect(s, r): s.rect(r, width=.7)
+def filled(s, r): s.rect(r, color=None, fill=(.9, .95, 1))
+def round_(s, r): s.rect(r, width=1, radius=.1)
+def pieces(s, r): # as Word draws a frame
+    for q in ((r[0], r[1], r[2], r[1]+.6), (r[0], r[3], r[2], r[3]+.6), (r[0], r[1], r[0]+.6, r[3]),
+              (r[2], r[1], r[2]+.6, r[3])): s.rect(q, color=None, fill=(0, 0, 0))
+def dashes(s, r):
+    for x in range(int(r[0]), int(r[2]), 6):
+        for y in (r[1], r[3]): s.rect((x, y, x+3, y+.5), color=None, fill=(0, 0, 0))
+    for y in range(int(r[1]), int(r[3]), 6):
+        for x in (r[0], r[2]): s.rect((x, y, x+.5, y+3), color=None, fill=(0, 0, 0))
+
+FRAMES = (rect, filled, round_, pieces, dashes)
+BOXED = dict(
+    question=['問３　閉館の後に本を返すときは、どこに置けばよいですか。'],
+    wrapped=['質問１　夏休みの間に町の外から来た親戚の子どもが、家族のカードで絵本を借りる', 'ことはできますか。'],
+    example=['例２：館内の掲示で、実際には予約が必要な席であるのに、そのことを書かずに、また', 'は目立たない場所にしか書かないで、誰でもすぐに座れると知らせる場合'],
+    points=['● 電子書籍の貸出が始まった町では、来館する人の数がわずかに増える傾向', '● 端末の操作に慣れない人への手助けが、これからの課題の一つ'])
+
+@pytest.mark.parametrize('frame', FRAMES)
+@pytest.mark.parametrize('name', BOXED)
+def test_text_in_a_frame_stays_text(tmp_path, frame, name):
+    rows = BOXED[name]
+    def draw(s):
+        y = s.prose(80, 90)+20
+        frame(s, (78, y-16, 520, y+18*len(rows)-8))
+        for i,r in enumerate(rows): s.write(86, y+18*i, r)
+        s.prose(80, y+18*len(rows)+24)
+    pages, c, text = read(tmp_path, draw)
+    whole = ''.join(rows).replace('　', '').replace('３', '3').replace('１', '1').replace('２', '2').replace(' ', '')
+    assert whole.replace('●', '') in text.replace('　', '').replace('\n', '').replace('- ', '').replace('●', '')
+    assert c.captions == [] and text.count(SAID) == 2
+
+@pytest.mark.parametrize('frame', (rect, pieces))
+def test_question_and_answer_in_one_frame_with_a_rule_between(tmp_path, frame):
+    def draw(s):
+        s.prose(80, 90)
+        frame(s, (78, 184, 520, 270))
+        s.rect((78, 206, 520, 206.6), color=None, fill=(0, 0, 0))
+        s.write(86, 200, 'Ｑ　団体で見学するときの手続を教えてください。')
+        s.prose(86, 224, 'Ａ　見学の二週間前までに、人数と希望の時刻を窓口に知らせる。館内では係が案内する。', 39)
+    _, c, text = read(tmp_path, draw)
+    assert '人数と希望の時刻を窓口に知らせる。館内では係が案内する。' in text and '手続を教えてください。' in text
+    assert c.captions == []
+
+def test_a_frame_in_one_of_two_columns(tmp_path):
+    def draw(s):
+        s.prose(60, 90, SAID*2, 20)
+        s.prose(320, 90, SAID, 20)
+        rect(s, (316, 200, 540, 262))
+        s.prose(324, 218, '休館日の前の日は、返却の箱が午後九時まで開いており、係が中身を確かめる', 18)
+        s.prose(320, 290, SAID, 20)
+    _, c, text = read(tmp_path, draw)
+    assert '休館日の前の日は、返却の箱が午後九時まで開いており、係が中身を確かめる' in text
+    assert c.captions == [] and text.count(SAID) >= 3
+
+def test_charts_and_diagrams_stay_out_of_the_text(tmp_path):
+    def draw(s):
+        s.prose(80, 90)
+        for i,t in enumerate(('予約の受付の担当者', '書庫と配送の担当の係', '駅の前の受取の窓口の係')): # a chain of boxes
+            filled(s, (80, 200+40*i, 250, 226+40*i))
+            s.write(90, 217+40*i, t)
+            if i: s.rect((163, 186+40*i, 167, 200+40*i), fill=(.4, .4, .4))
+        for k in range(6):
+            s.rect((320+k*30, 300-k*12, 340+k*30, 320), fill=(.4, .6, .8))
+            s.write(322+k*30, 332, f'{k+1}月', 7)
+        for k in range(4): s.write(300, 320-k*25, str(k*100), 7)
+        s.prose(80, 400)
+    _, c, text = read(tmp_path, draw)
+    assert text.replace('\n', '') == SAID*2 and len(c.captions) == 2
+
+@pytest.mark.parametrize('rule', ((69, 744, 558, 744), (69, 560, 558, 560), (300, 110, 300, 700)))
+def test_a_stray_rule_draws_no_text_into_a_chart(tmp_path, rule):
+    "A rule that touches the chart runs along the other column"
+    def draw(s):
+        s.prose(69, 100, SAID*5, 22, 10, 17)
+        s.prose(327, 100, SAID*3, 22, 10, 17)
+        s.rect((370, 560, 540, 690), width=.5)
+        for k in range(6):
+            s.rect((380+k*25, 600+k*8, 395+k*25, 690), fill=(.9, .6, .2))
+            s.write(380+k*25, 700, f'{k+1}月', 6)
+        s.page.draw_line((540, 660), (552, 660))
+        s.page.draw_line((552, 555), (552, 750))
+        s.page.draw_line((300, 620), (370, 620))
+        s.page.draw_line(rule[:2], rule[2:])
+    _, c, text = read(tmp_path, draw)
+    assert text.replace('\n', '') == SAID*8 and len(c.captions) == 1 and '6月' in c.captions[0].content
