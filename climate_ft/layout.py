@@ -16,10 +16,10 @@ from typing import NamedTuple
 from .workspace import *
 
 # %% auto #0
-__all__ = ['CAPTION', 'SOURCE', 'CELL', 'PAGE_NO', 'END', 'BULLET', 'NUMBERED', 'NOTE', 'open_pdf', 'draw_blocks', 'Line',
+__all__ = ['CAPTION', 'SOURCE', 'CELL', 'PAGE_NO', 'END', 'BULLET', 'NUMBERED', 'MARK', 'NOTE', 'open_pdf', 'draw_blocks', 'Line',
            'plain_kanji', 'read_lines', 'hull', 'body_size', 'rows_of', 'gaps', 'gutters', 'strips', 'bands', 'arrange',
-           'caption_lines', 'clusters', 'Region', 'is_prose', 'regions', 'region_text', 'margins', 'paragraphs',
-           'unsplit', 'assemble', 'is_vertical', 'turn', 'page_blocks']
+           'caption_lines', 'clusters', 'Region', 'is_prose', 'regions', 'region_text', 'margins', 'follows',
+           'paragraphs', 'unsplit', 'assemble', 'is_vertical', 'turn', 'page_blocks']
 
 # %% ../nbs/01a_layout.ipynb #d14c95d9
 @contextmanager
@@ -67,6 +67,7 @@ class Line(NamedTuple):
     "Text on one baseline; coordinates in points from the top left"
     x0: float; y0: float; x1: float; y1: float
     text: str; size: float; font: str
+    indent: float = 0. # where the text behind a mark or number begins, if both came apart
 
 # %% ../nbs/01a_layout.ipynb #9100fb82
 _ALIKE = {i: unicodedata.normalize('NFKC', chr(i)) for r in ((0x2E80, 0x2FE0), (0xF900, 0xFB00), (0xFE10, 0xFE20), (0xFE30, 0xFE50)) for i in range(*r)}
@@ -165,7 +166,7 @@ def _row(r):
     text = r[0].text
     for a,b in zip(r, r[1:]): text += _glue(text, b.text, b.x0-a.x1, b.size)+b.text
     s = max(r, key=lambda l: len(l.text))
-    return Line(*hull(r), text, s.size, s.font)
+    return Line(*hull(r), text, s.size, s.font, r[1].x0 if len(r[0].text) < 7 else 0.)
 
 # %% ../nbs/01a_layout.ipynb #475c164b
 def gaps(items, x0, x1) -> list: # of (left, right)
@@ -651,10 +652,63 @@ def _stacks(tabs):
 # %% ../nbs/01a_layout.ipynb #2ee851c9
 END = (*'。．.！？!?：:；;', '。」', '。）', '。』', '。)')
 _STOP = tuple('。．！？!?')
-BULLET = re.compile(r'^\s*([\x7f-\x9f\uf000-\uf0ff◼■□●○◆◇▶►▷➢➤✓•◎★☆▪‣]|・|[-–—*]\s|[A-Za-zＡ-Ｚ][)）]|[（(][0-9０-９一二三四五六七八九十a-zア-ンイロハ]{1,2}[)）]|[①-⑳]|[ア-ン]\s|[0-9０-９]{1,2}[)）])')
+BULLET = re.compile(r'^\s*([\x7f-\x9f\uf000-\uf0ff◼■□●○◆◇▶►▷➢➤✓•◎★☆▪‣◯⚫⚪⬤➡✔☑❖▲△▼▽]|〇(?![〇一二三四五六七八九十])|・|[-–—*]\s|[A-Za-zＡ-Ｚ][)）]|[（(][0-9０-９一二三四五六七八九十a-zア-ンイロハ]{1,2}[)）]|[①-⑳]|[ア-ン]\s|[0-9０-９]{1,2}[)）])')
 NUMBERED = re.compile(r'^\s*(第\s*[0-9０-９一二三四五六七八九十]+\s*[章節部編款項]|[0-9０-９]{1,2}(?:[.．][\s　]|[　\t])|[1-9１-９][0-9０-９]?(?:[.．][0-9０-９]{1,2})+[.．]?[\s　]'
                       r'|[ⅠⅡⅢⅣⅤⅥⅦⅧⅨⅩIVX]+[.．\s　]|付録|はじめに|おわりに|まとめ|要旨|謝辞|参考文献|引用文献|文献|目次|序論|結論|Abstract|References)')
 _LOOSE = re.compile(r'^\s*[0-9０-９]{1,2}(?:[.．][0-9０-９]{1,2})*[.．]?\s*\D')
+
+# %% ../nbs/01a_layout.ipynb #c01f7a30
+_COUNT = r'(?:[0-9０-９]{1,3}|[ivxIVX]{1,5}|[a-zA-Zａ-ｚＡ-Ｚ]|[ⅰ-ⅿⅠ-Ⅿ]|[一二三四五六七八九十]{1,3}|[ア-ンｱ-ﾝ])'
+MARK = re.compile(rf'^\s*(?:([(（]?{_COUNT}[.．)）、:：])(?=\D)|({_COUNT})(?=\s)|([①-⓿㈠-㈩㊀-㊉㋐-㋾])|[※＊*†‡→⇒⇨➔➜]'
+                  r'|[【［〔][^】］〕]{1,8}[】］〕]|(?:注|例|問|答|事例|Q|A|Ｑ|Ａ)[0-9０-９]{0,3}(?=[\s:：.．、])|(?:注|例|問)[0-9０-９]{1,3})')
+_ORDERS = ('アイウエオカキクケコサシスセソタチツテト', 'イロハニホヘトチリヌルヲ', '一二三四五六七八九', 'abcdefghijklmnopqrstuvwxyz',
+           ('i', 'ii', 'iii', 'iv', 'v', 'vi', 'vii', 'viii', 'ix', 'x'))
+
+def _count(text):
+    "The number or letter that an item begins with; '' if it has none"
+    m = MARK.match(text) or BULLET.match(text)
+    return re.sub(r'[\W_]', '', unicodedata.normalize('NFKC', m[0])).lower() if m else ''
+
+def follows(a: str, b: str) -> bool:
+    "Does an item that begins like `b` come directly after one that begins like `a`? ア and イ, 1. and 2."
+    a, b = _count(a), _count(b)
+    if a.isdecimal() and b.isdecimal(): return int(b) == int(a)+1
+    return any(a in o and b in o and o.index(b) == o.index(a)+1 for o in _ORDERS) if a and b else False
+
+_BARE = re.compile(rf'^{_COUNT}(?=[\u3000-\uffef])')
+
+def _apart(l):
+    "The row with a space behind its mark, if mark and text came as one piece and the row is wider than its characters"
+    m, gap = _BARE.match(l.text), l.x1-l.x0-l.size*len(l.text)
+    if not m or l.indent or not .4*l.size < gap < 3*l.size or any(c < '\u02ff' for c in l.text): return l
+    return l._replace(text=m[0]+'　'+l.text[m.end():], indent=l.x0+l.size*m.end()+gap)
+
+def _text_at(l):
+    "Where the text behind the mark of a row begins, from its characters if the mark did not come apart; 0 without a mark"
+    if l.indent: return l.indent
+    m = BULLET.match(l.text) or MARK.match(l.text)
+    if not m: return 0.
+    mark = l.text[:len(l.text)-len(l.text[m.end():].lstrip())]
+    return l.x0+l.size*_em(mark)
+
+def _em(text): return sum(1 if c > '\u02ff' else .5 for c in text)
+
+def _hangs(
+    para, # rows of the paragraph so far
+    r, # the next row, which is indented
+    after, # the row behind it, or None
+    right, # edge of the column
+) -> bool:
+    "Does row `r` go on with an item whose mark hangs out to the left?"
+    first, s = para[0], r.size
+    at = _text_at(first)
+    known = first.indent and abs(r.x0-at) < .35*s
+    gap = 0 if first.indent else max(first.x1-first.x0-_em(first.text)*s, 0) # one that the PDF left without a space
+    if len(para) > 1 or not at and not NUMBERED.match(first.text) or at and not at-1.2*s < r.x0 < at+gap+1.2*s: return False
+    if first.text.endswith('。') and not (known and first.x1 > right-1.5*s): return False
+    if not after or BULLET.match(after.text) or MARK.match(after.text) or _BARE.match(after.text) or after.y0-r.y1 > 1.2*s: return True
+    runs_on = r.x1 > right-3*s and not r.text.endswith(_STOP) and abs(after.size-s) < .1*s
+    return not (runs_on and after.x0 < r.x0-.6*s) # an indented first row has its second row further left
 
 # %% ../nbs/01a_layout.ipynb #4cd5b30a
 _WORD = re.compile('[!-~]*')
@@ -664,6 +718,7 @@ def _begins(
     r, # the next row
     lead, # usual distance from row to row, points
     left, right, # edges of the column
+    after=None, # the row behind it
 ) -> bool:
     "Does row `r` begin a new paragraph?"
     p, s = para[-1], r.size
@@ -672,12 +727,14 @@ def _begins(
     if abs(s-p.size) > .06*max(s, p.size)+.2 or r.x1 < p.x0 or r.x0 > p.x1 or SOURCE.match(r.text): return True
     if CAPTION.match(r.text) and (r.x0 > left+1.5*s or r.font != p.font or p.text.endswith('。')): return True
     if BULLET.match(r.text) and (r.x0 < p.x0+1.2*s or ended): return True
+    if MARK.match(r.text) and r.x0 < para[0].x0+.6*s and (follows(start, r.text) or ended and r.indent): return True
     if r.font != p.font and (ended and NUMBERED.match(r.text) or len(para) == 1 and NUMBERED.match(p.text) and len(p.text) < 50 and not p.text.endswith('。')): return True
     if p.x1+s*(1+max(2, .5*len(_WORD.match(r.text)[0]))) < min(right, max(r.x1, *(q.x1 for q in para), 0)): return True # the next word had room here
-    if r.x0 > p.x0+.6*s: # an indent, unless the first row was a bullet, a note or a full line that runs on
-        runs_on = BULLET.match(start) or NUMBERED.match(start) or SOURCE.match(start) or CAPTION.match(start) or p.x0 < left+.3*s and not ended and p.x1 > right-1.5*s
+    if r.x0 > p.x0+.6*s: # an indent, unless the first row was an item, a note or a full line that runs on
+        if _text_at(para[0]) or NUMBERED.match(start): return not _hangs(para, r, after, right)
+        runs_on = SOURCE.match(start) or CAPTION.match(start) or p.x0 < left+.3*s and not ended and p.x1 > right-1.5*s
         return p.text.endswith('。') or not (len(para) == 1 and runs_on)
-    if BULLET.match(start) and len(para) > 1 and r.x0 < p.x0-(.25 if ended else .6)*s: return True
+    if (BULLET.match(start) or MARK.match(start)) and len(para) > 1 and r.x0 < p.x0-(.25 if ended else .6)*s: return True
     return p.x1 < right-1.5*s and ended
 
 # %% ../nbs/01a_layout.ipynb #9bc24ae2
@@ -690,9 +747,11 @@ def paragraphs(
     left, _, right, _ = hull(rows) if rows else (0, 0, 0, 0)
     text = [r for r in rows if r.size > .8*body]
     lead = median([b.y0-a.y0 for a,b in zip(text, text[1:]) if .9*a.size < b.y0-a.y0 < 2.5*a.size] or [1.5*body])
-    out = []
-    for r in sorted(rows+[c for c in column if isinstance(c, Region)], key=lambda r: r.y0+.5*r.size if isinstance(r, Line) else r.y0):
-        if isinstance(r, Line) and out and isinstance(out[-1][-1], Line) and not _begins(out[-1], r, lead, left, right): out[-1].append(r)
+    out, todo = [], sorted(rows+[c for c in column if isinstance(c, Region)], key=lambda r: r.y0+.5*r.size if isinstance(r, Line) else r.y0)
+    for r,after in zip(todo, [*todo[1:], None]):
+        if isinstance(r, Line) and isinstance(after, Line) and abs((a := _apart(r)).indent-after.x0) < .35*r.size: r = a
+        if isinstance(after, Region): after = None
+        if isinstance(r, Line) and out and isinstance(out[-1][-1], Line) and not _begins(out[-1], r, lead, left, right, after): out[-1].append(r)
         else: out.append([r])
     return out
 
@@ -719,7 +778,7 @@ def _role(g, body, font):
         other = r.font != font
         bold = other and re.search(r'bold|gothic|ゴシック|heavy|black|-W[5-9]|demi|semi', r.font, re.I)
         if r.size > 1.12*body or r.size > .98*body and (other and (NUMBERED.match(t) or _LOOSE.match(t)) or bold and len(g) == 1): return 'heading'
-    return 'list' if BULLET.match(t) else 'body'
+    return 'list' if BULLET.match(t) or MARK.match(t) and len(g) > 1 and g[1].x0 > r.x0+.6*r.size else 'body'
 
 def _font(lines, body):
     "The font of most characters of body size"

@@ -118,3 +118,53 @@ def test_a_stray_rule_draws_no_text_into_a_chart(tmp_path, rule):
         s.page.draw_line(rule[:2], rule[2:])
     _, c, text = read(tmp_path, draw)
     assert text.replace('\n', '') == SAID*8 and len(c.captions) == 1 and '6月' in c.captions[0].content
+
+# ---- items
+
+MARKS = ('〇', '◯', '➡', '→', '※', '⚫', '●', '・', 'i.', 'ii)', 'iv.', 'a.', '(a)', 'b)', 'ア', 'イ．', '(ｱ)', '（ウ）', 'ⅰ', '一', '二', '１', '２．',
+         '1.', '12)', '(1)', '①', '㋐', '◎', '【例】', '〔注〕', '注１', '問２', '†', '＊')
+ITEM = '使われなくなった倉庫を借りて、月に一度の古本の市を開くことにした。売り上げは絵本を買い足すために使い、その内訳は毎年の春に掲示板で知らせる。'
+
+def items(s, mark, text, at, size, lead, width, y=150, n=3):
+    for k in range(n):
+        s.write(at[0], y, mark, size)
+        y = s.prose(at[1], y, text, width, size, lead)+(8 if k % 2 else 0)
+    return y
+
+@pytest.mark.parametrize('mark', MARKS)
+@pytest.mark.parametrize('at,size,lead,width', (((106, 124), 10.5, 18, 34), ((80, 116), 12, 20, 30), ((71, 98), 9, 14, 45)))
+def test_an_item_stays_whole_whatever_its_mark(tmp_path, mark, at, size, lead, width):
+    def draw(s):
+        s.prose(at[0]-20, 100, SAID, 38, size, lead)
+        y = items(s, mark, ITEM, at, size, lead, width, 180)
+        s.prose(at[0]-20, y+12, SAID, 38, size, lead)
+    _, c, text = read(tmp_path, draw)
+    paras = [p for p in text.split('\n\n') if ITEM[5:] in p]
+    assert len(paras) == 3 and all(p.strip().endswith(ITEM[-8:]) for p in paras), text
+
+@pytest.mark.parametrize('marks', (('ア', 'イ', 'ウ'), ('1.', '2.', '3.'), ('一', '二', '三'), ('①', '②', '③'), ('(1)', '(2)', '(3)'), ('i.', 'ii.', 'iii.')))
+def test_full_items_without_a_stop_begin_where_the_next_mark_stands(tmp_path, marks):
+    full = '館内で飲み物を飲むことができる場所と時間の決まりを見直すための話し合い'
+    def draw(s):
+        s.prose(80, 90)
+        for i,m in enumerate(marks): s.write(84, 180+18*i, m); s.write(112, 180+18*i, full+'を重ねた')
+    text = read(tmp_path, draw)[2]
+    assert text.count('\n\n') == 3 and text.count(full) == 3, text
+
+def test_an_indented_paragraph_under_an_item_is_its_own(tmp_path):
+    "The second row returns to the left: it was the first row of a paragraph, not the rest of the item"
+    def draw(s):
+        y = 100
+        for k in range(3):
+            s.write(64, y, '○ 分館の書庫と閲覧室の改修は、来年の春から三年をかけて順に進めることとした', 12)
+            y = s.prose(68, y+18, SAID, 38, 12, 18, 1)+16
+    _, c, _ = read(tmp_path, draw)
+    assert [b.text for b in c.blocks] == ['分館の書庫と閲覧室の改修は、来年の春から三年をかけて順に進めることとした', SAID]*3
+
+def test_marks_in_a_row_of_a_paragraph_do_not_tear_it(tmp_path):
+    text = ('今年の春から数えて、町の中で本を借りられる場所は駅の前と学校と診療所の合わせて'
+            '三か所になった。申込の紙を出す人の数も増え、窓口の係は二人から三人になるはずで'
+            '一人が配送に回る。アルバムや地図も借りられるようになり、来月には点字の本を百冊ほ'
+            'ど加える。ただし館内の閲覧だけの本もある。')
+    out = read(tmp_path, lambda s: s.prose(70, 100, text, 38))[2]
+    assert out.strip() == text
