@@ -40,25 +40,52 @@ def _edge(b, page):
 
 _CONTENT = ('caption', 'chart', 'table', 'heading', 'column', 'footnote') # what layout has already recognised as content
 
+def _key(text): return re.sub(r'\W+', '', re.sub(r'[0-9]+', '#', unicodedata.normalize('NFKC', text)))
+
+def _numbered(b, page):
+    "How far the number at one end of a head is from the page's; None if it has none there"
+    m = re.search(r'^\W*(\d{1,4})(?=[\s|｜]+\D)|(?<=[\s\-－–|｜])(\d{1,4})\W*$', unicodedata.normalize('NFKC', b.text))
+    return int(m[1] or m[2])-page if m and not (m[1] and NUMBERED.match(b.text)) else None
+
 def find_furniture(
     pages, # `Page` records of one document
-    least=3, # pages on which a place must be seen; fewer in a short document
+    least=3, # pages on which a text must be seen at its place; fewer in a short document
 ) -> set: # of (page number, index of the block)
-    "Running heads, page numbers and side tabs by position and repetition"
-    spots, heads = defaultdict(set), set()
+    "Running heads, page numbers and side tabs: what repeats, text or numbering, at one place near an edge"
+    blocks = {(p.number, i): b for p in pages for i,b in enumerate(p.blocks)}
+    sizes = Counter()
+    for b in blocks.values(): sizes[round(b.size)] += len(b.text)*(b.role == 'body')
+    spots, heads = defaultdict(set), {k for k,b in blocks.items() if b.role == 'page_number'}
     for p in pages:
         for i,b in enumerate(p.blocks):
-            if b.role not in _CONTENT and (e := _edge(b, p)):
+            if (b.role not in _CONTENT or b.role == 'heading') and (e := _edge(b, p)):
                 for d in (-1, 0, 1): spots[e[0], round(e[1]/4)+d, round(b.size)].add((p.number, i))
-                if b.role == 'page_number' or b.role == 'running_head' and (len(pages) < 2 or PAGE_NO.match(b.text)): heads.add((p.number, i))
-    blocks = {(p.number, i): b for p in pages for i,b in enumerate(p.blocks)}
-    for where in spots.values():
-        n = len({k[0] for k in where})
-        texts = Counter(re.sub(r'\d+', '#', blocks[k].text) for k in where)
-        for k in where:
-            same = texts[re.sub(r'\d+', '#', blocks[k].text)]
-            if blocks[k].role == 'running_head' and n >= min(least, max(2, len(pages)//2)) or same >= max(least, .1*len(pages)): heads.add(k)
+                if b.role == 'running_head' and PAGE_NO.match(b.text): heads.add((p.number, i))
+    titles = defaultdict(set)
+    for k,b in blocks.items():
+        if b.role == 'heading': titles[b.text].add(k)
+    few, body = min(least, max(2, len(pages)//2)), max(sizes, key=sizes.get, default=0)
+    for where in spots.values(): heads |= _repeated(where, blocks, titles, body, few, least, len(pages))
     return heads
+
+def _repeated(where, blocks, titles, body, few, least, total):
+    "Those of the blocks at one place that are furniture"
+    texts = Counter(_key(blocks[k].text) for k in where)
+    offsets = Counter(_numbered(blocks[k], k[0]) for k in where)
+    exact, out = defaultdict(set), set()
+    for k in where: exact[blocks[k].text].add(k)
+    n = len({k[0] for k in where})
+    for k in where:
+        b = blocks[k]
+        if b.role == 'heading': # the first one stays if the title stands nowhere else
+            same = exact[b.text]
+            if len(same) >= least and (k != min(same) or titles[b.text]-same or len(same) > .5*total): out.add(k)
+            continue
+        enough = few if b.role == 'running_head' else least
+        small = b.size < .93*body and (n >= enough or total < 2)
+        numbered = offsets[_numbered(b, k[0])] >= enough and _numbered(b, k[0]) is not None
+        if texts[_key(b.text)] >= enough or b.role == 'running_head' and (small or numbered or titles[b.text]): out.add(k)
+    return out
 
 # %% ../nbs/04_clean.ipynb #17027ea5
 def join_lines(text: str) -> str:

@@ -607,6 +607,12 @@ PAGE_NO = re.compile(r'^[\s\-–—―‐－・(（<＜p.P]*(?:[0-9０-９]{1,4}
 
 _CONTENT = re.compile(f'{CAPTION.pattern}|{SOURCE.pattern}|^\\s*(注|※|脚注|[*†])\\s?\\d')
 
+def _heads(s, body):
+    "May a strip be a running head? Not a sentence's end, and not the first lines of two columns"
+    if not _marginal(s) or max(i.size for i in s) >= 1.15*body: return False
+    text = [i for i in s if i.size > .93*body]
+    return not any(i.text.endswith('。') for i in text) and sum(is_prose(i.text) for i in text) < 2
+
 def _marginal(s): return all(isinstance(i, Line) and not _CONTENT.match(i.text) for i in s)
 
 def margins(
@@ -618,7 +624,7 @@ def margins(
     ss, head, foot = strips(items), [], []
     while ss and len(head) < 4:
         h, below = hull(ss[0]), hull(ss[1])[1] if len(ss) > 1 else H
-        if not (h[3] < .105*H and below-h[3] > 1.2*body and _marginal(ss[0]) and max(i.size for i in ss[0]) < 1.15*body): break
+        if not (h[3] < .105*H and below-h[3] > 1.2*body and _heads(ss[0], body)): break
         head += ss.pop(0)
     while ss and len(foot) < 6:
         h, above = hull(ss[-1]), hull(ss[-2])[3] if len(ss) > 1 else 0

@@ -168,3 +168,60 @@ def test_marks_in_a_row_of_a_paragraph_do_not_tear_it(tmp_path):
             'ど加える。ただし館内の閲覧だけの本もある。')
     out = read(tmp_path, lambda s: s.prose(70, 100, text, 38))[2]
     assert out.strip() == text
+
+# ---- heads
+
+TOPS = dict(
+    tails=('に届け出ること。', 'この期限の後は、受け付けない。', '係が負担する。', 'なお、雨の日は休む。'),
+    headings=('第１章　市の歩み', '第２章　出店の決まり', '第３章　当日の流れ', '第４章　片付け'),
+    unnumbered=('市の歩み', '出店の決まり', '当日の流れ', '片付けと返却'))
+
+@pytest.mark.parametrize('name', TOPS)
+@pytest.mark.parametrize('y,size', ((64, 10.5), (70, 10.5), (56, 9)))
+def test_the_first_line_of_a_page_is_text_unless_it_repeats(tmp_path, name, y, size):
+    def page(top, n):
+        def draw(s):
+            s.write(71, y, top, size)
+            s.prose(71, y+45, SAID*2, 42, size)
+            s.write(290, 800, str(n), 9)
+        return draw
+    _, c, text = read(tmp_path, *(page(t, n) for n,t in enumerate(TOPS[name], 5)))
+    for t in TOPS[name]: assert t.translate(str.maketrans('１２３４', '1234')) in text
+    assert [b.text for b in c.furniture] == ['5', '6', '7', '8']
+
+def test_pages_of_one_line_are_text(tmp_path):
+    lines = ('使い終えた箱は、裏の棚に戻す。', '鍵は係が持つ。', '雨の日は市を開かない。', '雨天の順延はない')
+    slides = [(lambda s, t=t: s.write(60, 50, t, 24)) for t in lines]
+    assert read(tmp_path, *slides, w=842, h=595)[2].split('\n\n') == [*lines[:3], lines[3]+'\n']
+    assert '雨の日は市を開かない。' in read(tmp_path, slides[2])[2]
+
+def test_a_single_page_keeps_its_title(tmp_path):
+    text = read(tmp_path, lambda s: (s.write(71, 60, '古本の市の案内'), s.prose(71, 110)))[2]
+    assert '古本の市の案内' in text and SAID in text
+
+HEADS = dict(
+    same=lambda n: ('町の図書館の年報', {}),
+    chapter=lambda n: (('第１章　蔵書', '第２章　貸出')[n > 3], {}),
+    number=lambda n: (f'{("蔵書", "配送", "貸出", "行事", "会計", "資料")[n-1]}　{n+20}', {}),
+    small=lambda n: (('蔵書', '配送', '貸出', '行事', '会計', '資料')[n-1], dict(size=8)),
+    bold=lambda n: ('町の図書館の年報', dict(size=14)),
+    near=lambda n: ('町の図書館の年報', dict(y=66)))
+
+@pytest.mark.parametrize('name', HEADS)
+def test_running_heads_go_even_if_they_look_like_headings(tmp_path, name):
+    def page(n):
+        def draw(s):
+            t, how = HEADS[name](n)
+            s.write(71, how.get('y', 48), t, how.get('size', 10.5))
+            s.prose(71, 90, SAID*4)
+            s.write(290, 800, str(n+20), 9)
+        return draw
+    _, c, text = read(tmp_path, *map(page, range(1, 7)))
+    assert text.replace('\n', '') == SAID*24 and len(c.furniture) == 12
+
+def test_a_title_that_repeats_in_the_middle_of_pages_is_kept(tmp_path):
+    def draw(s):
+        s.prose(71, 90)
+        s.write(71, 200, 'まとめ', 14)
+        s.prose(71, 230)
+    assert read(tmp_path, *[draw]*5)[2].count('まとめ') == 5
