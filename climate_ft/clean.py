@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from .workspace import *
 from .layout import BULLET, CAPTION, END, NUMBERED, PAGE_NO, SOURCE, hull, plain_kanji
-from .compare import errors, normalise, sentences
+from .compare import errors, normalise
+from .text import japanese_stops, sentences
 
 # %% auto #0
 __all__ = ['TOC', 'normalise_width', 'find_furniture', 'join_lines', 'Caption', 'take_captions', 'combine_sentences', 'Clean',
@@ -28,7 +29,7 @@ def normalise_width(text: str) -> str:
     text = _KANA.sub(lambda m: unicodedata.normalize('NFKC', m[0]), plain_kanji(text).translate(_WIDE))
     text = re.sub(r'(?<=\d) (?=[℃℉%％\u3300-\u33ff])', '', re.sub(r'[−–](?=\d)', '-', text))
     text = re.sub(rf'(?<={_JA})[ \t]+(?=\S)|(?<=[^\s,.;:])[ \t]+(?={_JA})', '', text)
-    return re.sub(r'[ \t\u3000]+', lambda m: '　' if '　' in m[0] else ' ', text).strip()
+    return japanese_stops(re.sub(r'[ \t\u3000]+', lambda m: '　' if '　' in m[0] else ' ', text).strip())
 
 # %% ../nbs/04_clean.ipynb #adf7a04f
 def _edge(b, page):

@@ -7,13 +7,14 @@ from __future__ import annotations
 import json, re, unicodedata
 from pathlib import Path
 from .workspace import *
+from .text import sentences
 from .layout import plain_kanji
 from .extract import *
 from .extract import _messages
 
 # %% auto #0
-__all__ = ['load_gold', 'normalise', 'sentences', 'errors', 'kendall', 'split_by', 'score_page', 'score_pages', 'describe',
-           'scoreboard', 'plot_scoreboard', 'run_compare']
+__all__ = ['load_gold', 'normalise', 'errors', 'kendall', 'split_by', 'score_page', 'score_pages', 'describe', 'scoreboard',
+           'plot_scoreboard', 'run_compare']
 
 # %% ../nbs/03_compare.ipynb #85f04648
 def load_gold(
@@ -35,24 +36,6 @@ def normalise(text: str) -> str:
     return _GLYPHS.sub('', unicodedata.normalize('NFKC', plain_kanji(_MARKUP.sub('', text)))).translate(_SAME)
 
 _SAME = str.maketrans('−–—‐‑―〜', '------~')
-
-# %% ../nbs/03_compare.ipynb #70e261dd
-_OPEN, _CLOSE = '「『（(【〈《［[', '」』）)】〉》］]'
-
-def sentences(
-    text: str, # a paragraph, or several separated by line ends
-) -> list[str]:
-    "Sentences of a text; an end inside brackets is none"
-    out = []
-    for line in text.split('\n'):
-        count = lambda marks: sum(line.count(c) for c in marks)
-        start, depth, nested = 0, 0, count(_OPEN) == count(_CLOSE) # a bracket that is never closed must not swallow the rest
-        for i,c in enumerate(line):
-            if c in _OPEN: depth += nested
-            elif c in _CLOSE: depth = max(depth-1, 0)
-            elif c in '。！？!?' and not depth: out.append(line[start:i+1]); start = i+1
-        out.append(line[start:])
-    return [s for s in (s.strip() for s in out) if s]
 
 # %% ../nbs/03_compare.ipynb #3a5d98cc
 def errors(

@@ -8,11 +8,11 @@ import hashlib, re, unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
 from .workspace import *
+from .text import japanese_stops, sentence_spans, sentences
 
 # %% auto #0
-__all__ = ['TEXT_ROLES', 'tidy', 'sentence_spans', 'sentences', 'Section', 'block_pages', 'document_sections', 'count_tokens',
-           'cut_long', 'pack', 'chunk_id', 'layout', 'document_chunks', 'by_document', 'build_corpus', 'run_corpus',
-           'load_corpus', 'plot_chunks']
+__all__ = ['TEXT_ROLES', 'tidy', 'Section', 'block_pages', 'document_sections', 'count_tokens', 'cut_long', 'pack', 'chunk_id',
+           'layout', 'document_chunks', 'by_document', 'build_corpus', 'run_corpus', 'load_corpus', 'plot_chunks']
 
 # %% ../nbs/05_corpus.ipynb #1c2ec235
 _junk = {c: None for c in (*range(32), 127, *range(128,160), 0xAD, *range(0x200B,0x2010), 0x2060, 0xFEFF, 0xFFFE, 0xFFFF, *range(0xD800,0xE000), *range(0xE000,0xF900))}
@@ -21,31 +21,8 @@ _junk.update({ord(c): ' ' for c in '\t\n\r\x0b\x0c\u2028\u2029'})
 def tidy(
     text:str, # text of one block
 ) -> str: # the same without control, zero-width and private-use characters, on one line
-    "Remove what is no text; width and spelling are left alone"
-    return re.sub(' {2,}', ' ', unicodedata.normalize('NFC', text.translate(_junk))).strip()
-
-# %% ../nbs/05_corpus.ipynb #c9ffdbfb
-_marks = re.compile(r'[「『（(【〈《」』）)】〉》]|[。！？!?]+|(?<=[a-z0-9)])\.(?=\s+[A-Z\u3040-\u9fff])')
-_close = '」』）)】〉》'
-
-def sentence_spans(
-    text:str, # one paragraph
-) -> list[tuple[int,int]]: # start and end offset of each sentence, the closing mark included
-    "Sentences as spans that cover `text` without a gap"
-    for nested in (True, False):
-        spans, start, depth = [], 0, 0
-        for m in _marks.finditer(text):
-            c = m[0][0]
-            if c in '「『（(【〈《': depth += nested
-            elif c in _close: depth = max(0, depth-1)
-            elif not depth: spans.append((start, m.end())); start = m.end()
-        if not depth: break
-    if start < len(text): spans.append((start, len(text)))
-    return spans
-
-def sentences(text:str) -> list[str]:
-    "The sentences of a text, paragraph by paragraph, without blanks around them"
-    return [s for p in text.split('\n') for a,b in sentence_spans(p) if (s := p[a:b].strip())]
+    "Remove what is no text, and write 、 and 。 where a document writes ， and ．; width and spelling are left alone"
+    return japanese_stops(re.sub(' {2,}', ' ', unicodedata.normalize('NFC', text.translate(_junk))).strip())
 
 # %% ../nbs/05_corpus.ipynb #3ff89630
 @dataclass
