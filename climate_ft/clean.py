@@ -15,8 +15,8 @@ from .text import japanese_stops, sentences
 
 # %% auto #0
 __all__ = ['TOC', 'normalise_width', 'find_furniture', 'join_lines', 'Caption', 'take_captions', 'combine_sentences', 'Clean',
-           'join_paragraphs', 'heading_level', 'set_levels', 'Cleaned', 'clean_pages', 'to_text', 'run_clean',
-           'gold_paragraphs', 'boundaries', 'score_cleaned']
+           'join_paragraphs', 'heading_level', 'set_levels', 'Cleaned', 'clean_pages', 'to_text', 'told_of',
+           'run_clean', 'gold_paragraphs', 'boundaries', 'score_cleaned']
 
 # %% ../nbs/04_clean.ipynb #394c160f
 _WIDE = {i: unicodedata.normalize('NFKC', chr(i)) for r in (range(0xFF10, 0xFF1A), range(0xFF21, 0xFF3B), range(0xFF41, 0xFF5B)) for i in r}
@@ -280,19 +280,49 @@ def to_text(
         elif b.role != 'footnote': out.append('- '+b.text if b.role == 'list' else b.text)
     return '\n\n'.join(out)+'\n'
 
+# %% ../nbs/04_clean.ipynb #4e7b9d01
+def _counted(n, what): return f"{n:,} {what}{'' if n == 1 else 's'}"
+
+def told_of(
+    pages, # `Page` records of the block extractor
+    cleaned: Cleaned,
+) -> list[str]: # a line for each document
+    "What was read of each document, and what was set aside, so that a loss is seen"
+    by, out = defaultdict(list), []
+    for p in pages: by[p.doc].append(p)
+    for doc,ps in by.items():
+        text = [b.text for b in cleaned.blocks if b.doc == doc and b.role != 'heading']
+        said = [_counted(len(ps), 'page'), _counted(sum(map(len, text)), 'character'), _counted(sum(len(sentences(t)) for t in text), 'sentence')]
+        aside = []
+        for role in ('chart', 'table'):
+            found = [b.text for p in ps for b in p.blocks if b.role == role]
+            if found: aside.append(f'{_counted(len(found), role)} ({_counted(sum(map(len, found)), "character")})')
+        taken = [b for b in cleaned.furniture if b.doc == doc]
+        toc = [b for b in taken if b.role == 'toc']
+        if len(taken) > len(toc): aside.append(_counted(len(taken)-len(toc), 'running head')+', page numbers included')
+        if toc: aside.append(_counted(len(toc), 'block')+' of a table of contents')
+        silent = [p.number for p in ps if not p.text.strip()]
+        line = f"{doc}: {', '.join(said)} of text; set aside: {'; '.join(aside) or 'nothing'}"
+        if silent: line += f"; nothing read on page{'s' if len(silent) > 1 else ''} {', '.join(map(str, silent[:12]))}{' …' if len(silent) > 12 else ''}"
+        out.append(line)
+    return out
+
 # %% ../nbs/04_clean.ipynb #dcd2950b
 def run_clean(
     ws: Workspace, # reads `extracted_pages`, writes `extracted_cleaned` and `cleaned_blocks`
     progress: Progress|None=None,
+    notice=None, # called with each line of `told_of`
 ) -> Cleaned:
     "The cleaning stage"
     src = ws.path('extracted_pages')
     rows = read_json(src, 'extract')
     if not isinstance(rows, list) or not all(isinstance(r, dict) for r in rows): raise CourseError(f'{src} holds no pages: run `climate-ft extract` again')
-    c = clean_pages([Page.fromdict(r) for r in rows], progress)
+    pages = [Page.fromdict(r) for r in rows]
+    c = clean_pages(pages, progress)
     if not any(b.role in ('body', 'list', 'column') for b in c.blocks): raise CourseError(f'{src} holds no running text: look at `documents/extracted_blocks.txt`, the PDF may be a scan')
     write_text(ws.path('extracted_cleaned'), to_text(c))
     write_json(ws.path('cleaned_blocks'), c)
+    for line in told_of(pages, c) if notice else (): notice(line)
     return c
 
 # %% ../nbs/04_clean.ipynb #0b172eb0

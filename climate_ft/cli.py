@@ -178,7 +178,9 @@ def extract(pdf:Annotated[list[Path], typer.Argument(help='PDF files, or folders
     names, pdfs, ws = list(EXTRACTORS) if using == 'all' else [using], source_pdfs(pdf), Workspace(out)
     def left_out(line): say(f'climate-ft: left out: {line}')
     with locked(ws, 'climate-ft extract'), bar('extract') as progress:
-        paths = run_extract(ws, pdfs, names, progress, unreadable=left_out)
+        found = []
+        paths = run_extract(ws, pdfs, names, progress, notice=found.append, unreadable=left_out)
+    for f in found: say(f'climate-ft: {f}')
     for p in paths: print(p)
 
 @app.command()
@@ -198,7 +200,8 @@ def compare(pdf:Annotated[Path, typer.Argument(help='The PDF.')],
 def one_stage(name, job, **how):
     "Run the stage of a command, with its bar"
     from climate_ft.pipeline import run_command
-    with bar(name) as progress: run_command(job, name, progress, **how)
+    with bar(name) as progress: notes = run_command(job, name, progress, **how)
+    for n in notes: say(n)
 
 @app.command()
 def clean(out:Out=None):

@@ -15,8 +15,8 @@ from .workspace import *
 from .layout import is_vertical, open_pdf, page_blocks, read_lines
 
 # %% auto #0
-__all__ = ['EXTRACTORS', 'iter_pages', 'Finding', 'check_pdf', 'extract', 'Stalled', 'iter_pages_safely', 'check_pdf_safely',
-           'write_extracted', 'run_extract']
+__all__ = ['EXTRACTORS', 'iter_pages', 'Finding', 'tell', 'check_pdf', 'extract', 'Stalled', 'iter_pages_safely',
+           'check_pdf_safely', 'write_extracted', 'run_extract']
 
 # %% ../nbs/02_extract.ipynb #87320590
 def _numbers(
@@ -125,22 +125,28 @@ def iter_pages(
 @dataclass
 class Finding(Record):
     "One trouble with a PDF"
-    kind: str           # scan, no_unicode, vertical, repaired, near_empty, not_japanese, unreadable
+    kind: str           # scan, outlined, no_unicode, vertical, repaired, near_empty, not_japanese, unreadable
     message: str        # what is wrong
     advice: str         # what to do
     fatal: bool = False # nothing can be built on this file
     pages: list = None  # 1-based, where it was seen
+    def __str__(self): return f'{self.message}: {self.advice}' if self.advice else self.message
+
+def tell(finding): # a `Finding`
+    "Say a finding to whoever sits before the screen"
+    print(f'climate-ft: {finding}', file=sys.stderr, flush=True)
 
 # %% ../nbs/02_extract.ipynb #28c48773
 def _look(page):
     "What the health check counts on one page"
-    lines, _ = read_lines(page)
+    lines, shapes = read_lines(page)
     t = ''.join(l.text for l in lines)
     bad = sum(c in '\ufffd\x00' or '\ue000' <= c <= '\uf8ff' or c < ' ' or '\x80' <= c < '\xa0' for c in t)
     letters = [c for c in t if c.isalpha()]
     ja = sum('\u3040' <= c <= '\u30ff' or '\u4e00' <= c <= '\u9fff' or '\uff66' <= c <= '\uff9f' for c in letters)
     image = sum(max(r.width, 0)*max(r.height, 0) for i in page.get_images() for r in page.get_image_rects(i[0])) if len(t) < 20 else 0
-    return dict(n=len(t), bad=bad, letters=len(letters), ja=ja, scan=image > .3*page.rect.width*page.rect.height, vertical=is_vertical(lines))
+    strokes = sum(2 < x1-x0 < 60 and 2 < y1-y0 < 60 for x0,y0,x1,y1 in shapes) if len(t) < 20 else 0
+    return dict(n=len(t), bad=bad, outlined=strokes > 100, letters=len(letters), ja=ja, scan=image > .3*page.rect.width*page.rect.height, vertical=is_vertical(lines))
 
 def _some(n, most): return list(range(n)) if n <= most else sorted({round(i*(n-1)/(most-1)) for i in range(most)})
 
@@ -152,9 +158,12 @@ def check_pdf(
     name = Path(pdf).name
     try:
         with open_pdf(pdf) as doc:
-            repaired, seen = doc.is_repaired, {i+1: _look(doc[i]) for i in _some(len(doc), most)}
+            repaired, count, seen = doc.is_repaired, len(doc), {i+1: _look(doc[i]) for i in _some(len(doc), most)}
     except CourseError as e: return [Finding('unreadable', str(e), '', True)]
-    return sorted(_judge(name, seen, repaired), key=lambda f: not f.fatal)
+    found = sorted(_judge(name, seen, repaired), key=lambda f: not f.fatal)
+    if count > len(seen):
+        for f in found: f.message += f' ({len(seen)} of {count} pages were looked at)' if f.pages else ''
+    return found
 
 # %% ../nbs/02_extract.ipynb #d09003f3
 def _judge(name, seen, repaired):
@@ -162,14 +171,17 @@ def _judge(name, seen, repaired):
     def where(f): return [n for n,s in seen.items() if f(s)]
     def pages(ns): return 'every page' if len(ns) == len(seen) else f"page{'s' if len(ns) > 1 else ''} {', '.join(map(str, ns[:8]))}{' …' if len(ns) > 8 else ''}"
     ocr = f'run OCR first, e.g. `ocrmypdf -l jpn {name} ocr.pdf`, and use its result'
+    outlined = where(lambda s: s['outlined'] and not s['scan'])
     scan, bad, vertical = where(lambda s: s['scan']), where(lambda s: s['bad'] > .2*max(s['n'], 1)), where(lambda s: s['vertical'])
-    empty = where(lambda s: s['n'] < 20 and not s['scan'])
+    empty = where(lambda s: s['n'] < 20 and not s['scan'] and not s['outlined'])
     total, letters = (sum(s[k] for s in seen.values()) for k in ('n', 'letters'))
     few_ja = letters > 100 and sum(s['ja'] for s in seen.values()) < .2*letters
     bad_all = sum(s['bad'] for s in seen.values()) > (.1 if few_ja else .4)*max(total, 1)
-    if scan: yield Finding('scan', f'{name} has images and no text on {pages(scan)}', ocr, total < 20*len(seen), scan)
-    elif not total: yield Finding('near_empty', f'{name} has no text on any page', ocr, True, empty)
-    elif empty: yield Finding('near_empty', f'{name} is nearly empty on {pages(empty)}', 'fine for covers and separators; otherwise look at these pages', False, empty)
+    silent = total < 20*len(seen)
+    if scan: yield Finding('scan', f'{name} has images and no text on {pages(scan)}', ocr, silent, scan)
+    if outlined: yield Finding('outlined', f'{name} has text that was turned into outlines on {pages(outlined)}', ocr.replace('-l jpn', '--force-ocr -l jpn'), silent, outlined)
+    if not total and not scan and not outlined: yield Finding('near_empty', f'{name} has no text on any page', ocr, True, empty)
+    elif empty and not (silent and (scan or outlined)): yield Finding('near_empty', f'{name} is nearly empty on {pages(empty)}', 'fine for covers and separators; otherwise look at these pages', False, empty)
     if bad: yield Finding('no_unicode', f'{name} has a font without a table to Unicode on {pages(bad)}', ocr.replace('-l jpn', '--force-ocr -l jpn'), bad_all, bad)
     if vertical: yield Finding('vertical', f'{name} is set vertically on {pages(vertical)}', 'use --with blocks, which turns such pages by a quarter before it reads them', False, vertical)
     if repaired: yield Finding('repaired', f'{name} is damaged and was repaired while opening', 'compare the page count with the original; `mutool clean` makes a sound copy')
@@ -182,10 +194,12 @@ def extract(
     extractor: str='blocks', # a key of `EXTRACTORS`
     pages: list|None=None, # 1-based page numbers; all if None
     progress: Progress|None=None,
+    notice=tell, # called with each `Finding` that is not fatal
 ) -> list[Page]:
     "All pages of a PDF; a `CourseError` if nothing can be built on it"
     for f in check_pdf(pdf):
-        if f.fatal: raise CourseError(f'{f.message}: {f.advice}' if f.advice else f.message)
+        if f.fatal: raise CourseError(str(f))
+        notice(f)
     with open_pdf(pdf) as doc: n = len(pages or doc)
     out = []
     for p in iter_pages(pdf, extractor, pages):
@@ -374,7 +388,7 @@ def run_extract(
     extractors=('direct', 'blocks', 'pymupdf4llm', 'pdfplumber'), # keys of `EXTRACTORS`
     progress: Progress|None=None,
     seconds: float=15, # of processor time, at most, for one page
-    notice=lambda finding: None, # called with each `Finding` that is not fatal
+    notice=tell, # called with each `Finding` that is not fatal
     unreadable=None, # called with a line for each PDF that cannot be read; None: it is an error
     workers: int|None=None, # documents at a time; None: as many as there are processors, at most four
 ) -> list[Path]: # files written

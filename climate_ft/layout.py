@@ -421,7 +421,7 @@ def _abreast(lines):
 def _kind(comp, box, held, body):
     "chart, table, or column for a box of prose"
     w, n = box[2]-box[0], _chars(held)
-    if n > 40 and _chars(l for l in held if l.x1-l.x0 > min(.55*w, 20*body)) > .6*n and any('。' in l.text for l in held): return 'column'
+    if n > 40 and _chars(l for l in held if l.x1-l.x0 > min(.55*w, 20*body)) > .6*n and any(c in l.text for l in held for c in _FULL): return 'column'
     told = _chars(l for l in held if is_prose(l.text))
     if held and not _abreast(held) and told > (.4 if _frames(comp, box, body) else .7)*n: return 'column'
     cover = Counter()
@@ -611,7 +611,7 @@ def _heads(s, body):
     "May a strip be a running head? Not a sentence's end, and not the first lines of two columns"
     if not _marginal(s) or max(i.size for i in s) >= 1.15*body: return False
     text = [i for i in s if i.size > .93*body]
-    return not any(i.text.endswith('。') for i in text) and sum(is_prose(i.text) for i in text) < 2
+    return not any(i.text.endswith(_FULL) for i in text) and sum(is_prose(i.text) for i in text) < 2
 
 def _marginal(s): return all(isinstance(i, Line) and not _CONTENT.match(i.text) for i in s)
 
@@ -657,7 +657,7 @@ def _stacks(tabs):
 
 # %% ../nbs/01a_layout.ipynb #2ee851c9
 END = (*'。．.！？!?：:；;', '。」', '。）', '。』', '。)')
-_STOP = tuple('。．！？!?')
+_STOP, _FULL = tuple('。．！？!?'), ('。', '．')
 BULLET = re.compile(r'^\s*([\x7f-\x9f\uf000-\uf0ff◼■□●○◆◇▶►▷➢➤✓•◎★☆▪‣◯⚫⚪⬤➡✔☑❖▲△▼▽]|〇(?![〇一二三四五六七八九十])|・|[-–—*]\s|[A-Za-zＡ-Ｚ][)）]|[（(][0-9０-９一二三四五六七八九十a-zア-ンイロハ]{1,2}[)）]|[①-⑳]|[ア-ン]\s|[0-9０-９]{1,2}[)）])')
 NUMBERED = re.compile(r'^\s*(第\s*[0-9０-９一二三四五六七八九十]+\s*[章節部編款項]|[0-9０-９]{1,2}(?:[.．][\s　]|[　\t])|[1-9１-９][0-9０-９]?(?:[.．][0-9０-９]{1,2})+[.．]?[\s　]'
                       r'|[ⅠⅡⅢⅣⅤⅥⅦⅧⅨⅩIVX]+[.．\s　]|付録|はじめに|おわりに|まとめ|要旨|謝辞|参考文献|引用文献|文献|目次|序論|結論|Abstract|References)')
@@ -711,7 +711,7 @@ def _hangs(
     known = first.indent and abs(r.x0-at) < .35*s
     gap = 0 if first.indent else max(first.x1-first.x0-_em(first.text)*s, 0) # one that the PDF left without a space
     if len(para) > 1 or not at and not NUMBERED.match(first.text) or at and not at-1.2*s < r.x0 < at+gap+1.2*s: return False
-    if first.text.endswith('。') and not (known and first.x1 > right-1.5*s): return False
+    if first.text.endswith(_FULL) and not (known and first.x1 > right-1.5*s): return False
     if not after or BULLET.match(after.text) or MARK.match(after.text) or _BARE.match(after.text) or after.y0-r.y1 > 1.2*s: return True
     runs_on = r.x1 > right-3*s and not r.text.endswith(_STOP) and abs(after.size-s) < .1*s
     return not (runs_on and after.x0 < r.x0-.6*s) # an indented first row has its second row further left
@@ -731,15 +731,15 @@ def _begins(
     ended, start = p.text.endswith(_STOP), para[0].text
     if r.y0-p.y1 > 1.6*s or r.y0-p.y0 > lead+.45*max(s, p.size) and r.y0-p.y1 > .55*s: return True
     if abs(s-p.size) > .06*max(s, p.size)+.2 or r.x1 < p.x0 or r.x0 > p.x1 or SOURCE.match(r.text): return True
-    if CAPTION.match(r.text) and (r.x0 > left+1.5*s or r.font != p.font or p.text.endswith('。')): return True
+    if CAPTION.match(r.text) and (r.x0 > left+1.5*s or r.font != p.font or p.text.endswith(_FULL)): return True
     if BULLET.match(r.text) and (r.x0 < p.x0+1.2*s or ended): return True
     if MARK.match(r.text) and r.x0 < para[0].x0+.6*s and (follows(start, r.text) or ended and r.indent): return True
-    if r.font != p.font and (ended and NUMBERED.match(r.text) or len(para) == 1 and NUMBERED.match(p.text) and len(p.text) < 50 and not p.text.endswith('。')): return True
+    if r.font != p.font and (ended and NUMBERED.match(r.text) or len(para) == 1 and NUMBERED.match(p.text) and len(p.text) < 50 and not p.text.endswith(_FULL)): return True
     if p.x1+s*(1+max(2, .5*len(_WORD.match(r.text)[0]))) < min(right, max(r.x1, *(q.x1 for q in para), 0)): return True # the next word had room here
     if r.x0 > p.x0+.6*s: # an indent, unless the first row was an item, a note or a full line that runs on
         if _text_at(para[0]) or NUMBERED.match(start): return not _hangs(para, r, after, right)
         runs_on = SOURCE.match(start) or CAPTION.match(start) or p.x0 < left+.3*s and not ended and p.x1 > right-1.5*s
-        return p.text.endswith('。') or not (len(para) == 1 and runs_on)
+        return p.text.endswith(_FULL) or not (len(para) == 1 and runs_on)
     if (BULLET.match(start) or MARK.match(start)) and len(para) > 1 and r.x0 < p.x0-(.25 if ended else .6)*s: return True
     return p.x1 < right-1.5*s and ended
 
@@ -780,7 +780,7 @@ def _role(g, body, font):
     t, r = ''.join(l.text for l in g), g[0]
     if CAPTION.match(t) and (r.size < .97*body or r.font != font or len(t) < 60) or SOURCE.match(t) and r.size < .97*body: return 'caption'
     if r.size < .93*body and NOTE.match(t): return 'footnote'
-    if len(g) < 4 and 1 < len(t) < 71 and not t.endswith(('。', '、', '，')) and not (len(t) > 20 and t.endswith((':', '：'))):
+    if len(g) < 4 and 1 < len(t) < 71 and not t.endswith(('。', '．', '、', '，')) and not (len(t) > 20 and t.endswith((':', '：'))):
         other = r.font != font
         bold = other and re.search(r'bold|gothic|ゴシック|heavy|black|-W[5-9]|demi|semi', r.font, re.I)
         if r.size > 1.12*body or r.size > .98*body and (other and (NUMBERED.match(t) or _LOOSE.match(t)) or bold and len(g) == 1): return 'heading'

@@ -248,9 +248,9 @@ def is_done(
 # %% ../nbs/14_pipeline.ipynb #19ba3498
 def _extract(job, progress):
     from climate_ft.extract import run_extract
-    bad = []
-    run_extract(job.ws, job.pdfs, ['blocks'], progress, unreadable=bad.append)
-    return [f'left out: {b}' for b in bad]
+    bad, found = [], []
+    run_extract(job.ws, job.pdfs, ['blocks'], progress, notice=found.append, unreadable=bad.append)
+    return [*(f'left out: {b}' for b in bad), *map(str, found)]
 
 def _compare(job, progress):
     if not job.gold:                           # another PDF's scores are not this one's
@@ -261,7 +261,9 @@ def _compare(job, progress):
 
 def _clean(job, progress):
     from climate_ft.clean import run_clean
-    run_clean(job.ws, progress=progress)
+    told = []
+    run_clean(job.ws, progress=progress, notice=told.append)
+    return told
 
 def _corpus(job, progress):
     from climate_ft.corpus import run_corpus
@@ -692,9 +694,10 @@ def run_command(
     progress: Callable|None=None, # progress(fraction, message)
     forced: bool=False, # do it even if what is there would do
     fresh: bool|None=None, # begin afresh; None: unless it was interrupted
-):
+) -> list[str]: # lines to tell
     "One stage alone, for its command; `run` knows of it afterwards"
     stage, = [s for s in course_stages() if s.name == name]
     with locked(job.ws, f'climate-ft {name}'):
-        job.forced = forced
-        run_one(job, stage, State(job), progress, fresh)
+        job.forced, state = forced, State(job)
+        run_one(job, stage, state, progress, fresh)
+        return state[stage].get('notes') or []

@@ -11,8 +11,9 @@ from pathlib import Path
 from .workspace import *
 
 # %% auto #0
-__all__ = ['svg', 'mark', 'section', 'grid', 'extraction_section', 'data_section', 'training_section', 'scores_section',
-           'answers_section', 'settings_section', 'versions', 'key_figures', 'render_report', 'run_report']
+__all__ = ['svg', 'mark', 'section', 'grid', 'reading_section', 'extraction_section', 'data_section', 'training_section',
+           'scores_section', 'answers_section', 'settings_section', 'versions', 'key_figures', 'render_report',
+           'run_report']
 
 # %% ../nbs/13a_report.ipynb #ec9e94c1
 def svg(
@@ -61,6 +62,11 @@ def grid(
 def _read(ws, name, default=None):
     p = ws.path(name)
     return read_json(p) if p.exists() else default
+
+def reading_section(state):
+    "What was read of the document, what was set aside, and what could not be read"
+    lines = [n for s in ('extract', 'clean') for n in state.get(s, {}).get('notes') or []]
+    return section('Reading', ['What came from the PDF, and what could not be read.'], pre='\n'.join(lines)) if lines else None
 
 def extraction_section(ws):
     "How well each extractor read the PDF"
@@ -158,6 +164,6 @@ def run_report(
     results, state = read_json(path, 'evaluate'), read_state(ws, name)
     if results.get('name') != name: raise CourseError(f"{path} holds the scores of {results.get('name')}: `climate-ft evaluate --profile {name}` makes those of {name}")
     docs = sorted({c['doc'] for c in _read(ws, 'corpus_chunks', [])})
-    sections = [scores_section(results), answers_section(results), training_section(ws, name), data_section(ws), extraction_section(ws), settings_section(ws, name)]
+    sections = [scores_section(results), answers_section(results), training_section(ws, name), data_section(ws), reading_section(state), extraction_section(ws), settings_section(ws, name)]
     lead = f"Profile {name}: base model and fine-tuned model on questions about {', '.join(docs) or 'the document'}."
     return write_text(ws.path('report'), render_report('climate-ft: what the fine-tuning did', lead, sections, key_figures(results, state)))

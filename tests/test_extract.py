@@ -162,3 +162,37 @@ def test_mutated_files(tmp_path):
     from fuzz_pdfs import fuzz
     r = fuzz(8, seed=20, all_every=0, folder=tmp_path, limit=40)
     assert r['failures'] == [] and sum(r['outcomes'].values()) == 8
+
+def half_scanned(path):
+    "Pages 2 and 4 are pictures, page 5 is text turned into outlines"
+    def draw(p, write):
+        for i in range(8): write(20, 40+i*16, 'この年報は貸出の数をまとめたもので、毎年の夏に作られる。', 9)
+    make_pdf(path, draw, 5)
+    with pymupdf.open(path) as d:
+        pictures = [d[i].get_pixmap(dpi=50) for i in (1, 3)]
+        outlines = pymupdf.open('svg', d[4].get_svg_image(text_as_path=True).encode())
+        outlines = pymupdf.open('pdf', outlines.convert_to_pdf())
+        for i,pix in zip((1, 3), pictures): d.delete_page(i); d.new_page(i, width=400, height=500).insert_image((0, 0, 400, 500), pixmap=pix)
+        d.delete_page(4)
+        d.insert_pdf(outlines)
+        d.save(path.with_name('half.pdf'))
+    return path.with_name('half.pdf')
+
+def test_what_could_not_be_read_is_said(tmp_path, cft, capsys):
+    pdf = half_scanned(tmp_path/'a.pdf')
+    found = {f.kind: f for f in X.check_pdf(pdf)}
+    assert {k: f.pages for k,f in found.items()} == dict(scan=[2, 4], outlined=[5]) and not any(f.fatal for f in found.values())
+    r = cft('extract', pdf, '--with', 'blocks', '--out', tmp_path/'w')
+    said = [l for l in r.stderr.splitlines() if 'half.pdf has' in l]
+    assert r.returncode == 0 and len(said) == 2 and 'pages 2, 4' in said[0] and 'ocrmypdf -l jpn' in said[0]
+    assert 'outlines on page 5' in said[1] and '--force-ocr' in said[1]
+    r = cft('clean', '--out', tmp_path/'w')
+    line = r.stderr.strip().splitlines()[-1]
+    assert line == 'half: 5 pages, 448 characters, 16 sentences of text; set aside: nothing; nothing read on pages 2, 4, 5', line
+    X.extract(pdf)
+    assert [l for l in capsys.readouterr().err.splitlines()] == said # in a notebook too
+
+def test_outlined_text_alone_is_fatal(tmp_path):
+    with pymupdf.open(half_scanned(tmp_path/'a.pdf')) as d: d.select([4]); d.save(tmp_path/'b.pdf')
+    f, = X.check_pdf(tmp_path/'b.pdf')
+    assert (f.kind, f.fatal) == ('outlined', True)

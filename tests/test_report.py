@@ -118,3 +118,10 @@ def test_rebuilding_gives_the_same_text():
     if not shutil.which('fc-list') or 'BIZ UDPMincho' not in subprocess.run(['fc-list'], capture_output=True, text=True).stdout: pytest.skip('BIZ UD fonts are not installed')
     new = typst.compile(str(DOCS/'source/report.typ'), root=str(DOCS/'source'))
     with pymupdf.open(stream=new, filetype='pdf') as a, pymupdf.open(DOCS/'document_01.pdf') as b: assert [p.get_text() for p in a] == [p.get_text() for p in b]
+
+def test_what_was_read_and_what_was_not_is_in_the_report():
+    from climate_ft.report import reading_section
+    state = dict(extract=dict(notes=['a.pdf has images and no text on pages 2, 4: run OCR first']), clean=dict(notes=['a: 5 pages']))
+    s = reading_section(state)
+    assert s['pre'].splitlines() == ['a.pdf has images and no text on pages 2, 4: run OCR first', 'a: 5 pages']
+    assert reading_section({}) is None
