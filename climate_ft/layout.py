@@ -17,9 +17,9 @@ from .workspace import *
 
 # %% auto #0
 __all__ = ['CAPTION', 'SOURCE', 'CELL', 'PAGE_NO', 'END', 'BULLET', 'NUMBERED', 'MARK', 'NOTE', 'open_pdf', 'draw_blocks', 'Line',
-           'plain_kanji', 'read_lines', 'hull', 'body_size', 'rows_of', 'gaps', 'gutters', 'strips', 'bands', 'arrange',
-           'caption_lines', 'clusters', 'Region', 'is_prose', 'regions', 'region_text', 'margins', 'follows',
-           'paragraphs', 'unsplit', 'assemble', 'is_vertical', 'turn', 'page_blocks']
+           'plain_kanji', 'quarter', 'upright', 'read_lines', 'hull', 'body_size', 'rows_of', 'gaps', 'gutters',
+           'strips', 'bands', 'arrange', 'caption_lines', 'clusters', 'Region', 'is_prose', 'regions', 'region_text',
+           'margins', 'follows', 'paragraphs', 'unsplit', 'assemble', 'is_vertical', 'turn', 'page_blocks']
 
 # %% ../nbs/01a_layout.ipynb #d14c95d9
 @contextmanager
@@ -93,15 +93,54 @@ def _glue(a, b, gap, size):
     latin = ord(a[-1]) < 0x250 and ord(b[0]) < 0x250
     return ' ' if gap > .6*size or gap > .12*size and latin else ''
 
+# %% ../nbs/01a_layout.ipynb #a2f10b61
+def _turns(blocks):
+    "How many quarters, against the clock, the text of most characters is turned; vertical writing is not turned by itself"
+    n = Counter()
+    for l in (l for b in blocks for l in b.get('lines', ())):
+        (dx, dy), k = l['dir'], sum(len(s['text']) for s in l['spans'])
+        if l.get('wmode'): dx, dy = dy, -dx
+        if max(abs(dx), abs(dy)) > .99: n[0 if dx > .9 else 1 if dy < -.9 else 2 if dx < -.9 else 3] += k
+    return n.most_common(1)[0][0] if n else 0
+
+def quarter(
+    box, # (x0, y0, x1, y1) or (x, y), points
+    turns: int, # quarters by the clock
+    w, h, # size of the page before it is turned
+):
+    "Where a box or a point lies once the page is turned"
+    for _ in range(turns % 4):
+        box = (h-box[-1], box[0], h-box[1], box[-2]) if len(box) == 4 else (h-box[1], box[0])
+        w, h = h, w
+    return box
+
+def upright(
+    page, # PyMuPDF page
+): # blocks of MuPDF's dictionary, quarters turned, width and height
+    "The page as a reader holds it: its text from left to right, whatever /Rotate says"
+    import pymupdf as m
+    flags = m.TEXTFLAGS_DICT & ~m.TEXT_PRESERVE_IMAGES | m.TEXT_COLLECT_VECTORS
+    blocks, (w, h) = page.get_text('dict', flags=flags)['blocks'], (page.rect.width, page.rect.height)
+    if page.rotation % 180: w, h = h, w
+    if not (t := _turns(blocks)): return blocks, 0, w, h
+    for b in blocks:
+        b['bbox'] = quarter(b['bbox'], t, w, h)
+        for l in b.get('lines', ()):
+            l['bbox'], (dx, dy) = quarter(l['bbox'], t, w, h), l['dir']
+            for _ in range(t): dx, dy = -dy, dx
+            l['dir'] = dx, dy
+            for s in l['spans']: s['bbox'], s['origin'] = quarter(s['bbox'], t, w, h), quarter(s['origin'], t, w, h)
+    return blocks, t, *((h, w) if t % 2 else (w, h))
+
 # %% ../nbs/01a_layout.ipynb #70f4f473
 def read_lines(
     page, # PyMuPDF page
+    held=None, # from `upright`, if it was called before
 ): # list of `Line`, list of boxes of drawn shapes
     "Lines of text and boxes of shapes, in drawing order; text that is printed twice for boldness counts once"
-    import pymupdf as m
-    W, H = page.rect.width, page.rect.height
+    found, turns, W, H = held or upright(page)
     lines, shapes, seen, glyphs = [], [], set(), []
-    for b in page.get_text('dict', flags=m.TEXTFLAGS_DICT & ~m.TEXT_PRESERVE_IMAGES | m.TEXT_COLLECT_VECTORS)['blocks']:
+    for b in found:
         if b['type']: shapes.append(b['bbox']); continue
         for l in b['lines']:
             flat = l['dir'][0] > .9
@@ -122,7 +161,7 @@ def read_lines(
                     lines[-1] = Line(p.x0, min(p.y0, y0), x1, p.y1, p.text+_glue(p.text, text, x0-p.x1, size)+text, size, p.font); glyphs.append(len(lines)-1)
                 else: lines.append(Line(x0, y0, x1, y1, text, size, s['font']))
     if _ODD.search(''.join([l.text for l in lines])): lines = [l._replace(text=plain_kanji(l.text)) for l in lines]
-    if page.get_images(): shapes += [i['bbox'] for i in page.get_image_info()]
+    if page.get_images(): shapes += [quarter(i['bbox'], turns, *((H, W) if turns % 2 else (W, H))) for i in page.get_image_info()]
     if glyphs: # glyphs that are also drawn as shapes are no chart
         text = [lines[i] for i in set(glyphs)]
         shapes = [b for b in shapes if b[3]-b[1] > 20 or not any(b[0] > l.x0-2 and b[2] < l.x1+2 and b[1] > l.y0-2 and b[3] < l.y1+2 for l in text)]
@@ -885,8 +924,11 @@ def _vertical_blocks(lines, W, H, number):
 def page_blocks(
     page, # PyMuPDF page
 ) -> list: # of `Block`
-    "The blocks of a page in reading order"
-    lines, shapes = read_lines(page)
-    W, H, n = page.rect.width, page.rect.height, page.number+1
-    if is_vertical(lines): return _vertical_blocks(lines, W, H, n)
-    return assemble(lines, shapes, W, H, n)
+    "The blocks of a page in reading order; their boxes are those of the page as a viewer shows it"
+    held = _, turns, W, H = upright(page)
+    lines, shapes = read_lines(page, held)
+    blocks = _vertical_blocks(lines, W, H, page.number+1) if is_vertical(lines) else assemble(lines, shapes, W, H, page.number+1)
+    back = page.rotation//90-turns
+    if back % 4:
+        for b in blocks: b.bbox = tuple(round(v, 1) for v in quarter(b.bbox, back, W, H))
+    return blocks

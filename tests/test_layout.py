@@ -225,3 +225,32 @@ def test_a_title_that_repeats_in_the_middle_of_pages_is_kept(tmp_path):
         s.write(71, 200, 'まとめ', 14)
         s.prose(71, 230)
     assert read(tmp_path, *[draw]*5)[2].count('まとめ') == 5
+
+# ---- turned pages
+
+@pytest.mark.parametrize('rotate', (0, 90, 180, 270)) # /Rotate of the page
+@pytest.mark.parametrize('angle', (0, 90, 180, 270)) # of the text on the page
+def test_four_directions_with_and_without_rotate(tmp_path, rotate, angle):
+    src = pymupdf.open()
+    s = Sheet(src.new_page(width=500, height=700))
+    s.write(60, 60, '町の図書館の一年', 18)
+    s.prose(60, 110, SAID*2, 18)
+    s.prose(270, 110, SAID, 18)
+    s.write(240, 670, '4', 9)
+    want = [b.text for b in clean_pages(list(iter_pages(save(src, tmp_path)))).blocks]
+    assert want == ['町の図書館の一年', SAID*2, SAID]
+    d = pymupdf.open()
+    w, h = (700, 500) if angle % 180 else (500, 700)
+    d.new_page(width=w, height=h).show_pdf_page(pymupdf.Rect(0, 0, w, h), src, 0, rotate=angle)
+    d[0].set_rotation(rotate)
+    page, = iter_pages(save(d, tmp_path))
+    assert [b.text for b in clean_pages([page]).blocks] == want
+    title = next(b for b in page.blocks if '一年' in b.text).bbox
+    shown = pymupdf.open(tmp_path/'a.pdf')[0].rect # what a viewer shows, where the box must lie on ink
+    assert 0 <= title[0] < title[2] <= shown.width and 0 <= title[1] < title[3] <= shown.height
+    pix = pymupdf.open(tmp_path/'a.pdf')[0].get_pixmap(clip=title, colorspace=pymupdf.csGRAY)
+    assert min(pix.samples) < 100
+
+def save(d, tmp_path):
+    d.save(tmp_path/'a.pdf')
+    return tmp_path/'a.pdf'
