@@ -56,7 +56,7 @@ def find_furniture(
     blocks = {(p.number, i): b for p in pages for i,b in enumerate(p.blocks)}
     sizes = Counter()
     for b in blocks.values(): sizes[round(b.size)] += len(b.text)*(b.role == 'body')
-    spots, heads = defaultdict(set), {k for k,b in blocks.items() if b.role == 'page_number'}
+    spots, heads = defaultdict(set), {k for k,b in blocks.items() if b.role in ('page_number', 'watermark', 'line_number')}
     for p in pages:
         for i,b in enumerate(p.blocks):
             if (b.role not in _CONTENT or b.role == 'heading') and (e := _edge(b, p)):
@@ -299,7 +299,7 @@ def told_of(
             if found: aside.append(f'{_counted(len(found), role)} ({_counted(sum(map(len, found)), "character")})')
         taken = [b for b in cleaned.furniture if b.doc == doc]
         toc = [b for b in taken if b.role == 'toc']
-        if len(taken) > len(toc): aside.append(_counted(len(taken)-len(toc), 'running head')+', page numbers included')
+        if len(taken) > len(toc): aside.append(_counted(len(taken)-len(toc), 'running head')+', page numbers and the like included')
         if toc: aside.append(_counted(len(toc), 'block')+' of a table of contents')
         silent = [p.number for p in ps if not p.text.strip()]
         line = f"{doc}: {', '.join(said)} of text; set aside: {'; '.join(aside) or 'nothing'}"

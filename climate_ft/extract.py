@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterator
 from .workspace import *
-from .layout import is_vertical, open_pdf, page_blocks, read_lines
+from .layout import document_blocks, is_vertical, open_pdf, read_lines
 
 # %% auto #0
 __all__ = ['EXTRACTORS', 'iter_pages', 'Finding', 'tell', 'check_pdf', 'extract', 'Stalled', 'iter_pages_safely',
@@ -104,9 +104,10 @@ def _pymupdf4llm(pdf, pages):
 # %% ../nbs/02_extract.ipynb #aec8a2e4
 def _blocks(pdf, pages):
     with open_pdf(pdf) as doc:
-        for n in _numbers(len(doc), pages, Path(pdf).name):
-            p = doc[n-1]
-            yield _page(n, p.rect.width, p.rect.height, page_blocks(p), Path(pdf).stem)
+        numbers = _numbers(len(doc), pages, Path(pdf).name)
+        for n,bs in document_blocks(doc[n-1] for n in numbers):
+            r = doc[n-1].rect
+            yield _page(n, r.width, r.height, bs, Path(pdf).stem)
             _forget()
 
 # %% ../nbs/02_extract.ipynb #1be9e584

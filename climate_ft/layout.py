@@ -19,7 +19,8 @@ from .workspace import *
 __all__ = ['CAPTION', 'SOURCE', 'CELL', 'PAGE_NO', 'END', 'BULLET', 'NUMBERED', 'MARK', 'NOTE', 'open_pdf', 'draw_blocks', 'Line',
            'plain_kanji', 'quarter', 'upright', 'read_lines', 'hull', 'body_size', 'rows_of', 'gaps', 'gutters',
            'strips', 'bands', 'arrange', 'caption_lines', 'clusters', 'Region', 'is_prose', 'regions', 'region_text',
-           'margins', 'follows', 'paragraphs', 'unsplit', 'assemble', 'is_vertical', 'turn', 'page_blocks']
+           'margins', 'follows', 'paragraphs', 'unsplit', 'watermarks', 'without_readings', 'line_numbers', 'assemble',
+           'is_vertical', 'turn', 'Held', 'read_page', 'ordered', 'page_blocks', 'document_blocks']
 
 # %% ../nbs/01a_layout.ipynb #d14c95d9
 @contextmanager
@@ -362,7 +363,7 @@ def arrange(
 
 # %% ../nbs/01a_layout.ipynb #d4520fba
 _NUM = r'[0-9０-９A-ZⅠ-Ⅹ]{1,3}(?:\s?[-‐–−－・.．―][0-9０-９]{1,3}){0,3}'
-CAPTION = re.compile(rf'^[\s◼■▲▼●◆【<＜\[(（]*(図表|図|表|写真|Fig(?:ure)?\.?|FIG\.?|Table|TABLE|Photo)\s*({_NUM})'
+CAPTION = re.compile(rf'^(?!\s*[(（][^)）]{{2,16}}[)）]\s*[。、．，])(?![^(（]{{2,16}}[)）]\s*[。、．，])[\s◼■▲▼●◆【<＜\[(（]*(図表|図|表|写真|Fig(?:ure)?\.?|FIG\.?|Table|TABLE|Photo)\s*({_NUM})'
                      r'(?:\s*[　:：】>＞\]）)]|[.．]?\s*(?![\s\d]|[、。，,にはがをのでともかやへ]|参照|中の|及び|および|または|又は))')
 SOURCE = re.compile(r'^[\s（(※]*(出所|出典|資料|注|備考|Source|Note)\s*[0-9０-９]*\s*[）)]?\s*[：:）)]')
 
@@ -437,7 +438,7 @@ class Region(NamedTuple):
     x0: float; y0: float; x1: float; y1: float
     kind: str; lines: list; rules: list; notes: list
 
-_KANA, _PAUSE = re.compile('[\u3041-\u3096]'), re.compile('[、。，．？！]')
+_KANA, _PAUSE, _FULL = re.compile('[\u3041-\u3096]'), re.compile('[、。，．？！]'), ('。', '．')
 
 def is_prose(text: str) -> bool:
     "True for a line of running text, not a label: long or with a mark of punctuation, without gaps, some of it hiragana"
@@ -504,7 +505,7 @@ def regions(
     boxes = _drawn(shapes, W, H)
     if len(boxes) < 3 and all(_flat(b) for b in boxes): return [], lines
     caps, chars = caption_lines(lines), _chars(lines)
-    small = {l[:4]: i for i,l in enumerate(lines) if l.size < .87*body and l.x1-l.x0 < 14*body and .05*H < l.y0 < .93*H and i not in caps}
+    small = {l[:4]: i for i,l in enumerate(lines) if (l.size < .87*body and l.x1-l.x0 < 14*body or l.size < .7*body and not is_prose(l.text)) and .05*H < l.y0 < .93*H and i not in caps}
     free, out, weak = set(range(len(lines)))-caps, [], []
     by_y = sorted((_middle(l), i) for i,l in enumerate(lines))
     bridges = _bridges(boxes, [lines[i] for _,i in by_y], [y for y,_ in by_y], body)
@@ -541,7 +542,7 @@ def _drawn(shapes, W, H):
 def _labels_near(box, small, lines, body):
     "Small lines beside a chart, and those beside them: axis labels lie outside the shapes"
     found, wide = set(), max(.6*(box[2]-box[0]), 6*body)
-    small = {i for i in small if lines[i].x1-lines[i].x0 < wide}
+    small = {i for i in small if lines[i].x1-lines[i].x0 < wide or lines[i].size < .7*body and box[0]-body < lines[i].x0 and lines[i].x1 < box[2]+body}
     while new := {i for i in small if _touches(lines[i], box, .8*body, 1.2*body)}:
         found |= new; small -= new
         box = hull([box, *(lines[i] for i in new)])
@@ -665,6 +666,9 @@ def margins(
         h, below = hull(ss[0]), hull(ss[1])[1] if len(ss) > 1 else H
         if not (h[3] < .105*H and below-h[3] > 1.2*body and _heads(ss[0], body)): break
         head += ss.pop(0)
+    last = ss[-1] if ss else []
+    far = [i for i in last if isinstance(i, Line) and i.y0 > .92*H and PAGE_NO.match(i.text) and all(j is i or j[2] < i.x0-4*body or j[0] > i.x1+4*body for j in last)]
+    if 0 < len(far) < len(last): foot, ss[-1] = far, [i for i in last if i not in far] # a page number beside a note
     while ss and len(foot) < 6:
         h, above = hull(ss[-1]), hull(ss[-2])[3] if len(ss) > 1 else 0
         number = _marginal(ss[-1]) and all(PAGE_NO.match(i.text) for i in ss[-1])
@@ -677,7 +681,8 @@ def margins(
 # %% ../nbs/01a_layout.ipynb #e6a7e894
 def _side_tabs(items, W, H, body):
     "Few, narrow lines beyond a free strip at the left or right edge"
-    mid, tabs = [i for i in items if i[3] > .1*H and i[1] < .92*H], []
+    def banner(i): return isinstance(i, Region) and i[2]-i[0] > .8*W and (i[1] < .1*H or i[3] > .9*H)
+    mid, tabs = [i for i in items if i[3] > .1*H and i[1] < .92*H and not banner(i)], []
     for a,b in gaps(mid, 0, W):
         if b-a < body: continue
         for side in ([i for i in items if i[2] <= a+1], [i for i in items if i[0] >= b-1]):
@@ -696,7 +701,7 @@ def _stacks(tabs):
 
 # %% ../nbs/01a_layout.ipynb #2ee851c9
 END = (*'。．.！？!?：:；;', '。」', '。）', '。』', '。)')
-_STOP, _FULL = tuple('。．！？!?'), ('。', '．')
+_STOP = tuple('。．！？!?')
 BULLET = re.compile(r'^\s*([\x7f-\x9f\uf000-\uf0ff◼■□●○◆◇▶►▷➢➤✓•◎★☆▪‣◯⚫⚪⬤➡✔☑❖▲△▼▽]|〇(?![〇一二三四五六七八九十])|・|[-–—*]\s|[A-Za-zＡ-Ｚ][)）]|[（(][0-9０-９一二三四五六七八九十a-zア-ンイロハ]{1,2}[)）]|[①-⑳]|[ア-ン]\s|[0-9０-９]{1,2}[)）])')
 NUMBERED = re.compile(r'^\s*(第\s*[0-9０-９一二三四五六七八九十]+\s*[章節部編款項]|[0-9０-９]{1,2}(?:[.．][\s　]|[　\t])|[1-9１-９][0-9０-９]?(?:[.．][0-9０-９]{1,2})+[.．]?[\s　]'
                       r'|[ⅠⅡⅢⅣⅤⅥⅦⅧⅨⅩIVX]+[.．\s　]|付録|はじめに|おわりに|まとめ|要旨|謝辞|参考文献|引用文献|文献|目次|序論|結論|Abstract|References)')
@@ -790,13 +795,14 @@ def paragraphs(
     "The items of a column from top to bottom, rows of one paragraph together"
     rows = [_row(r) for r in rows_of([l for l in column if isinstance(l, Line)])]
     left, _, right, _ = hull(rows) if rows else (0, 0, 0, 0)
-    text = [r for r in rows if r.size > .8*body]
-    lead = median([b.y0-a.y0 for a,b in zip(text, text[1:]) if .9*a.size < b.y0-a.y0 < 2.5*a.size] or [1.5*body])
+    def usual(text): return [b.y0-a.y0 for a,b in zip(text, text[1:]) if .9*a.size < b.y0-a.y0 < 2.5*a.size]
+    lead = median(usual([r for r in rows if r.size > .8*body]) or [1.5*body])
+    leads = {s: median(d) for s in {round(r.size, 1) for r in rows} if len(d := usual([r for r in rows if round(r.size, 1) == s])) > 2}
     out, todo = [], sorted(rows+[c for c in column if isinstance(c, Region)], key=lambda r: r.y0+.5*r.size if isinstance(r, Line) else r.y0)
     for r,after in zip(todo, [*todo[1:], None]):
         if isinstance(r, Line) and isinstance(after, Line) and abs((a := _apart(r)).indent-after.x0) < .35*r.size: r = a
         if isinstance(after, Region): after = None
-        if isinstance(r, Line) and out and isinstance(out[-1][-1], Line) and not _begins(out[-1], r, lead, left, right, after): out[-1].append(r)
+        if isinstance(r, Line) and out and isinstance(out[-1][-1], Line) and not _begins(out[-1], r, leads.get(round(r.size, 1), lead), left, right, after): out[-1].append(r)
         else: out.append([r])
     return out
 
@@ -856,15 +862,84 @@ def unsplit(
         if i < j < len(groups) and goes_on(g, groups[j]): out += [groups[j], *groups[i:j]]; i = j+1
     return out
 
+# %% ../nbs/01a_layout.ipynb #b7c40d01
+def watermarks(lines, body) -> set:
+    "Large lines that lie over other text, and large ones at a slant"
+    def large(l): return l.size > 1.8*body
+    def slants(l): return min(l.x1-l.x0, l.y1-l.y0) > 1.5*l.size and len(l.text) > 1
+    def over(l): return sum(not large(o) and o.y0 > l.y0-.2*body and o.y1 < l.y1+.2*body and o.x0 < l.x1 and l.x0 < o.x1 for o in lines)
+    big = [l for l in lines if large(l)]
+    found = {l for l in big if slants(l) or over(l) > (1 if len(l.text) > 1 else 0)}
+    return found | {l for l in big if len(l.text) == 1 and any(abs(l.size-o.size) < 1 and len(o.text) == 1 for o in found)}
+
+_READING = re.compile('^[\u3041-\u3096\u30a1-\u30fc\\s・]+$')
+
+def without_readings(
+    lines, # of a page or a turned vertical page
+    brackets=False, # put them into brackets behind their kanji
+) -> list:
+    "The lines without the small kana above kanji"
+    small = [l for l in lines if _READING.match(l.text)]
+    if not small: return lines
+    out, base = {id(l): l for l in lines}, sorted((l for l in lines if len(l.text) > 1 or l.size > 9), key=lambda l: l.y0)
+    ys = [l.y0 for l in base]
+    for r in sorted(small, key=lambda l: -l.x0):
+        near = base[bisect_left(ys, r.y0):bisect_left(ys, r.y1+r.size)]
+        l = next((l for l in near if .35 < r.size/l.size < .62 and -.6*l.size < l.y0-r.y1 < .6*l.size and l.x0-l.size < r.x0 and r.x1 < l.x1+l.size), None)
+        if not l: continue
+        del out[id(r)]
+        if not brackets: continue
+        now = out[id(l)]
+        k = round((r.x1-l.x0)/max(l.x1-l.x0, 1)*len(l.text))
+        while k < len(l.text) and '\u4e00' <= l.text[k] <= '\u9fff' and '\u4e00' <= l.text[k-1] <= '\u9fff' and r.x1 > l.x0+(k+.3)*(l.x1-l.x0)/len(l.text): k += 1
+        out[id(l)] = now._replace(text=now.text[:k]+'（'+r.text.replace(' ', '')+'）'+now.text[k:])
+    return list(out.values())
+
+def _counts(ls):
+    "True if these numbers, from top to bottom, count lines at even distances"
+    n = [int(l.text) for l in ls]
+    if len(ls) < 3 or (step := n[1]-n[0]) not in (1, 2, 5, 10) or {b-a for a,b in zip(n, n[1:])} != {step}: return False
+    ways = [b.y0-a.y0 for a,b in zip(ls, ls[1:])]
+    return max(ways)-min(ways) < .5*max(ways)
+
+def line_numbers(lines): # numbers, the other lines
+    "Numbers in a margin that count the lines of the page, 5, 10, 15 or 1, 2, 3; one that is glued to its line is cut off"
+    whole, parts, stacks = {}, {}, defaultdict(list)
+    for l in lines:
+        m = re.match(r'[0-9０-９]{1,3}(?=$|[\s\u3041-\u9fff「『（])', l.text)
+        if not m or int(m[0]) > 200: continue
+        n = l if m.end() == len(l.text) else l._replace(text=m[0], x1=l.x0+l.size*_em(m[0]))
+        whole[n], rest = l, l.text[m.end():].strip()
+        if rest: parts[n] = l._replace(text=rest, x0=l.x1-l.size*_em(rest))
+        for k in {(e, round(n[e]/6)+d) for e in (0, 2) for d in (0, 1)}: stacks[k].append(n)
+    text = [l for l in lines if len(l.text) > 3]
+    for ls in sorted(stacks.values(), key=len, reverse=True):
+        ls = sorted(ls, key=lambda l: l.y0)
+        if not _counts(ls): continue
+        x0, _, x1, _ = hull(ls)
+        own = {whole[n] for n in ls}
+        beside = [l for l in text if l.x0 < x1-1 and x0 < l.x1 and l not in own]
+        others = [l for l in text if l not in beside and l not in own]
+        if len(beside) <= .1*len(text) and (all(l.x0 > x1-2 for l in others) or all(l.x1 < x0 for l in others) and not parts.keys() & set(ls)):
+            return ls, [l for l in lines if l not in own]+[parts[n] for n in ls if n in parts]
+    return [], lines
+
 # %% ../nbs/01a_layout.ipynb #09d2faf9
 def assemble(
     lines, shapes, # from `read_lines`
     W, H, # page size, points
     number=1, # page number, 1-based
+    body=None, # type size of the body, points; that of this page if None
+    brackets=False, # see `without_readings`
 ) -> list: # of `Block`
     "The blocks of a page in reading order: running head, side tabs, body, footnotes, page number"
     if not lines: return []
-    body, out = body_size(lines), []
+    lines, body, out = without_readings(lines, brackets), body or body_size(lines), []
+    numbers, lines = line_numbers(lines)
+    if aside := watermarks(lines, body) | set(numbers):
+        out = [Block(number, tuple(round(v, 1) for v in l[:4]), l.text, 'watermark' if l.size > 1.8*body else 'line_number', size=round(l.size, 1)) for l in aside]
+        out.sort(key=lambda b: (b.bbox[1], b.bbox[0]))
+        lines = [l for l in lines if l not in aside]
     regs, free = regions(lines, shapes, W, H, body)
     head, tabs, rest, foot = margins(free+regs, W, H, body)
     font, groups = _font(free, body), []
@@ -914,21 +989,60 @@ def turn(
             else: out.append([l])
     return [_row(r) for r in out]
 
-def _vertical_blocks(lines, W, H, number):
+def _vertical_blocks(lines, W, H, number, body=None, brackets=False):
     "Blocks of a vertical page"
-    blocks = assemble(turn(lines, W), [], H, W, number)
+    blocks = assemble(turn(lines, W), [], H, W, number, body, brackets)
     for b in blocks: b.bbox = tuple(round(v, 1) for v in (W-b.bbox[3], b.bbox[0], W-b.bbox[1], b.bbox[2]))
     return blocks
 
 # %% ../nbs/01a_layout.ipynb #0789f266
-def page_blocks(
+class Held(NamedTuple):
+    "A page that was read and not yet put in order"
+    number: int; rotation: int; turns: int
+    W: float; H: float
+    lines: list; shapes: list
+
+def read_page(
     page, # PyMuPDF page
+) -> Held:
+    "The lines and shapes of a page, held upright"
+    held = upright(page)
+    return Held(page.number+1, page.rotation, *held[1:], *read_lines(page, held))
+
+def ordered(
+    p: Held,
+    body=None, # type size of the body, points; that of the page if None
+    brackets=False, # readings above kanji go into brackets behind them, instead of leaving the text
 ) -> list: # of `Block`
     "The blocks of a page in reading order; their boxes are those of the page as a viewer shows it"
-    held = _, turns, W, H = upright(page)
-    lines, shapes = read_lines(page, held)
-    blocks = _vertical_blocks(lines, W, H, page.number+1) if is_vertical(lines) else assemble(lines, shapes, W, H, page.number+1)
-    back = page.rotation//90-turns
+    if is_vertical(p.lines): blocks = _vertical_blocks(p.lines, p.W, p.H, p.number, body, brackets)
+    else: blocks = assemble(p.lines, p.shapes, p.W, p.H, p.number, body, brackets)
+    back = p.rotation//90-p.turns
     if back % 4:
-        for b in blocks: b.bbox = tuple(round(v, 1) for v in quarter(b.bbox, back, W, H))
+        for b in blocks: b.bbox = tuple(round(v, 1) for v in quarter(b.bbox, back, p.W, p.H))
     return blocks
+
+def page_blocks(
+    page, # PyMuPDF page
+    **how, # see `ordered`
+) -> list: # of `Block`
+    "The blocks of one page in reading order"
+    return ordered(read_page(page), **how)
+
+def document_blocks(
+    pages, # PyMuPDF pages, one by one
+    ahead=8, # pages that are read before the first is put in order
+    **how, # see `ordered`
+): # pairs of page number and blocks
+    "The blocks of page after page; labels that outnumber the prose of one page are not taken for the document's body"
+    sizes, waiting = Counter(), []
+    def body(p):
+        own, most = body_size(p.lines), max(sizes, key=sizes.get, default=0)/2
+        prose = sum(abs(l.size-most) < .3 and is_prose(l.text) for l in p.lines)
+        return most if own < .93*most and prose > 1 else own
+    for page in pages:
+        p = read_page(page)
+        for l in p.lines: sizes[int(l.size*2+.5)] += len(l.text)
+        waiting.append(p)
+        if len(waiting) > ahead: p = waiting.pop(0); yield p.number, ordered(p, body(p), **how)
+    for p in waiting: yield p.number, ordered(p, body(p), **how)

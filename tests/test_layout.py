@@ -254,3 +254,103 @@ def test_four_directions_with_and_without_rotate(tmp_path, rotate, angle):
 def save(d, tmp_path):
     d.save(tmp_path/'a.pdf')
     return tmp_path/'a.pdf'
+
+# ---- what lies over, above and beside the text
+
+STAMPS = dict(slant=dict(size=54, rotate=45), level=dict(size=40, rotate=0), upwards=dict(size=40, rotate=90), steep=dict(size=48, rotate=-60))
+
+@pytest.mark.parametrize('name', STAMPS)
+@pytest.mark.parametrize('words', ('社外秘　複製禁止', '見本', 'DRAFT'))
+def test_watermarks_at_any_angle_are_furniture(tmp_path, name, words):
+    def draw(s):
+        s.prose(80, 100, SAID*8)
+        at, m = pymupdf.Point(250, 400), pymupdf.Matrix(STAMPS[name]['rotate'])
+        s.write(170, 300, words, STAMPS[name]['size'], color=(.85, .85, .85), morph=(at, m))
+    _, c, text = read(tmp_path, draw, draw)
+    assert text.replace('\n', '') == SAID*16 and [b.text for b in c.furniture] == [words]*2
+
+RUBY = {'図書館': 'としょかん', '駅': 'えき', '期間': 'きかん', '予約': 'よやく'}
+
+@pytest.mark.parametrize('size', (10.5, 12, 16))
+def test_readings_above_kanji_leave_the_text(tmp_path, size):
+    def draw(s):
+        width = int(440//size)
+        y = s.prose(71, 100, SAID*2, width, size, 1.8*size)
+        for i in range(0, 2*len(SAID), width):
+            row = (SAID*2)[i:i+width]
+            for kanji,kana in RUBY.items():
+                if (k := row.find(kanji)) >= 0:
+                    x = 71+size*k+(len(kanji)*size-len(kana)*size/2)/2
+                    s.write(x, 100+1.8*size*(i//width)-size, kana, size/2)
+    assert read(tmp_path, draw)[2].strip() == SAID*2
+    with pymupdf.open(tmp_path/'a.pdf') as d:
+        from climate_ft.layout import page_blocks
+        kept = ''.join(b.text for b in page_blocks(d[0], brackets=True)).replace('\n', '')
+    assert kept.count('駅（えき）') == 2 and kept.count('図書館（としょかん）') == 2
+
+@pytest.mark.parametrize('step', (1, 5))
+@pytest.mark.parametrize('x,align', ((74, 'left'), (60, 'right'), (540, 'left')))
+@pytest.mark.parametrize('first', (False, True)) # drawn before its line, MuPDF glues it to the text
+def test_line_numbers_in_a_margin_go(tmp_path, step, x, align, first):
+    text = SAID*6
+    def draw(s):
+        for i in range(0, len(text), 36):
+            n, y = i//36+1, 120+24*(i//36)
+            def number():
+                if n % step == 0: s.write(x-(6*len(str(n)) if align == 'right' else 0), y, str(n), 12, 'helv')
+            if first: number()
+            s.write(100, y, text[i:i+36], 12)
+            if not first: number()
+    _, c, out = read(tmp_path, draw, draw)
+    assert out.replace('\n', '') == text*2 and len(c.furniture) == 2*(len(range(0, len(text), 36))//step)
+
+def test_a_numbered_list_keeps_its_numbers(tmp_path):
+    def draw(s):
+        s.prose(80, 90)
+        for i in range(5): s.write(84, 180+20*i, str(i+1)); s.write(110, 180+20*i, f'{"東西南北中"[i]}の棚の本を並べ直し、背の札を貼り替える。')
+        s.prose(80, 300)
+    out = read(tmp_path, draw)[2]
+    assert all(f'{i+1}{"東西南北中"[i]}の棚' in out.replace(' ', '').replace('　', '') for i in range(5))
+
+def test_a_reference_at_a_row_start_is_no_caption(tmp_path):
+    rows = ('貸出の日数は年代で違い、全体では平均で九日半になる', '（図表 1-3）。冊数では物語が最も多いという（図表 2', '図表 2-4）。次に多いのは料理の本である（', '図 5）。')
+    def draw(s):
+        for i,r in enumerate(rows): s.write(80, 100+18*i, r)
+    _, c, text = read(tmp_path, draw)
+    assert c.captions == [] and '図表1-3）。' in text and '図5）。' in text and '図表2-4）。' in text
+
+def test_tabs_beside_a_banner(tmp_path):
+    def draw(s):
+        s.rect((0, 10, 595, 92), color=(.8, .9, 1), width=2)
+        s.page.draw_bezier((0, 20), (200, 95), (400, 10), (595, 88), width=2)
+        s.page.draw_bezier((0, 40), (200, 90), (400, 30), (595, 80), width=2)
+        s.prose(66, 130, SAID*8, 42, 11, 20)
+        for t,y in (('案内', 118), ('貸出', 250), ('行事', 340), ('年表', 430)):
+            for k,ch in enumerate(t): s.write(570, y+k*12, ch, 9.5)
+    _, c, text = read(tmp_path, draw, draw, draw)
+    assert text.replace('\n', '') == SAID*24
+
+# ---- the body of the document
+
+@pytest.mark.parametrize('where', (0, 2, 5))
+def test_labels_that_outnumber_the_prose_of_a_page(tmp_path, where):
+    def plain(s): s.prose(70, 70, SAID*6, 44, 10, 17)
+    def chart(s):
+        s.prose(70, 70, SAID, 44, 10, 17)
+        for r in range(3):
+            y = 240+190*r
+            s.rect((81, y, 544, y+90), width=.4)
+            for k in range(36):
+                s.rect((84+k*12.7, y+50, 90+k*12.7, y+70), fill=(.9, .6, .2))
+                s.write(82+k*12.7, y+103, '上中下'[k % 3]+'旬', 5.6)
+            for k in range(10): s.write(72, y+5+k*10, str(5-k), 5.6)
+    _, c, text = read(tmp_path, *[chart if i == where else plain for i in range(6)])
+    assert text.replace('\n', '') == SAID*31 and '旬' not in text and len(c.captions) >= 1
+
+def test_prose_above_small_close_notes_keeps_its_own_leading(tmp_path):
+    def draw(s):
+        for i in range(9): s.write(97, 300+i*10.7, 'A study of paths between villages, drawn by the words that people use for them.', 8.5, 'helv')
+        s.prose(47, 560, SAID*2, 26, 9.2, 14.9)
+        for i in range(7): s.write(47, 690+i*10, f'{"abcdefg"[i]}) someone.with.a.long.address.{i}@example.org', 8.1, 'helv')
+        s.prose(309, 560, SAID*3, 26, 9.2, 14.9)
+    assert SAID*2 in read(tmp_path, draw, w=612, h=792)[2]
