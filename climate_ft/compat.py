@@ -4,10 +4,11 @@
 
 # %% ../nbs/06a_compat.ipynb #compat-imports
 from __future__ import annotations
+import sys
 from .workspace import CourseError
 
 # %% auto #0
-__all__ = ['use_one_device', 'unnumber_cpu']
+__all__ = ['use_one_device', 'unnumber_cpu', 'say_once', 'flash_kernel', 'set_attention']
 
 # %% ../nbs/06a_compat.ipynb #compat-one
 def use_one_device(
@@ -27,3 +28,34 @@ def unnumber_cpu(
     import torch
     if str(args.device) != 'cpu:0': return
     args.distributed_state.device = args.__dict__['_setup_devices'] = torch.device('cpu')
+
+# %% ../nbs/06a_compat.ipynb #compat-flash
+def say_once(
+    text: str, # one line
+    said=set(),
+):
+    "A line on standard error, the first time"
+    if text not in said: print(f'climate-ft: {text}', file=sys.stderr)
+    said.add(text)
+
+def flash_kernel():
+    "kernel(q, k, v, borders, longest, dropout, scale, window) -> [tokens, heads, width], or None"
+    import torch
+    op = getattr(torch.ops.aten, '_flash_attention_forward', None)
+    if op is None:
+        return say_once('this PyTorch has no attention with borders that the course knows; '
+                        'training is slower with it than with torch 2.13')
+    def kernel(q, k, v, borders, longest, dropout, scale, window):
+        left = (window-1, 0) if window else (None, None)
+        return op(q, k, v, borders, borders, longest, longest, dropout, True, False, scale=scale,
+                  window_size_left=left[0], window_size_right=left[1])[0]
+    return kernel
+
+# %% ../nbs/06a_compat.ipynb #compat-attn
+def set_attention(
+    model, # a Transformers model
+    name: str, # registered with `AttentionInterface`
+):
+    "Let a loaded model attend with the function called `name`"
+    if hasattr(model, 'set_attn_implementation'): model.set_attn_implementation(name)
+    if model.config._attn_implementation != name: model.config._attn_implementation = name

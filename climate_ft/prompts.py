@@ -78,7 +78,8 @@ def find_family(
     return next((f for f in FAMILIES if model_type in f.types), OTHER)
 
 # %% ../nbs/07_prompts.ipynb #ae911121
-_FAMILIES = {'<|im_start|>': ('qwen', '<|im_end|>'), '<start_of_turn>': ('gemma', '<end_of_turn>'), '### Response:': ('alpaca', None)}
+_FAMILIES = {'<|im_start|>': ('qwen', '<|im_end|>'), '<start_of_turn>': ('gemma', '<end_of_turn>'),
+    '<|start_header_id|>': ('llama', '<|eot_id|>'), '[INST]': ('mistral', None), '### Response:': ('alpaca', None)}
 
 def family(
     tok, # tokenizer

@@ -14,7 +14,7 @@ from .prompts import encode_rows
 from .compat import unnumber_cpu, use_one_device
 from .models import atomic_folder, check_bits, count_layers, load_quantized, quiet, resolve_base
 from .ranks import Ranks, deal, launch, sum_gradients, worker
-from .fast import PackedCollator, PackedStep, can_flatten, completion_loss, expand, flatten, use_lora_linear, use_packed_attention
+from .fast import PackedCollator, PackedStep, PROVEN, can_flatten, expand, flatten, head_loss, use_lora_linear, use_packed_attention
 
 # %% auto #0
 __all__ = ['SEVEN', 'PROFILES', 'CHOICES', 'TrainConfig', 'get_profile', 'select_rows', 'training_data', 'settle', 'fit_memory',
@@ -269,9 +269,8 @@ def own_trainer(
             return loss*ranks.n
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
             labels, net = inputs.pop('labels'), self.accelerator.unwrap_model(model).get_base_model()
-            hidden = net.model(**inputs, use_cache=False).last_hidden_state[:, :-1]
-            target = labels[:, 1:]
-            total = completion_loss(hidden[target != -100], net.lm_head.weight, target[target != -100])
+            hidden, target = net.model(**inputs, use_cache=False).last_hidden_state[:, :-1], labels[:, 1:]
+            total = head_loss(net, hidden[target != -100], target[target != -100])
             loss = total/(num_items_in_batch or (target != -100).sum())
             return (loss, dict(loss=loss)) if return_outputs else loss
         def evaluate(self, *a, **kw):

@@ -194,7 +194,7 @@ def test_long_rows_are_counted(tmp_path):
 
 def test_a_loss_that_is_no_number_ends_the_run(tmp_path, monkeypatch):
     ws = workspace(tmp_path, dev=0)
-    monkeypatch.setattr(T, 'completion_loss', lambda h, w, y: h.sum()*math.nan)
+    monkeypatch.setattr(T, 'head_loss', lambda net, h, y: h.sum()*math.nan)
     with pytest.raises(CourseError, match='the loss of t is nan at step 1: lower learning_rate'): T.train(CFG, ws)
 
 @pytest.mark.parametrize('change,message', [(dict(bits=5), 'bits is 5: choose 4, 8, 16'), (dict(layout='rows'), "layout is 'rows'"), (dict(checkpointing='yes'), "checkpointing is 'yes'"),
