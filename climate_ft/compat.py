@@ -8,7 +8,7 @@ import sys
 from .workspace import CourseError
 
 # %% auto #0
-__all__ = ['use_one_device', 'unnumber_cpu', 'say_once', 'flash_kernel', 'set_attention']
+__all__ = ['use_one_device', 'unnumber_cpu', 'say_once', 'flash_kernel', 'set_attention', 'liger_knows']
 
 # %% ../nbs/06a_compat.ipynb #compat-one
 def use_one_device(
@@ -59,3 +59,14 @@ def set_attention(
     "Let a loaded model attend with the function called `name`"
     if hasattr(model, 'set_attn_implementation'): model.set_attn_implementation(name)
     if model.config._attn_implementation != name: model.config._attn_implementation = name
+
+# %% ../nbs/06a_compat.ipynb #compat-liger
+def liger_knows(
+    kind: str, # `model_type` of a configuration
+) -> bool:
+    "Is Liger installed, and has it kernels for this kind of model?"
+    from importlib.util import find_spec
+    if not find_spec('liger_kernel'): return False
+    try: from liger_kernel.transformers.monkey_patch import MODEL_TYPE_TO_APPLY_LIGER_FN as known
+    except ImportError: return False
+    return kind in known
