@@ -214,9 +214,10 @@ def read_questions(
     made_by: str='', # the command that makes this file
 ) -> list[dict]:
     "The questions of a file; a `CourseError` names a line without one"
-    rows = read_jsonl(path, made_by)
-    for n,r in enumerate(rows, 1):
-        if not isinstance(question_of(r), str) or not question_of(r).strip(): raise CourseError(f'{path} entry {n} has no question; add "question": "…"')
+    def check(row, where):
+        if not isinstance(question_of(row), str) or not question_of(row).strip():
+            raise CourseError(f'{where} has no question; add "question": "…"')
+    rows = read_jsonl(path, made_by, check=check)
     if not rows: raise CourseError(f'{path} holds no questions; write one JSON object a line')
     return rows
 
