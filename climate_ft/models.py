@@ -11,8 +11,8 @@ from .workspace import CourseError, Progress, REPO, cache_dir, follow_umask, wri
 from .prompts import GEMMA_TEMPLATE, find_family
 
 # %% auto #0
-__all__ = ['TINY_TOKENIZER', 'TINY_KINDS', 'GEMMA', 'atomic_folder', 'tiny_base', 'tiny_family', 'gemma_parts', 'join_parts',
-           'spm_merges', 'gemma_tokenizer', 'gemma_base', 'quiet', 'resolve_base', 'check_model_folder',
+__all__ = ['TINY_TOKENIZER', 'TINY_KINDS', 'GEMMA', 'atomic_folder', 'tiny_base', 'quiet', 'tiny_family', 'gemma_parts',
+           'join_parts', 'spm_merges', 'gemma_tokenizer', 'gemma_base', 'resolve_base', 'check_model_folder',
            'load_quantized', 'count_layers', 'check_bits']
 
 # %% ../nbs/07a_models.ipynb #f379bc54
@@ -54,6 +54,23 @@ def tiny_base(
         with seeded(seed): Qwen3ForCausalLM(cfg).save_pretrained(tmp)
         tok.save_pretrained(tmp)
     return folder
+
+# %% ../nbs/07a_models.ipynb #f5a41a82
+@contextmanager
+def quiet():
+    "No progress bars or warnings of the libraries inside the block"
+    import logging as std, warnings
+    from transformers.utils import logging
+    std.getLogger('bitsandbytes').setLevel(std.ERROR)
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error(); logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            yield
+    finally:
+        logging.set_verbosity(level)
+        if bars: logging.enable_progress_bar()
 
 # %% ../nbs/07a_models.ipynb #07aa0002
 _NAMES = {   # what the tiny tokenizer's control tokens are called in another family
@@ -225,23 +242,6 @@ def _convert_gguf(gguf, out):
         if hasattr(m.config, 'quantization_config'): del m.config.quantization_config
         m.generation_config.eos_token_id = [1, 106]              # <eos>, <end_of_turn>
         m.save_pretrained(out)
-
-# %% ../nbs/07a_models.ipynb #f5a41a82
-@contextmanager
-def quiet():
-    "No progress bars or warnings of the libraries inside the block"
-    import logging as std, warnings
-    from transformers.utils import logging
-    std.getLogger('bitsandbytes').setLevel(std.ERROR)
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error(); logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            yield
-    finally:
-        logging.set_verbosity(level)
-        if bars: logging.enable_progress_bar()
 
 # %% ../nbs/07a_models.ipynb #e2d0c5f2
 def resolve_base(
