@@ -102,7 +102,7 @@ def test_bad_files(tmp_path):
     f.write_text('\n\n')
     with pytest.raises(CourseError, match='holds no answers'): M.score_file(f)
     with pytest.raises(CourseError, match='is missing'): M.score_file(tmp_path/'missing.jsonl')
-    with pytest.raises(CourseError, match='cannot be read'): M.score_file(tmp_path)
+    with pytest.raises(CourseError, match='is a folder'): M.score_file(tmp_path)
 
 def test_bom_crlf_and_allow_empty(tmp_path):
     f = tmp_path/'a.jsonl'
