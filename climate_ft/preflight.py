@@ -469,6 +469,7 @@ def workload(
     train = [r for r in train if len(r['output']) <= (cfg.max_answer or math.inf)]
     most = (cfg.max_facts or math.inf)*(cfg.wordings or math.inf)
     n = int(min(len(train), most))
+    if getattr(cfg, 'forms', False): train, n = train+rows('forms.jsonl'), n+len(rows('forms.jsonl'))
     sizes = [min(round(size(r)), cfg.max_length) for r in train] or [225]
     counts = {s: facts if s == 'trained' else len(rows(f'{s}.jsonl'))
               for s in ('trained', 'recall', 'unseen', 'gold', 'general')}
