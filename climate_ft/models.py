@@ -310,7 +310,7 @@ def load_quantized(
          8: BitsAndBytesConfig(load_in_8bit=True)}.get(bits)
     if 'quantization_config' in read_json(path/'config.json'): q = None                       # the folder is quantised already
     with quiet():
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=dt, attn_implementation=attention, device_map={'': 0} if torch.cuda.is_available() else None, **(dict(quantization_config=q) if q else {}))
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=dt, attn_implementation=attention, device_map={'': torch.cuda.current_device()} if torch.cuda.is_available() else None, **(dict(quantization_config=q) if q else {}))
         tok = AutoTokenizer.from_pretrained(path)
     for m in model.modules():
         if type(m).__name__ == 'Linear4bit': m.support_avx512bf16_for_cpu = False
