@@ -14,7 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from climate_ft.evaluation import Retriever, passage
 from climate_ft.forms import REFUSAL
-from climate_ft.generate import generate, load_for_inference, question_of, read_questions, reference_of
+from climate_ft.generate import generate, load_for_inference, question_of, read_questions, ready, reference_of
 from climate_ft.metrics import contains_of
 from climate_ft.workspace import REPO, Chunk, Workspace, read_json, read_jsonl, write_json, write_jsonl
 
@@ -83,7 +83,8 @@ def one(spec, asked, base, limit):
     t, out = time.time(), dict(variant=name, settings=settings)
     if VARIANTS[name] is None:
         from climate_ft.models import load_quantized, resolve_base
-        model = load_quantized(resolve_base(base), 4)
+        net, tok = load_quantized(resolve_base(base), 4)
+        model = ready(net), tok
     else:
         ws, out['rows'] = workspace(VARIANTS[name], limit)
         cfg = config(base, spec.translate(str.maketrans(':=,.', '____')), settings)
