@@ -37,7 +37,7 @@ def alone(cfg, ws):
     "Train on one GPU, in a process of its own"
     f = ws.root/'config.json'
     f.write_text(json.dumps(cfg.asdict()))
-    env = {**os.environ, 'PYTHONPATH': str(REPO), 'CUDA_VISIBLE_DEVICES': '0'}
+    env = {**os.environ, 'PYTHONPATH': str(REPO), 'CUDA_VISIBLE_DEVICES': os.environ.get('CUDA_VISIBLE_DEVICES', '0').split(',')[0]}
     r = subprocess.run([sys.executable, '-m', 'climate_ft.train', str(f), str(ws.root)], env=env,
                        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     if r.returncode: raise RuntimeError(r.stderr[-4000:])
