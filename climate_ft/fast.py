@@ -6,7 +6,7 @@
 from __future__ import annotations
 import types
 from fastcore.basics import patch
-from .compat import flash_kernel, set_attention
+from .compat import flash_kernel, lora_parts, set_attention
 
 # %% auto #0
 __all__ = ['INPUTS', 'PROVEN', 'up', 'PackedCollator', 'packed_attention', 'use_packed_attention', 'capped_attention',
@@ -190,10 +190,10 @@ def use_lora_linear(
     "Let the adapted layers of `model` compute with `lora_linear`"
     from peft.tuners.lora import LoraLayer
     def forward(self, x, *args, **kw):
-        A, B = self.lora_A['default'].weight, self.lora_B['default'].weight
-        return lora_linear(x.reshape(-1, x.shape[-1]), self.base_layer, A, B, self.scaling['default']).view(*x.shape[:-1], len(B))
+        layer, A, B, s = lora_parts(self)
+        return lora_linear(x.reshape(-1, x.shape[-1]), layer, A, B, s).view(*x.shape[:-1], len(B))
     for m in model.modules():
-        if isinstance(m, LoraLayer): m.forward = types.MethodType(forward, m)
+        if isinstance(m, LoraLayer) and lora_parts(m): m.forward = types.MethodType(forward, m)
 
 # %% ../nbs/07b_fast.ipynb #flat-code
 def views(

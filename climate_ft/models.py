@@ -8,6 +8,7 @@ import hashlib, json, os, shutil, sys, tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from .workspace import CourseError, Progress, REPO, cache_dir, follow_umask, write_json, read_json, writing
+from .compat import without_gguf_bar
 from .prompts import GEMMA_TEMPLATE, find_family
 
 # %% auto #0
@@ -234,10 +235,8 @@ def gemma_base(
 
 def _convert_gguf(gguf, out):
     import torch
-    from functools import partial
-    from unittest.mock import patch
-    from transformers import AutoModelForCausalLM, GgufConfig, modeling_gguf_pytorch_utils as g
-    with quiet(), patch.object(g, 'tqdm', partial(g.tqdm, disable=True)):
+    from transformers import AutoModelForCausalLM, GgufConfig
+    with quiet(), without_gguf_bar():
         m = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32).to(torch.bfloat16)
         if hasattr(m.config, 'quantization_config'): del m.config.quantization_config
         m.generation_config.eos_token_id = [1, 106]              # <eos>, <end_of_turn>

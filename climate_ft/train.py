@@ -11,7 +11,7 @@ from pathlib import Path
 from .workspace import CourseError, Progress, Record, Workspace, read_json, read_jsonl, write_json, write_jsonl
 from .preflight import GiB, arrange, compute_dtype, free_memory, predict_memory, read_shape, refuse, versions
 from .prompts import encode_rows, find_family
-from .compat import liger_knows, say_once, unnumber_cpu, use_one_device
+from .compat import check_trainer, liger_knows, say_once, unnumber_cpu, use_one_device
 from .models import atomic_folder, check_bits, count_layers, load_quantized, quiet, resolve_base
 from .ranks import Ranks, deal, launch, sum_gradients, worker
 from .fast import PackedCollator, PackedStep, PROVEN, can_flatten, expand, flatten, head_loss, use_lora_linear, use_packed_attention
@@ -270,6 +270,7 @@ def trainer_class(
 ):
     "TRL's `SFTTrainer` with steps that can be continued, and checkpoints that are complete or absent"
     from trl import SFTTrainer
+    check_trainer(SFTTrainer)
     ranks, examples = ranks or Ranks(), examples or cfg.batch_size*cfg.accumulation
     class CourseTrainer(SFTTrainer):
         seen, widest, order = 0, 0, None
@@ -580,8 +581,8 @@ def _log_row(log, cfg, state, logs, ranks):
     if not math.isfinite(loss):
         raise CourseError(f'the loss of {cfg.name} is {loss} at step {state.global_step}: lower '
                           f'learning_rate (now {rate:g}) and start afresh with --no-resume')
-    seen, memory = zip(*ranks.all((int(log.trainer.seen), _memory())))
-    state.num_input_tokens_seen, now = sum(seen), time.perf_counter()
+    seen, memory = zip(*ranks.numbers(int(log.trainer.seen), _memory()))
+    state.num_input_tokens_seen, now = int(sum(seen)), time.perf_counter()
     speed = (state.num_input_tokens_seen-log.tokens)/(now-log.mark)
     log.last = {'loss': loss, 'grad_norm': norm, 'tokens/s': speed}
     log.tokens, log.mark = state.num_input_tokens_seen, now
@@ -692,11 +693,15 @@ def _collator(cfg, tok, data, ranks=1):
 def padded_collator(
     pad: int, # token id
 ):
-    "TRL's batches of padded examples, without the empty ones"
-    from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
-    collate = DataCollatorForLanguageModeling(pad_token_id=pad)
-    nothing = dict(input_ids=[pad], labels=[-100])
-    def batch(examples): return collate([e for e in examples if e['input_ids']] or [nothing])
+    "Batches of padded examples, without the empty ones"
+    import torch
+    def batch(examples):
+        rows = [e for e in examples if e['input_ids']] or [dict(input_ids=[pad], labels=[-100])]
+        width = max(len(e['input_ids']) for e in rows)
+        def padded(values, fill): return torch.tensor([v+[fill]*(width-len(v)) for v in values])
+        return dict(input_ids=padded([e['input_ids'] for e in rows], pad),
+                    attention_mask=padded([[1]*len(e['input_ids']) for e in rows], 0),
+                    labels=padded([e['labels'] for e in rows], -100))
     return batch
 
 # %% ../nbs/08_train.ipynb #5a980620
