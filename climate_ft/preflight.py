@@ -695,7 +695,7 @@ def describe(
              f"memory, {m['disk_free_gib']} GiB of disk free",
              (', '.join(gpus) or 'no GPU')+f"; computes in {m['dtype']}",
              ', '.join(f'{p} {v}' for p,v in m['versions'].items() if v)]
-    if len(gpus) > 1: lines.append('`climate-ft run` uses the first GPU')
+    if len(gpus) > 1: lines.append('`climate-ft run` uses the first GPU; --gpus all trains on all of them')
     if report.get('stages'):
         lines += [f"Profile {report['profile']} on this machine: memory (low / expected / high), disk, time"
                   ' (an estimate)', *map(_stage_line, report['stages'])]

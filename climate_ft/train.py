@@ -18,8 +18,8 @@ from .fast import PackedCollator, PackedStep, PROVEN, can_flatten, expand, flatt
 
 # %% auto #0
 __all__ = ['SEVEN', 'SMALL', 'TOPICS', 'PROFILES', 'CHOICES', 'TrainConfig', 'get_profile', 'select_rows', 'training_data',
-           'model_kind', 'settle', 'fit_memory', 'load_for_training', 'full_precision', 'trainer_class', 'is_own',
-           'own_trainer', 'dev_loss', 'is_packed', 'packed_trainer', 'LengthSampler', 'checkpoints', 'save_whole',
+           'model_kind', 'is_packed', 'is_own', 'settle', 'fit_memory', 'load_for_training', 'full_precision',
+           'trainer_class', 'own_trainer', 'dev_loss', 'packed_trainer', 'LengthSampler', 'checkpoints', 'save_whole',
            'resume_point', 'trl_switches', 'training_arguments', 'log_callback', 'share', 'prepare', 'train',
            'build_trainer', 'pad_id', 'padded_collator', 'update_size', 'plot_log', 'verify_training', 'describe',
            'train_distributed']
@@ -154,6 +154,14 @@ def _dtype(cfg, kind):
     chosen = compute_dtype() if cfg.dtype == 'auto' else cfg.dtype
     return chosen if chosen in works else 'float32'
 
+def is_packed(cfg:TrainConfig) -> bool:
+    "Are examples laid end to end by our own step?"
+    return cfg.backend == 'transformers' and cfg.layout != 'padded'
+
+def is_own(cfg:TrainConfig) -> bool:
+    "Are loss and gradient computed by this package?"
+    return is_packed(cfg) or cfg.backend == 'transformers' and cfg.fused
+
 def settle(
     cfg: TrainConfig,
     ranks: int=1, # processes that train together
@@ -188,7 +196,7 @@ def fit_memory(
     "Arrange a step for the memory, or refuse the run"
     import torch
     size = dict(bits=cfg.bits, r=cfg.r, backend=cfg.backend, dtype_bytes=4 if cfg.dtype == 'float32' else 2, optimizer_bytes=2. if '8bit' in cfg.optimizer else 8., overhead=0. if cfg.optimizer == 'adamw_8bit' else .8,
-        fused=is_own(cfg) and torch.cuda.is_available(), own=is_own(cfg) or cfg.backend == 'unsloth')
+        fused=is_own(cfg) and (cfg.graphs or torch.cuda.is_available()), own=is_own(cfg) or cfg.backend == 'unsloth')
     longest = cfg.max_length if cfg.layout == 'packed' else max(lengths)
     found = arrange(shape, free, cfg.batch_size*cfg.accumulation, lengths if cfg.layout == 'padding_free' else [longest], ('off', 'unsloth') if cfg.backend == 'unsloth' else ('off', 'half', 'on'), **size)
     if cfg.graphs and cfg.regroup and cfg.layout == 'padding_free' and found: return replace(cfg, batch_size=found[0], accumulation=found[1], checkpointing=found[2])
@@ -300,10 +308,6 @@ def trainer_class(
     return own_trainer(CourseTrainer, cfg, ranks) if is_own(cfg) else CourseTrainer
 
 # %% ../nbs/08_train.ipynb #own-code
-def is_own(cfg:TrainConfig) -> bool:
-    "Are loss and gradient computed by this package?"
-    return is_packed(cfg) or cfg.backend == 'transformers' and cfg.fused
-
 def own_trainer(
     base, # trainer class
     cfg: TrainConfig, # settled
@@ -355,10 +359,6 @@ def dev_loss(
     return tuple(map(sum, zip(*ranks.all(sums.tolist()))))
 
 # %% ../nbs/08_train.ipynb #packed-code
-def is_packed(cfg:TrainConfig) -> bool:
-    "Are examples laid end to end by our own step?"
-    return cfg.backend == 'transformers' and cfg.layout != 'padded'
-
 def packed_trainer(
     base, # class from `own_trainer`
     cfg: TrainConfig, # settled
