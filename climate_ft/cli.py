@@ -15,7 +15,7 @@ from .workspace import *
 __all__ = ['app', 'Out', 'Json', 'Profile', 'Pdf', 'Base', 'Sets', 'Config', 'Gpus', 'HoldOut', 'errors_page', 'say', 'show',
            'StageBars', 'bar', 'profiles', 'nvidia_gpus', 'default_profile', 'job_of', 'next_steps', 'run', 'preflight',
            'extract', 'compare', 'one_stage', 'clean', 'corpus', 'dataset', 'train', 'merge', 'ask', 'answer', 'score',
-           'answers', 'evaluate', 'report', 'newest_model', 'main']
+           'answers', 'evaluate', 'report', 'newest_model', 'workspace_of', 'main']
 
 # %% ../nbs/15_cli.ipynb #ff72f3ae
 def errors_page() -> str: # its address on the course's site
@@ -254,10 +254,19 @@ def merge(profile:Profile=None, out:Out=None, base:Base=None, sets:Sets=None, co
 # %% ../nbs/15_cli.ipynb #20502655
 @app.command()
 def ask(question:Annotated[Optional[str], typer.Argument(help='A question; a chat starts if there is none.')]=None,
-        model:Annotated[Optional[Path], typer.Option('--model', help='Model folder; the newest one of this project if left out.')]=None):
-    "One answer, or a chat when no question is given."
-    from climate_ft.generate import chat
-    chat(model or newest_model(), question)
+        model:Annotated[Optional[Path], typer.Option('--model', help='Model folder; the newest one of this project if left out.')]=None,
+        out:Annotated[Optional[Path], typer.Option('--out', help='Folder of a run: its newest model, and its document to look answers up in.')]=None,
+        from_memory:Annotated[bool, typer.Option('--from-memory', help='Look nothing up.')]=False, as_json:Json=False):
+    "One answer with its page, or a chat when no question is given."
+    from climate_ft.generate import chat, check_model, searcher
+    if as_json and not question: raise CourseError('--json needs a question: climate-ft ask "…" --json')
+    if out and not out.is_dir(): raise CourseError(f'{out} is no folder: name the folder of a run with --out')
+    model = model or newest_model(out)
+    check_model(model)
+    find = None if from_memory else searcher(Workspace(out or workspace_of(model)))
+    say(f'climate-ft: loading {model} …')
+    reply = chat(model, question, say=(lambda s: None) if as_json else None, find=find)
+    if as_json: show(reply.asdict(), True)
 
 @app.command()
 def answer(questions:Annotated[Path, typer.Argument(help='Lines of JSON with a "question".')],
@@ -321,6 +330,13 @@ def newest_model(
     models = fit | {a: t for a,t in adapters.items() if a not in hidden}
     if not models: raise CourseError('there is no trained model yet: run `climate-ft run`, or name a folder with --model')
     return max(models, key=models.get)
+
+def workspace_of(
+    model:Path, # folder of a model
+) -> Path: # the project's, if the model lies in no workspace
+    "The workspace that a model was trained in"
+    folder = Path(model).resolve().parent.parent
+    return folder if Workspace(folder).path('corpus_chunks').is_file() else find_root()
 
 # %% ../nbs/15_cli.ipynb #3258dfeb
 def _unforeseen(kind, e, tb):

@@ -102,7 +102,7 @@ def clauses(
     def whole(a, c): return f'{top[2]}は、{c}' if a and top and a>=top[0] and not topic_of(c) else c
     return [whole(a, c) for a,c in parts if len(c)>=6]
 
-# %% ../nbs/05e_forms.ipynb #d2ed0160
+# %% ../nbs/05e_forms.ipynb #80e3a951
 @dataclass
 class Slot:
     "A stretch of a clause that can be asked for"
@@ -127,7 +127,7 @@ _amount = re.compile(
 _few = re.compile(r'(?<![一二三四五六七八九十第〇])[一二三四五六七八九十]'
                   r'(?P<unit>つ|か国|種類|段階|機関|大学|年間|倍)(?=の|から|で|に|を|が|ある)')
 _in_a_name = re.compile(r'(?:[A-Za-z0-9.\-－‐第〜～年月×]|(?<!マイナス)[ァ-ヶー・])$')
-_rate = re.compile('当たり|あたり|ごと|につき|おき|代|度(?!格子)|生|目|版|後|前|先|間|に約|に[0-9]')
+_rate = re.compile('当たり|あたり|ごと|につき|おき|代|度(?!格子)|生|目|版|後|前|先|間|に約|に[0-9]|×')
 _how_many = {'つ': 'いくつ', '円': 'いくら', 'ドル': 'いくら', 'ユーロ': 'いくら'}
 
 def amounts(text:str) -> list[Slot]:
@@ -280,7 +280,7 @@ def at_the_end(
     if re.search('が', others) or not (top or 'が' in pre): return None
     return _with_ga(rest)+'のは'+('いつまで' if post.startswith('まで') else 'いつ')
 
-# %% ../nbs/05e_forms.ipynb #3be8e049
+# %% ../nbs/05e_forms.ipynb #daceb243
 _named = re.compile(
     '(?P<cat>(?:[^「」（）、]{1,20}の)?[^「」（）、の]{0,6}(?:衛星|計画|センサ|装置|ロケット|プログラム|システム|'
     'モデル|企業|火山|レーダ|機器|プロジェクト|データ|サービス|放射計))'
@@ -304,6 +304,11 @@ def object_form(
     if named := parts(s.value): return f'{q}{named[0]}は{ASK[what_is(s.value)]}', named[1]
     return f'{q}のは{s.word}', s.value
 
+def _contrasts(text):
+    "Has it a topic of its own: a は behind a noun?"
+    ts = tokens(text)
+    return any(t.surface=='は' and t.sub=='係助詞' and p.pos=='名詞' for p,t in zip(ts, ts[1:]))
+
 def topic_form(
     c:str, # a clause
     known:dict|None=None, # see `glossary`
@@ -315,6 +320,7 @@ def topic_form(
     rest = c[:a]+c[b:]
     if not is_answer(p) or len(rest)<10 or leans(rest) or re.search('では、?$', c[:a]): return None
     word = ASK[what_is(p, known)]
+    if _contrasts(rest): return None
     if c.endswith('である'):
         rest = rest[:-3]
         last = tokens(rest)[-1]
@@ -478,7 +484,7 @@ def askings(
         polite += 'か。'
     return dict(polite=polite, casual=casual, **{k: stem+was+e for k,e in _endings.items()})
 
-# %% ../nbs/05e_forms.ipynb #66a7c053
+# %% ../nbs/05e_forms.ipynb #00c7cc17
 def make_row(c:Chunk, i:int, at:int, kind:str, n:str, question:str, answer:str, **extra) -> QA:
     "A pair that knows its sentence (number `i` of the chunk, offset `at`), section and pages"
     return QA(f'{c.id}.{i}/{kind}{n}', f'{c.id}.{i}', question, '', answer, kind, 'train', c.section, c.pages,
@@ -516,7 +522,7 @@ def question_rows(
                 if f is kept:
                     held.append(make_row(c, i, at, 'asked', str(k), words['know'], f.answer, shape=f.shape))
                     if any(o.slot==f.slot and o is not f for o in forms): continue
-                rows += [make_row(c, i, at, f.kind, f'{k}{r[0]}', words[r], f.answer, shape=f.shape)
+                rows += [make_row(c, i, at, f.kind, f'{k}{r[:3]}', words[r], f.answer, shape=f.shape)
                          for r in pick(seed, f'{key}{k}', REGISTERS, wordings)]
     return rows, held
 
