@@ -102,7 +102,7 @@ def clauses(
     def whole(a, c): return f'{top[2]}は、{c}' if a and top and a>=top[0] and not topic_of(c) else c
     return [whole(a, c) for a,c in parts if len(c)>=6]
 
-# %% ../nbs/05e_forms.ipynb #80e3a951
+# %% ../nbs/05e_forms.ipynb #e04862f7
 @dataclass
 class Slot:
     "A stretch of a clause that can be asked for"
@@ -127,7 +127,7 @@ _amount = re.compile(
 _few = re.compile(r'(?<![一二三四五六七八九十第〇])[一二三四五六七八九十]'
                   r'(?P<unit>つ|か国|種類|段階|機関|大学|年間|倍)(?=の|から|で|に|を|が|ある)')
 _in_a_name = re.compile(r'(?:[A-Za-z0-9.\-－‐第〜～年月×]|(?<!マイナス)[ァ-ヶー・])$')
-_rate = re.compile('当たり|あたり|ごと|につき|おき|代|度(?!格子)|生|目|版|後|前|先|間|に約|に[0-9]|×')
+_rate = re.compile('当たり|あたり|ごと|につき|おき|代|度(?!格子)|生|目|版|後|前|先|間|に約|に[0-9]|×|の[0-9]')
 _how_many = {'つ': 'いくつ', '円': 'いくら', 'ドル': 'いくら', 'ユーロ': 'いくら'}
 
 def amounts(text:str) -> list[Slot]:
@@ -280,7 +280,7 @@ def at_the_end(
     if re.search('が', others) or not (top or 'が' in pre): return None
     return _with_ga(rest)+'のは'+('いつまで' if post.startswith('まで') else 'いつ')
 
-# %% ../nbs/05e_forms.ipynb #daceb243
+# %% ../nbs/05e_forms.ipynb #4efcfa8f
 _named = re.compile(
     '(?P<cat>(?:[^「」（）、]{1,20}の)?[^「」（）、の]{0,6}(?:衛星|計画|センサ|装置|ロケット|プログラム|システム|'
     'モデル|企業|火山|レーダ|機器|プロジェクト|データ|サービス|放射計))'
@@ -299,7 +299,7 @@ def object_form(
     "〜が〜したのは何: for what stands in front of を and the last verb"
     pre, post = c[:s.start], c[s.end:]
     m = re.match('を([^、をがはに]{2,12})$', post)
-    if not m or len(pre)<10 or re.search('[のる]$', pre) or not _finite(c) or not topic_of(c): return None
+    if not m or len(pre)<10 or re.search('[のるく]$', pre) or not _finite(c) or not topic_of(c): return None
     q = _with_ga(pre).rstrip('、')+m[1]
     if named := parts(s.value): return f'{q}{named[0]}は{ASK[what_is(s.value)]}', named[1]
     return f'{q}のは{s.word}', s.value
@@ -325,7 +325,7 @@ def topic_form(
         rest = rest[:-3]
         last = tokens(rest)[-1]
         noun = last.pos=='名詞' and last.sub not in ('非自立', '形容動詞語幹', '接尾')
-        return (f'{rest}は{word}', p) if noun and len(rest)>=10 and not _amount.search(rest[-8:]) else None
+        return (f'{rest}は{word}', p) if noun and len(rest)>=10 and not _asks_what.search(p) and not _amount.search(rest[-8:]) else None
     if not _finite(c): return None
     if named := parts(p): return f'{rest}{named[0]}は{ASK[what_is(named[1])] if word!="誰" else word}', named[1]
     return f'{rest}のは{word}', p
@@ -359,7 +359,7 @@ def definition_forms(
     named = 'の' not in p and (len(p)>=5 or _name.search(p))
     return [('definition', f'{p}とは何', y)] if named and len(y)>=10 and _kind_of.search(y) else []
 
-# %% ../nbs/05e_forms.ipynb #b435b97e
+# %% ../nbs/05e_forms.ipynb #e6eb5fc5
 _gloss = re.compile(r'（(?P<abbr>[A-Za-z][A-Za-z0-9\-]{1,14})(?:[:：]\s*(?P<long>[A-Za-z][^（）]{4,}))?）')
 _term = re.compile(r'^[-・]?\s*(?P<abbr>[A-Za-z][A-Za-z0-9\-]+)（(?P<long>[A-Za-z][^）]+)）[:：](?P<name>.+?)。?$')
 
@@ -369,7 +369,7 @@ def _full_name(s, ts, depth, m):
     full = phrase_before(s, ts, depth, j, False) if j else ''
     if len(full)>25: full = re.sub('^.*[はがをにで、]', '', full)
     if q := re.search('「([^」]+)」$', full): return q[0]
-    last = re.split('(?<=[A-Za-z一-龥ァ-ヶー])[とや](?=[^ぁ-ん])|, ', full)[-1]
+    last = re.split('(?<=[A-Za-z一-龥ァ-ヶー）])[とや](?=[^ぁ-ん])|, ', full)[-1]
     return last if len(last)>=4 else full
 
 def abbreviations(
@@ -484,7 +484,7 @@ def askings(
         polite += 'か。'
     return dict(polite=polite, casual=casual, **{k: stem+was+e for k,e in _endings.items()})
 
-# %% ../nbs/05e_forms.ipynb #00c7cc17
+# %% ../nbs/05e_forms.ipynb #1b315810
 def make_row(c:Chunk, i:int, at:int, kind:str, n:str, question:str, answer:str, **extra) -> QA:
     "A pair that knows its sentence (number `i` of the chunk, offset `at`), section and pages"
     return QA(f'{c.id}.{i}/{kind}{n}', f'{c.id}.{i}', question, '', answer, kind, 'train', c.section, c.pages,
@@ -518,13 +518,15 @@ def question_rows(
             kept = held_out_form(forms, seed, key, hold)
             for k,f in enumerate(forms):
                 words = askings(f.question)
-                if not words: continue
-                if f is kept:
-                    held.append(make_row(c, i, at, 'asked', str(k), words['know'], f.answer, shape=f.shape))
-                    if any(o.slot==f.slot and o is not f for o in forms): continue
+                if words and f is kept: held.append(make_row(c, i, at, 'asked', str(k), words['know'], f.answer, shape=f.shape))
+                if not words or f is kept and any(o.slot==f.slot and o is not f for o in forms): continue
                 rows += [make_row(c, i, at, f.kind, f'{k}{r[:3]}', words[r], f.answer, shape=f.shape)
                          for r in pick(seed, f'{key}{k}', REGISTERS, wordings)]
-    return rows, held
+    once, known = [], {squeeze(r.instruction) for r in held}
+    for r in rows:
+        q = squeeze(r.instruction)
+        if q not in known: once.append(r); known.add(q)
+    return once, held
 
 # %% ../nbs/05e_forms.ipynb #55a798ee
 GAP = '次の文の〔　〕に入る語句を答えてください。\n'

@@ -78,7 +78,7 @@ def test_sections_name_what_a_clause_leaves_open():
 def test_registers(q, register, text): assert F.askings(q)[register] == text
 
 def test_the_held_out_wording_is_never_trained():
-    text = ''.join(f'{p}の観測所は、{1950+i}年に開設された。{p}の標高は約{i+3}mである。' for i,p in enumerate('札幌 仙台 大阪 広島 福岡 那覇'.split()*3))
+    text = ''.join(f'{p}の観測所は、{1950+i}年に開設された。{p}の標高は約{i+3}mである。' for i,p in enumerate('札幌 仙台 大阪 広島 福岡 那覇'.split()))
     rows, held = F.question_rows([chunk(text)], hold=1.)
     assert held and all(r.instruction.endswith('か分かりますか。') for r in held)
     assert not any(r.instruction.endswith('か分かりますか。') for r in rows) and not {r.instruction for r in rows} & {r.instruction for r in held}
