@@ -17,7 +17,7 @@ from .pairs import rank
 __all__ = ['PASSAGES', 'CHARS', 'REFUSAL', 'bigrams', 'Retriever', 'passage', 'found', 'context', 'cited', 'core', 'around',
            'passage_rows', 'general_pairs', 'off_topic', 'Mix', 'mixed', 'build_forms']
 
-# %% ../nbs/05f_passages.ipynb #06484986
+# %% ../nbs/05f_passages.ipynb #042da4df
 def bigrams(
     text:str, # any text
 ) -> list[str]:
@@ -40,9 +40,16 @@ class Retriever:
         k:int=1, # chunks
     ) -> list[Chunk]:
         "The `k` best chunks, the best first"
-        ids, _ = self.index.retrieve([bigrams(question)], k=min(k, len(self.chunks)), show_progress=False,
-                                     backend_selection='numpy')
-        return [self.chunks[i] for i in ids[0]]
+        return self.many([question], k)[0]
+    def many(self,
+        questions:list[str], # queries
+        k:int, # chunks of each
+    ) -> list[list[Chunk]]:
+        "The same for many questions at once"
+        if not questions: return []
+        ids, _ = self.index.retrieve([bigrams(q) for q in questions], k=min(k, len(self.chunks)),
+                                     show_progress=False, backend_selection='numpy')
+        return [[self.chunks[i] for i in row] for row in ids]
 
 @lru_cache(4096)
 def _pieces(text):
@@ -95,7 +102,7 @@ def cited(
     whole = next((c for c,t in got if said and said in squeeze(t)), None)
     return whole or max(got, key=lambda o: len(want & set(bigrams(o[1]))))[0]
 
-# %% ../nbs/05f_passages.ipynb #bf15dc6c
+# %% ../nbs/05f_passages.ipynb #98fdcb82
 REFUSAL = '渡された文章には書かれていません。'
 
 def core(answer:str) -> str:
@@ -114,21 +121,22 @@ def around(
     a = max(c.text.rfind('。', 0, edge), c.text.rfind('\n', 0, edge))+1
     return c.text[a:max(a+chars, at+len(answer))].strip()
 
-def _others(find, question, own, answer, chars, n, strict):
-    "The best passages for the question from other chunks; `strict`: without the answer"
+def _others(best, question, own, answer, chars, n, strict):
+    "Passages for the question from the best other chunks; `strict`: without the answer"
     res, said = [], squeeze(answer.removeprefix('約'))
-    for c in find(question, n+4):
+    for c in best:
         if len(res)==n: break
         if c.id==own: continue
         p = passage(c, question, chars)
         if not (strict and said in squeeze(p)): res.append(p)
     return res
 
-# %% ../nbs/05f_passages.ipynb #b85eae1b
+# %% ../nbs/05f_passages.ipynb #e3bff05e
 def passage_rows(
     rows:list[QA], # questions; `extra['chunk']` names where the answer stands
     chunks:list[Chunk], # that are trained
     share:float=1., # of the rows
+    most:int=6000, # rows; fewer of them are used in a large document
     refusals:float=.1, # of the prompts
     counts:tuple=(1, 2, 2, 3), # passages of a prompt, drawn evenly
     sizes:tuple=(150, 200, 300, 300, 400), # characters of a passage, drawn evenly
@@ -137,18 +145,19 @@ def passage_rows(
     "The questions with passages: the right one among others, or only wrong ones"
     find, by, res = Retriever(chunks), {c.id: c for c in chunks}, []
     def draw(r, what, options): return options[int(rank(seed, r.id, what)*len(options))]
-    for r in rows:
+    rows = [r for r in rows if core(r.output) in by[r.extra['chunk']].text]
+    rows = [r for r in rows if rank(seed, r.id, 'used')<min(share, most/len(rows))]
+    for r,best in zip(rows, find.many([r.instruction for r in rows], max(counts)+4)):
         own, answer = by[r.extra['chunk']], core(r.output)
-        if rank(seed, r.id, 'used')>=share or answer not in own.text: continue
         refuse, size, n = rank(seed, r.id, 'no')<refusals, draw(r, 'size', sizes), draw(r, 'n', counts)
-        texts = _others(find, r.instruction, own.id, answer, size, n-(not refuse), refuse)
+        texts = _others(best, r.instruction, own.id, answer, size, n-(not refuse), refuse)
         if refuse and not texts: continue
         new = dict(id=r.id+'+', kind='refusal' if refuse else 'passage', output=REFUSAL if refuse else r.output)
         if not refuse: texts.insert(int(rank(seed, r.id, 'at')*(len(texts)+1)), around(own, r.instruction, answer, size))
         res.append(QA(**vars(r) | new | dict(input=context(texts), extra=r.extra | dict(answer=answer))))
     return res
 
-# %% ../nbs/05f_passages.ipynb #6e4ee2d4
+# %% ../nbs/05f_passages.ipynb #213862e0
 def general_pairs() -> list[QA]:
     "Everyday pairs, outside of any document"
     rows = read_jsonl(REPO/'climate_ft'/'assets'/'general_pairs.jsonl')
@@ -164,17 +173,18 @@ def off_topic(
     "General questions with passages of the document, which do not answer them"
     find, res = Retriever(chunks), []
     for r in sorted(rows, key=lambda r: rank(seed, r.id, 'off'))[:n]:
-        texts = _others(find, r.instruction, '', core(r.output), CHARS, PASSAGES, True)
+        texts = _others(find(r.instruction, PASSAGES+4), r.instruction, '', core(r.output), CHARS, PASSAGES, True)
         new = dict(id=r.id+'+', kind='refusal', output=REFUSAL, input=context(texts))
         if texts: res.append(QA(**vars(r) | new | dict(extra=dict(answer=core(r.output)))))
     return res
 
-# %% ../nbs/05f_passages.ipynb #fcba79e4
+# %% ../nbs/05f_passages.ipynb #bf8ca536
 @dataclass
 class Mix:
     "How much of each form is trained"
     wordings: int = 3        # registers of each short question
     passages: float = 1.     # share of the questions that are asked with passages too
+    most: int = 6000         # short questions with passages, in a large document
     refusals: float = .1     # of the prompts with passages
     general: float = .07     # of all rows
     gaps: bool = True
@@ -208,8 +218,8 @@ def build_forms(
     ids = {c.id for c in chunks}
     topics = [r for r in pairs if r.kind in ('base', 'template') and r.extra.get('chunk') in ids]
     topics += (casual := casual_rows(pairs, seed))
-    read = passage_rows(rows, chunks, mix.passages, mix.refusals, seed=seed)
-    read += passage_rows(topics, chunks, .6*mix.passages, mix.refusals, seed=seed)
+    read = passage_rows(rows, chunks, mix.passages, mix.most, mix.refusals, seed=seed)
+    read += passage_rows(topics, chunks, .6*mix.passages, mix.most//3, mix.refusals, seed=seed)
     out = rows+casual+(gap_rows(rows, chunks, seed) if mix.gaps else [])
     out += (text_rows(chunks) if mix.text else [])+read
     out += mixed(pairs+out, chunks, asked, mix, seed)
