@@ -367,7 +367,7 @@ def to_chat(
     rows, # `QA`s
 ) -> list[dict]: # {"messages": [user, assistant]}
     "Pairs as chat messages"
-    return [dict(messages=[dict(role='user', content=(r.instruction+'\n'+r.input).strip()), dict(role='assistant', content=r.output)]) for r in rows]
+    return [dict(messages=[dict(role='user', content=(r.instruction+'\n\n'+r.input).strip()), dict(role='assistant', content=r.output)]) for r in rows]
 
 def write_chat(ws:Workspace, folder=None):
     "Write train and dev as chat JSON lines, `chat_<split>.jsonl`"

@@ -15,7 +15,7 @@ from .pairs import rank
 
 # %% auto #0
 __all__ = ['PASSAGES', 'CHARS', 'REFUSAL', 'bigrams', 'Retriever', 'passage', 'found', 'context', 'cited', 'core', 'around',
-           'passage_rows', 'general_pairs', 'off_topic', 'Mix', 'mixed', 'build_forms']
+           'passage_rows', 'general_pairs', 'off_topic', 'Mix', 'mixed', 'build_forms', 'select_forms']
 
 # %% ../nbs/05f_passages.ipynb #042da4df
 def bigrams(
@@ -225,3 +225,23 @@ def build_forms(
     out += mixed(pairs+out, chunks, asked, mix, seed)
     cover, kinds = coverage(chunks, pairs+out), Counter(r.kind for r in out)
     return out, held, dict(rows=len(out), kinds=dict(kinds), held_out=len(held), examination=exam, coverage=cover)
+
+# %% ../nbs/05f_passages.ipynb #6b55f7ca
+def select_forms(
+    rows:list[dict], # of forms.jsonl
+    sources:set, # facts that are trained
+    most:int|None=None, # rows; None: all rows of all facts
+    refusals:float=.1, # of the prompts with passages
+    seed:int=42,
+) -> list[dict]:
+    "The rows of a small training: half of them read a passage"
+    if most is None: return rows
+    known = [r for r in rows if r['source_id'] in sources or r['kind']=='refusal']
+    def draw(kinds, n, size=0):
+        fit = [r for r in known if r['kind'] in kinds]
+        return sorted(fit, key=lambda r: (len(r['input'])//200*bool(size), rank(seed, r['id'])))[:n]
+    read, refuse = most//2, round(refusals*most/2)
+    chosen = draw(('passage',), read-refuse, 1)+draw(('refusal',), refuse, 1)
+    chosen += draw(('short', 'definition', 'reverse'), most-len(chosen))
+    ids = {r['id'] for r in chosen}
+    return [r for r in rows if r['id'] in ids]

@@ -145,3 +145,21 @@ def test_the_end_of_a_run_names_commands_that_work(tiny_run, cft):
     ask = next(l for l in said if l.startswith('Ask it: climate-ft ')).removeprefix('Ask it: climate-ft ').split()
     r = cft(*ask, '海氷とは何ですか。')
     assert r.returncode == 0 and r.stdout.strip()
+
+def test_ask_names_its_passages_and_can_answer_from_memory(tiny_run, cft, tmp_path):
+    r = cft('ask', '雪氷面のアルベドとは何ですか。', '--out', tiny_run, '--json')
+    got = json.loads(r.stdout)
+    assert got['passages'] and all(p['document'] == 'document_01' and p['pages'] and p['text'] for p in got['passages']) and 'アルベド' in got['passages'][0]['text']
+    assert 'loading' in r.stderr and got['question'] == '雪氷面のアルベドとは何ですか。'
+    if got['answer'] and not got['refused']: assert got['source']['pages']
+    model = next(p for p in (tiny_run/'models').iterdir() if p.name == 'tiny-merged')
+    r = cft('ask', '雪氷面のアルベドとは何ですか。', '--model', model, '--from-memory', '--json')
+    assert json.loads(r.stdout)['passages'] == []
+
+def test_ask_refuses_in_one_line(cft, tiny_run, tmp_path):
+    refused(cft('ask', '--json'), '--json needs a question')
+    refused(cft('ask', '質問', '--out', tmp_path/'nowhere'), 'is no folder')
+    refused(cft('ask', '質問', '--out', tmp_path), 'no trained model yet')
+    model = tmp_path/'models'/'m'; model.mkdir(parents=True)
+    (model/'config.json').write_text('{}')
+    refused(cft('ask', '質問', '--out', tmp_path), 'no corpus', '--from-memory')

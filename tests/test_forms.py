@@ -172,3 +172,40 @@ def test_no_trained_question_is_one_of_the_examination(built):
     assert not any(squeeze(r.instruction) in reserved for r in rows if r.kind != 'text')
     assert report['examination']['removed'] > 0 and report['examination']['nearest']['ratio'] <= 85
     assert not {squeeze(r.instruction) for r in held} & {w for q in asked for w in both_styles(q)}
+
+def test_of_ones_own_document_everything_is_trained_and_wordings_are_held_out(tmp_path):
+    from climate_ft.corpus import run_corpus
+    from climate_ft.workspace import CourseError, read_json, write_json, write_jsonl
+    blocks = []
+    for i,p in enumerate(TOWNS):
+        blocks += [dict(doc='own', page=i+1, role='heading', level=1, text=f'{i+1} {p}'),
+                   dict(doc='own', page=i+1, role='body', text=f'{p}の観測所は、{1950+7*i}年に開設された。{p}の観測所の標高は、約{11*i+3}mである。{p}の観測所では、雪の深さも測っている。')]
+    ws = Workspace(tmp_path)
+    write_json(ws.path('cleaned_blocks'), dict(blocks=blocks, captions=[]))
+    for n in ('gold', 'general'): write_jsonl(ws.documents/f'{n}_questions.jsonl', [])
+    run_corpus(ws)
+    report = D.run_dataset(ws, hold_out='wordings', mix=P.Mix(hold=1.))
+    sets = {s: D.load_rows(ws, s) for s in ('train', 'forms', 'dev', 'recall', 'unseen', 'short')}
+    assert report['facts'] == dict(train=report['facts']['train'], dev=0, test=0) and sets['unseen'] == []
+    assert {p for p in TOWNS for r in sets['train']+sets['forms'] if p in r.output+r.instruction} == set(TOWNS)
+    asked = sets['short']+sets['dev']
+    assert sets['dev'] and len(sets['short']) >= 8 and all(r.instruction.endswith('か分かりますか。') for r in asked)
+    assert {r.output for r in asked} <= {r.output for r in sets['forms']}
+    assert not {r.instruction for r in asked} & {r.instruction for r in sets['forms']}
+    first, *rest = D.told(report)
+    assert first.startswith(f"{report['facts']['train']} facts") and f"{len(sets['short'])} short questions are held out" in first and rest == []
+    assert read_json(ws.path('dataset_report'))['hold_out'] == 'wordings'
+    held = D.run_dataset(ws, hold_out='sections')
+    assert held['facts']['test'] > 0 and D.load_rows(ws, 'unseen')
+    with pytest.raises(CourseError, match='hold_out'): D.run_dataset(ws, hold_out='pages')
+
+def test_a_small_training_reads_and_refuses_too():
+    chunks = towns()
+    rows, _ = F.question_rows(chunks, hold=0.)
+    every = [vars(r) for r in rows+P.passage_rows(rows, chunks, refusals=.3)]
+    known = {r['source_id'] for r in every if r['extra']['chunk'] in ('c0', 'c1', 'c2')}
+    few = P.select_forms(every, known, 20)
+    n = Counter(r['kind'] for r in few)
+    assert len(few) == 20 and n['refusal'] == 1 and n['passage'] == 9 and few == P.select_forms(every, known, 20)
+    assert {r['extra']['chunk'] for r in few if r['kind'] != 'refusal'} <= {'c0', 'c1', 'c2'}
+    assert P.select_forms(every, known) == every
