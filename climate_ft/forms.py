@@ -148,7 +148,7 @@ def amounts(text:str) -> list[Slot]:
             for m in _few.finditer(text)]
     return sorted(res, key=lambda s: s.start)
 
-# %% ../nbs/05e_forms.ipynb #194be923
+# %% ../nbs/05e_forms.ipynb #0c151856
 _date = re.compile(r'(?<![0-9])[0-9]{4}年(?:[0-9]{1,2}月(?:[0-9]{1,2}日)?|度)?')
 _until = re.compile(r'(?:から|〜|～)[0-9]{4}年(?:度|[0-9]{1,2}月)?(?:まで)?(?!代)')
 _when = re.compile('までに|から(?!は)|に(?!かけ|わた|比べ|対|おけ|な[るり]|は)、?')
@@ -160,7 +160,7 @@ def dates(text:str) -> list[Slot]:
         if m.start()<at or re.search('(?:から|〜|～)$', text[:m.start()]): continue
         if span := _until.match(text[m.end():]):
             at = m.end()+span.end()
-            if not re.match('の|平均|と|年', text[at:]):
+            if not re.match('の|平均|と|年|に', text[at:]):
                 res.append(Slot(m.start(), at, 'いつからいつまで', text[m.start():at], 'date'))
         elif p := _when.match(text[m.end():]):
             end = m.end()+(p.end() if p[0][0]=='に' else 0)
@@ -194,7 +194,7 @@ def what_is(
     if _place.search(p) or last and last[0].sub=='固有名詞' and last[0].detail=='地域': return 'place'
     return 'thing'
 
-# %% ../nbs/05e_forms.ipynb #ca8887f1
+# %% ../nbs/05e_forms.ipynb #56418cb3
 _anaphor = re.compile(
     '(?:^|[、のにをでがはとも（])(?:これ|それ|そこ|ここ|この|その|こう|そう|両者|両国|前者|後者|今回|以下|以上の|'
     '本[章節書]|次の|上記|前述|残り|もう一|他方|ほかの|別の|'
@@ -212,7 +212,8 @@ def leans(text:str) -> bool:
 
 def is_answer(p:str) -> bool:
     "Is this noun phrase worth asking for?"
-    return 2<=len(p)<=45 and not (_empty.search(p) or leans(p) or _pronoun.search(p))
+    if not 2<=len(p)<=45 or _empty.search(p) or leans(p) or _pronoun.search(p): return False
+    return tokens(p)[0].pos!='動詞'              # 運営するX: the object of the verb is missing
 
 def names(
     text:str, # a clause
@@ -233,7 +234,7 @@ def names(
         res.append(Slot(t.start-len(p), t.start, ASK[what], p, what))
     return res
 
-# %% ../nbs/05e_forms.ipynb #001426f6
+# %% ../nbs/05e_forms.ipynb #45dcf1e1
 def _adnominal(post):
     "Does a verb in `post` modify a noun? Then what stands before it may belong to a relative clause"
     ts = tokens(post)
@@ -241,6 +242,15 @@ def _adnominal(post):
     return any(t.cform=='基本形' and t.pos in ('動詞', '助動詞') and noun(n) for t,n in zip(ts, ts[1:]))
 
 def _elliptic(pre): return bool(re.search('[0-9]{4}年(?:[0-9]+月)?(?:[0-9]+日)?に[^、]{1,15}、$', pre))
+
+def _lists(post, s):
+    "Does more of the kind follow, so that the question would ask for one of several?"
+    return s.what=='date' and bool(_date.search(post)) or s.what=='number' and _contrasts(post)
+
+def _contrasts(text):
+    "Has it a topic of its own: a は behind a noun?"
+    ts = tokens(text)
+    return any(t.surface=='は' and t.sub=='係助詞' and p.pos=='名詞' for p,t in zip(ts, ts[1:]))
 
 def _finite(c):
     "Does the clause end in a plain verb or adjective?"
@@ -263,10 +273,11 @@ def in_place(
     pre, post = c[:s.start], c[s.end:]
     if _called.match(c) or _reason.search(c) or len(pre)+len(post)<8: return None
     if _torn.match(post) or re.search('[（「『]$', pre) or _adnominal(post) or _elliptic(pre): return None
+    if _lists(post, s): return None
     if s.what=='number':
         if re.match('の[^、]*の', post): return None
     elif s.what!='date':
-        if re.search('の$|[やと0-9一-龥]、$', pre): return None
+        if re.search('の$|まだ$|最も$|[やと0-9一-龥]、$', pre): return None
         if re.search('[一-龥]$', pre) and re.match('[ぁ-ん]', s.value): return None
     return pre+s.word+post
 
@@ -277,14 +288,14 @@ def at_the_end(
     "〜のはいつ: the date moves to the end"
     pre, post = c[:s.start], c[s.end:]
     if s.word!='いつ' or post.startswith('から') or not _finite(c): return None
-    if _adnominal(post) or _elliptic(pre) or re.search('[ぁ-ん]、', post): return None
+    if _adnominal(post) or _elliptic(pre) or re.search('[ぁ-ん]、', post) or _lists(post, s): return None
     rest = pre+re.sub('^までに、?', '', post)
     top = topic_of(rest)
     others = rest[top[1]:] if top else ''
     if re.search('が', others) or not (top or 'が' in pre): return None
     return _with_ga(rest)+'のは'+('いつまで' if post.startswith('まで') else 'いつ')
 
-# %% ../nbs/05e_forms.ipynb #4efcfa8f
+# %% ../nbs/05e_forms.ipynb #9779564d
 _named = re.compile(
     '(?P<cat>(?:[^「」（）、]{1,20}の)?[^「」（）、の]{0,6}(?:衛星|計画|センサ|装置|ロケット|プログラム|システム|'
     'モデル|企業|火山|レーダ|機器|プロジェクト|データ|サービス|放射計))'
@@ -307,11 +318,6 @@ def object_form(
     q = _with_ga(pre).rstrip('、')+m[1]
     if named := parts(s.value): return f'{q}{named[0]}は{ASK[what_is(s.value)]}', named[1]
     return f'{q}のは{s.word}', s.value
-
-def _contrasts(text):
-    "Has it a topic of its own: a は behind a noun?"
-    ts = tokens(text)
-    return any(t.surface=='は' and t.sub=='係助詞' and p.pos=='名詞' for p,t in zip(ts, ts[1:]))
 
 def topic_form(
     c:str, # a clause
@@ -468,7 +474,7 @@ def sentence_forms(
     unique = {(f.question, f.answer): f for f in found if fine(f)}
     return list(unique.values())
 
-# %% ../nbs/05e_forms.ipynb #2914b5ce
+# %% ../nbs/05e_forms.ipynb #32e0581b
 REGISTERS = ('polite', 'plain', 'casual', 'request', 'tell', 'order')
 _endings = dict(plain='か。', request='か教えてください。', tell='か教えて。', order='か答えよ。', know='か分かりますか。')
 _asking = re.compile('(?:何|いつ|いつまで|どこ|誰|いくつ|いくら|なぜ|何の略|(?:どの|何)[^ぁ-ん、]{1,8})$')
@@ -486,6 +492,7 @@ def askings(
         polite, casual = to_polite(q+'。')[:-1], q+'の？'
         if not _polite_end.search(polite): return {}
         polite += 'か。'
+    if q.endswith('とは何'): casual = q.removesuffix('とは何')+'って何？'
     return dict(polite=polite, casual=casual, **{k: stem+was+e for k,e in _endings.items()})
 
 # %% ../nbs/05e_forms.ipynb #1b315810
@@ -532,10 +539,10 @@ def question_rows(
         if q not in known: once.append(r); known.add(q)
     return once, held
 
-# %% ../nbs/05e_forms.ipynb #55a798ee
+# %% ../nbs/05e_forms.ipynb #ffbcf0d7
 GAP = '次の文の〔　〕に入る語句を答えてください。\n'
 NEXT = '報告書で、次の文のすぐ後に続く文を答えてください。\n'
-CASUAL = ('{s}について教えて。', '{s}って何？', '{s}のこと、教えてくれる？')
+CASUAL = ('{s}について教えて。', '{s}のこと、教えてくれる？', '{s}について何か知ってる？')
 
 def gap_rows(
     rows:list[QA], # of `question_rows`

@@ -74,7 +74,7 @@ def test_sections_name_what_a_clause_leaves_open():
 @pytest.mark.parametrize('q,register,text', [
     ('加盟国は何か国である', 'polite', '加盟国は何か国ですか。'), ('海面は何m上昇した', 'polite', '海面は何m上昇しましたか。'), ('海面は何m上昇した', 'casual', '海面は何m上昇したの？'),
     ('それを何という', 'tell', 'それを何というか教えて。'), ('発足したのはいつ', 'casual', '発足したのはいつ？'), ('値は何mであった', 'polite', '値は何mでしたか。'),
-    ('2019年に何を引き継いだ', 'casual', '2019年に何を引き継いだの？'), ('Xは何の略', 'order', 'Xは何の略か答えよ。')])
+    ('2019年に何を引き継いだ', 'casual', '2019年に何を引き継いだの？'), ('Xは何の略', 'order', 'Xは何の略か答えよ。'), ('アルベドとは何', 'casual', 'アルベドって何？')])
 def test_registers(q, register, text): assert F.askings(q)[register] == text
 
 def test_the_held_out_wording_is_never_trained():
