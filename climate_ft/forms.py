@@ -295,7 +295,7 @@ def at_the_end(
     if re.search('が', others) or not (top or 'が' in pre): return None
     return _with_ga(rest)+'のは'+('いつまで' if post.startswith('まで') else 'いつ')
 
-# %% ../nbs/05e_forms.ipynb #9779564d
+# %% ../nbs/05e_forms.ipynb #bb334bf3
 _named = re.compile(
     '(?P<cat>(?:[^「」（）、]{1,20}の)?[^「」（）、の]{0,6}(?:衛星|計画|センサ|装置|ロケット|プログラム|システム|'
     'モデル|企業|火山|レーダ|機器|プロジェクト|データ|サービス|放射計))'
@@ -315,6 +315,7 @@ def object_form(
     pre, post = c[:s.start], c[s.end:]
     m = re.match('を([^、をがはに]{2,12})$', post)
     if not m or len(pre)<10 or re.search('[のるく]$', pre) or not _finite(c) or not topic_of(c): return None
+    if _contrasts(pre[topic_of(c)[1]:]): return None
     q = _with_ga(pre).rstrip('、')+m[1]
     if named := parts(s.value): return f'{q}{named[0]}は{ASK[what_is(s.value)]}', named[1]
     return f'{q}のは{s.word}', s.value
