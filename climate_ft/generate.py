@@ -394,7 +394,7 @@ def chat(
     say = say or (lambda s: print(s, end='', flush=True))
     net, tok = load_for_inference(model)
     def one(q):
-        r = reply(model, tok, q, find, max_new_tokens, say)
+        r = reply(net, tok, q, find, max_new_tokens, say)
         if line := citation(r): say(line)
         return r
     if question: return one(question)
