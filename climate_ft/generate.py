@@ -68,8 +68,11 @@ def _complete(path, dtype):
     "A complete model and its tokenizer"
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    from climate_ft.models import quiet
-    with quiet(): model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype), device_map={'': 0} if torch.cuda.is_available() else None)
+    from climate_ft.models import attention_of, quiet
+    where = {'': torch.cuda.current_device()} if torch.cuda.is_available() else None
+    with quiet():
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype), device_map=where,
+                                                     attn_implementation=attention_of(path))
     return model, AutoTokenizer.from_pretrained(path)
 
 # %% ../nbs/10_generate.ipynb #53f360d9

@@ -10,18 +10,19 @@ from functools import partial
 from pathlib import Path
 from .workspace import CourseError, Progress, Record, Workspace, read_json, read_jsonl, write_json, write_jsonl
 from .preflight import GiB, arrange, compute_dtype, free_memory, predict_memory, read_shape, refuse, versions
-from .prompts import encode_rows
-from .compat import unnumber_cpu, use_one_device
+from .prompts import encode_rows, find_family
+from .compat import check_trainer, liger_knows, say_once, unnumber_cpu, use_one_device
 from .models import atomic_folder, check_bits, count_layers, load_quantized, quiet, resolve_base
 from .ranks import Ranks, deal, launch, sum_gradients, worker
-from .fast import PackedCollator, PackedStep, can_flatten, completion_loss, expand, flatten, use_lora_linear, use_packed_attention
+from .fast import PackedCollator, PackedStep, PROVEN, can_flatten, expand, flatten, head_loss, use_lora_linear, use_packed_attention
 
 # %% auto #0
-__all__ = ['SEVEN', 'PROFILES', 'CHOICES', 'TrainConfig', 'get_profile', 'select_rows', 'training_data', 'settle', 'fit_memory',
-           'load_for_training', 'full_precision', 'trainer_class', 'is_own', 'own_trainer', 'dev_loss', 'is_packed',
-           'packed_trainer', 'LengthSampler', 'checkpoints', 'save_whole', 'resume_point', 'training_arguments',
-           'log_callback', 'share', 'prepare', 'train', 'build_trainer', 'pad_id', 'padded_collator', 'update_size',
-           'plot_log', 'verify_training', 'describe', 'train_distributed']
+__all__ = ['SEVEN', 'SMALL', 'TOPICS', 'PROFILES', 'CHOICES', 'TrainConfig', 'get_profile', 'select_rows', 'training_data',
+           'model_kind', 'settle', 'fit_memory', 'load_for_training', 'full_precision', 'trainer_class', 'is_own',
+           'own_trainer', 'dev_loss', 'is_packed', 'packed_trainer', 'LengthSampler', 'checkpoints', 'save_whole',
+           'resume_point', 'trl_switches', 'training_arguments', 'log_callback', 'share', 'prepare', 'train',
+           'build_trainer', 'pad_id', 'padded_collator', 'update_size', 'plot_log', 'verify_training', 'describe',
+           'train_distributed']
 
 # %% ../nbs/08_train.ipynb #6d8c8303
 SEVEN = ('q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj')
@@ -32,7 +33,7 @@ class TrainConfig(Record):
     name: str                       # of the adapter's folder in models/ and of the log
     base: str                       # tiny, gemma-3-270m, a folder, or a hub name
     bits: int = 4                   # 4, 8 or 16
-    backend: str = 'auto'           # unsloth, transformers; auto: what is fastest on this machine
+    backend: str = 'auto'           # transformers (our own step), trl, unsloth; auto: the fastest that is proven
     dtype: str = 'auto'             # float32, bfloat16, float16; auto: see `preflight.compute_dtype`
     r: int = 16                     # rank of the adapter
     alpha: int = 16
@@ -56,7 +57,7 @@ class TrainConfig(Record):
     checkpointing: str = 'unsloth'  # off, half of the layers, on, or unsloth: on, with the kept states in the processor's memory (there only)
     seed: int = 42
     save_steps: int = 0             # evaluate and save; 0: once an epoch
-    keep: str = 'best'              # the adapter of the best dev loss, or of the last step
+    keep: str = 'last'              # the adapter of the last step, or of the best dev loss
     forms: bool = False             # short questions and passages of chapters 05e and 05f beside the pairs
     max_forms: int|None = None      # rows of these, about the chosen sources; None: all
     max_facts: int|None = None      # sources to train on; None: all
@@ -68,15 +69,20 @@ class TrainConfig(Record):
     def __post_init__(self): self.targets, self.topics = tuple(self.targets), tuple(self.topics)
 
 # %% ../nbs/08_train.ipynb #9b2894ee
+SMALL = dict(batch_size=8, accumulation=1, checkpointing='off', optimizer='adamw_torch', max_answer=60)
+TOPICS = ('国際協力', 'CSA', '雪氷面', '地球デジタルツイン')
 PROFILES = {
-    'tiny': dict(name='tiny', base='tiny', learning_rate=2e-2, epochs=8, batch_size=8, accumulation=1, checkpointing='off', optimizer='adamw_torch', warmup=4, keep='last',
-                 max_facts=16, wordings=2, max_answer=60, max_dev=8, tensorboard=False),
-    'cpu': dict(name='cpu', base='gemma-3-270m', learning_rate=1e-3, beta2=.99, epochs=6, batch_size=8, accumulation=1, checkpointing='off', optimizer='adamw_torch', keep='last',
-                max_facts=40, wordings=3, max_answer=60, topics=('国際協力', 'CSA', '雪氷面', '地球デジタルツイン'), max_dev=16),
-    'qwen3-8b-4bit': dict(name='qwen3-8b-4bit', base='unsloth/Qwen3-8B-bnb-4bit'),
-    'qwen3-8b-8bit': dict(name='qwen3-8b-8bit', base='unsloth/Qwen3-8B', bits=8, batch_size=1, accumulation=8, checkpointing='off')}
-PROFILES['cpu-8bit'] = dict(PROFILES['cpu'], name='cpu-8bit', bits=8)
-PROFILES = {k: TrainConfig(**v) for k,v in PROFILES.items()}
+    'tiny': dict(base='tiny', learning_rate=2e-2, epochs=8, warmup=4, max_facts=16, wordings=2,
+                 max_dev=8, tensorboard=False, **SMALL),
+    'cpu': dict(base='gemma-3-270m', learning_rate=1e-3, beta2=.99, epochs=6, max_facts=40,
+                wordings=3, topics=TOPICS, max_dev=16, **SMALL),
+    'qwen3-8b-4bit': dict(base='unsloth/Qwen3-8B-bnb-4bit'),
+    'qwen3-8b-8bit': dict(base='unsloth/Qwen3-8B', bits=8, batch_size=1, accumulation=8,
+                          checkpointing='off'),
+    'qwen3-swallow-8b-4bit': dict(base='tokyotech-llm/Qwen3-Swallow-8B-SFT-v0.2'),
+    'qwen3-1.7b-4bit': dict(base='unsloth/Qwen3-1.7B-bnb-4bit')}
+PROFILES['cpu-8bit'] = dict(PROFILES['cpu'], bits=8)
+PROFILES = {k: TrainConfig(name=k, **v) for k,v in PROFILES.items()}
 
 # %% ../nbs/08_train.ipynb #09779ce8
 def get_profile(
@@ -122,28 +128,58 @@ def training_data(
     return dict(rows=rows, examples=examples, long=long, dev=encode_rows(tok, dev, cfg.max_length, str(d))[0] if dev else [])
 
 # %% ../nbs/08_train.ipynb #66acb749
-CHOICES = dict(bits=(4, 8, 16), backend=('auto', 'unsloth', 'transformers'), dtype=('auto', 'float32', 'bfloat16', 'float16'), layout=('auto', 'padded', 'padding_free', 'packed'),
-               checkpointing=('off', 'half', 'on', 'unsloth'), keep=('best', 'last'))
+CHOICES = dict(bits=(4, 8, 16), backend=('auto', 'unsloth', 'transformers', 'trl'),
+    dtype=('auto', 'float32', 'bfloat16', 'float16'), layout=('auto', 'padded', 'padding_free', 'packed'),
+    checkpointing=('off', 'half', 'on', 'unsloth'), keep=('best', 'last'))
+
+def model_kind(base: str|Path) -> str: # `model_type` of a model folder
+    return read_json(Path(base)/'config.json').get('model_type', '')
+
+def _backend(cfg, ranks, kind):
+    "The engine of a run"
+    import torch
+    from importlib.util import find_spec
+    old = torch.cuda.is_available() and torch.cuda.get_device_capability() < (8, 0)
+    proven = kind is None or kind in PROVEN
+    if cfg.backend == 'unsloth' and ranks > 1:
+        raise CourseError('the unsloth backend trains on one GPU: leave --gpus out, or set backend to transformers')
+    if cfg.backend == 'transformers' and not proven:
+        raise CourseError(f'our own step was not compared with models of type {kind}: set backend to trl, or to auto')
+    if cfg.backend != 'auto': return cfg.backend
+    if old and ranks == 1 and find_spec('unsloth'): return 'unsloth'
+    if not proven: say_once(f'our own step was not compared with models of type {kind}; TRL trains this one')
+    return 'transformers' if proven else 'trl'
+
+def _dtype(cfg, kind):
+    "The compute type; some families overflow in float16"
+    works = find_family(kind).dtypes
+    if cfg.dtype != 'auto' and cfg.dtype not in works:
+        raise CourseError(f'models of type {kind} do not work in {cfg.dtype}: set dtype to {" or ".join(works)}')
+    chosen = compute_dtype() if cfg.dtype == 'auto' else cfg.dtype
+    return chosen if chosen in works else 'float32'
 
 def settle(
     cfg: TrainConfig,
     ranks: int=1, # processes that train together
+    kind: str|None=None, # `model_type` of the base; None: one that our own step is proven for
 ) -> TrainConfig: # without any `auto`
     "What this machine makes of the settings that `cfg` leaves open"
     import torch
-    from importlib.util import find_spec
     for k,allowed in CHOICES.items():
-        if getattr(cfg, k) not in allowed: raise CourseError(f'{k} is {getattr(cfg, k)!r}: choose {", ".join(map(str, allowed))}')
-    gpu = torch.cuda.is_available()
+        if getattr(cfg, k) not in allowed:
+            raise CourseError(f'{k} is {getattr(cfg, k)!r}: choose {", ".join(map(str, allowed))}')
+    gpu, backend, dtype = torch.cuda.is_available(), _backend(cfg, ranks, kind), _dtype(cfg, kind)
     new = gpu and torch.cuda.get_device_capability() >= (8, 0)
-    dtype = compute_dtype() if cfg.dtype == 'auto' else cfg.dtype
-    backend = cfg.backend if cfg.backend != 'auto' else 'unsloth' if gpu and not new and find_spec('unsloth') and ranks == 1 else 'transformers'
-    if backend == 'unsloth' and ranks > 1: raise CourseError('the unsloth backend trains on one GPU: leave --gpus out, or set backend to transformers')
     packs = backend == 'transformers' and dtype != 'float16'     # fp16 needs its loss scaled, which a packed step does not do
-    layout = cfg.layout if cfg.layout != 'auto' or backend == 'unsloth' else 'padding_free' if gpu and packs and cfg.fused else 'padded'
-    if backend == 'transformers' and layout in ('padding_free', 'packed') and not packs: raise CourseError(f'layout {layout} with float16 needs the unsloth backend: set layout to padded, or dtype to bfloat16')
-    graphs = bool(new and packs and layout != 'padded' and not cfg.dropout) if cfg.graphs is None else cfg.graphs      # a layer with dropout cannot be computed again in a recording
-    checkpointing = 'on' if backend == 'transformers' and cfg.checkpointing == 'unsloth' else cfg.checkpointing
+    layout = cfg.layout
+    if layout == 'auto' and backend != 'unsloth': layout = 'padding_free' if gpu and packs and cfg.fused else 'padded'
+    if layout in ('padding_free', 'packed') and not packs and backend != 'unsloth':
+        other = 'dtype to bfloat16' if backend == 'transformers' else 'backend to transformers'
+        raise CourseError(f'layout {layout} with {dtype if backend == "transformers" else backend} needs the '
+                          f'unsloth backend: set layout to padded, or {other}')
+    graphs = cfg.graphs                                          # a layer with dropout cannot be computed again in a recording
+    if graphs is None: graphs = bool(new and packs and layout != 'padded' and not cfg.dropout)
+    checkpointing = 'on' if backend != 'unsloth' and cfg.checkpointing == 'unsloth' else cfg.checkpointing
     return replace(cfg, backend=backend, dtype=dtype, layout=layout, graphs=graphs, checkpointing=checkpointing)
 
 # %% ../nbs/08_train.ipynb #24a3815f
@@ -155,12 +191,11 @@ def fit_memory(
 ) -> TrainConfig: # possibly with its step arranged anew
     "Arrange a step for the memory, or refuse the run"
     import torch
-    gpu = cfg.graphs
     size = dict(bits=cfg.bits, r=cfg.r, backend=cfg.backend, dtype_bytes=4 if cfg.dtype == 'float32' else 2, optimizer_bytes=2. if '8bit' in cfg.optimizer else 8., overhead=0. if cfg.optimizer == 'adamw_8bit' else .8,
-        fused=cfg.fused and (gpu or torch.cuda.is_available()), own=cfg.fused or cfg.backend == 'unsloth')
+        fused=is_own(cfg) and torch.cuda.is_available(), own=is_own(cfg) or cfg.backend == 'unsloth')
     longest = cfg.max_length if cfg.layout == 'packed' else max(lengths)
     found = arrange(shape, free, cfg.batch_size*cfg.accumulation, lengths if cfg.layout == 'padding_free' else [longest], ('off', 'unsloth') if cfg.backend == 'unsloth' else ('off', 'half', 'on'), **size)
-    if gpu and cfg.regroup and cfg.layout == 'padding_free' and found: return replace(cfg, batch_size=found[0], accumulation=found[1], checkpointing=found[2])
+    if cfg.graphs and cfg.regroup and cfg.layout == 'padding_free' and found: return replace(cfg, batch_size=found[0], accumulation=found[1], checkpointing=found[2])
     remedy = f'set batch_size to {found[0]}, accumulation to {found[1]} and checkpointing to {found[2]} ({found[3].expected:.1f} GiB)' if found else 'choose a smaller base model' + (', or 4 bits' if cfg.bits > 4 else '')
     refuse(f'{cfg.base} in {cfg.bits} bits with batches of {cfg.batch_size}', predict_memory(shape, tokens=cfg.batch_size*longest, checkpointing=cfg.checkpointing, **size), free, remedy)
     return cfg
@@ -174,27 +209,44 @@ def load_for_training(
     if cfg.backend == 'unsloth': return _load_unsloth(cfg, progress)
     import torch
     from peft import LoraConfig, get_peft_model
-    if cfg.fused: _fuse(cfg)
-    model, tok = load_quantized(resolve_base(cfg.base, progress), cfg.bits, cfg.dtype)
-    if cfg.layout != 'padded': use_packed_attention(model)
+    base = resolve_base(cfg.base, progress)
+    if is_own(cfg) and cfg.fused: _fuse(model_kind(base))
+    model, tok = load_quantized(base, cfg.bits, cfg.dtype)
+    if is_packed(cfg): use_packed_attention(model)
+    _check_targets(model, cfg)
     torch.manual_seed(cfg.seed)
-    model = get_peft_model(model, LoraConfig(r=cfg.r, lora_alpha=cfg.alpha, lora_dropout=cfg.dropout, target_modules=list(cfg.targets), bias='none', task_type='CAUSAL_LM'))
-    if cfg.fused and not cfg.dropout: use_lora_linear(model)
-    if cfg.checkpointing != 'off':
-        model.enable_input_require_grads()                       # needed where checkpointing is reentrant, see exercise 4
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=dict(use_reentrant=False, preserve_rng_state=cfg.dropout > 0))
-        if cfg.checkpointing == 'half':
-            for l in model.get_base_model().model.layers[::2]: l.gradient_checkpointing = False
+    lora = LoraConfig(r=cfg.r, lora_alpha=cfg.alpha, lora_dropout=cfg.dropout, bias='none',
+                      target_modules=list(cfg.targets), task_type='CAUSAL_LM')
+    model = get_peft_model(model, lora)
+    if is_own(cfg) and cfg.fused and not cfg.dropout: use_lora_linear(model)
+    if cfg.checkpointing != 'off': _checkpoint(model, cfg)
     return model, tok
 
+def _check_targets(model, cfg):
+    "A `CourseError` if there is nothing to adapt"
+    import torch
+    linear = {n.rpartition('.')[2] for n,m in model.named_modules() if isinstance(m, torch.nn.Linear)}
+    if not linear & set(cfg.targets):
+        raise CourseError(f'{cfg.base} has none of the layers {", ".join(cfg.targets)}: set targets to some of '
+                          f'{", ".join(sorted(linear-{"lm_head"}))}')
+
+def _checkpoint(model, cfg):
+    "Let layers be computed again in the backward pass"
+    how = dict(use_reentrant=False, preserve_rng_state=cfg.dropout > 0)
+    model.enable_input_require_grads()                           # needed where checkpointing is reentrant, see exercise 4
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=how)
+    if cfg.checkpointing == 'half' and is_own(cfg):
+        for l in model.get_base_model().model.layers[::2]: l.gradient_checkpointing = False
+
 # %% ../nbs/08_train.ipynb #9bd7ddf3
-def _fuse(cfg):
+def _fuse(kind):
     "Liger's fused norms, rotations and activations for Qwen3 on a GPU; they also keep less for the backward pass"
     import torch
     from importlib.util import find_spec
-    if torch.cuda.is_available() and find_spec('liger_kernel'):
-        from liger_kernel.transformers import apply_liger_kernel_to_qwen3
-        apply_liger_kernel_to_qwen3(rope=True, rms_norm=True, swiglu=True, cross_entropy=False, fused_linear_cross_entropy=False)
+    if not torch.cuda.is_available() or not find_spec('liger_kernel') or kind != 'qwen3': return
+    from liger_kernel.transformers import apply_liger_kernel_to_qwen3
+    apply_liger_kernel_to_qwen3(rope=True, rms_norm=True, swiglu=True, cross_entropy=False,
+                                fused_linear_cross_entropy=False)
 
 def _load_unsloth(cfg, progress):
     import torch
@@ -222,6 +274,7 @@ def trainer_class(
 ):
     "TRL's `SFTTrainer` with steps that can be continued, and checkpoints that are complete or absent"
     from trl import SFTTrainer
+    check_trainer(SFTTrainer)
     ranks, examples = ranks or Ranks(), examples or cfg.batch_size*cfg.accumulation
     class CourseTrainer(SFTTrainer):
         seen, widest, order = 0, 0, None
@@ -275,9 +328,8 @@ def own_trainer(
             return loss*ranks.n
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
             labels, net = inputs.pop('labels'), self.accelerator.unwrap_model(model).get_base_model()
-            hidden = net.model(**inputs, use_cache=False).last_hidden_state[:, :-1]
-            target = labels[:, 1:]
-            total = completion_loss(hidden[target != -100], net.lm_head.weight, target[target != -100])
+            hidden, target = net.model(**inputs, use_cache=False).last_hidden_state[:, :-1], labels[:, 1:]
+            total = head_loss(net, hidden[target != -100], target[target != -100])
             loss = total/(num_items_in_batch or (target != -100).sum())
             return (loss, dict(loss=loss)) if return_outputs else loss
         def evaluate(self, *a, **kw):
@@ -448,6 +500,16 @@ def resume_point(
     return str(checkpoints(folder)[-1])
 
 # %% ../nbs/08_train.ipynb #62963d36
+def trl_switches(
+    cfg: TrainConfig, # settled
+    kind: str, # `model_type` of the base
+) -> dict: # for `SFTConfig`
+    "Liger's kernels or TRL's loss in chunks where they are the model's own loss, else the plain one"
+    import torch
+    if not cfg.fused or kind not in PROVEN: return dict(loss_type='nll')
+    if torch.cuda.is_available() and liger_knows(kind): return dict(use_liger_kernel=True)
+    return dict(loss_type='chunked_nll')
+
 def training_arguments(
     cfg: TrainConfig, # settled
     folder: Path, # for checkpoints
@@ -462,7 +524,8 @@ def training_arguments(
     if dev: every |= dict(eval_on_start=True, eval_strategy=every['save_strategy'], eval_steps=cfg.save_steps or None, metric_for_best_model='eval_loss', greater_is_better=False)
     if cfg.tensorboard: os.environ['TENSORBOARD_LOGGING_DIR'] = str(logs/'tensorboard'/cfg.name)
     if cfg.backend == 'unsloth': every |= dict(padding_free=dict(padded=False, auto=None).get(cfg.layout, True), packing=cfg.layout == 'packed')
-    else: every |= dict(loss_type='nll')
+    elif cfg.backend == 'trl': every |= trl_switches(cfg, model_kind(resolve_base(cfg.base)))
+    else: every |= dict(loss_type='nll')                         # our trainer computes the loss
     args = SFTConfig(output_dir=str(folder), per_device_train_batch_size=cfg.batch_size, per_device_eval_batch_size=cfg.batch_size, gradient_accumulation_steps=cfg.accumulation,
         num_train_epochs=cfg.epochs, max_steps=cfg.max_steps or -1, learning_rate=cfg.learning_rate, lr_scheduler_type=cfg.scheduler, warmup_steps=cfg.warmup, weight_decay=cfg.weight_decay,
         adam_beta2=cfg.beta2, optim=cfg.optimizer, seed=cfg.seed, bf16=cfg.dtype == 'bfloat16', fp16=cfg.dtype == 'float16', use_cpu=not gpu, gradient_checkpointing=False, max_length=None,
@@ -522,8 +585,8 @@ def _log_row(log, cfg, state, logs, ranks):
     if not math.isfinite(loss):
         raise CourseError(f'the loss of {cfg.name} is {loss} at step {state.global_step}: lower '
                           f'learning_rate (now {rate:g}) and start afresh with --no-resume')
-    seen, memory = zip(*ranks.all((int(log.trainer.seen), _memory())))
-    state.num_input_tokens_seen, now = sum(seen), time.perf_counter()
+    seen, memory = zip(*ranks.numbers(int(log.trainer.seen), _memory()))
+    state.num_input_tokens_seen, now = int(sum(seen)), time.perf_counter()
     speed = (state.num_input_tokens_seen-log.tokens)/(now-log.mark)
     log.last = {'loss': loss, 'grad_norm': norm, 'tokens/s': speed}
     log.tokens, log.mark = state.num_input_tokens_seen, now
@@ -546,13 +609,10 @@ def prepare(
     ws: Workspace,
     resume: bool,
     ranks: Ranks,
-    progress: Progress|None=None,
 ) -> tuple: # data, this process's part of the configuration, checkpoint or None
     "The cheap checks: data, memory, checkpoint"
     import torch
     from transformers import AutoTokenizer
-    if progress: progress(0., f'load {cfg.base}')
-    ranks.first(lambda: resolve_base(cfg.base, progress) and None)        # made or downloaded once
     base = resolve_base(cfg.base)
     with quiet(): d = training_data(cfg, ws, AutoTokenizer.from_pretrained(base))
     gpu = torch.cuda.is_available()
@@ -571,9 +631,11 @@ def train(
     "Fine-tune an adapter on the training split of `ws`; with all processes, if there are several"
     os.environ.setdefault('PYTORCH_ALLOC_CONF', 'expandable_segments:True')
     ranks, t0 = Ranks(), time.time()
-    cfg = settle(cfg, ranks.n)
-    if cfg.backend == 'unsloth': import unsloth                  # before transformers, or its patches do not apply
-    d, mine, checkpoint = prepare(cfg, ws, resume, ranks, progress)
+    if settle(cfg, ranks.n).backend == 'unsloth': import unsloth # before transformers, or its patches do not apply
+    if progress: progress(0., f'load {cfg.base}')
+    ranks.first(lambda: resolve_base(cfg.base, progress) and None)        # made or downloaded once
+    cfg = settle(cfg, ranks.n, model_kind(resolve_base(cfg.base)))
+    d, mine, checkpoint = prepare(cfg, ws, resume, ranks)
     if ranks.n == 1: cfg = mine                                  # as arranged for this machine
     with quiet():
         trainer = build_trainer(mine, ws, d, progress, ranks, cfg.batch_size*cfg.accumulation)
@@ -635,11 +697,15 @@ def _collator(cfg, tok, data, ranks=1):
 def padded_collator(
     pad: int, # token id
 ):
-    "TRL's batches of padded examples, without the empty ones"
-    from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
-    collate = DataCollatorForLanguageModeling(pad_token_id=pad)
-    nothing = dict(input_ids=[pad], labels=[-100])
-    def batch(examples): return collate([e for e in examples if e['input_ids']] or [nothing])
+    "Batches of padded examples, without the empty ones"
+    import torch
+    def batch(examples):
+        rows = [e for e in examples if e['input_ids']] or [dict(input_ids=[pad], labels=[-100])]
+        width = max(len(e['input_ids']) for e in rows)
+        def padded(values, fill): return torch.tensor([v+[fill]*(width-len(v)) for v in values])
+        return dict(input_ids=padded([e['input_ids'] for e in rows], pad),
+                    attention_mask=padded([[1]*len(e['input_ids']) for e in rows], 0),
+                    labels=padded([e['labels'] for e in rows], -100))
     return batch
 
 # %% ../nbs/08_train.ipynb #5a980620
