@@ -14,8 +14,8 @@ from .workspace import *
 # %% auto #0
 __all__ = ['app', 'Out', 'Json', 'Profile', 'Pdf', 'Base', 'Sets', 'Config', 'Gpus', 'HoldOut', 'errors_page', 'say', 'show',
            'StageBars', 'bar', 'profiles', 'nvidia_gpus', 'default_profile', 'job_of', 'next_steps', 'run', 'preflight',
-           'extract', 'compare', 'one_stage', 'clean', 'corpus', 'dataset', 'train', 'merge', 'ask', 'answer', 'score',
-           'answers', 'evaluate', 'report', 'newest_model', 'main']
+           'extract', 'compare', 'one_stage', 'clean', 'corpus', 'dataset', 'train', 'merge', 'export', 'newest_merged',
+           'ask', 'answer', 'score', 'answers', 'evaluate', 'report', 'newest_model', 'main']
 
 # %% ../nbs/15_cli.ipynb #ff72f3ae
 def errors_page() -> str: # its address on the course's site
@@ -248,6 +248,35 @@ def merge(profile:Profile=None, out:Out=None, base:Base=None, sets:Sets=None, co
     job = job_of(out, profile, base, sets, config)
     one_stage('merge', job, forced=True)
     print(merged_folder(job))
+
+# %% ../nbs/15_cli.ipynb #15ex0002
+@app.command()
+def export(gguf:Annotated[str, typer.Option('--gguf', help='f16, q8_0 or q4_k_m.')],
+           model:Annotated[Optional[Path], typer.Option('--model', help='Merged model folder; the newest one if left out.')]=None,
+           out:Out=None,
+           weighed:Annotated[bool, typer.Option('--importance', help='q4_k_m: weigh the columns by how the corpus uses them.')]=False,
+           check:Annotated[int, typer.Option('--check', help='Questions compared with the merged model.')]=20,
+           system:Annotated[str, typer.Option('--system', help='A system text for Ollama and LM Studio.')]=''):
+    "The merged model for Ollama, LM Studio and llama.cpp, compared with the original."
+    from climate_ft.llamacpp import export_gguf
+    from climate_ft.generate import question_of, read_questions
+    ws, folder = Workspace(out), model or newest_merged(out)
+    texts = [c['text'] for c in read_json(ws.path('corpus_chunks'), 'corpus')[::8]] if weighed else None
+    recall = ws.path('splits')/'recall.jsonl'
+    rows = read_questions(recall) if check and recall.is_file() else []
+    questions = [question_of(r) for r in rows[::max(1, len(rows)//max(check, 1))][:check]]
+    with bar('export') as progress: done = export_gguf(folder, gguf, None, texts, questions, system, progress)
+    if (done/'parity.json').is_file():
+        p = read_json(done/'parity.json')
+        say(f"{p['agree']} of {p['n']} answers are the merged model's; {p['bytes']/1e6:.0f} MB, {p['tokens_per_second']:.0f} tokens/s")
+    say(f'Ollama: cd {shlex.quote(str(done))} && ollama create {shlex.quote(done.name)} -f Modelfile')
+    print(done)
+
+def newest_merged(root):
+    "The merged model that was written last"
+    model = newest_model(root)
+    if not model.name.endswith('-merged'): raise CourseError(f'{model} is not merged: run `climate-ft merge` first')
+    return model
 
 # %% ../nbs/15_cli.ipynb #20502655
 @app.command()
