@@ -15,7 +15,7 @@ from .workspace import *
 __all__ = ['app', 'Out', 'Json', 'Profile', 'Pdf', 'Base', 'Sets', 'Config', 'Gpus', 'HoldOut', 'errors_page', 'say', 'show',
            'StageBars', 'bar', 'profiles', 'nvidia_gpus', 'default_profile', 'job_of', 'next_steps', 'run', 'preflight',
            'extract', 'compare', 'one_stage', 'clean', 'corpus', 'dataset', 'train', 'merge', 'export', 'newest_merged',
-           'ask', 'answer', 'score', 'answers', 'evaluate', 'report', 'newest_model', 'main']
+           'serve', 'ask', 'answer', 'score', 'answers', 'evaluate', 'report', 'newest_model', 'main']
 
 # %% ../nbs/15_cli.ipynb #ff72f3ae
 def errors_page() -> str: # its address on the course's site
@@ -277,6 +277,20 @@ def newest_merged(root):
     model = newest_model(root)
     if not model.name.endswith('-merged'): raise CourseError(f'{model} is not merged: run `climate-ft merge` first')
     return model
+
+# %% ../nbs/15_cli.ipynb #15ex0004
+@app.command()
+def serve(model:Annotated[Optional[Path], typer.Option('--model', help='GGUF file; the newest one if left out.')]=None,
+          out:Out=None,
+          port:Annotated[int, typer.Option('--port', help='Port to listen on.')]=8080,
+          host:Annotated[str, typer.Option('--host', help='127.0.0.1 is this machine only; 0.0.0.0 is everybody.')]='127.0.0.1',
+          passages:Annotated[bool, typer.Option('--passages', help='Put the best passage of the corpus behind each question.')]=False):
+    "An OpenAI-compatible server for the exported model; Ctrl-C ends it."
+    from climate_ft.serve import Passages, Served, newest_gguf
+    served = Served(model or newest_gguf(out or find_root()), host, port, Passages(Workspace(out)) if passages else None)
+    say(f'Serving at {served.url}/v1 (any API key); Ctrl-C ends it')
+    try: served.wait()
+    except KeyboardInterrupt: say('climate-ft: the server has ended')
 
 # %% ../nbs/15_cli.ipynb #20502655
 @app.command()
