@@ -17,8 +17,8 @@ from .pairs import *
 # %% auto #0
 __all__ = ['PINNED', 'ORIGINAL', 'ALPACA', 'unit_of', 'same_units', 'split_sections', 'plot_split', 'funnel', 'plot_funnel',
            'read_captions', 'recall_rows', 'held_out_rows', 'gold_rows', 'general_rows', 'clean_sets', 'write_rows',
-           'read_questions', 'build_dataset', 'run_dataset', 'load_rows', 'subset', 'limit', 'to_chat', 'write_chat',
-           'save_hf', 'preview']
+           'read_questions', 'build_dataset', 'write_forms', 'run_dataset', 'load_rows', 'subset', 'limit', 'to_chat',
+           'write_chat', 'save_hf', 'preview']
 
 # %% ../nbs/06_dataset.ipynb #498e5bd4
 def unit_of(
@@ -261,6 +261,20 @@ def build_dataset(
         gold=dict(seen=sum(r.extra['seen'] for r in sets['gold']), unseen=sum(not r.extra['seen'] for r in sets['gold']), support_not_found=len(missing)), contamination=report)
 
 # %% ../nbs/06_dataset.ipynb #a77e9c02
+def write_forms(
+    ws:Workspace,
+    chunks:list[Chunk],
+    sets:dict[str,list[QA]], # rows by split
+    seed:int=42,
+) -> dict: # the report of chapter 05e
+    "Short questions and passages about the trained sections: `forms.jsonl` beside the splits"
+    from climate_ft.forms import build_forms
+    sides = split_sections(chunks, seed)
+    asked = [r.instruction for r in sets['gold']]+[r.extra['question2'] for r in sets['gold'] if r.extra['question2']]
+    rows, report = build_forms([c for c in chunks if sides[unit_of(c)]=='train'], sets['train'], asked, seed)
+    write_rows(ws.path('splits')/'forms.jsonl', rows)
+    return report
+
 def run_dataset(
     ws:Workspace, # reads the corpus, the captions and the questions; writes `dataset`, `alpaca`, `splits` and `dataset_report`
     seed:int=42,
@@ -273,6 +287,7 @@ def run_dataset(
     sets, report = build_dataset(chunks, seed, templates, figures, read_captions(ws), read_questions(ws, 'gold'), read_questions(ws, 'general'), progress)
     if progress: progress(.9, 'writing')
     for name,rows in sets.items(): write_rows(ws.path('splits')/f'{name}.jsonl', rows)
+    report['forms'] = write_forms(ws, chunks, sets, seed)
     write_rows(ws.path('dataset'), [r for name in ('train','dev','recall','unseen') for r in sets[name]])
     write_rows(ws.path('alpaca'), sets['train'], ALPACA)
     write_json(ws.path('dataset_report'), report)

@@ -28,7 +28,7 @@ class Plan:
     "How much is evaluated"
     limits: dict = field(default_factory=dict)   # most questions per set; a set that is not named is used whole
     max_new_tokens: int = 160                    # of an answer
-    batch_size: int = 32                         # prompts
+    batch_size: int = 128                        # answers in progress; fewer where the memory holds fewer
     passages: tuple = ('recall', 'unseen', 'gold') # sets that are also asked with the retrieved passage
     passage_chars: int = 1200                    # of a passage
     likelihood: tuple = ('recall', 'unseen', 'gold') # sets with the likelihood of the reference

@@ -28,7 +28,7 @@ class PackedCollator:
         import torch
         ids, labels = ([t for e in examples for t in e[k]] for k in ('input_ids', 'labels'))
         lengths = [n for e in examples for n in e.get('seq_lengths') or [len(e['input_ids'])]]
-        n, T = len(ids), up(len(ids), self.bucket)
+        n, T = len(ids), up(max(len(ids), 1), self.bucket)
         if T > n: ids, labels, lengths = ids+[self.pad]*(T-n), labels+[-100]*(T-n), lengths+[T-n]
         ends = torch.tensor(lengths).cumsum(0)
         begin = torch.cat([ends.new_zeros(1), ends[:-1]])
@@ -82,7 +82,7 @@ def completion_loss(
     class Loss(torch.autograd.Function):
         @staticmethod
         def forward(ctx, h):
-            grad, total = torch.empty_like(h), 0.
+            grad, total = torch.empty_like(h), h.new_zeros((), dtype=torch.float32)
             for i in range(0, len(h), chunk):
                 hc, y = h[i:i+chunk].to(weight.dtype), targets[i:i+chunk, None]
                 keep, y = y >= 0, y.clamp(min=0)

@@ -45,7 +45,14 @@ def dequantize(
     model = model.dequantize(dtype=dtype).to(dtype)
     model.hf_quantizer, model.is_quantized, model.is_loaded_in_4bit, model.is_loaded_in_8bit = None, False, False, False
     if hasattr(model.config, 'quantization_config'): del model.config.quantization_config
+    _forget_codes(model)
     return model
+
+def _forget_codes(model):
+    "Let the model be saved: Transformers would look for the codes that it was loaded from"
+    back = getattr(model, '_weight_conversions', None) or []
+    def plain(c): return not any('Bnb' in type(o).__name__ for o in getattr(c, 'operations', None) or [])
+    model._weight_conversions = [c for c in back if plain(c)] or None
 
 # %% ../nbs/10_generate.ipynb #1fe44438
 def inference_dtype() -> str: # name of a torch type
@@ -214,9 +221,10 @@ def read_questions(
     made_by: str='', # the command that makes this file
 ) -> list[dict]:
     "The questions of a file; a `CourseError` names a line without one"
-    rows = read_jsonl(path, made_by)
-    for n,r in enumerate(rows, 1):
-        if not isinstance(question_of(r), str) or not question_of(r).strip(): raise CourseError(f'{path} entry {n} has no question; add "question": "…"')
+    def check(row, where):
+        if not isinstance(question_of(row), str) or not question_of(row).strip():
+            raise CourseError(f'{where} has no question; add "question": "…"')
+    rows = read_jsonl(path, made_by, check=check)
     if not rows: raise CourseError(f'{path} holds no questions; write one JSON object a line')
     return rows
 

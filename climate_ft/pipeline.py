@@ -276,7 +276,7 @@ def _train(job, progress):
     from climate_ft.train import train
     if job.gpus > 1:
         from climate_ft.train import train_distributed
-        train_distributed(job.cfg, job.ws, job.gpus, not job.fresh)
+        train_distributed(job.cfg, job.ws, job.gpus, not job.fresh, progress)
     else: train(job.cfg, job.ws, resume=not job.fresh, progress=progress)
     merged = merged_folder(job)
     if merged.exists() and not is_merged(job): shutil.rmtree(merged)

@@ -116,7 +116,7 @@ def test_question_sets_respect_what_was_trained_and_the_limits(ws):
     with pytest.raises(CourseError, match='recall.jsonl is missing: `climate-ft dataset` makes it'): E.question_sets(ws, E.Plan())
 
 def test_evaluate_without_answers_says_what_to_run(ws):
-    with pytest.raises(CourseError, match='climate-ft evaluate'): E.run_evaluate(ws, 'tiny')
+    with pytest.raises(CourseError, match='climate-ft answers'): E.run_evaluate(ws, 'tiny')
 
 def test_retrieval_leaves_the_gpu_to_the_model(tmp_path):
     "bm25s starts JAX where it is installed; without this setting JAX takes three quarters of the GPU's memory"

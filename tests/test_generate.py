@@ -84,12 +84,12 @@ def test_interrupted_answers_continue(loaded, answers, tmp_path, monkeypatch):
     out = tmp_path/'a.jsonl'
     with pytest.raises(KeyboardInterrupt): G.answer_rows(lambda: loaded, ROWS, out, 'm', 'k', batch_size=2, max_new_tokens=16, progress=stop)
     part = tmp_path/'.a.part'
-    assert not out.exists() and part.read_text().count('\n') == 1+4
+    assert not out.exists() and part.read_text().count('\n') == 1+3
     part.write_bytes(part.read_bytes()[:-9])                        # the last line is torn
     asked, real = [], G.generate
     monkeypatch.setattr(G, 'generate', lambda m, t, q, *a, **k: (asked.extend(q), real(m, t, q, *a, **k))[1])
     got = G.answer_rows(lambda: loaded, ROWS, out, 'm', 'k', batch_size=2, max_new_tokens=16)
-    assert len(asked) == 3 and [r['prediction'] for r in got] == answers
+    assert len(asked) == 4 and [r['prediction'] for r in got] == answers
 
 KILLED = '''import os, signal, sys
 from climate_ft import generate as G
@@ -109,7 +109,7 @@ def test_killed_process_continues(babbler, tmp_path):
     G.answer_file(questions, babbler, out, batch_size=1, max_new_tokens=32)
     assert len(read_jsonl(out)) == 12 and not part.exists()
 
-@pytest.mark.parametrize('line,message', [('{"answer": "氷"}', 'entry 1 has no question'), ('not json', 'line 1'), ('', 'holds no questions'), ('[1]', 'line 1')])
+@pytest.mark.parametrize('line,message', [('{"answer": "氷"}', 'line 1 has no question'), ('not json', 'line 1'), ('', 'holds no questions'), ('[1]', 'line 1')])
 def test_bad_questions(tmp_path, babbler, line, message):
     (tmp_path/'q.jsonl').write_text(line)
     with pytest.raises(CourseError, match=message): G.answer_file(tmp_path/'q.jsonl', babbler, tmp_path/'a.jsonl')
