@@ -15,7 +15,7 @@ from .workspace import *
 __all__ = ['app', 'Out', 'Json', 'Profile', 'Pdf', 'Base', 'Sets', 'Config', 'Gpus', 'HoldOut', 'errors_page', 'say', 'show',
            'StageBars', 'bar', 'profiles', 'nvidia_gpus', 'default_profile', 'job_of', 'next_steps', 'run', 'preflight',
            'extract', 'compare', 'one_stage', 'clean', 'corpus', 'dataset', 'train', 'merge', 'export', 'newest_merged',
-           'serve', 'ask', 'answer', 'score', 'answers', 'evaluate', 'report', 'newest_model', 'main']
+           'serve', 'chat', 'ask', 'answer', 'score', 'answers', 'evaluate', 'report', 'newest_model', 'main']
 
 # %% ../nbs/15_cli.ipynb #ff72f3ae
 def errors_page() -> str: # its address on the course's site
@@ -291,6 +291,26 @@ def serve(model:Annotated[Optional[Path], typer.Option('--model', help='GGUF fil
     say(f'Serving at {served.url}/v1 (any API key); Ctrl-C ends it')
     try: served.wait()
     except KeyboardInterrupt: say('climate-ft: the server has ended')
+
+# %% ../nbs/15_cli.ipynb #15ex0006
+@app.command()
+def chat(model:Annotated[Optional[Path], typer.Option('--model', help='Model folder; the newest one if left out.')]=None,
+         out:Out=None, pdf:Pdf=None,
+         port:Annotated[int, typer.Option('--port', help='Port to listen on.')]=7860,
+         base:Annotated[bool, typer.Option(help='Load the base model too, for comparison.')]=True):
+    "A page to talk to the model, beside its base, with the pages of the report; Ctrl-C ends it."
+    from climate_ft.chat import Chat, load_talk
+    from climate_ft.pipeline import source_pdfs
+    from climate_ft.serve import Passages, check_port
+    check_port('127.0.0.1', port)
+    folder = model or newest_model(out)
+    ws = Workspace(out or (folder.resolve().parent.parent if folder.resolve().parent.name == 'models' else None))
+    find = Passages(ws) if ws.path('corpus_chunks').is_file() else None
+    say('loading the models ...')
+    page = Chat(load_talk(folder, base, find), ws, port=port, pdfs=source_pdfs(pdf) if pdf else None)
+    say(f'Open {page.url} in a browser; Ctrl-C ends it')
+    try: page.wait()
+    except KeyboardInterrupt: say(f'climate-ft: the page has ended; votes are in {page.votes_file}')
 
 # %% ../nbs/15_cli.ipynb #20502655
 @app.command()
