@@ -135,6 +135,9 @@ def next_steps(
     if result.get('merged'): lines.append(f"Model: {result['merged']}")
     if (model/'config.json').is_file() or (model/'adapter_config.json').is_file():
         lines.append(f'Ask it: climate-ft ask --model {shlex.quote(str(model))}')
+        lines.append(f'Talk to it in a browser: climate-ft chat --model {shlex.quote(str(model))}')
+    if result.get('merged'):
+        lines.append(f'For Ollama and LM Studio: climate-ft export --gguf q8_0 --out {shlex.quote(str(out))}')
     logs = ws.logs/'tensorboard'/result['name']
     if logs.is_dir(): lines.append(f'Curves: tensorboard --logdir {shlex.quote(str(logs))}')
     if result.get('report'): return lines+[f"Report: {result['report']}"]

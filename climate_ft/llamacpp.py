@@ -66,12 +66,12 @@ def check_disk(
     if need > free: raise CourseError(f'{need/1e9:.1f} GB are needed in {folder} and {free/1e9:.1f} GB are '
                                       'free: free some space and run the same command again')
 
-# %% ../nbs/13b_gguf.ipynb #704226e1
+# %% ../nbs/13b_gguf.ipynb #54a1ce21
 def learn(
     net, # a small model; changed in place
     tok, # its tokenizer
     pairs: list[tuple[str, str]], # questions and answers
-    steps: int=30, # of AdamW, over all pairs at once
+    steps: int=20, # of AdamW, over all pairs at once
 ):
     "Teach a small model a few answers by heart, with all its weights"
     import torch

@@ -5,6 +5,7 @@ and 40 others: results/gguf_parity.json. Continues where it stopped, as long as 
 """
 import platform, sys
 from pathlib import Path
+import torch
 from climate_ft.generate import load_model
 from climate_ft.llamacpp import convert, gguf_parity, importance, merged_answers, quantise
 from climate_ft.report import versions
@@ -46,7 +47,7 @@ def main(folder, train, work):
     texts = [c['text'] for c in read_json(REPO/'data'/'corpus_chunks.json')[::8]]
     result = read_json(out) if out.is_file() else dict(
         model='Gemma 3 270M, tuned by the cpu profile and merged', trained=len(trained), others=len(others),
-        max_new_tokens=TOKENS, calibration=len(texts), machine=f'2 cores of {platform.machine()}',
+        max_new_tokens=TOKENS, calibration=len(texts), machine=f'{torch.get_num_threads()} thread(s), {platform.machine()}',
         versions=versions(), files=[])
     for kind in KINDS[len(result['files']):]:
         p = gguf_parity(make(kind, folder, work, texts), folder, asked, expected, TOKENS)

@@ -23,7 +23,7 @@ def models():
     from climate_ft.llamacpp import learn
     from climate_ft.models import tiny_base
     net, tok = AutoModelForCausalLM.from_pretrained(tiny_base(256)), AutoTokenizer.from_pretrained(tiny_base(256))
-    learn(net, tok, [*TAUGHT.items(), (MORE, '海'*300)])
+    learn(net, tok, [*TAUGHT.items(), (MORE, '海'*60)])
     return dict(base=load_for_inference('tiny'), tuned=(ready(net), tok))
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def ask(page, question, *off):
     for box in off: page.uncheck(f'#{box}')
     page.fill('#question', question); page.press('#question', 'Enter')
 
-def ended(page): page.wait_for_function("document.querySelector('#ask').disabled === false")
+def ended(page): page.locator('#ask:enabled').wait_for()
 
 def test_base_and_tuned_from_memory_and_from_the_passage(page, chat):
     ask(page, KNOWN); ended(page)
@@ -62,7 +62,8 @@ def test_base_and_tuned_from_memory_and_from_the_passage(page, chat):
     answers = [page.locator(f'p[data-answer={m}]').all_text_contents() for m in ('memory', 'passage')]
     assert [len(a) for a in answers] == [2, 2] and answers[0][1].strip() == TAUGHT[KNOWN] and answers[0][0].strip() != TAUGHT[KNOWN]
     assert 'document_01, ページ' in page.text_content('#where')
-    page.wait_for_function("document.querySelector('#picture').naturalWidth === 800")
+    page.locator('#picture').evaluate('i => i.decode()')
+    assert page.locator('#picture').evaluate('i => i.naturalWidth') == 800
     page.get_by_role('button', name='B: こちらがよい').last.click()
     page.get_by_text('投票しました').wait_for()
     vote, = read_jsonl(chat.votes_file)
@@ -86,8 +87,8 @@ def test_stop_ends_the_answer(page, chat, monkeypatch):
         return real(self, name, question, context, one)
     monkeypatch.setattr(C.Talk, 'answer', slowly)
     ask(page, MORE, 'passage')
-    page.wait_for_function("[...document.querySelectorAll('p[data-answer=memory]')].some(p => p.textContent.length > 0)")
-    page.keyboard.press('Escape'); page.wait_for_function("document.querySelector('#status').textContent === '止めました'"); go.set()
+    page.locator('p[data-answer=memory]:not(:empty)').first.wait_for()
+    page.keyboard.press('Escape'); page.get_by_text('止めました').wait_for(); go.set()
     assert page.locator('.vote').count() == 0 and page.is_enabled('#ask')
     monkeypatch.setattr(C.Talk, 'answer', real)
     ask(page, KNOWN); ended(page)                     # and the next question is answered
