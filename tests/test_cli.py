@@ -1,5 +1,5 @@
 "The command line: what goes to which stream, and every wrong input as one line with status 2 that leaves earlier files alone."
-import json, os, re, subprocess, sys, time
+import json, os, re, socket, subprocess, sys, time
 from pathlib import Path
 import pytest
 
@@ -100,7 +100,7 @@ def test_heavy_libraries_stay_out_of_help_and_import():
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=REPO).stdout.strip() == '[]'
 
 def test_every_command_has_help(cft):
-    commands = 'run preflight extract compare clean corpus dataset train ask answer answers score evaluate merge report'.split()
+    commands = 'run preflight extract compare clean corpus dataset train ask answer answers score evaluate merge export serve chat report'.split()
     out = cft('--help', COLUMNS='200').stdout
     for c in commands: assert re.search(rf'\b{c}\b', out), c
 
@@ -145,6 +145,12 @@ def test_the_end_of_a_run_names_commands_that_work(tiny_run, cft):
     ask = next(l for l in said if l.startswith('Ask it: climate-ft ')).removeprefix('Ask it: climate-ft ').split()
     r = cft(*ask, '海氷とは何ですか。')
     assert r.returncode == 0 and r.stdout.strip()
+    talk = next(l for l in said if l.startswith('Talk to it in a browser: ')).partition('climate-ft ')[2].split()
+    with socket.socket() as s:                     # the command is read and gets as far as its port
+        s.bind(('127.0.0.1', 0)); s.listen()
+        refused(cft(*talk, '--port', s.getsockname()[1]), 'choose another with --port')
+    gguf = next(l for l in said if l.startswith('For Ollama and LM Studio: ')).partition('climate-ft ')[2].split()
+    refused(cft(*gguf[:2], 'q9', *gguf[3:]), 'q9')
 
 def test_ask_names_its_passages_and_can_answer_from_memory(tiny_run, cft, tmp_path):
     r = cft('ask', '雪氷面のアルベドとは何ですか。', '--out', tiny_run, '--json')
