@@ -468,13 +468,15 @@ def workload(
     train = [r for r in train if len(r['output']) <= (cfg.max_answer or math.inf)]
     most = (cfg.max_facts or math.inf)*(cfg.wordings or math.inf)
     n = int(min(len(train), most))
-    if getattr(cfg, 'forms', False): train, n = train+rows('forms.jsonl'), n+len(rows('forms.jsonl'))
+    if getattr(cfg, 'forms', False):
+        more = rows('forms.jsonl')
+        train, n = train+more, n+min(len(more), cfg.max_forms or len(more))
     sizes = [min(round(size(r)), cfg.max_length) for r in train] or [225]
     counts = {s: facts if s == 'trained' else len(rows(f'{s}.jsonl'))
-              for s in ('trained', 'recall', 'unseen', 'gold', 'general')}
+              for s in ('trained', 'recall', 'unseen', 'short', 'gold', 'general')}
     counts = {s: min(c, plan.limits.get(s) or c) for s,c in counts.items()}
     answers = 2*sum(counts.values())+2*sum(counts.get(s, 0) for s in plan.passages)
-    length = round(.75*plan.passage_chars+150)*bool(plan.passages)+150+plan.max_new_tokens
+    length = round(.75*plan.retrieved*plan.passage_chars+150)*bool(plan.passages)+150+plan.max_new_tokens
     return dict(rows=n, tokens=round(n*sum(sizes)/len(sizes)), lengths=sizes, answers=answers,
                 length=length)
 

@@ -58,7 +58,8 @@ class TrainConfig(Record):
     seed: int = 42
     save_steps: int = 0             # evaluate and save; 0: once an epoch
     keep: str = 'last'              # the adapter of the last step, or of the best dev loss
-    forms: bool = False             # short questions and passages of chapter 05e beside the pairs
+    forms: bool = False             # short questions and passages of chapters 05e and 05f beside the pairs
+    max_forms: int|None = None      # rows of these, about the chosen sources; None: all
     max_facts: int|None = None      # sources to train on; None: all
     wordings: int|None = None       # rows of one source; None: all
     max_answer: int|None = None     # characters; facts with longer answers are not chosen
@@ -118,7 +119,10 @@ def training_data(
     if not rows: raise CourseError(f'{p} is empty: make the dataset with `climate-ft dataset`')
     encode_rows(tok, rows[:1], 10**6, str(p))                    # wrong columns are named before anything is chosen
     rows = select_rows(rows, cfg)
-    if cfg.forms: rows += read_jsonl(ws.path('splits')/'forms.jsonl', 'dataset')
+    if cfg.forms:
+        from climate_ft.passages import select_forms
+        more = read_jsonl(ws.path('splits')/'forms.jsonl', 'dataset')
+        rows = rows+select_forms(more, {r.get('source_id') for r in rows}, cfg.max_forms, seed=cfg.seed)
     examples, long = encode_rows(tok, rows, cfg.max_length, str(p))
     dev = read_jsonl(d)[:cfg.max_dev] if d.is_file() else []
     return dict(rows=rows, examples=examples, long=long, dev=encode_rows(tok, dev, cfg.max_length, str(d))[0] if dev else [])

@@ -12,15 +12,14 @@ import argparse, json, shutil, sys, tempfile, time
 from dataclasses import replace
 from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from climate_ft.evaluation import Retriever, passage
-from climate_ft.forms import REFUSAL
 from climate_ft.generate import generate, load_for_inference, question_of, read_questions, ready, reference_of
 from climate_ft.metrics import contains_of
+from climate_ft.passages import CHARS, PASSAGES, REFUSAL, Retriever, context, found
 from climate_ft.workspace import REPO, Chunk, Workspace, read_json, read_jsonl, write_json, write_jsonl
 
-VARIANTS = dict(untrained=None, pairs=(), short=('short', 'definition', 'reverse'), passages=('passage', 'refusal'),
-                right=('passage',), all=('short', 'definition', 'reverse', 'passage', 'refusal'))
-CHARS = 600 # of a passage
+FORMS, READ = ('short', 'definition', 'reverse'), ('passage', 'refusal')
+VARIANTS = dict(untrained=None, pairs=(), short=FORMS, text=(*FORMS, 'cloze', 'text', 'casual'), passages=READ, right=('passage',),
+                general=('general',), forms=(*FORMS, *READ), all=(*FORMS, 'cloze', 'text', 'casual', 'general', *READ))
 
 def config(base, name, settings):
     from climate_ft.train import TrainConfig
@@ -46,7 +45,8 @@ def right(said, row):
 def sets(limit):
     d = REPO/'data'/'splits'
     gold = read_questions(d/'gold.jsonl')
-    out = dict(gold_trained=[r for r in gold if r['extra']['seen']], gold_held_out=[r for r in gold if not r['extra']['seen']],
+    short = read_questions(d/'short.jsonl')
+    out = dict(short=short, gold_trained=[r for r in gold if r['extra']['seen']], gold_held_out=[r for r in gold if not r['extra']['seen']],
                recall=read_questions(d/'recall.jsonl'), unseen=read_questions(d/'unseen.jsonl'), general=read_questions(d/'general.jsonl'))
     return {k: v[:limit] for k,v in out.items()}
 
@@ -58,10 +58,11 @@ def prompts(limit):
             q = question_of(r)
             out.append((name, 'memory', r, None, False))
             if name == 'general': continue
-            found = [passage(c, q, CHARS) for c in find(q, 6)]
-            out.append((name, 'passage', r, found[0], right(found[0], r)))
-            wrong = next((p for p in found if not right(p, r)), None) if name.startswith('gold') else None
-            if wrong: out.append((name, 'wrong passage', r, wrong, False))
+            got = [t for _,t in found(q, find, 6)]
+            top = context(got[:PASSAGES])
+            out.append((name, 'passage', r, top, right(top, r)))
+            wrong = [t for t in got if not right(t, r)][:PASSAGES] if name.startswith('gold') else []
+            if wrong: out.append((name, 'wrong passage', r, context(wrong), False))
     return out
 
 def ask(model, asked, new=96):
@@ -109,7 +110,7 @@ def main():
     ap.add_argument('--limit', type=int)
     o = ap.parse_args()
     asked = prompts(o.limit)
-    result = dict(model=o.base, bits=4, machine=torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU', passage_chars=CHARS,
+    result = dict(model=o.base, bits=4, machine=torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU', passages=PASSAGES, passage_chars=CHARS,
                   versions={k: version(k) for k in ('torch', 'transformers', 'peft', 'bitsandbytes')}, runs=[])
     for spec in o.variants:
         run, answers = one(spec, asked, o.base, o.limit)
