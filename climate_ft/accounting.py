@@ -87,7 +87,8 @@ def kept_tensors(
 ) -> list: # tensors; each storage once, parameters left out
     "What a forward pass keeps until the backward pass"
     import torch
-    model.get_base_model().config._attn_implementation = _fused_attention()
+    from climate_ft.compat import set_attention
+    set_attention(model.get_base_model(), _fused_attention())
     if checkpointing: model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=dict(use_reentrant=False))
     else: model.gradient_checkpointing_disable()
     own, kept = {p.untyped_storage()._cdata for p in model.parameters()}, {}

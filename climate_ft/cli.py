@@ -14,8 +14,9 @@ from .workspace import *
 # %% auto #0
 __all__ = ['app', 'Out', 'Json', 'Profile', 'Pdf', 'Base', 'Sets', 'Config', 'Gpus', 'HoldOut', 'errors_page', 'say', 'show',
            'StageBars', 'bar', 'profiles', 'nvidia_gpus', 'default_profile', 'job_of', 'next_steps', 'run', 'preflight',
-           'extract', 'compare', 'one_stage', 'clean', 'corpus', 'dataset', 'train', 'merge', 'ask', 'answer', 'score',
-           'answers', 'evaluate', 'report', 'newest_model', 'main']
+           'extract', 'compare', 'one_stage', 'clean', 'corpus', 'dataset', 'train', 'merge', 'export', 'newest_merged',
+           'serve', 'chat', 'ask', 'answer', 'score', 'answers', 'evaluate', 'report', 'newest_model', 'workspace_of',
+           'main']
 
 # %% ../nbs/15_cli.ipynb #ff72f3ae
 def errors_page() -> str: # its address on the course's site
@@ -135,6 +136,9 @@ def next_steps(
     if result.get('merged'): lines.append(f"Model: {result['merged']}")
     if (model/'config.json').is_file() or (model/'adapter_config.json').is_file():
         lines.append(f'Ask it: climate-ft ask --model {shlex.quote(str(model))}')
+        lines.append(f'Talk to it in a browser: climate-ft chat --model {shlex.quote(str(model))}')
+    if result.get('merged'):
+        lines.append(f'For Ollama and LM Studio: climate-ft export --gguf q8_0 --out {shlex.quote(str(out))}')
     logs = ws.logs/'tensorboard'/result['name']
     if logs.is_dir(): lines.append(f'Curves: tensorboard --logdir {shlex.quote(str(logs))}')
     if result.get('report'): return lines+[f"Report: {result['report']}"]
@@ -219,14 +223,16 @@ def corpus(out:Out=None):
 def dataset(out:Out=None, hold_out:HoldOut=None,
             seed:Annotated[int, typer.Option(help='Seed of the split and of the sampling.')]=42):
     "Question-answer pairs and their splits from the corpus."
-    from climate_ft.dataset import run_dataset
+    from climate_ft.dataset import run_dataset, told
     from climate_ft.pipeline import Job, what_to_hold_out
     ws = Workspace(out)
     own = _documents(ws) <= {p.stem for p in (REPO/'documents').glob('*.pdf')}
     job = Job(ws, hold_out=what_to_hold_out(hold_out, own))
-    if seed == 42: return one_stage('dataset', job)
-    with locked(ws, 'climate-ft dataset'), bar('dataset') as progress:
-        run_dataset(ws, seed=seed, progress=progress)
+    if seed == 42: one_stage('dataset', job)
+    else:
+        with locked(ws, 'climate-ft dataset'), bar('dataset') as progress:
+            run_dataset(ws, seed=seed, progress=progress, hold_out=job.hold_out)
+    for line in told(read_json(ws.path('dataset_report'))): say(line)
 
 def _documents(ws):
     "The names of the documents in the corpus"
@@ -252,13 +258,85 @@ def merge(profile:Profile=None, out:Out=None, base:Base=None, sets:Sets=None, co
     one_stage('merge', job, forced=True)
     print(merged_folder(job))
 
+# %% ../nbs/15_cli.ipynb #15ex0002
+@app.command()
+def export(gguf:Annotated[str, typer.Option('--gguf', help='f16, q8_0 or q4_k_m.')],
+           model:Annotated[Optional[Path], typer.Option('--model', help='Merged model folder; the newest one if left out.')]=None,
+           out:Out=None,
+           weighed:Annotated[bool, typer.Option('--importance', help='q4_k_m: weigh the columns by how the corpus uses them.')]=False,
+           check:Annotated[int, typer.Option('--check', help='Questions compared with the merged model.')]=20,
+           system:Annotated[str, typer.Option('--system', help='A system text for Ollama and LM Studio.')]=''):
+    "The merged model for Ollama, LM Studio and llama.cpp, compared with the original."
+    from climate_ft.llamacpp import export_gguf
+    from climate_ft.generate import question_of, read_questions
+    ws, folder = Workspace(out), model or newest_merged(out)
+    texts = [c['text'] for c in read_json(ws.path('corpus_chunks'), 'corpus')[::8]] if weighed else None
+    recall = ws.path('splits')/'recall.jsonl'
+    rows = read_questions(recall) if check and recall.is_file() else []
+    questions = [question_of(r) for r in rows[::max(1, len(rows)//max(check, 1))][:check]]
+    with bar('export') as progress: done = export_gguf(folder, gguf, None, texts, questions, system, progress)
+    if (done/'parity.json').is_file():
+        p = read_json(done/'parity.json')
+        say(f"{p['agree']} of {p['n']} answers are the merged model's; {p['bytes']/1e6:.0f} MB, {p['tokens_per_second']:.0f} tokens/s")
+    say(f'Ollama: cd {shlex.quote(str(done))} && ollama create {shlex.quote(done.name)} -f Modelfile')
+    print(done)
+
+def newest_merged(root):
+    "The merged model that was written last"
+    model = newest_model(root)
+    if not model.name.endswith('-merged'): raise CourseError(f'{model} is not merged: run `climate-ft merge` first')
+    return model
+
+# %% ../nbs/15_cli.ipynb #15ex0004
+@app.command()
+def serve(model:Annotated[Optional[Path], typer.Option('--model', help='GGUF file; the newest one if left out.')]=None,
+          out:Out=None,
+          port:Annotated[int, typer.Option('--port', help='Port to listen on.')]=8080,
+          host:Annotated[str, typer.Option('--host', help='127.0.0.1 is this machine only; 0.0.0.0 is everybody.')]='127.0.0.1',
+          passages:Annotated[bool, typer.Option('--passages', help='Put the best passage of the corpus behind each question.')]=False):
+    "An OpenAI-compatible server for the exported model; Ctrl-C ends it."
+    from climate_ft.serve import Passages, Served, newest_gguf
+    served = Served(model or newest_gguf(out or find_root()), host, port, Passages(Workspace(out)) if passages else None)
+    say(f'Serving at {served.url}/v1 (any API key); Ctrl-C ends it')
+    try: served.wait()
+    except KeyboardInterrupt: say('climate-ft: the server has ended')
+
+# %% ../nbs/15_cli.ipynb #15ex0006
+@app.command()
+def chat(model:Annotated[Optional[Path], typer.Option('--model', help='Model folder; the newest one if left out.')]=None,
+         out:Out=None, pdf:Pdf=None,
+         port:Annotated[int, typer.Option('--port', help='Port to listen on.')]=7860,
+         base:Annotated[bool, typer.Option(help='Load the base model too, for comparison.')]=True):
+    "A page to talk to the model, beside its base, with the pages of the report; Ctrl-C ends it."
+    from climate_ft.chat import Chat, load_talk
+    from climate_ft.pipeline import source_pdfs
+    from climate_ft.serve import Passages, check_port
+    check_port('127.0.0.1', port)
+    folder = model or newest_model(out)
+    ws = Workspace(out or (folder.resolve().parent.parent if folder.resolve().parent.name == 'models' else None))
+    find = Passages(ws) if ws.path('corpus_chunks').is_file() else None
+    say('loading the models ...')
+    page = Chat(load_talk(folder, base, find), ws, port=port, pdfs=source_pdfs(pdf) if pdf else None)
+    say(f'Open {page.url} in a browser; Ctrl-C ends it')
+    try: page.wait()
+    except KeyboardInterrupt: say(f'climate-ft: the page has ended; votes are in {page.votes_file}')
+
 # %% ../nbs/15_cli.ipynb #20502655
 @app.command()
 def ask(question:Annotated[Optional[str], typer.Argument(help='A question; a chat starts if there is none.')]=None,
-        model:Annotated[Optional[Path], typer.Option('--model', help='Model folder; the newest one of this project if left out.')]=None):
-    "One answer, or a chat when no question is given."
-    from climate_ft.generate import chat
-    chat(model or newest_model(), question)
+        model:Annotated[Optional[Path], typer.Option('--model', help='Model folder; the newest one of this project if left out.')]=None,
+        out:Annotated[Optional[Path], typer.Option('--out', help='Folder of a run: its newest model, and its document to look answers up in.')]=None,
+        from_memory:Annotated[bool, typer.Option('--from-memory', help='Look nothing up.')]=False, as_json:Json=False):
+    "One answer with its page, or a chat when no question is given."
+    from climate_ft.generate import chat, check_model, searcher
+    if as_json and not question: raise CourseError('--json needs a question: climate-ft ask "…" --json')
+    if out and not out.is_dir(): raise CourseError(f'{out} is no folder: name the folder of a run with --out')
+    model = model or newest_model(out)
+    check_model(model)
+    find = None if from_memory else searcher(Workspace(out or workspace_of(model)))
+    say(f'climate-ft: loading {model} …')
+    reply = chat(model, question, say=(lambda s: None) if as_json else None, find=find)
+    if as_json: show(reply.asdict(), True)
 
 @app.command()
 def answer(questions:Annotated[Path, typer.Argument(help='Lines of JSON with a "question".')],
@@ -322,6 +400,13 @@ def newest_model(
     models = fit | {a: t for a,t in adapters.items() if a not in hidden}
     if not models: raise CourseError('there is no trained model yet: run `climate-ft run`, or name a folder with --model')
     return max(models, key=models.get)
+
+def workspace_of(
+    model:Path, # folder of a model
+) -> Path: # the project's, if the model lies in no workspace
+    "The workspace that a model was trained in"
+    folder = Path(model).resolve().parent.parent
+    return folder if Workspace(folder).path('corpus_chunks').is_file() else find_root()
 
 # %% ../nbs/15_cli.ipynb #3258dfeb
 def _unforeseen(kind, e, tb):

@@ -17,8 +17,8 @@ from .pairs import *
 # %% auto #0
 __all__ = ['PINNED', 'ORIGINAL', 'ALPACA', 'unit_of', 'same_units', 'split_sections', 'plot_split', 'funnel', 'plot_funnel',
            'read_captions', 'recall_rows', 'held_out_rows', 'gold_rows', 'general_rows', 'clean_sets', 'write_rows',
-           'read_questions', 'build_dataset', 'run_dataset', 'load_rows', 'subset', 'limit', 'to_chat', 'write_chat',
-           'save_hf', 'preview']
+           'read_questions', 'build_dataset', 'write_forms', 'run_dataset', 'told', 'load_rows', 'subset', 'limit',
+           'to_chat', 'write_chat', 'save_hf', 'preview']
 
 # %% ../nbs/06_dataset.ipynb #498e5bd4
 def unit_of(
@@ -240,12 +240,15 @@ def build_dataset(
     seed:int=42,
     templates:int=3, figures:str='drop', captions:dict|None=None, # see `funnel`
     gold:list|None=None, general:list|None=None, # questions, see `gold_rows`
+    hold_out:str='sections', # sections: some are not trained; wordings: everything is trained
     progress:Progress|None=None,
 ) -> tuple[dict[str,list[QA]], dict]: # rows by split, and the report
     "Split, generate, filter and check"
+    if hold_out not in ('sections','wordings'): raise CourseError(f'hold_out={hold_out!r} is unknown: use sections or wordings')
     if figures not in ('drop','resolve','keep'): raise CourseError(f'figures={figures!r} is unknown: use drop, resolve or keep')
     part = lambda a, b: progress and (lambda f, m='': progress(a+(b-a)*f, m))
     sides, of = split_sections(chunks, seed), defaultdict(list)
+    if hold_out=='wordings': sides = dict.fromkeys(sides, 'train')
     for f in corpus_facts(chunks, part(0, .3)): of[sides[unit_of(f.chunk)]].append(f)
     if not of['train']: raise CourseError('no question can be made from this corpus: it holds no complete Japanese sentence with a topic (は or が); check data/corpus.txt')
     rows, missing = gold_rows(gold or [], chunks, sides)
@@ -255,29 +258,71 @@ def build_dataset(
     report = clean_sets(train, sets)
     assert not any(report[s]['shared_sources'] for s in ('dev','unseen')), 'a fact is on two sides of the split'
     for f in (normal, polite_answer): f.cache_clear()
-    return dict(train=train, **sets), dict(seed=seed, templates=templates, original=ORIGINAL, funnel=counts['steps'], figures=counts['figures'],
+    return dict(train=train, **sets), dict(seed=seed, hold_out=hold_out, templates=templates, original=ORIGINAL, funnel=counts['steps'], figures=counts['figures'],
         facts={s: len(of[s]) for s in ('train','dev','test')}, units=dict(Counter(sides.values())), pinned=list(PINNED), held_out=sorted(' > '.join(u) for u,s in sides.items() if s!='train'),
         kinds=dict(Counter(r.kind for r in train)), rows=dict(train=len(train), **{k: len(v) for k,v in sets.items()}),
         gold=dict(seen=sum(r.extra['seen'] for r in sets['gold']), unseen=sum(not r.extra['seen'] for r in sets['gold']), support_not_found=len(missing)), contamination=report)
 
 # %% ../nbs/06_dataset.ipynb #a77e9c02
+def write_forms(
+    ws:Workspace,
+    chunks:list[Chunk],
+    sets:dict[str,list[QA]], # rows by split; `short` is added, and `dev` filled if it is empty
+    report:dict, # of `build_dataset`; the report of chapter 05f is added
+    seed:int=42,
+    mix=None, # `Mix` of chapter 05f
+):
+    "Every form of every trained sentence: `forms.jsonl` beside the splits, the held-out short questions in `short.jsonl`"
+    from climate_ft.passages import build_forms
+    sides = split_sections(chunks, seed)
+    whole = report['hold_out']=='wordings'
+    known = [c for c in chunks if whole or sides[unit_of(c)]=='train']
+    asked = [q for s in ('gold','general') for r in sets[s] for q in (r.instruction, r.extra.get('question2')) if q]
+    rows, held, report['forms'] = build_forms(known, sets['train'], asked, seed, mix)
+    for r in held: r.split = 'short'
+    if whole:                                    # no section is held out: wordings steer the training
+        sets['dev'] = [r for r in held if rank(seed, r.id, 'dev')<.25]
+        held = [r for r in held if r not in sets['dev']]
+        for r in sets['dev']: r.split = 'dev'
+    sets['short'] = held
+    report['rows'] |= dict(dev=len(sets['dev']), short=len(held), forms=len(rows))
+    write_rows(ws.path('splits')/'forms.jsonl', rows)
+
 def run_dataset(
     ws:Workspace, # reads the corpus, the captions and the questions; writes `dataset`, `alpaca`, `splits` and `dataset_report`
     seed:int=42,
     templates:int=3, # wordings of a fact besides the base one
     figures:str='drop', # drop, resolve or keep references to figures
     progress:Progress|None=None,
+    hold_out:str='sections', # see `build_dataset`
+    mix=None, # `Mix` of chapter 05f
 ) -> dict: # the report
     "Chapter 06 for a whole workspace"
     _, chunks = load_corpus(ws)
-    sets, report = build_dataset(chunks, seed, templates, figures, read_captions(ws), read_questions(ws, 'gold'), read_questions(ws, 'general'), progress)
+    questions = [read_questions(ws, n) for n in ('gold', 'general')]
+    sets, report = build_dataset(chunks, seed, templates, figures, read_captions(ws), *questions, hold_out, progress)
+    if progress: progress(.7, 'short questions and passages')
+    write_forms(ws, chunks, sets, report, seed, mix)
     if progress: progress(.9, 'writing')
     for name,rows in sets.items(): write_rows(ws.path('splits')/f'{name}.jsonl', rows)
     write_rows(ws.path('dataset'), [r for name in ('train','dev','recall','unseen') for r in sets[name]])
     write_rows(ws.path('alpaca'), sets['train'], ALPACA)
     write_json(ws.path('dataset_report'), report)
-    if progress: progress(1., f"{report['rows']['train']:,} training pairs")
+    if progress: progress(1., f"{report['rows']['train']+report['rows']['forms']:,} training pairs")
     return report
+
+def told(
+    report:dict, # of `run_dataset`
+) -> list[str]: # lines for a person
+    "How much of the document is trained, and what is not"
+    c, rows = report['forms']['coverage'], report['rows']
+    lines = [f"{report['facts']['train']} facts and {c['short']} sentences with short questions are trained, in {rows['train']+rows['forms']:,} rows; "
+             f"{rows['short']} short questions are held out"]
+    left = {k: len(v) for k,v in c['left'].items()}
+    why = ', '.join(f'{n} {k}' for k,n in left.items())
+    if left: lines.append(f"{sum(left.values())} of {c['sentences']} sentences are not covered: {why} (listed in data/dataset_report.json)")
+    return lines
+
 
 # %% ../nbs/06_dataset.ipynb #a9803cca
 def load_rows(
@@ -322,7 +367,7 @@ def to_chat(
     rows, # `QA`s
 ) -> list[dict]: # {"messages": [user, assistant]}
     "Pairs as chat messages"
-    return [dict(messages=[dict(role='user', content=(r.instruction+'\n'+r.input).strip()), dict(role='assistant', content=r.output)]) for r in rows]
+    return [dict(messages=[dict(role='user', content=(r.instruction+'\n\n'+r.input).strip()), dict(role='assistant', content=r.output)]) for r in rows]
 
 def write_chat(ws:Workspace, folder=None):
     "Write train and dev as chat JSON lines, `chat_<split>.jsonl`"

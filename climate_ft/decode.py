@@ -8,6 +8,7 @@ import types
 from contextlib import contextmanager
 from typing import Callable
 from fastcore.basics import patch
+from .compat import attention_name, set_attention
 from .fast import expand, up
 
 # %% auto #0
@@ -67,9 +68,10 @@ def slot_model(
     from transformers import AttentionInterface
     AttentionInterface.register('slots', slot_attention)
     net = model.get_base_model() if hasattr(model, 'peft_config') else model
-    before, net.config._attn_implementation = net.config._attn_implementation, 'slots'
+    before = attention_name(net)
+    set_attention(net, 'slots')
     try: yield net
-    finally: net.config._attn_implementation = before
+    finally: set_attention(net, before)
 
 # %% ../nbs/09a_decode.ipynb #1300c313
 @patch

@@ -4,23 +4,23 @@
 
 # %% ../nbs/12_evaluation.ipynb #559d44ee
 from __future__ import annotations
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from .workspace import Chunk, CourseError, Progress, Workspace, read_json, read_jsonl, tracked, write_json, write_jsonl
 from .metrics import FAST, SCORERS, bert_rows, nll, nll_rows, normalize, pair_rows, shuffled, signatures, totals
 from .generate import answer_rows, load_for_inference, model_key, question_of, read_questions
+from .passages import CHARS, PASSAGES, Retriever, context, found, passage
 
 # %% auto #0
 __all__ = ['SETS', 'PLANS', 'CONDITIONS', 'INTERVALS', 'PAIRS', 'LOWER_IS_BETTER', 'TOPICS', 'Plan', 'spread', 'question_sets',
-           'bigrams', 'Retriever', 'passage', 'answers_path', 'settings_of', 'run_answers', 'trained_sources', 'draws',
-           'by_source', 'resampled', 'interval', 'load_answers', 'add_bertscore', 'counts_of', 'floor_of', 'score_set',
-           'evaluate_answers', 'recompute', 'table', 'describe', 'question_scores', 'outcomes', 'tally', 'examples',
-           'training_summary', 'results_path', 'run_evaluate', 'merge_runs', 'compare_bits', 'cost_table',
-           'plot_scores', 'plot_outcomes']
+           'answers_path', 'settings_of', 'run_answers', 'trained_sources', 'draws', 'by_source', 'resampled',
+           'interval', 'load_answers', 'add_bertscore', 'counts_of', 'floor_of', 'score_set', 'evaluate_answers',
+           'recompute', 'table', 'describe', 'question_scores', 'outcomes', 'tally', 'examples', 'training_summary',
+           'results_path', 'run_evaluate', 'merge_runs', 'compare_bits', 'cost_table', 'plot_scores', 'plot_outcomes']
 
 # %% ../nbs/12_evaluation.ipynb #e8f66a41
 SETS = dict(trained='trained facts, wording of the training', recall='trained facts, new wording', unseen='sections never trained',
+            short='short questions about trained facts, in a form not trained',
             gold='hand-written questions with short answers', general='general Japanese questions')
 
 @dataclass
@@ -28,15 +28,18 @@ class Plan:
     "How much is evaluated"
     limits: dict = field(default_factory=dict)   # most questions per set; a set that is not named is used whole
     max_new_tokens: int = 160                    # of an answer
-    batch_size: int = 32                         # prompts
-    passages: tuple = ('recall', 'unseen', 'gold') # sets that are also asked with the retrieved passage
-    passage_chars: int = 1200                    # of a passage
+    batch_size: int = 128                        # answers in progress; fewer where the memory holds fewer
+    passages: tuple = ('recall', 'unseen', 'short', 'gold') # sets that are also asked with retrieved passages
+    passage_chars: int = CHARS                   # of a passage
     likelihood: tuple = ('recall', 'unseen', 'gold') # sets with the likelihood of the reference
     bertscore: bool = True
     resamples: int = 5000                        # of the bootstrap
+    retrieved: int = PASSAGES                    # passages of a prompt
 
-PLANS = dict(tiny=Plan(dict(trained=4, recall=6, unseen=4, gold=4, general=2), 16, 8, ('gold',), 300, ('recall',), False, 500),
-             cpu=Plan(dict(trained=12, recall=40, unseen=16, gold=20, general=12), 56, 20, ('gold',), 300, ('recall',), True, 2000))
+PLANS = dict(tiny=Plan(dict(trained=4, recall=6, unseen=4, short=4, gold=4, general=2), 16, 8, ('short', 'gold'), 200, ('recall',),
+                       False, 500),
+             cpu=Plan(dict(trained=12, recall=40, unseen=16, short=20, gold=20, general=12), 56, 20, ('short', 'gold'), 200,
+                      ('recall',), True, 2000))
 PLANS['cpu-8bit'] = PLANS['cpu']
 
 # %% ../nbs/12_evaluation.ipynb #2d024007
@@ -58,45 +61,8 @@ def question_sets(
     def read(name): return read_questions(d/f'{name}.jsonl', 'dataset')
     def known(r): return trained is None or r.get('source_id') in trained
     rows = dict(trained=[r for r in read('train') if r.get('kind', 'base') == 'base' and known(r)], recall=[r for r in read('recall') if known(r)],
-                **{s: read(s) for s in ('unseen', 'gold', 'general') if (d/f'{s}.jsonl').is_file() and (d/f'{s}.jsonl').stat().st_size})
+                **{s: read(s) for s in ('unseen', 'short', 'gold', 'general') if (d/f'{s}.jsonl').is_file() and (d/f'{s}.jsonl').stat().st_size})
     return [{**r, 'set': s, 'id': r.get('id') or f'{s}-{i}'} for s,rs in rows.items() for i,r in enumerate(spread(rs, plan.limits.get(s)))]
-
-# %% ../nbs/12_evaluation.ipynb #2b6699d3
-def bigrams(
-    text: str, # any text
-) -> list[str]:
-    "Overlapping pairs of characters after NFKC, without white space and punctuation"
-    s = normalize(text)
-    return [s[i:i+2] for i in range(len(s)-1)] or [s]
-
-class Retriever:
-    "BM25 over the chunks of a corpus"
-    def __init__(self,
-        chunks: list[Chunk], # what is searched
-    ):
-        os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')     # bm25s starts JAX where it is installed, and JAX takes three quarters of the GPU
-        import bm25s
-        self.chunks, self.index = chunks, bm25s.BM25()
-        self.index.index([bigrams(c.text) for c in chunks], show_progress=False)
-    def __call__(self,
-        question: str, # query
-        k: int=1, # passages
-    ) -> list[Chunk]:
-        "The `k` best chunks, the best first"
-        ids, _ = self.index.retrieve([bigrams(question)], k=min(k, len(self.chunks)), show_progress=False, backend_selection='numpy')
-        return [self.chunks[i] for i in ids[0]]
-
-def passage(
-    chunk: Chunk, # from a `Retriever`
-    question: str, # query
-    chars: int, # most characters
-) -> str:
-    "The stretch of the chunk that shares most with the question"
-    if len(chunk.text) <= chars: return chunk.text
-    want = set(bigrams(question))
-    starts = [0, *(i+1 for i,c in enumerate(chunk.text) if c in '。\n')]
-    best = max(starts, key=lambda i: len(want & set(bigrams(chunk.text[i:i+chars]))))
-    return chunk.text[best:best+chars].strip()
 
 # %% ../nbs/12_evaluation.ipynb #030c4849
 CONDITIONS = dict(base='base', tuned='tuned', base_passage='base + passage', tuned_passage='tuned + passage')
@@ -133,7 +99,8 @@ def run_answers(
     cfg, plan = settings_of(profile, plan)
     rows = question_sets(ws, plan, trained_sources(ws, cfg.name))
     find = Retriever([Chunk.fromdict(c) for c in read_json(ws.path('corpus_chunks'), 'corpus')])
-    contexts = [passage(find(q)[0], q, plan.passage_chars) if r['set'] in plan.passages else None for r in rows if (q := question_of(r))]
+    def given(q): return context([t for _,t in found(q, find, plan.retrieved, plan.passage_chars)])
+    contexts = [given(q) if r['set'] in plan.passages else None for r in rows if (q := question_of(r))]
     models, key, paths = _Models(ws, cfg.name, progress), model_key(ws.models/cfg.name), []
     shares = _shares(progress, 2*len(CONDITIONS))
     for condition in _ORDER:

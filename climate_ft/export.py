@@ -7,11 +7,12 @@ from __future__ import annotations
 from pathlib import Path
 from .workspace import Progress, Workspace, read_json, write_json, write_text
 from .generate import adapter_settings, add_adapter, generate, inference_dtype, load_for_inference, load_model, model_key, question_of, read_questions, ready, stop_ids
-from .models import GEMMA, atomic_folder, quiet, resolve_base
+from .models import GEMMA, atomic_folder, quiet, resolve_base, weight_files
+from .shards import by_tensor, merge_tensors
 
 # %% auto #0
 __all__ = ['CARD', 'merged_path', 'save_model', 'merge', 'check_parity', 'merge_variants', 'changed', 'base_licence',
-           'model_card', 'write_card', 'run_merge']
+           'model_card', 'write_card', 'fits_here', 'run_merge']
 
 # %% ../nbs/13_export.ipynb #d94f6c5f
 def merged_path(ws: Workspace, name: str) -> Path: return ws.models/f'{name}-merged'
@@ -29,20 +30,38 @@ def save_model(
     return Path(out)
 
 # %% ../nbs/13_export.ipynb #99406f6a
+def _settings_of_base(base, out, tok, dtype):
+    "The configuration, stop tokens and tokenizer of a merged model"
+    from transformers import AutoConfig, GenerationConfig
+    config = AutoConfig.from_pretrained(base, trust_remote_code=False)
+    if hasattr(config, 'quantization_config'): del config.quantization_config
+    config.dtype = dtype
+    own = (Path(base)/'generation_config.json').is_file()
+    stops = GenerationConfig.from_pretrained(base) if own else GenerationConfig.from_model_config(config)
+    stops.eos_token_id = stop_ids(tok)
+    for part in (config, stops, tok): part.save_pretrained(out)
+
 def merge(
     ws: Workspace,
     name: str, # of an adapter in `ws.models`
     dtype: str|None=None, # of the saved weights; None: float32 on a CPU, else the GPU's 16-bit type
     progress: Progress|None=None,
 ) -> Path: # the folder of the merged model
-    "Add the adapter to the dequantised base it was trained on"
+    "Add the adapter to the dequantised base it was trained on, one tensor at a time (chapter 12a)"
     import torch
+    from transformers import AutoTokenizer
     folder, dtype = ws.models/name, dtype or inference_dtype()
-    trained = adapter_settings(folder).get('dtype') # a folder without an adapter is refused here
-    if progress: progress(0., 'loading the base')
-    net, tok = load_model(folder, quantized=False, dtype=dtype if dtype == trained else 'float32', progress=progress)
-    if progress: progress(.4, 'saving the merged model')
-    return save_model(net.to(getattr(torch, dtype)), tok, merged_path(ws, name))
+    trained, out = adapter_settings(folder), merged_path(ws, name)   # refuses a folder without an adapter
+    if progress: progress(0., 'looking for the base')
+    base = resolve_base(trained['base'], progress)
+    compute = dtype if dtype == trained.get('dtype') else 'float32'
+    if not by_tensor(base, folder):              # an adapter that is more than a product
+        net, tok = load_model(folder, quantized=False, dtype=compute, progress=progress)
+        return save_model(net.to(getattr(torch, dtype)), tok, out)
+    with atomic_folder(out) as tmp, quiet():
+        merge_tensors(base, folder, tmp, trained['bits'], compute, dtype, progress=progress)
+        _settings_of_base(base, tmp, AutoTokenizer.from_pretrained(base), dtype)
+    return out
 
 # %% ../nbs/13_export.ipynb #11e326c5
 def check_parity(
@@ -140,6 +159,10 @@ Character F1; intervals by paired bootstrap over sources.
 """
 
 # %% ../nbs/13_export.ipynb #a1f09d1e
+def _agreement(parity):
+    if not parity['n']: return 'Adapter and merged model were not compared: the machine had no room for the merged weights.'
+    return f"Adapter and merged model agree on {parity['agree']} of {parity['n']} greedy answers."
+
 def model_card(
     settings: dict, # the adapter's `train_config.json`
     licence: str, # of the base model, one line
@@ -149,7 +172,7 @@ def model_card(
 ) -> str: # Markdown
     "A card with data, settings, scores, limits and licences"
     keys = 'r alpha dropout learning_rate epochs batch_size accumulation max_length seed'.split()
-    agree = f"Adapter and merged model agree on {parity['agree']} of {parity['n']} greedy answers." if parity else ''
+    agree = _agreement(parity) if parity else ''
     return CARD.format(name=settings.get('name', 'climate-ft'), base=settings['base'], bits=settings['bits'], training=', '.join(f'{k} {settings[k]}' for k in keys if k in settings),
                        parity=agree, data=data, scores=_scores_md(results or {}), licence=licence)
 
@@ -168,6 +191,17 @@ def write_card(
     data = f"{settings.get('rows', '?')} question-answer pairs about {len(settings.get('sources', []))} facts from {docs}; split by section before augmentation."
     return write_text(out/'README.md', model_card(settings, base_licence(settings['base']), data, results if results and results.get('name') == name and results.get('adapter', key) == key else None, parity or have(out/'parity.json')))
 
+def fits_here(
+    folder: str|Path, # of a merged model
+) -> bool:
+    "Is there room to answer with it?"
+    import torch
+    from climate_ft.preflight import free_memory
+    gpu, width = torch.cuda.is_available(), getattr(torch, inference_dtype()).itemsize
+    saved = getattr(torch, read_json(Path(folder)/'config.json').get('dtype') or 'float32').itemsize
+    numbers = sum(f.stat().st_size for f in weight_files(folder))/saved
+    return 1.2*numbers*width < (torch.cuda.mem_get_info()[0] if gpu else free_memory())
+
 def run_merge(
     ws: Workspace,
     name: str, # of the adapter
@@ -178,10 +212,10 @@ def run_merge(
     "The stage: merge, check that the answers agree, write the card"
     part = lambda a, b: progress and (lambda f, m='': progress(a+(b-a)*f, m))
     out = merge(ws, name, dtype, part(0, .5))
-    parity = None
-    if n and (ws.path('splits')/'recall.jsonl').is_file():
+    parity = dict(n=0) if n and not fits_here(out) else None
+    if n and not parity and (ws.path('splits')/'recall.jsonl').is_file():
         questions = [question_of(r) for r in read_questions(ws.path('splits')/'recall.jsonl')]
         parity = check_parity(ws, name, questions[::max(1, len(questions)//n)][:n], dtype=dtype, progress=part(.5, 1))
-        write_json(out/'parity.json', parity)
+    if parity: write_json(out/'parity.json', parity)
     write_card(ws, name, parity)
     return out

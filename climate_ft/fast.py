@@ -6,10 +6,12 @@
 from __future__ import annotations
 import types
 from fastcore.basics import patch
+from .compat import flash_kernel, lora_parts, set_attention
 
 # %% auto #0
-__all__ = ['INPUTS', 'up', 'PackedCollator', 'packed_attention', 'use_packed_attention', 'completion_loss', 'expand',
-           'lora_linear', 'use_lora_linear', 'views', 'flatten', 'can_flatten', 'PackedStep']
+__all__ = ['INPUTS', 'PROVEN', 'up', 'PackedCollator', 'packed_attention', 'use_packed_attention', 'capped_attention',
+           'completion_loss', 'expand', 'lora_linear', 'use_lora_linear', 'views', 'flatten', 'can_flatten',
+           'PackedStep', 'head_loss']
 
 # %% ../nbs/07b_fast.ipynb #87a6a023
 def up(n, m): return -(-n//m)*m
@@ -28,7 +30,7 @@ class PackedCollator:
         import torch
         ids, labels = ([t for e in examples for t in e[k]] for k in ('input_ids', 'labels'))
         lengths = [n for e in examples for n in e.get('seq_lengths') or [len(e['input_ids'])]]
-        n, T = len(ids), up(len(ids), self.bucket)
+        n, T = len(ids), up(max(len(ids), 1), self.bucket)
         if T > n: ids, labels, lengths = ids+[self.pad]*(T-n), labels+[-100]*(T-n), lengths+[T-n]
         ends = torch.tensor(lengths).cumsum(0)
         begin = torch.cat([ends.new_zeros(1), ends[:-1]])
@@ -42,16 +44,30 @@ class PackedCollator:
             index=torch.cat([index, fill]), targets=torch.cat([shifted[index], fill-100]), labels=torch.tensor([labels]), tokens=n, longest=up(max(*lengths, self.longest), 128))
 
 # %% ../nbs/07b_fast.ipynb #4502ecf1
-def packed_attention(module, query, key, value, attention_mask, scaling=None, borders=None, longest=None, sliding_window=None, dropout=0., **kw):
-    "Attention within the examples of a packed row; queries, keys and values are [1, heads, tokens, width]"
+def packed_attention(
+    module, # the layer, as Transformers hands it on
+    query, # [1, heads, tokens, width]
+    key, # [1, key heads, tokens, width]
+    value, # as `key`
+    attention_mask, # not used: the borders say more
+    scaling=None,
+    borders=None, # from `PackedCollator`
+    longest=None, # tokens of an example, at most
+    sliding_window=None, # positions that a token sees, its own included
+    softcap=None, # bound of the scores (Gemma 2)
+    dropout=0.,
+    **kw,
+): # [1, tokens, heads, width], None
+    "Attention within the examples of a packed row"
     import torch
-    if query.is_cuda and query.dtype != torch.float32:
+    if softcap: return capped_attention(query, key, value, borders, scaling, softcap, sliding_window), None
+    if query.is_cuda and query.dtype != torch.float32 and (kernel := flash_kernel()):
         q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
-        window = (sliding_window-1, 0) if sliding_window else (None, None)
-        out = torch.ops.aten._flash_attention_forward(q, k, v, borders, borders, longest, longest, dropout, True, False, scale=scaling, window_size_left=window[0], window_size_right=window[1])[0]
-        return out[None], None
+        return kernel(q, k, v, borders, longest, dropout, scaling, sliding_window)[None], None
     cuts = [n for n in borders.diff().tolist() if n]
-    outs = [torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=_window(q, sliding_window), is_causal=not sliding_window, scale=scaling, enable_gqa=True)
+    attention = torch.nn.functional.scaled_dot_product_attention
+    outs = [attention(q, k, v, attn_mask=_window(q, sliding_window), is_causal=not sliding_window,
+                      scale=scaling, enable_gqa=True)
             for q,k,v in zip(*(x.split(cuts, 2) for x in (query, key, value)))]
     return torch.cat(outs, 2).transpose(1, 2), None
 
@@ -68,7 +84,28 @@ def use_packed_attention(
     "Let `model` attend within the borders that each batch brings along"
     from transformers import AttentionInterface
     AttentionInterface.register('packed', packed_attention)
-    model.config._attn_implementation = 'packed'
+    set_attention(model, 'packed')
+
+# %% ../nbs/07b_fast.ipynb #capped-code
+def capped_attention(
+    q, # [1, heads, tokens, width]
+    k, # [1, key heads, tokens, width]
+    v, # as `k`
+    borders, # from `PackedCollator`
+    scale: float,
+    cap: float, # bound of the scores
+    window: int|None=None, # see `packed_attention`
+): # [1, tokens, heads, width]
+    "Attention within the examples of a row, with scores between `-cap` and `cap`"
+    import torch
+    i = torch.arange(q.shape[2], device=q.device)
+    example = torch.searchsorted(borders, i.int(), right=True)
+    seen = (example[:, None] == example) & (i[:, None] >= i)
+    if window: seen = seen & (i[:, None]-i < window)
+    k, v = (x.repeat_interleave(q.shape[1]//k.shape[1], 1) for x in (k, v))
+    scores = ((q @ k.transpose(2, 3)).float()*scale/cap).tanh()*cap
+    weights = scores.masked_fill(~seen, float('-inf')).softmax(-1)
+    return (weights.to(v.dtype) @ v).transpose(1, 2)
 
 # %% ../nbs/07b_fast.ipynb #e19d8660
 def completion_loss(
@@ -76,21 +113,25 @@ def completion_loss(
     weight, # [vocabulary, width] of the output layer; frozen
     targets, # [n] token ids; -100 is left out
     chunk: int=64, # positions whose scores exist at the same time
+    cap: float|None=None, # bound of the scores (Gemma 2)
 ): # sum of the negative log-likelihoods in nats
     "Cross-entropy of a frozen output layer, chunk by chunk, with the gradient computed on the way"
     import torch
     class Loss(torch.autograd.Function):
         @staticmethod
         def forward(ctx, h):
-            grad, total = torch.empty_like(h), 0.
+            grad, total = torch.empty_like(h), h.new_zeros((), dtype=torch.float32)
             for i in range(0, len(h), chunk):
                 hc, y = h[i:i+chunk].to(weight.dtype), targets[i:i+chunk, None]
                 keep, y = y >= 0, y.clamp(min=0)
                 scores = (hc @ weight.T).float()
+                if cap: slope = 1-scores.div_(cap).tanh_().square()     # of the cap
+                if cap: scores.mul_(cap)
                 top, aim = scores.amax(1, keepdim=True), scores.gather(1, y)
                 norm = scores.sub_(top).exp_().sum(1, keepdim=True)
                 total = total + ((norm.log()+top-aim)*keep).sum()
                 scores.mul_(keep/norm).scatter_add_(1, y, -keep.to(scores.dtype))       # softmax minus one-hot
+                if cap: scores.mul_(slope)
                 grad[i:i+chunk] = scores.to(weight.dtype) @ weight
             ctx.save_for_backward(grad)
             return total
@@ -128,6 +169,7 @@ def lora_linear(
             W, rows = expand(layer, x.dtype)
             y = x @ W.T
             if rows is not None: y.mul_(rows)
+            if layer.bias is not None: y.add_(layer.bias.to(x.dtype))
             xa = x @ A.T.to(x.dtype)
             ctx.save_for_backward(x, xa, A, B)
             return y.addmm_(xa, B.T.to(x.dtype), alpha=s)
@@ -148,10 +190,10 @@ def use_lora_linear(
     "Let the adapted layers of `model` compute with `lora_linear`"
     from peft.tuners.lora import LoraLayer
     def forward(self, x, *args, **kw):
-        A, B = self.lora_A['default'].weight, self.lora_B['default'].weight
-        return lora_linear(x.reshape(-1, x.shape[-1]), self.base_layer, A, B, self.scaling['default']).view(*x.shape[:-1], len(B))
+        layer, A, B, s = lora_parts(self)
+        return lora_linear(x.reshape(-1, x.shape[-1]), layer, A, B, s).view(*x.shape[:-1], len(B))
     for m in model.modules():
-        if isinstance(m, LoraLayer): m.forward = types.MethodType(forward, m)
+        if isinstance(m, LoraLayer) and lora_parts(m): m.forward = types.MethodType(forward, m)
 
 # %% ../nbs/07b_fast.ipynb #flat-code
 def views(
@@ -196,12 +238,26 @@ class PackedStep:
         self.grads = views(self.grad, self.params)
         self.eager, self.graphs, self.pool = 0, {}, None
 
+# %% ../nbs/07b_fast.ipynb #proven-code
+PROVEN = ('qwen3', 'qwen2', 'llama', 'mistral', 'gemma2', 'gemma3_text')     # `model_type`
+
+def head_loss(
+    net, # a causal language model of a family in `PROVEN`
+    hidden, # [n, width] last hidden states
+    targets, # [n] token ids; -100 is left out
+    chunk: int=64, # see `completion_loss`
+): # sum in nats
+    "The loss of positions whose hidden states are known"
+    cap = getattr(net.config, 'final_logit_softcapping', None)
+    return completion_loss(hidden, net.lm_head.weight, targets, chunk, cap)
+
 # %% ../nbs/07b_fast.ipynb #d8571b34
 @patch
 def loss(self:PackedStep, b, items):
     "Loss of batch `b`, divided by the number of trained tokens of the whole optimizer step"
     hidden = self.net.model(input_ids=b['input_ids'], position_ids=b['position_ids'], borders=b['borders'], longest=b['longest'], use_cache=False).last_hidden_state[0]
-    return completion_loss(hidden.index_select(0, b['index']), self.net.lm_head.weight, b['targets'], self.chunk)/items
+    trained = hidden.index_select(0, b['index'])
+    return head_loss(self.net, trained, b['targets'], self.chunk)/items
 
 @patch
 def _both(self:PackedStep, b, items):

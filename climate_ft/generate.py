@@ -5,15 +5,18 @@
 # %% ../nbs/10_generate.ipynb #71fb5a6b
 from __future__ import annotations
 import hashlib, json, logging
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable
-from .workspace import Answer, CourseError, Progress, file_digest, read_json, read_jsonl, tracked, write_jsonl, writing
+from .workspace import Answer, Chunk, CourseError, Progress, Record, Workspace, file_digest, read_json, read_jsonl, tracked, write_jsonl, writing
 from .decode import decode, faster, serves
+from .passages import REFUSAL, Retriever, cited, context, found
 
 # %% auto #0
 __all__ = ['is_adapter', 'adapter_settings', 'check_model', 'dequantize', 'inference_dtype', 'add_adapter', 'load_model', 'pack',
            'ready', 'load_for_inference', 'stop_ids', 'plan_batches', 'generate', 'model_key', 'question_of',
-           'reference_of', 'read_questions', 'PartialAnswers', 'answer_rows', 'answer_file', 'stream', 'chat']
+           'reference_of', 'read_questions', 'PartialAnswers', 'answer_rows', 'answer_file', 'stream', 'Reply',
+           'searcher', 'reply', 'citation', 'chat']
 
 # %% ../nbs/10_generate.ipynb #46a3e6dd
 def is_adapter(folder: str|Path) -> bool: return (Path(folder)/'adapter_config.json').is_file()
@@ -45,7 +48,14 @@ def dequantize(
     model = model.dequantize(dtype=dtype).to(dtype)
     model.hf_quantizer, model.is_quantized, model.is_loaded_in_4bit, model.is_loaded_in_8bit = None, False, False, False
     if hasattr(model.config, 'quantization_config'): del model.config.quantization_config
+    _forget_codes(model)
     return model
+
+def _forget_codes(model):
+    "Let the model be saved: Transformers would look for the codes that it was loaded from"
+    back = getattr(model, '_weight_conversions', None) or []
+    def plain(c): return not any('Bnb' in type(o).__name__ for o in getattr(c, 'operations', None) or [])
+    model._weight_conversions = [c for c in back if plain(c)] or None
 
 # %% ../nbs/10_generate.ipynb #1fe44438
 def inference_dtype() -> str: # name of a torch type
@@ -58,8 +68,11 @@ def _complete(path, dtype):
     "A complete model and its tokenizer"
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    from climate_ft.models import quiet
-    with quiet(): model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype), device_map={'': 0} if torch.cuda.is_available() else None)
+    from climate_ft.models import attention_of, quiet
+    where = {'': torch.cuda.current_device()} if torch.cuda.is_available() else None
+    with quiet():
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype), device_map=where,
+                                                     attn_implementation=attention_of(path))
     return model, AutoTokenizer.from_pretrained(path)
 
 # %% ../nbs/10_generate.ipynb #53f360d9
@@ -214,9 +227,10 @@ def read_questions(
     made_by: str='', # the command that makes this file
 ) -> list[dict]:
     "The questions of a file; a `CourseError` names a line without one"
-    rows = read_jsonl(path, made_by)
-    for n,r in enumerate(rows, 1):
-        if not isinstance(question_of(r), str) or not question_of(r).strip(): raise CourseError(f'{path} entry {n} has no question; add "question": "…"')
+    def check(row, where):
+        if not isinstance(question_of(row), str) or not question_of(row).strip():
+            raise CourseError(f'{where} has no question; add "question": "…"')
+    rows = read_jsonl(path, made_by, check=check)
     if not rows: raise CourseError(f'{path} holds no questions; write one JSON object a line')
     return rows
 
@@ -322,20 +336,73 @@ def stream(
     say = say or (lambda s: print(s, end='', flush=True))
     return generate(model, tok, [question], [context], 1, max_new_tokens, streamer=_streamer(tok, say))[0]
 
-# %% ../nbs/10_generate.ipynb #f76a4fd6
+# %% ../nbs/10_generate.ipynb #817c73f5
+@dataclass
+class Reply(Record):
+    "An answer and where it stands"
+    question: str
+    answer: str
+    refused: bool = False                              # the passages do not say
+    source: dict = field(default_factory=dict)         # document, pages and section it was read from
+    passages: list = field(default_factory=list)       # document, pages, section and text of each passage
+
+def _where(c, **more): return dict(document=c.doc, pages=c.pages, section=c.section[-1] if c.section else '', **more)
+
+def searcher(
+    ws: Workspace, # of a model
+) -> Retriever:
+    "The search over a workspace's corpus"
+    p = ws.path('corpus_chunks')
+    if not p.is_file():
+        raise CourseError(f'{ws.root} has no corpus to look answers up in: name the folder of a run with --out, '
+                          'or ask from memory with --from-memory')
+    return Retriever([Chunk.fromdict(c) for c in read_json(p, 'corpus')])
+
+def reply(
+    model, # from `load_for_inference`
+    tok, # its tokenizer
+    question: str,
+    find: Retriever|None=None, # None: from memory
+    max_new_tokens: int=256,
+    say: Callable|None=None, # see `stream`
+) -> Reply:
+    "One answer, from the passages that retrieval finds"
+    got = found(question, find) if find else []
+    said = stream(model, tok, question, context([t for _,t in got]), max_new_tokens, say)
+    refused = REFUSAL.rstrip('。') in said
+    source = _where(cited(said, got)) if got and said and not refused else {}
+    return Reply(question, said, refused, source, [_where(c, text=t) for c,t in got])
+
+def citation(
+    r: Reply,
+) -> str: # '' without a source
+    "The line under an answer"
+    if not r.source: return ''
+    pages = ', '.join(map(str, r.source['pages']))
+    section = f'「{r.source["section"]}」' if r.source['section'] else ''
+    return f'（{r.source["document"]}、p. {pages}{section}）\n'
+
+
+# %% ../nbs/10_generate.ipynb #d94078c7
 def chat(
     model: str|Path, # model folder
     question: str|None=None, # answer this one and return; None: a conversation
     ask: Callable=input, # reads a line; EOFError ends
     say: Callable|None=None, # see `stream`
     max_new_tokens: int=256, # tokens
-):
+    find: Retriever|None=None, # where answers are looked up; None: from memory
+) -> Reply|None: # the reply to `question`
     "`climate-ft ask`: each question stands alone, as in the training data; an empty line ends"
     if question is not None and not question.strip(): raise CourseError('the question is empty; write one, e.g. climate-ft ask "雪氷面のアルベドとは何ですか。"')
+    say = say or (lambda s: print(s, end='', flush=True))
     net, tok = load_for_inference(model)
-    if question: return stream(net, tok, question, max_new_tokens=max_new_tokens, say=say)
+    def one(q):
+        r = reply(net, tok, q, find, max_new_tokens, say)
+        if line := citation(r): say(line)
+        return r
+    if question: return one(question)
     while True:
         try: q = ask('質問> ').strip()
         except (EOFError, KeyboardInterrupt): return
         if not q: return
-        stream(net, tok, q, max_new_tokens=max_new_tokens, say=say)
+        one(q)

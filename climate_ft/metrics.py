@@ -453,9 +453,8 @@ def read_pairs(
     allow_empty: bool=False, # score an empty prediction as 0 instead of refusing the file
 ) -> list[dict]:
     "The answers of a file, every line checked; a `CourseError` names the first wrong line"
-    rows = read_jsonl(path)
+    rows = read_jsonl(path, check=lambda row, where: _pair(row, where, allow_empty))
     if not rows: raise CourseError(f'{path} holds no answers; write one JSON object a line')
-    for n,r in enumerate(rows, 1): _pair(r, f'{path} entry {n}', allow_empty)
     return rows
 
 def _pair(r, where, allow_empty):

@@ -8,12 +8,13 @@ import hashlib, json, os, shutil, sys, tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from .workspace import CourseError, Progress, REPO, cache_dir, follow_umask, write_json, read_json, writing
+from .compat import without_gguf_bar
 from .prompts import GEMMA_TEMPLATE, find_family
 
 # %% auto #0
-__all__ = ['TINY_TOKENIZER', 'TINY_KINDS', 'GEMMA', 'atomic_folder', 'tiny_base', 'tiny_family', 'gemma_parts', 'join_parts',
-           'spm_merges', 'gemma_tokenizer', 'gemma_base', 'quiet', 'resolve_base', 'check_model_folder',
-           'load_quantized', 'count_layers', 'check_bits']
+__all__ = ['TINY_TOKENIZER', 'TINY_KINDS', 'GEMMA', 'atomic_folder', 'tiny_base', 'quiet', 'tiny_family', 'gemma_parts',
+           'join_parts', 'spm_merges', 'gemma_tokenizer', 'gemma_base', 'resolve_base', 'weight_files',
+           'check_model_folder', 'attention_of', 'load_quantized', 'count_layers', 'check_bits']
 
 # %% ../nbs/07a_models.ipynb #f379bc54
 @contextmanager
@@ -54,6 +55,23 @@ def tiny_base(
         with seeded(seed): Qwen3ForCausalLM(cfg).save_pretrained(tmp)
         tok.save_pretrained(tmp)
     return folder
+
+# %% ../nbs/07a_models.ipynb #f5a41a82
+@contextmanager
+def quiet():
+    "No progress bars or warnings of the libraries inside the block"
+    import logging as std, warnings
+    from transformers.utils import logging
+    std.getLogger('bitsandbytes').setLevel(std.ERROR)
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error(); logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            yield
+    finally:
+        logging.set_verbosity(level)
+        if bars: logging.enable_progress_bar()
 
 # %% ../nbs/07a_models.ipynb #07aa0002
 _NAMES = {   # what the tiny tokenizer's control tokens are called in another family
@@ -217,31 +235,12 @@ def gemma_base(
 
 def _convert_gguf(gguf, out):
     import torch
-    from functools import partial
-    from unittest.mock import patch
-    from transformers import AutoModelForCausalLM, GgufConfig, modeling_gguf_pytorch_utils as g
-    with quiet(), patch.object(g, 'tqdm', partial(g.tqdm, disable=True)):
+    from transformers import AutoModelForCausalLM, GgufConfig
+    with quiet(), without_gguf_bar():
         m = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32).to(torch.bfloat16)
         if hasattr(m.config, 'quantization_config'): del m.config.quantization_config
         m.generation_config.eos_token_id = [1, 106]              # <eos>, <end_of_turn>
         m.save_pretrained(out)
-
-# %% ../nbs/07a_models.ipynb #f5a41a82
-@contextmanager
-def quiet():
-    "No progress bars or warnings of the libraries inside the block"
-    import logging as std, warnings
-    from transformers.utils import logging
-    std.getLogger('bitsandbytes').setLevel(std.ERROR)
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error(); logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            yield
-    finally:
-        logging.set_verbosity(level)
-        if bars: logging.enable_progress_bar()
 
 # %% ../nbs/07a_models.ipynb #e2d0c5f2
 def resolve_base(
@@ -266,6 +265,14 @@ def _download(name, progress):
         raise CourseError(f'{name} could not be downloaded completely ({type(e).__name__}): run the same command again when the network is back, it continues where it stopped') from None
 
 # %% ../nbs/07a_models.ipynb #37f93830
+def weight_files(
+    folder: str|Path, # a model folder
+) -> list[Path]: # whether they are there or not
+    "The weight files that the index of a model folder names, or the one file without an index"
+    index, names = Path(folder)/'model.safetensors.index.json', {'model.safetensors'}
+    if index.is_file(): names = set(read_json(index, kind=dict)['weight_map'].values())
+    return [Path(folder)/n for n in sorted(names)]
+
 def check_model_folder(
     path: str|Path, # a model folder
 ) -> Path:
@@ -273,9 +280,7 @@ def check_model_folder(
     path = Path(path)
     if not (path/'config.json').is_file(): raise CourseError(f'{path} holds no model (config.json is missing): name a folder with a complete model')
     if not any((path/f).is_file() for f in ('tokenizer.json', 'tokenizer.model', 'vocab.json')): raise CourseError(f'{path} has no tokenizer (tokenizer.json): copy it from where the model comes from')
-    index = path/'model.safetensors.index.json'
-    files = sorted(set(read_json(index)['weight_map'].values())) if index.is_file() else ['model.safetensors']
-    for f in files: _check_safetensors(path/f)
+    for f in weight_files(path): _check_safetensors(f)
     return path
 
 def _check_safetensors(f):
@@ -288,11 +293,17 @@ def _check_safetensors(f):
     if end is None or size < 8+n+end: raise CourseError(f'{f} is incomplete or damaged ({size:,} bytes): delete it and download it again')
 
 # %% ../nbs/07a_models.ipynb #17a38f96
+def attention_of(
+    path: str|Path, # model folder
+) -> str:
+    "The attention that computes what the model says: PyTorch's own leaves out a bound of the scores (Gemma 2)"
+    return 'eager' if read_json(Path(path)/'config.json').get('attn_logit_softcapping') else 'sdpa'
+
 def load_quantized(
     base: str|Path, # model folder, or a name for `resolve_base`
     bits: int=4, # 4, 8 or 16
     dtype: str='auto', # float32, bfloat16 or float16; auto: what `preflight` finds fastest here
-    attention: str='sdpa', # attention implementation
+    attention: str|None=None, # attention implementation; None: `attention_of` the folder
 ) -> tuple: # model, tokenizer
     "A base model with its layers in `bits` bits, through plain Transformers and bitsandbytes"
     import torch
@@ -304,7 +315,7 @@ def load_quantized(
          8: BitsAndBytesConfig(load_in_8bit=True)}.get(bits)
     if 'quantization_config' in read_json(path/'config.json'): q = None                       # the folder is quantised already
     with quiet():
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=dt, attn_implementation=attention, device_map={'': 0} if torch.cuda.is_available() else None, **(dict(quantization_config=q) if q else {}))
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=dt, attn_implementation=attention or attention_of(path), device_map={'': torch.cuda.current_device()} if torch.cuda.is_available() else None, **(dict(quantization_config=q) if q else {}))
         tok = AutoTokenizer.from_pretrained(path)
     for m in model.modules():
         if type(m).__name__ == 'Linear4bit': m.support_avx512bf16_for_cpu = False

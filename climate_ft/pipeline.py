@@ -270,15 +270,15 @@ def _corpus(job, progress):
     run_corpus(job.ws, progress=progress)
 
 def _dataset(job, progress):
-    from climate_ft.dataset import run_dataset
-    run_dataset(job.ws, progress=progress)
+    from climate_ft.dataset import run_dataset, told
+    return told(run_dataset(job.ws, progress=progress, hold_out=job.hold_out))
 
 # %% ../nbs/14_pipeline.ipynb #8229e40a
 def _train(job, progress):
     from climate_ft.train import train
     if job.gpus > 1:
         from climate_ft.train import train_distributed
-        train_distributed(job.cfg, job.ws, job.gpus, not job.fresh)
+        train_distributed(job.cfg, job.ws, job.gpus, not job.fresh, progress)
     else: train(job.cfg, job.ws, resume=not job.fresh, progress=progress)
     merged = merged_folder(job)
     if merged.exists() and not is_merged(job): shutil.rmtree(merged)
@@ -382,7 +382,7 @@ def data_stages() -> list[Stage]:
     def paths(*names): return lambda j: [j.ws.path(n) for n in names]
     def stage(name, run, reads, writes, settings=lambda j: None, editable=True):
         return Stage(name, run, reads, writes, settings, CODE[name], LIBRARIES[name], True, editable)
-    sets = ('train', 'dev', 'recall', 'unseen', 'gold', 'general')
+    sets = ('train', 'forms', 'dev', 'recall', 'unseen', 'short', 'gold', 'general')
     return [
         stage('extract', _extract, lambda j: j.pdfs, paths('extracted_blocks', 'extracted_pages')),
         stage('compare', _compare, lambda j: [j.pdfs[0], j.gold] if j.gold else j.pdfs[:1],
@@ -403,8 +403,8 @@ def model_stages() -> list[Stage]:
     def log(j): return j.ws.logs/f'{j.name}.jsonl'
     def art(j, *names): return [j.ws.path(n) for n in names]
     cfg = lambda j: j.cfg.asdict()
-    asked = ('train', 'recall', 'unseen', 'gold', 'general')
-    return [stage('train', _train, lambda j: [*split_files(j.ws, 'train', 'dev'), *_base(j)],
+    asked = ('train', 'recall', 'unseen', 'short', 'gold', 'general')
+    return [stage('train', _train, lambda j: [*split_files(j.ws, 'train', 'forms', 'dev'), *_base(j)],
                   lambda j: [*adapter_files(j), info(j), log(j)], cfg),
         stage('answer', _answer, lambda j: [*adapter_files(j), *split_files(j.ws, *asked),
                   *art(j, 'corpus_chunks'), *_base(j)],

@@ -357,19 +357,18 @@ def arrange_answers(
             if m.high <= free: return dict(plain=plain, slots=n, memory=m)
 
 # %% ../nbs/01_preflight.ipynb #merge-memory
-SHARD = 5e9                 # bytes of a weight file, as Transformers cuts them
+SHARD = 2e9                 # bytes of a weight file, as the merge cuts them
 
 def merge_memory(
     shape: Shape,
-    whole: bool=True, # False: file by file
     dtype_bytes: int=2, # of the copy
     overhead: float=0., # GiB of the process itself
 ) -> Memory:
-    "Peak memory of adding the adapter to the dequantised base"
-    copy = (shape.quantised+shape.embeddings)*dtype_bytes
+    "Peak memory of adding the adapter to the dequantised base, tensor by tensor (chapter 12a)"
     largest = max(shape.vocab*shape.hidden, shape.hidden*shape.intermediate)
-    fixed = dict(weights=copy if whole else min(copy, SHARD))
-    return _memory(fixed, dict(workspace=largest*4), overhead)
+    copy = (shape.quantised+shape.embeddings)*dtype_bytes
+    held = min(copy, max(SHARD, largest*dtype_bytes))        # one file
+    return _memory(dict(weights=held), dict(workspace=largest*8), overhead)
 
 # %% ../nbs/01_preflight.ipynb #card-speed
 SPEED = {'H200': (989, 4800), 'H100': (989, 3350), 'A100': (312, 1555), 'L40S': (362, 864),
@@ -469,12 +468,15 @@ def workload(
     train = [r for r in train if len(r['output']) <= (cfg.max_answer or math.inf)]
     most = (cfg.max_facts or math.inf)*(cfg.wordings or math.inf)
     n = int(min(len(train), most))
+    if getattr(cfg, 'forms', False):
+        more = rows('forms.jsonl')
+        train, n = train+more, n+min(len(more), cfg.max_forms or len(more))
     sizes = [min(round(size(r)), cfg.max_length) for r in train] or [225]
     counts = {s: facts if s == 'trained' else len(rows(f'{s}.jsonl'))
-              for s in ('trained', 'recall', 'unseen', 'gold', 'general')}
+              for s in ('trained', 'recall', 'unseen', 'short', 'gold', 'general')}
     counts = {s: min(c, plan.limits.get(s) or c) for s,c in counts.items()}
     answers = 2*sum(counts.values())+2*sum(counts.get(s, 0) for s in plan.passages)
-    length = round(.75*plan.passage_chars+150)*bool(plan.passages)+150+plan.max_new_tokens
+    length = round(.75*plan.retrieved*plan.passage_chars+150)*bool(plan.passages)+150+plan.max_new_tokens
     return dict(rows=n, tokens=round(n*sum(sizes)/len(sizes)), lengths=sizes, answers=answers,
                 length=length)
 
@@ -532,16 +534,11 @@ def _answer_stage(m, shape, cfg, plan, work):
                 remedy=_SMALLER, how=f"{work['answers']:,} answers, {weights}, {a['slots']} at a time")
 
 def _merge_stage(m, shape, cfg):
-    "The merged copy: on the GPU, in the processor's memory, or file by file"
+    "The merged copy, written file by file"
     width = 2 if m['gpus'] else 4
-    base = .8 if not m['gpus'] else 0.
-    need, where = merge_memory(shape, True, width, base), 'GPU' if m['gpus'] else 'memory'
-    how = f'whole, {8*width}-bit copy'
-    if need.high > _free(m):
-        need, where = merge_memory(shape, False, width, .8), 'memory'
-        how = f'on the processor, file by file, {8*width}-bit copy'
+    need, how = merge_memory(shape, width, .8), f'file by file, {8*width}-bit copy'
     gb = (shape.quantised+shape.embeddings)*width/1e9
-    return dict(memory=need, where=where, disk_gb=gb, minutes=_minutes(gb, 1, (1, 8)), how=how,
+    return dict(memory=need, where='memory', disk_gb=gb, minutes=_minutes(gb, 1, (1, 8)), how=how,
                 source='assumed: 0.1 to 1 GB/s', remedy=_SMALLER)
 
 # %% ../nbs/01_preflight.ipynb #predict-run
@@ -700,7 +697,7 @@ def describe(
              f"memory, {m['disk_free_gib']} GiB of disk free",
              (', '.join(gpus) or 'no GPU')+f"; computes in {m['dtype']}",
              ', '.join(f'{p} {v}' for p,v in m['versions'].items() if v)]
-    if len(gpus) > 1: lines.append('`climate-ft run` uses the first GPU')
+    if len(gpus) > 1: lines.append('`climate-ft run` uses the first GPU; --gpus all trains on all of them')
     if report.get('stages'):
         lines += [f"Profile {report['profile']} on this machine: memory (low / expected / high), disk, time"
                   ' (an estimate)', *map(_stage_line, report['stages'])]

@@ -78,7 +78,8 @@ def find_family(
     return next((f for f in FAMILIES if model_type in f.types), OTHER)
 
 # %% ../nbs/07_prompts.ipynb #ae911121
-_FAMILIES = {'<|im_start|>': ('qwen', '<|im_end|>'), '<start_of_turn>': ('gemma', '<end_of_turn>'), '### Response:': ('alpaca', None)}
+_FAMILIES = {'<|im_start|>': ('qwen', '<|im_end|>'), '<start_of_turn>': ('gemma', '<end_of_turn>'),
+             '<|start_header_id|>': ('llama', '<|eot_id|>'), '[INST]': ('mistral', None), '### Response:': ('alpaca', None)}
 
 def family(
     tok, # tokenizer
@@ -88,7 +89,7 @@ def family(
     if not template: raise CourseError(f'{tok.name_or_path} has no chat template: set tok.chat_template, for example to climate_ft.prompts.GEMMA_TEMPLATE')
     for marker,(name,end) in _FAMILIES.items():
         if marker in template: return name, end or tok.eos_token
-    raise CourseError(f'{tok.name_or_path} has a chat template of an unknown family: one with <|im_start|> or <start_of_turn> is needed')
+    raise CourseError(f'{tok.name_or_path} has a chat template of an unknown family: one with {", ".join(_FAMILIES)} is needed')
 
 # %% ../nbs/07_prompts.ipynb #48a80580
 def render(

@@ -21,6 +21,7 @@ class Token(NamedTuple):
     cform: str = ''          # form: 基本形, 連用形, 未然形 ...
     base: str = ''           # dictionary form
     start: int = 0           # offset in the text
+    detail: str = ''         # of a name: 人名, 地域, 組織 ...
     @property
     def end(self): return self.start+len(self.surface)
 
@@ -39,7 +40,7 @@ def tokens(
         surface, features = line.split('\t')
         f = features.split(',')
         at = text.index(surface, at)
-        res.append(Token(surface, f[0], f[1], f[4], f[5], surface if f[6]=='*' else f[6], at))
+        res.append(Token(surface, f[0], f[1], f[4], f[5], surface if f[6]=='*' else f[6], at, f[2]))
         at += len(surface)
     return res
 

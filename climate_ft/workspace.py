@@ -325,6 +325,7 @@ def read_jsonl(
     path: str|Path, # UTF-8
     made_by: str='', # the command that makes this file
     growing: bool=False, # lines are still appended: one without its end was cut off and is left out
+    check=None, # check(row, where) raises a `CourseError` for what else is wrong; `where` is file and line
 ) -> list[dict]:
     "The objects of a JSON-lines file; empty lines are skipped, a damaged one is named"
     rows, lines = [], read_text(path, made_by).split('\n')
@@ -333,6 +334,7 @@ def read_jsonl(
         r = parsed(l, f'{path} is damaged at line {n}', made_by)
         if not isinstance(r, dict): raise CourseError(f'{path} line {n}: a JSON object is needed, not {type(r).__name__}')
         rows.append(checked(r, f'{path} line {n}'))
+        if check: check(rows[-1], f'{path} line {n}')
     return rows
 
 # %% ../nbs/00_workspace.ipynb #b4621f78

@@ -23,9 +23,10 @@ main()
 '''
 
 def used():
-    "GiB in use on the fullest card"
+    "GiB in use on the card, or on the fullest if the process may see several"
     if not shutil.which('nvidia-smi'): return 0.
-    r = subprocess.run(['nvidia-smi', '--query-gpu=memory.used', '--format=csv,noheader,nounits'], capture_output=True, text=True)
+    card = ['-i', os.environ['CUDA_VISIBLE_DEVICES']] if os.environ.get('CUDA_VISIBLE_DEVICES') else []
+    r = subprocess.run(['nvidia-smi', *card, '--query-gpu=memory.used', '--format=csv,noheader,nounits'], capture_output=True, text=True)
     return max([int(l) for l in r.stdout.split() if l.isdigit()] or [0])/1024
 
 def run(profile, base, out, cap='', *options):

@@ -23,6 +23,8 @@ SETTINGS = {
     'fp32-4bit': dict(OURS, **SAME, dtype='float32', graphs=False, max_steps=1),
     'cap-8gib-4bit': dict(OURS, max_steps=5, cap_gib=8),
     'graphs-4bit-same': dict(OURS, **SAME, checkpointing='off', max_steps=26),
+    'unrecorded-4bit-same': dict(OURS, **SAME, checkpointing='off', graphs=False, max_steps=16),
+    'trl-4bit-same': dict(OURS, **SAME, backend='trl', layout='padded', checkpointing='off', max_steps=10),
     'graphs-4bit-same-half': dict(OURS, **SAME, checkpointing='half', max_steps=22),
     'graphs-4bit-same-checkpointing': dict(OURS, **SAME, max_steps=22),
     'graphs-4bit-2x4': dict(OURS, max_steps=14),

@@ -1,5 +1,5 @@
 "The command line: what goes to which stream, and every wrong input as one line with status 2 that leaves earlier files alone."
-import json, os, re, subprocess, sys, time
+import json, os, re, socket, subprocess, sys, time
 from pathlib import Path
 import pytest
 
@@ -100,7 +100,7 @@ def test_heavy_libraries_stay_out_of_help_and_import():
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=REPO).stdout.strip() == '[]'
 
 def test_every_command_has_help(cft):
-    commands = 'run preflight extract compare clean corpus dataset train ask answer answers score evaluate merge report'.split()
+    commands = 'run preflight extract compare clean corpus dataset train ask answer answers score evaluate merge export serve chat report'.split()
     out = cft('--help', COLUMNS='200').stdout
     for c in commands: assert re.search(rf'\b{c}\b', out), c
 
@@ -145,3 +145,27 @@ def test_the_end_of_a_run_names_commands_that_work(tiny_run, cft):
     ask = next(l for l in said if l.startswith('Ask it: climate-ft ')).removeprefix('Ask it: climate-ft ').split()
     r = cft(*ask, '海氷とは何ですか。')
     assert r.returncode == 0 and r.stdout.strip()
+    talk = next(l for l in said if l.startswith('Talk to it in a browser: ')).partition('climate-ft ')[2].split()
+    with socket.socket() as s:                     # the command is read and gets as far as its port
+        s.bind(('127.0.0.1', 0)); s.listen()
+        refused(cft(*talk, '--port', s.getsockname()[1]), 'choose another with --port')
+    gguf = next(l for l in said if l.startswith('For Ollama and LM Studio: ')).partition('climate-ft ')[2].split()
+    refused(cft(*gguf[:2], 'q9', *gguf[3:]), 'q9')
+
+def test_ask_names_its_passages_and_can_answer_from_memory(tiny_run, cft, tmp_path):
+    r = cft('ask', '雪氷面のアルベドとは何ですか。', '--out', tiny_run, '--json')
+    got = json.loads(r.stdout)
+    assert got['passages'] and all(p['document'] == 'document_01' and p['pages'] and p['text'] for p in got['passages']) and 'アルベド' in got['passages'][0]['text']
+    assert 'loading' in r.stderr and got['question'] == '雪氷面のアルベドとは何ですか。'
+    if got['answer'] and not got['refused']: assert got['source']['pages']
+    model = next(p for p in (tiny_run/'models').iterdir() if p.name == 'tiny-merged')
+    r = cft('ask', '雪氷面のアルベドとは何ですか。', '--model', model, '--from-memory', '--json')
+    assert json.loads(r.stdout)['passages'] == []
+
+def test_ask_refuses_in_one_line(cft, tiny_run, tmp_path):
+    refused(cft('ask', '--json'), '--json needs a question')
+    refused(cft('ask', '質問', '--out', tmp_path/'nowhere'), 'is no folder')
+    refused(cft('ask', '質問', '--out', tmp_path), 'no trained model yet')
+    model = tmp_path/'models'/'m'; model.mkdir(parents=True)
+    (model/'config.json').write_text('{}')
+    refused(cft('ask', '質問', '--out', tmp_path), 'no corpus', '--from-memory')

@@ -116,14 +116,14 @@ def test_question_sets_respect_what_was_trained_and_the_limits(ws):
     with pytest.raises(CourseError, match='recall.jsonl is missing: `climate-ft dataset` makes it'): E.question_sets(ws, E.Plan())
 
 def test_evaluate_without_answers_says_what_to_run(ws):
-    with pytest.raises(CourseError, match='climate-ft evaluate'): E.run_evaluate(ws, 'tiny')
+    with pytest.raises(CourseError, match='climate-ft answers'): E.run_evaluate(ws, 'tiny')
 
 def test_retrieval_leaves_the_gpu_to_the_model(tmp_path):
     "bm25s starts JAX where it is installed; without this setting JAX takes three quarters of the GPU's memory"
     (tmp_path/'jax').mkdir()
     (tmp_path/'jax/__init__.py').write_text('')
     (tmp_path/'jax/lax.py').write_text("import os\nassert os.environ.get('XLA_PYTHON_CLIENT_PREALLOCATE') == 'false'\ncalls = []\ndef top_k(a, k): calls.append(k); return a[:k], list(range(k))\n")
-    code = ("from climate_ft.evaluation import Retriever; from climate_ft.workspace import Chunk, read_json, REPO\n"
+    code = ("from climate_ft.passages import Retriever; from climate_ft.workspace import Chunk, read_json, REPO\n"
             "f = Retriever([Chunk.fromdict(c) for c in read_json(REPO/'data/corpus_chunks.json')]); print('温室効果' in f('温室効果のしくみ')[0].text)\n"
             "import jax.lax; print(jax.lax.calls)")
     p = subprocess.run([sys.executable, '-c', code], env={**os.environ, 'PYTHONPATH': f'{tmp_path}:{REPO}'}, capture_output=True, text=True)
@@ -169,8 +169,11 @@ def test_the_base_condition_is_answered_without_the_adapter_and_the_tuned_one_wi
     find = E.Retriever([Chunk.fromdict(c) for c in read_json(ws.path('corpus_chunks'))])
     for c,adapter in (('base_passage', False), ('tuned_passage', True)):
         assert {r['set'] for r in got[c]} == {'gold'}
-        passages = [E.passage(find(r['question'])[0], r['question'], 300) for r in got[c]]
+        passages = [given(find, r['question']) for r in got[c]]
         assert [r['prediction'] for r in got[c]] == _ask(ws, cfg, adapter, got[c], passages)
+
+def given(find, q):
+    return E.context([t for _,t in E.found(q, find, E.PASSAGES, 300)])
 
 def _nats(net, tok, question, reference, context=''):
     "Negative log-likelihood of the reference's tokens, counted by hand"
@@ -201,5 +204,5 @@ def test_the_likelihood_is_that_of_the_reference_without_the_end_token_and_after
         assert len(scored) == 4
         for r in scored:
             q = r['question']
-            text = E.passage(find(q)[0], q, 300) if 'passage' in condition else ''
+            text = given(find, q) if 'passage' in condition else ''
             assert r['extra']['nll'][0] == pytest.approx(_nats(net, tok, q, r['reference'], text), rel=1e-4)

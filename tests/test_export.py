@@ -54,10 +54,84 @@ def test_failed_merge_keeps_the_old_folder(ws, monkeypatch):
     out = X.merge(ws, 'toy')
     before = (out/'config.json').stat().st_mtime_ns
     def full(*a, **k): raise OSError(28, 'No space left on device')
-    from transformers import Qwen3ForCausalLM
-    monkeypatch.setattr(Qwen3ForCausalLM, 'save_pretrained', full)
+    import safetensors.torch
+    monkeypatch.setattr(safetensors.torch, 'save_file', full)
     with pytest.raises(CourseError, match='no room is left'): X.merge(ws, 'toy')
     assert (out/'config.json').stat().st_mtime_ns == before and not [f for f in ws.models.iterdir() if f.name.startswith('.')]
+
+def whole(ws, dtype='float32'):
+    "The merge as PEFT does it on the whole model"
+    from climate_ft.generate import load_model
+    net, tok = load_model(ws.models/'toy', quantized=False, dtype=dtype)
+    return X.save_model(net, tok, ws.root/'whole')
+
+def same(a, b):
+    from safetensors.torch import load_file
+    a, b = ({k: v for f in d.glob('*.safetensors') for k,v in load_file(f).items()} for d in (a, b))
+    return a.keys() == b.keys() and all(v.dtype == b[k].dtype and v.equal(b[k]) for k,v in a.items())
+
+def with_adapter(root, base, bits, dtype='float32', **lora):
+    "A workspace with a random adapter, as a training in `dtype` leaves it"
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from climate_ft.models import load_quantized, quiet
+    ws = Workspace(root)
+    torch.manual_seed(0)
+    with quiet():
+        net = get_peft_model(load_quantized(base, bits, dtype)[0], LoraConfig(**dict(r=4, lora_alpha=8, init_lora_weights=False, target_modules='all-linear') | lora))
+        net.save_pretrained(ws.models/'toy')
+    write_json(ws.models/'toy'/'train_config.json', dict(name='toy', base=str(base), bits=bits, dtype=dtype))
+    return ws
+
+def quantised_on_disk(folder, bits):
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+    from climate_ft.models import quiet, tiny_base
+    form = dict(load_in_4bit=True, bnb_4bit_quant_type='nf4', bnb_4bit_use_double_quant=True) if bits == 4 else dict(load_in_8bit=True)
+    with quiet(): AutoModelForCausalLM.from_pretrained(tiny_base(), dtype=torch.bfloat16, quantization_config=BitsAndBytesConfig(**form)).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(tiny_base()).save_pretrained(folder)
+    return folder
+
+@pytest.mark.parametrize('bits', [4, 8])
+@pytest.mark.parametrize('kind', ['stored', 'tiny', 'qwen2', 'gemma2', 'mistral'])
+def test_tensor_by_tensor_gives_the_bits_of_the_whole_model(tmp_path, kind, bits):
+    from climate_ft.models import tiny_family
+    dtype = 'bfloat16' if kind == 'gemma2' else 'float32'
+    base = 'tiny' if kind == 'tiny' else quantised_on_disk(tmp_path/'base', bits) if kind == 'stored' else tiny_family(kind, tmp_path/'base')
+    ws = with_adapter(tmp_path/'ws', base, bits, dtype)
+    out, want = X.merge(ws, 'toy', dtype), whole(ws, dtype)
+    assert same(out, want)
+    for f in ('config.json', 'generation_config.json', 'tokenizer_config.json'): assert (out/f).read_text() == (want/f).read_text()
+
+def test_a_base_quantised_on_disk_is_merged_with_parity(tmp_path):
+    ws = with_adapter(tmp_path/'ws', quantised_on_disk(tmp_path/'base', 4), 4)
+    X.merge(ws, 'toy')
+    assert X.check_parity(ws, 'toy', QUESTIONS[:4], 8)['agree'] == 4
+
+def test_files_are_bounded_and_indexed(tmp_path, monkeypatch):
+    from climate_ft import shards as S
+    ws = with_adapter(tmp_path, 'tiny', 4)
+    want = whole(ws)
+    monkeypatch.setattr(S.merge_tensors, '__defaults__', (1e6, None))
+    out = X.merge(ws, 'toy')
+    files = sorted(out.glob('*.safetensors'))
+    assert len(files) > 3 and files[0].name == f'model-00001-of-{len(files):05}.safetensors' and same(out, want)
+    largest = 7680*128*4                                                          # bytes of the embedding, a file of its own
+    assert max(f.stat().st_size for f in files) < largest+1e4 and sum(f.stat().st_size > 1.01e6 for f in files) == 1
+    from climate_ft.generate import load_model
+    net, _ = load_model(out)                                                      # Transformers reads the index
+    assert net.model.embed_tokens.weight.shape == (7680, 128)
+
+@pytest.mark.parametrize('lora', [dict(use_dora=True), dict(use_rslora=True), dict(rank_pattern={'q_proj': 2}), dict(modules_to_save=['lm_head'], target_modules=['q_proj'])])
+def test_other_forms_of_lora_are_merged_as_peft_does(tmp_path, lora):
+    ws = with_adapter(tmp_path, 'tiny', 4, **lora)
+    assert same(X.merge(ws, 'toy'), whole(ws))
+
+def test_no_room_for_the_answers_is_said_on_the_card(ws, monkeypatch):
+    from climate_ft import preflight
+    monkeypatch.setattr(preflight, 'free_memory', lambda: 1e6)
+    card = (X.run_merge(ws, 'toy')/'README.md').read_text(encoding='utf-8')
+    assert 'were not compared: the machine had no room' in card
 
 def test_folder_without_adapter_is_refused(tmp_path):
     with pytest.raises(CourseError, match='holds no adapter'): X.run_merge(Workspace(tmp_path), 'cpu')

@@ -1,5 +1,5 @@
 import pytest, torch, torch.nn.functional as F
-from climate_ft.fast import PackedCollator, PackedStep, completion_loss, expand, lora_linear, use_lora_linear, use_packed_attention
+from climate_ft.fast import PackedCollator, PackedStep, completion_loss, expand, lora_linear, packed_attention, use_lora_linear, use_packed_attention
 from climate_ft.models import load_quantized
 from climate_ft.preflight import seeded
 
@@ -67,3 +67,40 @@ def test_a_step_accumulates_and_starts_afresh():
     a, b, both = gradient(one), gradient(two), gradient(one, two)
     for x,y,z in zip(a, b, both): torch.testing.assert_close(x+y, z, atol=1e-4, rtol=1e-2)
     for x,y in zip(a, gradient(one)): assert torch.equal(x, y)
+
+@pytest.mark.parametrize('window', [1, 4, 5, 6, 50])
+def test_a_window_is_the_latest_tokens_with_ones_own(window):
+    "Against the definition, token by token; lengths below, at and above the window"
+    q, k, v = (torch.randn(1, h, 11, 8, generator=torch.Generator().manual_seed(h)) for h in (4, 2, 2))
+    borders = torch.tensor([0, 5, 11, 11, 11]).int()
+    def by_hand(cap):
+        out = torch.zeros(1, 11, 4, 8)
+        for a,b in ((0, 5), (5, 11)):
+            for i in range(a, b):
+                seen = range(max(a, i-window+1), i+1)
+                for h in range(4):
+                    s = torch.stack([q[0, h, i] @ k[0, h//2, j] for j in seen])*.3
+                    if cap: s = cap*(s/cap).tanh()
+                    out[0, i, h] = s.softmax(0) @ v[0, h//2, list(seen)]
+        return out
+    for cap in (None, 1.5):
+        got = packed_attention(None, q, k, v, None, .3, borders=borders, longest=6, sliding_window=window, softcap=cap)[0]
+        torch.testing.assert_close(got, by_hand(cap))
+
+def test_the_gpus_kernel_is_told_the_tokens_before_ones_own(monkeypatch):
+    from climate_ft import compat
+    said = {}
+    def op(*a, **kw): said.update(kw); return torch.zeros(1),
+    monkeypatch.setattr(torch.ops.aten, '_flash_attention_forward', op)
+    for window,left in ((16, 15), (None, None)):
+        compat.flash_kernel()(*[None]*6, scale=.5, window=window)
+        assert (said['window_size_left'], said['window_size_right'], said['scale']) == (left, 0 if window else None, .5)
+
+def test_an_empty_batch_adds_nothing():
+    b = PackedCollator(0, 8)([dict(input_ids=[], labels=[])])
+    assert b['tokens'] == 0 and b['input_ids'].tolist() == [[0]*8] and (b['targets'] == -100).all()
+    with_one = PackedCollator(0, 8)([dict(input_ids=[], labels=[]), dict(input_ids=[3, 4], labels=[-100, 4])])
+    assert with_one['tokens'] == 2 and with_one['targets'].tolist()[:2] == [4, -100]
+    h = torch.randn(3, 4, requires_grad=True)
+    loss = completion_loss(h[:0], torch.randn(5, 4), torch.tensor([], dtype=torch.long))
+    assert loss.item() == 0 and torch.autograd.grad(loss, h)[0].abs().sum() == 0

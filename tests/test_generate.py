@@ -3,7 +3,7 @@ import os, signal, subprocess, sys
 import pytest
 pytest.importorskip('torch')
 from climate_ft import generate as G
-from climate_ft.workspace import REPO, CourseError, read_jsonl, write_jsonl
+from climate_ft.workspace import REPO, Chunk, CourseError, read_jsonl, write_jsonl
 
 QUESTIONS = ['雪氷面のアルベドとは何ですか。', 'SWOT衛星はどの機関が開発しましたか。', '地球デジタルツインの三つの要素を挙げてください。', 'CSAとは何ですか。', '海面水位はなぜ上がりますか。', '雪。']
 ROWS = [dict(question=q, reference='氷', source_id=f's{i}') for i, q in enumerate(QUESTIONS)]
@@ -84,12 +84,12 @@ def test_interrupted_answers_continue(loaded, answers, tmp_path, monkeypatch):
     out = tmp_path/'a.jsonl'
     with pytest.raises(KeyboardInterrupt): G.answer_rows(lambda: loaded, ROWS, out, 'm', 'k', batch_size=2, max_new_tokens=16, progress=stop)
     part = tmp_path/'.a.part'
-    assert not out.exists() and part.read_text().count('\n') == 1+4
+    assert not out.exists() and part.read_text().count('\n') == 1+3
     part.write_bytes(part.read_bytes()[:-9])                        # the last line is torn
     asked, real = [], G.generate
     monkeypatch.setattr(G, 'generate', lambda m, t, q, *a, **k: (asked.extend(q), real(m, t, q, *a, **k))[1])
     got = G.answer_rows(lambda: loaded, ROWS, out, 'm', 'k', batch_size=2, max_new_tokens=16)
-    assert len(asked) == 3 and [r['prediction'] for r in got] == answers
+    assert len(asked) == 4 and [r['prediction'] for r in got] == answers
 
 KILLED = '''import os, signal, sys
 from climate_ft import generate as G
@@ -109,7 +109,7 @@ def test_killed_process_continues(babbler, tmp_path):
     G.answer_file(questions, babbler, out, batch_size=1, max_new_tokens=32)
     assert len(read_jsonl(out)) == 12 and not part.exists()
 
-@pytest.mark.parametrize('line,message', [('{"answer": "氷"}', 'entry 1 has no question'), ('not json', 'line 1'), ('', 'holds no questions'), ('[1]', 'line 1')])
+@pytest.mark.parametrize('line,message', [('{"answer": "氷"}', 'line 1 has no question'), ('not json', 'line 1'), ('', 'holds no questions'), ('[1]', 'line 1')])
 def test_bad_questions(tmp_path, babbler, line, message):
     (tmp_path/'q.jsonl').write_text(line)
     with pytest.raises(CourseError, match=message): G.answer_file(tmp_path/'q.jsonl', babbler, tmp_path/'a.jsonl')
@@ -159,3 +159,25 @@ def test_a_stopped_run_does_not_continue_with_other_inputs(loaded, tmp_path, cha
     (tmp_path/'.a.part').write_text(marked)
     got = [r['prediction'] for r in run('a.jsonl', **kw)]
     assert not [p for p in got if p.startswith('古い')] and got == [r['prediction'] for r in run('fresh.jsonl', **kw)]
+
+# ---- answers with their page -------------------------------------------------------------------------------------------
+def corpus(): return [Chunk(f'c{i}', 'report', ['1 章', f'1.{i} {w}'], f'{w}は、{1950+i}年に始まった観測である。', [i+1], 0, 20) for i,w in enumerate(('海氷', '氷床', '積雪'))]
+
+def test_a_reply_reads_what_retrieval_found_and_says_where(loaded):
+    from climate_ft.passages import Retriever, context, found
+    find, said, q = Retriever(corpus()), [], '氷床の観測はいつ始まりましたか。'
+    r = G.reply(*loaded, q, find, 12, said.append)
+    want = context([t for _,t in found(q, find)])
+    assert r.answer == G.generate(*loaded, [q], [want], max_new_tokens=12)[0] == ''.join(said).strip()
+    assert [p['pages'] for p in r.passages][0] == [2] and r.passages[0]['text'] == '氷床は、1951年に始まった観測である。' and r.source['document'] == 'report'
+    alone = G.reply(*loaded, q, None, 12, said.append)
+    assert alone.answer == G.generate(*loaded, [q], max_new_tokens=12)[0] and (alone.passages, alone.source, G.citation(alone)) == ([], {}, '')
+
+def test_a_refusal_cites_nothing(loaded, monkeypatch):
+    from climate_ft.passages import REFUSAL, Retriever
+    monkeypatch.setattr(G, 'stream', lambda *a, **k: REFUSAL)
+    r = G.reply(*loaded, '月の石は何ですか。', Retriever(corpus()))
+    assert r.refused and r.source == {} and G.citation(r) == '' and len(r.passages) == 2
+    monkeypatch.setattr(G, 'stream', lambda *a, **k: '1952年')
+    r = G.reply(*loaded, '積雪の観測はいつ始まりましたか。', Retriever(corpus()))
+    assert not r.refused and G.citation(r) == '（report、p. 3「1.2 積雪」）\n'

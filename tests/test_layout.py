@@ -354,3 +354,34 @@ def test_prose_above_small_close_notes_keeps_its_own_leading(tmp_path):
         for i in range(7): s.write(47, 690+i*10, f'{"abcdefg"[i]}) someone.with.a.long.address.{i}@example.org', 8.1, 'helv')
         s.prose(309, 560, SAID*3, 26, 9.2, 14.9)
     assert SAID*2 in read(tmp_path, draw, w=612, h=792)[2]
+
+# ---- columns
+
+LISTINGS = dict(code=['begin{list}', 'title{年報}', 'author{係}', 'maketitle', '<本文>', '謝辞', 'end{list}'],
+                poem=['本の背が並ぶ', '窓の光', '指先で', '一冊を', '引き出す', '町の朝'],
+                names=['東の山の分館', '北の川の分館', '南の浜の分館', '西の谷の本館'])
+
+@pytest.mark.parametrize('name', LISTINGS)
+@pytest.mark.parametrize('side', ('left', 'right'))
+def test_a_column_of_short_lines_beside_prose(tmp_path, name, side):
+    rows = (LISTINGS[name]*6)[:24]
+    a, b = (47, 309) if side == 'left' else (309, 47)
+    def draw(s):
+        for i,r in enumerate(rows): s.write(a, 100+15*i, r, 10)
+        s.prose(b, 100, (SAID*6)[:22*24-9]+'。', 22, 10, 15)
+    page = read(tmp_path, draw)[0][0]
+    text = page.text.replace('\n', '')
+    order = [text.index(''.join(rows)), text.index((SAID*6)[:200])]
+    assert order == sorted(order, reverse=side == 'right')
+
+def test_columns_that_begin_with_the_end_of_a_paragraph_above_charts(tmp_path):
+    left = ['と決めた。', '　春の市は、去年より一週間早く始まり、朝から多', 'くの人が訪れた。古い地図と絵本がよく売れたほか', '、点字の本を探す人も多かった。', '　係の話では、箱の数を増やしたことが人を呼び、']
+    right = ['来年も続けるという。', '　夏の市では、日よけの布を広げて休む場所を作る', '。飲み物は町の店が出し、売り上げの一部を図書館', 'に贈る。詳しい日程は三月の末に決まり、掲示板と', '町の便りで知らせる。']
+    def draw(s):
+        for i,(l,r) in enumerate(zip(left, right)): s.write(69, 62+i*17, l, 10); s.write(327, 62+i*17, r, 10)
+        for x in (70, 236, 403):
+            for y in (230, 362):
+                s.rect((x, y, x+142, y+98), width=.5)
+                for k in range(12): s.rect((x+12+k*10, y+40, x+17+k*10, y+70), fill=(.5, .5, .5)); s.write(x+12+k*10, y+94, str(k+1), 3.3)
+    text = read(tmp_path, draw)[2]
+    assert '人を呼び、来年も続けるという。' in text and text.startswith('と決めた。')

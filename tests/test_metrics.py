@@ -88,8 +88,8 @@ def test_score_file_is_repeatable_across_processes(tmp_path):
 
 GOOD = dict(prediction='雪', reference='氷')
 @pytest.mark.parametrize('line,message', [(dict(prediction='雪'), 'line 2 has no reference'), (dict(prediction='雪', reference=' '), 'line 2 has no reference'), (dict(reference='氷'), 'line 2 has no prediction'),
-    (dict(prediction='', reference='氷'), 'line 2 has an empty prediction'), ('{"prediction": ', 'line 2 is not JSON'), ('[1]', 'line 2: a JSON object is needed'),
-    (dict(prediction='あ'*1_000_000, reference='氷'), 'line 2 has a text of 1,000,000 characters'), ('['*100000, 'line 2 is not JSON')])
+    (dict(prediction='', reference='氷'), 'line 2 has an empty prediction'), ('{"prediction": ', 'is damaged at line 2'), ('[1]', 'line 2: a JSON object is needed'),
+    (dict(prediction='あ'*1_000_000, reference='氷'), 'line 2 has a text of 1,000,000 characters'), ('['*100000, 'is damaged at line 2')])
 def test_bad_line_is_named(tmp_path, line, message):
     f = jsonl(tmp_path/'a.jsonl', [GOOD, line, GOOD])
     with pytest.raises(CourseError, match=message) as e: M.score_file(f)
@@ -98,11 +98,11 @@ def test_bad_line_is_named(tmp_path, line, message):
 def test_bad_files(tmp_path):
     f = tmp_path/'a.jsonl'
     f.write_bytes(json.dumps(GOOD).encode()+b'\n'+'{"prediction": "雪", "reference": "氷"}'.encode('cp932'))
-    with pytest.raises(CourseError, match='line 2 is not UTF-8'): M.score_file(f)
+    with pytest.raises(CourseError, match='is not UTF-8 but CP932: convert it'): M.score_file(f)
     f.write_text('\n\n')
     with pytest.raises(CourseError, match='holds no answers'): M.score_file(f)
-    with pytest.raises(CourseError, match='cannot be read'): M.score_file(tmp_path/'missing.jsonl')
-    with pytest.raises(CourseError, match='cannot be read'): M.score_file(tmp_path)
+    with pytest.raises(CourseError, match='is missing'): M.score_file(tmp_path/'missing.jsonl')
+    with pytest.raises(CourseError, match='is a folder'): M.score_file(tmp_path)
 
 def test_bom_crlf_and_allow_empty(tmp_path):
     f = tmp_path/'a.jsonl'

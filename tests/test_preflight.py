@@ -180,9 +180,9 @@ def test_every_stage_is_predicted_and_fits_the_cards_of_the_readme():
 def test_small_cards_answer_on_the_quantised_base_and_merge_file_by_file():
     t4, big = _stages('qwen3-8b-4bit', P.card('T4')), _stages('qwen3-8b-4bit', _gpu(79.2))
     assert 'adapter on the 4-bit base' in t4['answer']['how'] and '16-bit weights' in big['answer']['how']
-    assert (t4['merge']['where'], big['merge']['where']) == ('memory', 'GPU') and 'file by file' in t4['merge']['how']
+    assert t4['merge']['where'] == big['merge']['where'] == 'memory' and 'file by file' in t4['merge']['how']
     assert t4['merge']['disk_gb'] == big['merge']['disk_gb'] == pytest.approx(16.38, abs=.01)
-    assert P.merge_memory(Q, whole=False).high < 9 and P.merge_memory(Q).low > 15
+    assert P.merge_memory(Q).high < 9 < 15 < P.answer_memory(Q, slots=1).low     # never the whole model
 
 def test_minutes_hold_what_was_measured():
     "The whole dataset, three epochs, took 289 s on an H100; the cpu profile what its results say"
@@ -199,7 +199,7 @@ def test_a_card_that_is_not_in_the_table_gets_no_minutes():
     assert r['train']['minutes'] is None and r['answer']['minutes'] is None and r['train']['memory'].high < 23
     assert P.card_speed('NVIDIA L40S') != P.card_speed('NVIDIA L4') and P.card_speed('Tesla T4')[1] == pytest.approx(320/3350)
 
-@pytest.mark.parametrize('stage,m', [('train', _gpu(5.)), ('answer', _gpu(7.5)), ('merge', _gpu(8., free_memory_gib=4.))])
+@pytest.mark.parametrize('stage,m', [('train', _gpu(5.)), ('answer', _gpu(7.5)), ('merge', _gpu(8., free_memory_gib=3.))])
 def test_a_stage_that_cannot_fit_is_refused_with_its_name(stage, m, tmp_path):
     from climate_ft.evaluation import Plan
     from climate_ft.train import get_profile

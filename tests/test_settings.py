@@ -53,7 +53,7 @@ def test_gpus_are_counted_first(monkeypatch, choice, there, want):
 def test_several_gpus_go_to_the_distributed_trainer(monkeypatch, tmp_path):
     from climate_ft import train as T
     got = []
-    monkeypatch.setattr(T, 'train_distributed', lambda cfg, ws, gpus, resume: got.append((cfg.name, gpus, resume)), raising=False)
+    monkeypatch.setattr(T, 'train_distributed', lambda cfg, ws, gpus, resume, progress: got.append((cfg.name, gpus, resume)), raising=False)
     monkeypatch.setattr(P, 'count_gpus', lambda: 2)
     job = P.make_job(tmp_path, 'tiny', gpus='all', documents=False); job.fresh = True
     P._train(job, None)

@@ -2,7 +2,7 @@ import json, math, os, re, shutil
 from dataclasses import replace
 import pytest, torch
 from climate_ft import train as T
-from climate_ft.preflight import SHAPES
+from climate_ft.preflight import SHAPES, base_shape, predict_memory
 from climate_ft.workspace import CourseError, Workspace, read_json, read_jsonl, write_jsonl
 
 def rows(n=8): return [dict(id=f'f{i}/base0', source_id=f'f{i}', instruction=f'観測値{i}について教えてください。', input='', output=f'観測値{i}は{i*3}である。', kind='base', split='train') for i in range(n)]
@@ -167,9 +167,34 @@ def test_a_run_continued_with_other_batches_takes_the_same_steps(tmp_path):
     assert losses(cut, 't') == pytest.approx(losses(whole, 't'), rel=1e-3)
 
 def test_what_would_change_the_steps_is_not_continued():
-    def mark(**kw): return T._fingerprint(T.settle(replace(CFG, **kw)), [])
+    def mark(dev=(), **kw): return T._fingerprint(T.settle(replace(CFG, **kw)), [], dev)
+    assert mark(learning_rate=1e-3) != mark() and mark(dev=[dict(input_ids=[1], labels=[1])]) != mark()
     for kw in (dict(layout='padding_free'), dict(batch_size=2), dict(warmup=1), dict(weight_decay=.1), dict(beta2=.9), dict(dropout=.1)): assert mark(**kw) != mark()
     assert mark(batch_size=2, accumulation=2, checkpointing='on', graphs=False) == mark()
+
+@pytest.mark.parametrize('change,named', [('learning_rate', 'learning_rate'), ('dev', 'dev'), ('train', 'data')])
+def test_a_stopped_run_with_other_inputs_is_refused(tmp_path, change, named):
+    ws = workspace(tmp_path)
+    with pytest.raises(Stop): T.train(CFG, ws, progress=until(3))
+    if change != 'learning_rate': write_jsonl(ws.path('splits')/f'{change}.jsonl', [dict(r, output='別の答え。') for r in rows(2)])
+    with pytest.raises(CourseError, match=f'of another run .*{named} '):
+        T.train(replace(CFG, learning_rate=1e-3) if change == 'learning_rate' else CFG, ws)
+    assert T.checkpoints(ws.models/'t/checkpoints')
+
+# --- which adapter is kept
+
+@pytest.mark.parametrize('keep', ['best', 'last'])
+def test_the_adapter_that_is_kept_is_the_one_asked_for(tmp_path, keep):
+    from safetensors.torch import load_file
+    ws = workspace(tmp_path)
+    write_jsonl(ws.path('splits')/'dev.jsonl', [dict(r, output='まったく別の話である。') for r in rows(3)])   # gets worse by training
+    info = T.train(replace(CFG, keep=keep, epochs=8), ws)
+    dev = {r['step']: r['eval_loss'] for r in read_jsonl(ws.logs/'t.jsonl') if 'eval_loss' in r and r['step']}
+    best = min(dev, key=dev.get)
+    assert best < 16 and info['kept_step'] == (best if keep == 'best' else 16)
+    kept = {n: load_file(ws.models/f't/checkpoints/checkpoint-{n}/adapter_model.safetensors') for n in (best, 16)}
+    assert all(torch.equal(v, kept[info['kept_step']][k]) for k,v in weights(ws, 't').items())
+    assert any(not torch.equal(kept[best][k], kept[16][k]) for k in kept[16])
 
 # --- wrong input
 
@@ -194,7 +219,7 @@ def test_long_rows_are_counted(tmp_path):
 
 def test_a_loss_that_is_no_number_ends_the_run(tmp_path, monkeypatch):
     ws = workspace(tmp_path, dev=0)
-    monkeypatch.setattr(T, 'completion_loss', lambda h, w, y: h.sum()*math.nan)
+    monkeypatch.setattr(T, 'head_loss', lambda net, h, y: h.sum()*math.nan)
     with pytest.raises(CourseError, match='the loss of t is nan at step 1: lower learning_rate'): T.train(CFG, ws)
 
 @pytest.mark.parametrize('change,message', [(dict(bits=5), 'bits is 5: choose 4, 8, 16'), (dict(layout='rows'), "layout is 'rows'"), (dict(checkpointing='yes'), "checkpointing is 'yes'"),
@@ -227,11 +252,18 @@ def test_what_cannot_fit_is_refused_before_loading(tmp_path, monkeypatch):
     with pytest.raises(CourseError, match=r'tiny in 4 bits with batches of 4 needs about .* are free: choose a smaller base model'): T.train(CFG, ws)
 
 def test_profiles_keep_the_recipe():
-    for name in ('qwen3-8b-4bit', 'qwen3-8b-8bit'):
+    for name in ('qwen3-8b-4bit', 'qwen3-8b-8bit', 'qwen3-swallow-8b-4bit', 'qwen3-1.7b-4bit'):
         c = T.get_profile(name)
         assert (c.r, c.alpha, c.dropout, c.learning_rate, c.epochs, c.max_length, c.seed, c.optimizer, c.batch_size*c.accumulation) == (16, 16, 0, 2e-4, 3, 2048, 42, 'adamw_8bit', 8) and c.targets == T.SEVEN
     with pytest.raises(CourseError, match='no profile'): T.get_profile('qwen')
     assert T.TrainConfig.fromdict(json.loads(json.dumps(c.asdict()))) == c
+
+def test_every_profile_keeps_the_last_step_and_has_its_own_name():
+    assert all(c.keep == 'last' and c.name == n for n,c in T.PROFILES.items())
+    small = T.get_profile('qwen3-1.7b-4bit')
+    shape, bits = base_shape(small.base)
+    assert bits == 4 and predict_memory(shape, tokens=8*225, bits=4, checkpointing='on', fused=True).high < 6
+    assert base_shape(T.get_profile('qwen3-swallow-8b-4bit').base) == (SHAPES['qwen3-8b'], 16)
 
 def test_limits_keep_whole_facts():
     data = [dict(source_id=f's{i}', instruction=f'質問{j} 雪氷面' if i == 7 else f'質問{j}', output='答え'*(1+i)) for i in range(10) for j in range(4)]
@@ -239,6 +271,13 @@ def test_limits_keep_whole_facts():
     chosen = T.select_rows(data, c)
     assert len(chosen) == 6 and len({r['source_id'] for r in chosen}) == 3 and 's7' in {r['source_id'] for r in chosen}
     assert all(len(r['output']) <= 16 for r in chosen) and chosen == T.select_rows(data, c) != T.select_rows(data, replace(c, seed=1))
+
+def test_a_limited_training_has_one_answer_for_a_fact():
+    data = [dict(source_id=f's{i}', instruction=f'質問{j}', output=f'答え{i}は大きい。' if j != 1 else f'答え{i}は大きいです。') for i in range(6) for j in range(4)]
+    chosen = T.select_rows(data, replace(CFG, max_facts=4, wordings=3))
+    assert len(chosen) == 12 and not [r for r in chosen if r['output'].endswith('です。')]     # three wordings, none of them polite
+    assert {r['instruction'] for r in chosen} == {'質問0', '質問2', '質問3'}
+    assert T.select_rows(data, replace(CFG, max_facts=None, wordings=None, max_answer=None)) == data
 
 def test_the_sampler_depends_on_seed_and_epoch_only():
     s = T.LengthSampler([3, 9, 1, 7, 5]*5, 4, 42)

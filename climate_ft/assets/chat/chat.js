@@ -1,0 +1,115 @@
+"use strict";
+// Everything that comes from a reader, a model or a document is written with textContent: it is text, never markup.
+const TEXTS = {
+  ja: {question: "質問", how: "答え方", memory: "記憶から", passage: "報告書の文章を読んで", blind: "名前を隠して比べる", ask: "質問する", stop: "止める",
+    votes: "投票を保存", source: "見つけた文章", answers: "答え", base: "学習前", tuned: "学習後", better: "こちらがよい", same: "同じくらい",
+    thanks: "投票しました", working: "考えています…", done: "終わりました", stopped: "止めました", failed: "つながりません。コマンドは動いていますか。",
+    page: "ページ", picture: "報告書のページ。見つけた文章に印がついています。"},
+  en: {question: "Question", how: "How to answer", memory: "from memory", passage: "from the passage", blind: "compare blindly", ask: "Ask", stop: "Stop",
+    votes: "Save votes", source: "Passage found", answers: "Answers", base: "before training", tuned: "after training", better: "this one is better",
+    same: "about the same", thanks: "Thank you", working: "Thinking…", done: "Done", stopped: "Stopped", failed: "No connection. Is the command running?",
+    page: "page", picture: "Page of the report, with the passage marked."}};
+const $ = id => document.getElementById(id);
+let language = "ja", about = {models: [], passages: false}, stopped = false, running = null;
+const say = key => TEXTS[language][key];
+
+function element(kind, parent, text) {
+  const e = document.createElement(kind);
+  if (text !== undefined) e.textContent = text;
+  parent.append(e);
+  return e;
+}
+
+function translate() {
+  document.documentElement.lang = language;
+  document.querySelectorAll("[data-text]").forEach(e => { e.textContent = say(e.dataset.text); });
+  $("language").textContent = language === "ja" ? "English" : "日本語";
+  $("language").lang = language === "ja" ? "en" : "ja";
+  $("picture").alt = say("picture");
+}
+
+const post = (path, body, signal) => fetch(path, {method: "POST", body: JSON.stringify(body), signal})
+  .then(r => { if (!r.ok) throw new Error(r.status); return r; });
+
+async function stream(model, question, passage, into) {
+  const r = await post("/ask", {model, question, passage}, running.signal), reader = r.body.getReader(), decoder = new TextDecoder();
+  for (let part; !(part = await reader.read()).done;) into.textContent += decoder.decode(part.value, {stream: true});
+}
+
+async function showPassage(question) {
+  const p = about.passages ? await post("/find", {question}).then(r => r.json()) : {};
+  $("source").hidden = !p.id;
+  if (!p.id) return null;
+  $("where").textContent = `${p.doc}, ${say("page")} ${p.page} ${p.section}`;
+  $("text").textContent = p.text;
+  $("picture").hidden = !p.picture;
+  if (p.picture) $("picture").src = `/page?id=${encodeURIComponent(p.id)}`;
+  return p.id;
+}
+
+function voting(box, row) {
+  const bar = element("div", box);
+  bar.className = "vote";
+  const send = better => async () => {
+    try { await post("/vote", {...row, better}); } catch { $("status").textContent = say("failed"); return; }
+    box.querySelectorAll("h3").forEach(h => { h.textContent = `${h.textContent.split(":")[0]}: ${say(h.dataset.model)}`; });
+    bar.replaceChildren(); element("span", bar, say("thanks"));
+  };
+  row.order.forEach((m, i) => { element("button", bar, `${"AB"[i]}: ${say("better")}`).onclick = send(m); bar.append(" "); });
+  element("button", bar, say("same")).onclick = send("same");
+  bar.querySelectorAll("button").forEach(b => { b.type = "button"; });
+}
+
+async function pair(question, mode, passage) {
+  const blind = $("blind").checked, order = [...about.models], row = {question, mode, blind, base: "", tuned: "", order};
+  if (blind && Math.random() < .5) order.reverse();
+  const box = document.createElement("div");
+  $("answers-title").after(box);
+  element("h3", box, say(mode));
+  const both = element("div", box);
+  both.className = "pair";
+  const places = order.map((m, i) => {
+    const a = element("article", both), h = element("h3", a, blind ? "AB"[i] : `${"AB"[i]}: ${say(m)}`);
+    a.className = "answer"; h.dataset.model = m;
+    const p = element("p", a);
+    p.dataset.answer = mode;
+    return p;
+  });
+  for (let i = 0; i < order.length && !stopped; i++) {
+    await stream(order[i], question, passage, places[i]);
+    row[order[i]] = places[i].textContent.trim();
+  }
+  if (order.length === 2 && !stopped) voting(box, row);
+}
+
+async function ask(event) {
+  event.preventDefault();
+  const question = $("question").value.trim();
+  if (!question || $("ask").disabled) return;
+  $("ask").disabled = true; $("stop").disabled = false; stopped = false; running = new AbortController();
+  $("status").textContent = say("working");
+  try {
+    const id = await showPassage(question);
+    if ($("memory").checked || !id) await pair(question, "memory", "");
+    if ($("passage").checked && id && !stopped) await pair(question, "passage", id);
+    $("status").textContent = say(stopped ? "stopped" : "done");
+  } catch { $("status").textContent = say(stopped ? "stopped" : "failed"); }
+  $("ask").disabled = false; $("stop").disabled = true;
+}
+
+function stop() {
+  if ($("stop").disabled) return;
+  stopped = true;
+  post("/stop", {}).catch(() => {});
+  running.abort();
+}
+
+$("form").addEventListener("submit", ask);
+$("stop").addEventListener("click", stop);
+$("language").addEventListener("click", () => { language = language === "ja" ? "en" : "ja"; translate(); });
+document.addEventListener("keydown", e => {
+  if (e.key === "Escape") stop();
+  if (e.key === "Enter" && !e.shiftKey && !e.isComposing && e.target === $("question")) { e.preventDefault(); $("form").requestSubmit(); }
+});
+translate();
+fetch("/about").then(r => r.json()).then(a => { about = a; document.body.dataset.ready = "yes"; });
