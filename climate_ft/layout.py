@@ -243,13 +243,24 @@ def gutters(
     least, out, x = max(2, .08*n), [], 0
     while x < len(votes):
         z = next((k for k in range(x, len(votes)) if votes[k] < least), len(votes))
-        if z > x:
-            top = max(votes[x:z])
-            for high,run in groupby(range(x, z), lambda k: votes[k] >= .6*top):
-                run = list(run); peak = max(votes[k] for k in run); best = [k for k in run if votes[k] >= .8*peak]
-                if high and best[-1]-best[0] >= 2: out.append((best[0], best[-1]+1))
+        if z > x: out += _peaks(votes, x, z, max(votes[x:z]))
         x = max(z, x)+1
     return _wide_enough(out, min(i[0] for i in items), max(i[2] for i in items), body)
+
+def _peaks(votes, x, z, top):
+    "The stretches between `x` and `z` that most heights vote for, and smaller peaks that a low stretch sets apart from them"
+    out = []
+    for high,run in groupby(range(x, z), lambda k: votes[k] >= .6*top):
+        run = list(run)
+        peak = max(votes[k] for k in run)
+        best = [k for k in run if votes[k] >= .8*peak]
+        if high and best[-1]-best[0] >= 2: out.append((best[0], best[-1]+1))
+        elif not high and best[0] > run[0] and best[-1] < run[-1] and all(min(votes[k] for k in side) <= .6*peak for side in (range(run[0], best[0]), range(best[-1]+1, run[-1]+1))):
+            out += _peaks(votes, best[0], best[-1]+1, peak)
+        elif not high and (run[0] == x or run[-1] == z-1): # at the end of the stretch one side is free already
+            inner = range(best[-1]+1, run[-1]+1) if run[0] == x else range(run[0], best[0])
+            if len(inner) and min(votes[k] for k in inner) <= .6*peak: out += _peaks(votes, best[0], best[-1]+1, peak)
+    return out
 
 def _wide_enough(gs, lo, hi, body):
     "Gutters between columns of at least four characters: what is narrower is a bullet or a number before its text"
@@ -336,6 +347,30 @@ def _reads_down(
     rows = rows_of(ls)
     return w >= 7*body and len(rows) > 1 and median((r[-1].x1-r[0].x0)/w for r in rows) >= .5
 
+def _runs_on(column, body):
+    "True for a column of prose: most rows reach its right edge, and few end a sentence there"
+    rows = [_row(r) for r in rows_of([i for i in column if isinstance(i, Line)])]
+    if len(rows) < 5: return False
+    right = max(r.x1 for r in rows)
+    full = [r for r in rows if r.x1 > right-1.2*body]
+    return len(full) > .65*len(rows) and sum(r.text.endswith(_FULL) for r in full) < .4*len(full)
+
+def _short_lines(column, beside, body):
+    "True for a column of short lines as close as those of the prose beside it: a listing, a poem, a list of names"
+    rows, others = ([_middle(r[0]) for r in rows_of([i for i in c if isinstance(i, Line)])] for c in (column, beside))
+    if len(rows) < 5 or len(rows) < .6*len(others): return False
+    return median(b-a for a,b in zip(rows, rows[1:])) < 1.3*median(b-a for a,b in zip(others, others[1:]))
+
+def _all_read_down(cols, body):
+    down = [_reads_down(c, body) for c in cols]
+    def short(k): return any(_runs_on(cols[j], body) and _short_lines(cols[k], cols[j], body) for j in (k-1, k+1) if 0 <= j < len(cols))
+    return all(d or short(k) for k,d in enumerate(down))
+
+def _heads_columns(top, low, gutters, body):
+    "Is `top` the first row of the columns below, cut off because a false gutter ran through it?"
+    if any(_crosses(i, g) for i in top for g in gutters) or len(rows_of(top)) > 1 or min(i[1] for i in low)-max(i[3] for i in top) > 1.2*body: return False
+    return all(a and all(isinstance(i, Line) and abs(i.x0-hull(b)[0]) < 1.5*body for i in a) for a,b in zip(_columns(top, gutters), _columns(low, gutters)))
+
 # %% ../nbs/01a_layout.ipynb #d71dcd0d
 def arrange(
     ss, # `strips` of lines and regions
@@ -347,10 +382,13 @@ def arrange(
     bs, good = bands(ss, gutters(items, body), body), []
     for b,g in bs:
         g = list(g)
-        while g and not all(_reads_down(c, body) for c in _columns(b, g)):
+        while g and not _all_read_down(_columns(b, g), body):
             w = [hull(c)[2]-hull(c)[0] if c else 0 for c in _columns(b, g)]
             g.pop(min(w.index(min(w)), len(g)-1)) # the gutter beside the narrowest column
         good.append(g)
+    for k in range(len(bs)-2, -1, -1):
+        if not good[k] and good[k+1] and _heads_columns(bs[k][0], bs[k+1][0], good[k+1], body):
+            bs[k:k+2], good[k:k+2] = [(bs[k][0]+bs[k+1][0], bs[k+1][1])], [good[k+1]]
     sure, out, single = [x for g in good for x in g], [], False
     for (b,g),ok in zip(bs, good):
         ok = ok or [x for x in g if any(min(x[1], s[1])-max(x[0], s[0]) > .5*min(s[1]-s[0], x[1]-x[0]) for s in sure)]
