@@ -476,7 +476,7 @@ def workload(
               for s in ('trained', 'recall', 'unseen', 'short', 'gold', 'general')}
     counts = {s: min(c, plan.limits.get(s) or c) for s,c in counts.items()}
     answers = 2*sum(counts.values())+2*sum(counts.get(s, 0) for s in plan.passages)
-    length = round(.75*plan.retrieved*plan.passage_chars+150)*bool(plan.passages)+150+plan.max_new_tokens
+    length = round(.75*getattr(plan, 'retrieved', 1)*plan.passage_chars+150)*bool(plan.passages)+150+plan.max_new_tokens
     return dict(rows=n, tokens=round(n*sum(sizes)/len(sizes)), lengths=sizes, answers=answers,
                 length=length)
 
