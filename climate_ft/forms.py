@@ -235,6 +235,8 @@ def names(
     return res
 
 # %% ../nbs/05e_forms.ipynb #45dcf1e1
+_called = re.compile('^(?P<what>.{8,}?)(?:を|は)、?(?P<name>[^、をは]{2,25})と(?:呼ぶ|呼ばれる|いう)$')
+
 def _adnominal(post):
     "Does a verb in `post` modify a noun? Then what stands before it may belong to a relative clause"
     ts = tokens(post)
@@ -349,7 +351,6 @@ _kind_of = re.compile(
     '(?:計画|方法|手法|装置|現象|指標|物質|気体|仕組み|制度|保険|光|量|衛星|機器|基準|データ|機関|組織|技術|枠組み|取組|'
     'モデル|センサ|レーダ|単位|領域|状態|機能|概念|指数|条約|協定|議定書|ガス|プログラム|システム|事業|会社|企業|割合|法)$')
 _asks_what = re.compile('(?:原因|要因|理由|目的|特徴|課題|利点|強み|弱点|役割|一因|名称|ねらい|手段|条件|単位)$')
-_called = re.compile('^(?P<what>.{8,}?)(?:を|は)、?(?P<name>[^、をは]{2,25})と(?:呼ぶ|呼ばれる|いう)$')
 
 def definition_forms(
     c:str, # a clause
