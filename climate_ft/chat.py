@@ -13,12 +13,14 @@ from .workspace import CourseError, REPO, Workspace, writing
 from .serve import Passages, check_port
 
 # %% auto #0
-__all__ = ['ASSETS', 'FILES', 'POLICY', 'squeeze', 'marks', 'page_picture', 'find_pdf', 'Stopped', 'Talk', 'load_talk', 'Chat']
+__all__ = ['HERE', 'ASSETS', 'FILES', 'POLICY', 'bare', 'marks', 'page_picture', 'find_pdf', 'Stopped', 'Talk', 'load_talk',
+           'Chat']
 
-# %% ../nbs/13d_chat.ipynb #9d061a60
-def squeeze(text: str) -> str:
+# %% ../nbs/13d_chat.ipynb #0f6a08ef
+def bare(text: str) -> str:
     "Without white space, and with one spelling of digits, tildes and dashes"
-    return re.sub(r'\s+', '', unicodedata.normalize('NFKC', text)).translate(str.maketrans('〜∼−–—―', '~~----'))
+    s = unicodedata.normalize('NFKC', text).translate(str.maketrans('〜∼−–—―', '~~----'))
+    return re.sub(r'\s+', '', s)
 
 def marks(
     page, # a page of PyMuPDF
@@ -26,12 +28,12 @@ def marks(
 ) -> list: # one `Rect` a line
     "Boxes around the sentences of `passage` that stand on the page"
     import pymupdf
-    letters = [(n, (b, l), pymupdf.Rect(c['bbox'])) for b,block in enumerate(page.get_text('rawdict')['blocks'])
-               for l,line in enumerate(block.get('lines', [])) for s in line['spans'] for c in s['chars']
-               for n in squeeze(c['c'])]
+    lines = [l for b in page.get_text('rawdict')['blocks'] for l in b.get('lines', [])]
+    letters = [(letter, i, pymupdf.Rect(c['bbox'])) for i,l in enumerate(lines)
+               for s in l['spans'] for c in s['chars'] for letter in bare(c['c'])]
     text, boxes = ''.join(c for c,_,_ in letters), {}
     for sentence in re.split(r'(?<=。)|\n', passage):
-        s = squeeze(sentence)
+        s = bare(sentence)
         if len(s) < 6 or (at := text.find(s)) < 0: continue
         for _,line,box in letters[at:at+len(s)]: boxes[line] = boxes.get(line, box) | box
     return list(boxes.values())
@@ -47,10 +49,12 @@ def page_picture(
     with pymupdf.open(pdf) as d:
         page = d[number-1]
         found = marks(page, passage)
-        for box in found: page.draw_rect(box, color=None, fill=(1, .85, .2), fill_opacity=.4, overlay=True)
-        return page.get_pixmap(matrix=pymupdf.Matrix(width/page.rect.width, width/page.rect.width)).tobytes('png'), len(found)
+        for box in found:
+            page.draw_rect(box, color=None, fill=(1, .85, .2), fill_opacity=.4, overlay=True)
+        zoom = width/page.rect.width
+        return page.get_pixmap(matrix=pymupdf.Matrix(zoom, zoom)).tobytes('png'), len(found)
 
-# %% ../nbs/13d_chat.ipynb #16eebb76
+# %% ../nbs/13d_chat.ipynb #10020d65
 def find_pdf(
     ws: Workspace,
     doc: str, # name of a document in the corpus
@@ -60,10 +64,11 @@ def find_pdf(
     noted = ws.root/'run.json'
     text = noted.read_text(encoding='utf-8') if noted.is_file() else ''
     names = [json.loads(f'"{s}"') for s in re.findall(r'"((?:[^"\\]|\\.)*\.pdf)"', text)]
-    places = [*map(Path, pdfs or []), *map(Path, names), *sorted((REPO/'documents').glob('*.pdf'))]
+    places = [*map(Path, pdfs or []), *map(Path, names),
+              *sorted((REPO/'documents').glob('*.pdf'))]
     return next((p for p in places if p.stem == doc and p.is_file()), None)
 
-# %% ../nbs/13d_chat.ipynb #2213101d
+# %% ../nbs/13d_chat.ipynb #7a2a59e0
 class Stopped(Exception): "The reader has had enough"
 
 class Talk:
@@ -101,27 +106,35 @@ def load_talk(
     from climate_ft.generate import is_adapter, load_for_inference
     model = Path(model)
     models = dict(tuned=load_for_inference(model))
-    adapter = model if is_adapter(model) else model.with_name(model.name.removesuffix('-merged'))
-    if base and is_adapter(adapter): models = dict(base=load_for_inference(adapter, adapter=False), **models)
+    beside = model.with_name(model.name.removesuffix('-merged'))
+    adapter = model if is_adapter(model) else beside
+    if base and is_adapter(adapter):
+        models = dict(base=load_for_inference(adapter, adapter=False), **models)
     return Talk(models, find)
 
-# %% ../nbs/13d_chat.ipynb #c8fa5e74
-ASSETS = (Path(__file__).resolve().parent if '__file__' in globals() else REPO/'climate_ft')/'assets'/'chat'
-FILES = {'/': ('page.html', 'text/html'), '/chat.js': ('chat.js', 'text/javascript'), '/chat.css': ('chat.css', 'text/css')}
-POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'none'; base-uri 'none'"
+# %% ../nbs/13d_chat.ipynb #869a16a0
+HERE = Path(__file__).resolve().parent if '__file__' in globals() else REPO/'climate_ft'
+ASSETS = HERE/'assets'/'chat'
+FILES = {'/': ('page.html', 'text/html'), '/chat.js': ('chat.js', 'text/javascript'),
+         '/chat.css': ('chat.css', 'text/css')}
+POLICY = ("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+          "connect-src 'self'; form-action 'none'; base-uri 'none'")
 
 class _Page(BaseHTTPRequestHandler):
     "What the browser asks for"
     chat, most = None, 1 << 16
     def log_message(self, *a): pass
     def reply(self, body, kind='application/json', **headers):
-        if not isinstance(body, bytes): body = (body if isinstance(body, str) else json.dumps(body, ensure_ascii=False)).encode()
+        if isinstance(body, dict): body = json.dumps(body, ensure_ascii=False)
+        if isinstance(body, str): body = body.encode()
         self.head(kind, **{'Content-Length': str(len(body)), **headers})
         self.wfile.write(body)
     def head(self, kind, **headers):
         self.send_response(200)
-        fixed = {'Content-Type': f'{kind}; charset=utf-8' if kind.startswith('text') else kind, 'Content-Security-Policy': POLICY,
-                 'X-Content-Type-Options': 'nosniff', 'Cache-Control': 'no-store', 'Referrer-Policy': 'no-referrer'}
+        if kind.startswith('text'): kind += '; charset=utf-8'
+        fixed = {'Content-Type': kind, 'Content-Security-Policy': POLICY,
+                 'Cache-Control': 'no-store',
+                 'X-Content-Type-Options': 'nosniff', 'Referrer-Policy': 'no-referrer'}
         for k,v in (fixed | headers).items(): self.send_header(k, v)
         self.end_headers()
     def ours(self):
@@ -137,17 +150,23 @@ class _Page(BaseHTTPRequestHandler):
             name, kind = FILES[url.path]
             return self.reply((ASSETS/name).read_bytes(), kind)
         if url.path == '/about': return self.reply(self.chat.about())
-        if url.path == '/votes': return self.reply(self.chat.votes_text(), 'application/jsonl', **{'Content-Disposition': 'attachment; filename=votes.jsonl'})
-        if url.path == '/page' and (png := self.chat.picture(parse_qs(url.query).get('id', [''])[0])): return self.reply(png, 'image/png')
-        self.send_error(404)
+        if url.path == '/votes':
+            name = {'Content-Disposition': 'attachment; filename=votes.jsonl'}
+            return self.reply(self.chat.votes_text(), 'application/jsonl', **name)
+        key = parse_qs(url.query).get('id', [''])[0]
+        png = self.chat.picture(key) if url.path == '/page' else None
+        if png: self.reply(png, 'image/png')
+        else: self.send_error(404)
     def do_POST(self):
         if not self.ours(): return
         size = int(self.headers.get('Content-Length') or 0)
         if size > self.most: return self.send_error(413)
         try: body = json.loads(self.rfile.read(size) or b'{}')
         except ValueError: return self.send_error(400)
-        act = dict(find=self.find, ask=self.ask, stop=self.stop, vote=self.vote).get(self.path.strip('/'))
-        if not act or not isinstance(body, dict): return self.send_error(404 if not act else 400)
+        acts = dict(find=self.find, ask=self.ask, stop=self.stop, vote=self.vote)
+        act = acts.get(self.path.strip('/'))
+        if not act or not isinstance(body, dict):
+            return self.send_error(404 if not act else 400)
         try: act(body)
         except (KeyError, TypeError, ValueError): self.send_error(400)
     def find(self, body): self.reply(self.chat.passage(str(body['question'])))
@@ -162,7 +181,7 @@ class _Page(BaseHTTPRequestHandler):
             except OSError: raise Stopped from None         # the page was closed
         self.chat.talk.answer(name, question, self.chat.text_of(body.get('passage')), say)
 
-# %% ../nbs/13d_chat.ipynb #b29f785d
+# %% ../nbs/13d_chat.ipynb #8dd17ea9
 class Chat:
     "The page behind an address"
     def __init__(self,
@@ -173,19 +192,24 @@ class Chat:
         pdfs: list|None=None, # the documents, where the run did not note them
     ):
         check_port(host, port)
-        self.talk, self.ws, self.pdfs, self.seen, self.writing = talk, ws, pdfs, {}, threading.Lock()
-        self.server = ThreadingHTTPServer((host, port), type('Page', (_Page,), dict(chat=self)))
+        self.talk, self.ws, self.pdfs = talk, ws, pdfs
+        self.seen, self.writing = {}, threading.Lock()
+        page = type('Page', (_Page,), dict(chat=self))
+        self.server = ThreadingHTTPServer((host, port), page)
         self.server.daemon_threads = True
         port = self.server.server_address[1]
-        self.url, self.hosts = f'http://{host}:{port}', {f'{h}:{port}' for h in (host, 'localhost')}
-    def about(self): return dict(models=list(self.talk.models), passages=self.talk.find is not None)
+        self.url = f'http://{host}:{port}'
+        self.hosts = {f'{h}:{port}' for h in (host, 'localhost')}
+    def about(self):
+        return dict(models=list(self.talk.models), passages=self.talk.find is not None)
     def passage(self, question):
         "The passage for a question; the page picture is fetched by its id"
         if not self.talk.find or not question.strip(): return {}
         text, chunk = self.talk.find(question)
         key = secrets.token_hex(8)
         self.seen[key] = (text, chunk)
-        return dict(id=key, text=text, doc=chunk.doc, page=chunk.pages[0], section=' › '.join(chunk.section),
+        return dict(id=key, text=text, doc=chunk.doc, page=chunk.pages[0],
+                    section=' › '.join(chunk.section),
                     picture=find_pdf(self.ws, chunk.doc, self.pdfs) is not None)
     def text_of(self, key): return self.seen[key][0] if key in self.seen else ''
     def picture(self, key):
@@ -197,7 +221,8 @@ class Chat:
         return max(pictures, key=lambda p: p[1])[0]
     @property
     def votes_file(self): return self.ws.data/'votes.jsonl'
-    def votes_text(self): return self.votes_file.read_text(encoding='utf-8') if self.votes_file.is_file() else ''
+    def votes_text(self):
+        return self.votes_file.read_text(encoding='utf-8') if self.votes_file.is_file() else ''
     def vote(self, body):
         "Keep one vote"
         keys = dict(question=str, mode=str, base=str, tuned=str, better=str, blind=bool)
@@ -206,6 +231,8 @@ class Chat:
         row['time'] = datetime.now(timezone.utc).isoformat(timespec='seconds')
         with self.writing, writing(self.votes_file):
             self.votes_file.parent.mkdir(parents=True, exist_ok=True)
-            with self.votes_file.open('a', encoding='utf-8') as f: f.write(json.dumps(row, ensure_ascii=False)+'\n')
+            with self.votes_file.open('a', encoding='utf-8') as f:
+                f.write(json.dumps(row, ensure_ascii=False)+'\n')
     def wait(self): self.server.serve_forever()
-    def close(self): self.talk.stopping.set(); self.server.shutdown(); self.server.server_close()
+    def close(self):
+        self.talk.stopping.set(); self.server.shutdown(); self.server.server_close()

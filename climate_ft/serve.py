@@ -16,14 +16,15 @@ from .llamacpp import open_gguf
 # %% auto #0
 __all__ = ['newest_gguf', 'check_port', 'text_of', 'Passages', 'with_passage', 'Served']
 
-# %% ../nbs/13c_serve.ipynb #4c59b9eb
+# %% ../nbs/13c_serve.ipynb #c31b2537
 def newest_gguf(
     root: str|Path, # a project or a workspace
 ) -> Path:
     "The GGUF file that was exported last"
-    found = [f for p in ('models/*/*.gguf', 'runs/*/models/*/*.gguf') for f in Path(root).glob(p)
-             if f.parent.name[0] != '.']
-    if not found: raise CourseError('there is no GGUF file yet: make one with `climate-ft export --gguf q8_0`, '
+    places = 'models/*/*.gguf', 'runs/*/models/*/*.gguf'
+    found = [f for p in places for f in Path(root).glob(p) if f.parent.name[0] != '.']
+    if not found:
+        raise CourseError('there is no GGUF file yet: `climate-ft export --gguf q8_0` makes one; '
                                     'or name one with --model')
     return max(found, key=lambda f: f.stat().st_mtime)
 
@@ -36,23 +37,28 @@ def check_port(
         with socket.socket() as s:
             s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             s.bind((host, port))
-    except OverflowError: raise CourseError(f'{port} is no port: choose one from 1024 to 65535') from None
-    except PermissionError: raise CourseError(f'port {port} is not allowed here: choose one above 1023 with --port') from None
+    except OverflowError:
+        raise CourseError(f'{port} is no port: choose one from 1024 to 65535') from None
+    except PermissionError:
+        raise CourseError(f'port {port} is not allowed here: choose a --port above 1023') from None
     except OSError as e:
-        raise CourseError(f'port {port} of {host} cannot be used ({e.strerror}): choose another with --port') from None
+        raise CourseError(f'port {port} of {host} cannot be used ({e.strerror}): '
+                          'choose another with --port') from None
 
-# %% ../nbs/13c_serve.ipynb #4a8e3b10
+# %% ../nbs/13c_serve.ipynb #9945cba2
 def text_of(
     content: str|list|None, # of a message
 ) -> str:
     "The text of a message, whose content may come in parts"
     if isinstance(content, list):
-        return ''.join(p.get('text', '') for p in content if isinstance(p, dict) and p.get('type') == 'text')
+        texts = [p for p in content if isinstance(p, dict) and p.get('type') == 'text']
+        return ''.join(p.get('text', '') for p in texts)
     return content or ''
 
 def _chunks(ws):
     rows = read_records(ws.path('corpus_chunks'), Chunk, 'corpus')
-    if not rows: raise CourseError(f"{ws.path('corpus_chunks')} holds no passages: run `climate-ft corpus`")
+    if not rows:
+        raise CourseError(f"{ws.path('corpus_chunks')} holds no passages: run `climate-ft corpus`")
     return rows
 
 class Passages:
@@ -74,13 +80,14 @@ def with_passage(
 ) -> tuple[dict, object]: # the request with the passage; its chunk, None if there is no question
     "The best passage, behind the last question"
     messages = list(body.get('messages') or [])
-    at = max((i for i,m in enumerate(messages) if isinstance(m, dict) and m.get('role') == 'user'), default=None)
+    users = [i for i,m in enumerate(messages) if isinstance(m, dict) and m.get('role') == 'user']
+    at = max(users, default=None)
     if at is None or not (q := text_of(messages[at].get('content')).strip()): return body, None
     text, chunk = find(q)
     messages[at] = dict(messages[at], content=f'{q}\n\n{text}')
     return dict(body, messages=messages), chunk
 
-# %% ../nbs/13c_serve.ipynb #3a163c23
+# %% ../nbs/13c_serve.ipynb #4f3693c5
 class _Front(BaseHTTPRequestHandler):
     "Hands requests on to llama.cpp; puts a passage into chat requests"
     target, find, most = '', None, 1 << 20
@@ -92,7 +99,8 @@ class _Front(BaseHTTPRequestHandler):
         data, source = self.rfile.read(size), None
         if self.path.endswith('/chat/completions'):
             try: body, source = with_passage(json.loads(data), self.find)
-            except (ValueError, AttributeError): return self.send_error(400, 'not a chat request')
+            except (ValueError, AttributeError):
+                return self.send_error(400, 'not a chat request')
             data = json.dumps(body).encode()
         self.hand_on(data, source)
     def hand_on(self, data, source=None):
@@ -101,8 +109,11 @@ class _Front(BaseHTTPRequestHandler):
         except HTTPError as e: answer = e
         with answer:
             self.send_response(answer.status)
-            self.send_header('Content-Type', answer.headers.get('Content-Type', 'application/json'))
-            if source: self.send_header('X-Source', f"{quote(source.doc)} p.{','.join(map(str, source.pages))}")
+            self.send_header('Content-Type',
+                             answer.headers.get('Content-Type', 'application/json'))
+            if source:
+                self.send_header('X-Source',
+                                 f"{quote(source.doc)} p.{','.join(map(str, source.pages))}")
             self.end_headers()
             while piece := answer.read1(): self.wfile.write(piece); self.wfile.flush()
 
@@ -122,7 +133,8 @@ class Served:
             self.url = self.llama.listening_address
             return
         self.llama = open_gguf(gguf, context)
-        handler = type('Front', (_Front,), dict(target=self.llama.listening_address, find=staticmethod(find)))
+        handler = type('Front', (_Front,),
+                       dict(target=self.llama.listening_address, find=staticmethod(find)))
         self.front = ThreadingHTTPServer((host, port), handler)
         self.url = f'http://{host}:{self.front.server_address[1]}'
     def wait(self):

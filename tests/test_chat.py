@@ -134,7 +134,7 @@ def test_the_passage_is_marked_where_it_stands():
     pdf = C.find_pdf(Workspace(REPO), chunk.doc)
     with pymupdf.open(pdf) as d: boxes = C.marks(d[chunk.pages[0]-1], text); there = ''.join(d[chunk.pages[0]-1].get_textbox(b) for b in boxes)
     sentence = next(s for s in text.split('。') if '新雪' in s)
-    assert C.squeeze(sentence) in C.squeeze(there)
+    assert C.bare(sentence) in C.bare(there)
     assert C.page_picture(pdf, 1, '報告書のどこにもない文章である。')[1] == 0
 
 def test_a_port_in_use_is_one_line(cft, tmp_path):
