@@ -45,7 +45,7 @@ def check_port(
         raise CourseError(f'port {port} of {host} cannot be used ({e.strerror}): '
                           'choose another with --port') from None
 
-# %% ../nbs/13c_serve.ipynb #9945cba2
+# %% ../nbs/13c_serve.ipynb #04930fb4
 def text_of(
     content: str|list|None, # of a message
 ) -> str:
@@ -62,23 +62,22 @@ def _chunks(ws):
     return rows
 
 class Passages:
-    "Finds the passage that goes with a question"
+    "Finds the passages that go with a question"
     def __init__(self,
         ws: Workspace, # its corpus is searched
-        chars: int=400, # most characters of a passage
     ):
-        from climate_ft.evaluation import Retriever
-        self.search, self.chars = Retriever(_chunks(ws)), chars
-    def __call__(self, question: str) -> tuple: # passage, `Chunk`
-        from climate_ft.evaluation import passage
-        chunk = self.search(question)[0]
-        return passage(chunk, question, self.chars), chunk
+        from climate_ft.passages import Retriever
+        self.search = Retriever(_chunks(ws))
+    def __call__(self, question: str) -> tuple: # the passages as training has them; the best `Chunk`
+        from climate_ft.passages import context, found
+        got = found(question, self.search)
+        return context([t for _,t in got]), got[0][0]
 
 def with_passage(
     body: dict, # of a chat request
     find: Passages,
-) -> tuple[dict, object]: # the request with the passage; its chunk, None if there is no question
-    "The best passage, behind the last question"
+) -> tuple[dict, object]: # the request with the passages; the best chunk, None if there is no question
+    "The best passages, behind the last question"
     messages = list(body.get('messages') or [])
     users = [i for i,m in enumerate(messages) if isinstance(m, dict) and m.get('role') == 'user']
     at = max(users, default=None)

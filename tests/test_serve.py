@@ -42,8 +42,9 @@ def test_the_passage_goes_into_the_prompt_and_its_page_into_the_answer(served):
     from climate_ft.prompts import render
     r = ask(served.url)
     tok = AutoTokenizer.from_pretrained(tiny_base(256))
-    expected = len(tok(tok.apply_chat_template([dict(role='user', content=f'{Q}\n\n{TEXTS[0]}')], tokenize=False, add_generation_prompt=True, enable_thinking=False)).input_ids)
-    assert expected == len(tok(render(tok, Q, input=TEXTS[0])).input_ids)
+    both = '\n\n'.join(TEXTS)
+    expected = len(tok(tok.apply_chat_template([dict(role='user', content=f'{Q}\n\n{both}')], tokenize=False, add_generation_prompt=True, enable_thinking=False)).input_ids)
+    assert expected == len(tok(render(tok, Q, input=both)).input_ids)
     assert r.headers['X-Source'] == '%E5%A0%B1%E5%91%8A p.3' and json.load(r)['usage']['prompt_tokens'] == expected
 
 def test_streams_models_and_errors_pass_through(served):
