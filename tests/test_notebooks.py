@@ -130,3 +130,9 @@ def test_notebook_runs_alone_from_a_clone(path, fresh, origin, tmp_path, monkeyp
     monkeypatch.setenv('JUPYTER_PATH', str(fresh[0]/'jupyter'))
     run = execute(path, tmp_path, 'fresh', dict(colab_vars(origin, tmp_path), PIP_NO_DEPS='1'))     # the packages came with the first run of the setup cell
     if path.stem not in TRAINING: assert '\n'.join(drift(nbformat.read(path, as_version=4), run)) == ''
+
+@pytest.mark.parametrize('path', sorted((REPO/'nbs').rglob('*.ipynb')), ids=lambda p: p.stem)
+def test_no_saved_output_names_a_folder_of_the_machine_it_ran_on(path):
+    outputs = [o for c in json.loads(path.read_text(encoding='utf-8'))['cells'] for o in c.get('outputs', [])]
+    said = json.dumps(outputs, ensure_ascii=False)
+    assert 'site-packages' not in said and str(REPO) not in said
