@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 REPO = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPO/'site'))
 
 def climate_ft(*args, cwd=REPO, timeout=600, **env):
     "Run the command line; returns the finished process with text streams"
@@ -21,3 +22,11 @@ def tiny_run(tmp_path_factory):
     assert r.returncode == 0, r.stderr[-3000:]
     (out.parent/'stderr.txt').write_text(r.stderr)
     return out
+
+@pytest.fixture(scope='session')
+def chromium():
+    "One browser for all test files: a second one cannot be started while the first is open"
+    pytest.importorskip('playwright')
+    import browser
+    if not browser.chromium(): pytest.skip('Chromium is not installed')
+    with browser.browser() as b: yield b

@@ -10,7 +10,6 @@ from climate_ft.serve import Passages
 from climate_ft.workspace import CourseError, Workspace, read_jsonl
 
 REPO = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(REPO/'site'))
 BAD = '<img src=x onerror="document.title=1"><script>document.title=1</script>海氷'
 KNOWN = '海氷とは何ですか。'
 TAUGHT = {KNOWN: '海の水がこおったものです。', BAD: f'{BAD}です。'}
@@ -32,11 +31,6 @@ def chat(models, tmp_path):
     threading.Thread(target=c.wait, daemon=True).start()
     yield c
     c.close()
-
-@pytest.fixture(scope='module')
-def chromium():
-    from browser import browser
-    with browser() as b: yield b
 
 @pytest.fixture
 def page(chat, chromium):

@@ -7,11 +7,10 @@ REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO/'site'))
 pytest.importorskip('sphinx')
 import bridge, check, draw
-from browser import browser, chromium
 
 NOTEBOOKS = sorted(bridge.name(p) for p in bridge.NBS.glob('**/*.ipynb') if '.ipynb_checkpoints' not in p.parts)
 CHAPTERS = [n for n in NOTEBOOKS if n != 'index' and '/' not in n]
-SIZE_MB, LANDING_KB = 15, 1024
+SIZE_MB, LANDING_KB = 22, 1024      # about 140 pages
 
 def run(*args): return subprocess.run([*map(str, args)], cwd=REPO, capture_output=True, text=True, timeout=600)
 
@@ -24,11 +23,9 @@ def site():
     return check.SITE
 
 @pytest.fixture(scope='session')
-def reading(site):
+def reading(site, chromium):
     "(browser, address of the site)"
-    pytest.importorskip('playwright')
-    if not chromium(): pytest.skip('Chromium is not installed')
-    with check.serve(site) as base, browser() as b: yield b, base
+    with check.serve(site) as base: yield chromium, base
 
 @pytest.fixture(scope='session')
 def axe():
