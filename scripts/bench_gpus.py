@@ -5,9 +5,11 @@ usage: python scripts/bench_gpus.py MODEL_DIR OUT.json [GPUS]     GPUS: processe
 MODEL_DIR is a folder of a model stored in NF4, such as `scripts/bench_run.py make` builds with random weights. Two works:
 `course`, the course's own dataset with eight examples a step, and `long`, 32 examples of 225 tokens a step. tokens/s is
 over the steps after the tenth in which no CUDA graph was recorded; `wall_seconds` has everything, loading included.
-Each training runs in processes of its own. Without a GPU it runs on the processor, which shows that it works.
+Each training runs in processes of its own. The trainings on one GPU run side by side, each on a card of its own.
+Without a GPU it runs on the processor, which shows that it works.
 """
 import json, os, shutil, subprocess, sys, tempfile, time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 REPO = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(REPO), str(REPO/'scripts')]
@@ -33,11 +35,13 @@ def config(base, work, layout):
     return TrainConfig(name='bench', base=str(Path(base).resolve()), warmup=2, keep='last', tensorboard=False,
                        save_steps=10**6, layout=layout, checkpointing='off', **WORKS[work])
 
-def alone(cfg, ws):
-    "Train on one GPU, in a process of its own"
+def alone(cfg, ws, card):
+    "Train on one GPU, the `card`-th of those to be seen, in a process of its own"
     f = ws.root/'config.json'
     f.write_text(json.dumps(cfg.asdict()))
-    env = {**os.environ, 'PYTHONPATH': str(REPO), 'CUDA_VISIBLE_DEVICES': os.environ.get('CUDA_VISIBLE_DEVICES', '0').split(',')[0]}
+    cards = os.environ.get('CUDA_VISIBLE_DEVICES', '0,1,2,3,4,5,6,7').split(',')
+    path = os.pathsep.join(filter(None, (str(REPO), os.environ.get('PYTHONPATH'))))
+    env = {**os.environ, 'PYTHONPATH': path, 'CUDA_VISIBLE_DEVICES': cards[card]}
     r = subprocess.run([sys.executable, '-m', 'climate_ft.train', str(f), str(ws.root)], env=env,
                        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     if r.returncode: raise RuntimeError(r.stderr[-4000:])
@@ -49,12 +53,12 @@ def steady(log):
     seconds = sum(n/speed for n,speed in spans)
     return round(sum(n for n,_ in spans)/seconds) if seconds else None
 
-def one(base, work, gpus, layout):
+def one(base, work, gpus, layout, card=0):
     from climate_ft.train import train_distributed
     from climate_ft.workspace import read_json, read_jsonl
     with tempfile.TemporaryDirectory() as d:
         ws, cfg, t0 = workspace(d, work), config(base, work, layout), time.time()
-        alone(cfg, ws) if gpus == 1 else train_distributed(cfg, ws, gpus)
+        alone(cfg, ws, card) if gpus == 1 else train_distributed(cfg, ws, gpus)
         wall = round(time.time()-t0, 1)
         log = [r for r in read_jsonl(ws.logs/'bench.jsonl') if 'loss' in r]
         info = read_json(ws.models/'bench/train_config.json')
@@ -77,16 +81,19 @@ def main(base, out, gpus=None, works=''):
     gpu, cards = torch.cuda.is_available(), torch.cuda.device_count()
     n, layout = int(gpus or cards or 2), 'auto' if gpu else 'padding_free'
     result = dict(about=__doc__.split('\n')[0], model=Path(base).name, cards=cards, versions=versions(), runs=[], compared={})
-    for work in works.split(',') if works else WORKS:
-        pair = []
-        for k in (1, n):
-            pair.append(one(base, work, k, layout))
-            print(work, {key: v for key,v in pair[-1].items() if key not in ('losses', 'grad_norms')}, flush=True)
-            result['runs'].append(pair[-1])
-            Path(out).write_text(json.dumps(result, indent=1)+'\n')
-        result['compared'][work] = compare(*pair)
+    def keep(run):
+        print(run['work'], {k: v for k,v in run.items() if k not in ('losses', 'grad_norms')}, flush=True)
+        result['runs'].append(run)
+        Path(out).write_text(json.dumps(result, indent=1)+'\n')
+        return run
+    names = works.split(',') if works else list(WORKS)
+    with ThreadPoolExecutor(max(1, min(cards, len(names)))) as pool:
+        single = [pool.submit(one, base, work, 1, layout, i % max(1, cards)) for i,work in enumerate(names)]
+        single = [keep(f.result()) for f in single]
+    for work,first in zip(names, single):
+        result['compared'][work] = compare(first, keep(one(base, work, n, layout)))
         print(work, result['compared'][work], flush=True)
-    Path(out).write_text(json.dumps(result, indent=1)+'\n')
+        Path(out).write_text(json.dumps(result, indent=1)+'\n')
 
 if __name__ == '__main__':
     if len(sys.argv) < 3: sys.exit(__doc__)
