@@ -66,15 +66,17 @@ OVERFLOW = '''() => {
   }
   return out.slice(0, 5) }'''
 IMAGES = '''() => [...document.images].filter(i => !i.alt.trim() || (i.complete && !i.naturalWidth)).map(i => (i.alt.trim() ? 'not shown: ' : 'no alternative text: ') + i.src.slice(-60))'''
-SERIOUS = '''async () => (await axe.run(document, {resultTypes: ['violations']})).violations.filter(v => ['serious', 'critical'].includes(v.impact))
+# the colours of code come from one style sheet: they are checked on one page of each kind (`WHOLE`), since that takes most of the time
+WHOLE = 'index.html', '05_corpus.html', '29_think_block.html', 'solutions/05_corpus.html', 'api/text.html'
+SERIOUS = '''async whole => (await axe.run(whole ? document : {exclude: [['div.highlight pre']]}, {resultTypes: ['violations']})).violations.filter(v => ['serious', 'critical'].includes(v.impact))
   .map(v => `${v.id} (${v.nodes.length}): ${v.nodes[0].target} ${v.nodes[0].html.slice(0, 120)}`)'''
 
 def reader(b, width=1400, theme='light'):
     "A reader's window"
     return b.new_context(viewport=dict(width=width, height=900), color_scheme=theme)
 
-def look(ctx, base, path, axe=False):
-    "Load one page on a phone and widen it to a desk: seconds, requests, bytes, and everything that is wrong with it"
+def look(ctx, base, path, axe=False, whole=True):
+    "Load one page on a phone and widen it to a desk: seconds, requests, bytes, and everything that is wrong with it; `whole`: the code too"
     pg = ctx.new_page(); wrong, got = [], []
     def route(r):
         if r.request.url.startswith((base, 'data:')): return r.continue_()
@@ -89,7 +91,7 @@ def look(ctx, base, path, axe=False):
     for w in WIDTHS:
         pg.set_viewport_size(dict(width=w, height=900))
         wrong += [f'at {w}: {x}' for x in pg.evaluate(OVERFLOW)]
-    if axe: pg.add_script_tag(path=AXE); wrong += pg.evaluate(SERIOUS)
+    if axe: pg.add_script_tag(path=AXE); wrong += pg.evaluate(SERIOUS, whole)
     pg.close()
     return dict(page=path, seconds=round(seconds, 2), requests=len(got), kilobytes=round(sum(got)/1024), wrong=list(dict.fromkeys(wrong)))
 
@@ -104,7 +106,7 @@ def search(b, base, query):
 def survey(b, base):
     "Every page at both widths, with the accessibility check, in the light: contrast is part of it (the dark is looked at with the theme button)"
     ctx = reader(b, WIDTHS[0])
-    return [look(ctx, base, p, axe=AXE.exists()) for p in pages()]
+    return [look(ctx, base, p, axe=AXE.exists(), whole=p in WHOLE) for p in pages()]
 
 if __name__ == '__main__':
     with serve() as base, browser() as b:

@@ -123,12 +123,20 @@ def test_drift_sees_a_changed_number_and_no_changed_time():
     assert len(drift(one('len(x)', '41 chunks in 0.31 s'), one('len(x)', '42 chunks in 0.31 s'))) == 1
     assert drift(one('t = time.time()', '3'), one('t = time.time()', '4')) == []
 
+@pytest.fixture(scope='session')
+def installed_before(tmp_path_factory):
+    "A folder whose `pip` does nothing: for `PYTHONPATH`, once the setup cell has installed the course for real"
+    folder = tmp_path_factory.mktemp('nopip')
+    (folder/'pip').mkdir()
+    for f in ('__init__.py', '__main__.py'): (folder/'pip'/f).write_text('')
+    return folder
+
 @pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda p: p.stem)
-def test_notebook_runs_alone_from_a_clone(path, fresh, origin, tmp_path, monkeypatch):
+def test_notebook_runs_alone_from_a_clone(path, fresh, origin, installed_before, tmp_path, monkeypatch):
     "In an empty folder, as on Colab"
     assert '# Colab setup' in ''.join(json.loads(path.read_text())['cells'][0]['source']), 'run make export'
     monkeypatch.setenv('JUPYTER_PATH', str(fresh[0]/'jupyter'))
-    run = execute(path, tmp_path, 'fresh', dict(colab_vars(origin, tmp_path), PIP_NO_DEPS='1'))     # the packages came with the first run of the setup cell
+    run = execute(path, tmp_path, 'fresh', dict(colab_vars(origin, tmp_path), PYTHONPATH=str(installed_before)))
     if path.stem not in TRAINING: assert '\n'.join(drift(nbformat.read(path, as_version=4), run)) == ''
 
 @pytest.mark.parametrize('path', sorted((REPO/'nbs').rglob('*.ipynb')), ids=lambda p: p.stem)

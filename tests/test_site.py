@@ -134,11 +134,13 @@ def test_every_page_is_whole(reading, axe):
     rows = check.survey(*reading)
     assert {r['page'] for r in rows} >= {f'{n}.html' for n in NOTEBOOKS} | {'errors.html', 'glossary.html', 'search.html', 'api/index.html'}
     assert [(r['page'], w) for r in rows for w in r['wrong']] == []
+    assert {r['page'] for r in rows} >= set(check.WHOLE)
     assert max(r['kilobytes'] for r in rows if r['page'] == 'index.html') <= LANDING_KB
 
 @pytest.mark.parametrize('html,wrong', [
     ('<img src="x.svg">', 'no alternative text'), ('<script src="https://example.org/x.js"></script>', 'asks for'), ('<script>oops()</script>', 'script:'),
-    ('<article><p style="white-space:nowrap">'+'とても長い一行'*60+'</p></article>', 'wide'), ('<button></button>', 'button-name')])
+    ('<article><p style="white-space:nowrap">'+'とても長い一行'*60+'</p></article>', 'wide'), ('<button></button>', 'button-name'),
+    ('<div class="highlight"><pre style="background:#fff;color:#eee">code</pre></div>', 'color-contrast')])
 def test_what_a_page_may_get_wrong_is_seen(reading, axe, tmp_path, html, wrong):
     (tmp_path/'x.html').write_text(f'<!doctype html><html lang="en" data-theme="light"><link rel="icon" href="data:,"><title>x</title><main>{html}</main>')
     (tmp_path/'x.svg').write_text('<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>')
