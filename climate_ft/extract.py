@@ -15,7 +15,7 @@ from .workspace import *
 from .layout import document_blocks, is_vertical, open_pdf, read_lines
 
 # %% auto #0
-__all__ = ['EXTRACTORS', 'iter_pages', 'Finding', 'tell', 'check_pdf', 'extract', 'Stalled', 'iter_pages_safely',
+__all__ = ['HEADER_PAGES', 'EXTRACTORS', 'iter_pages', 'Finding', 'tell', 'check_pdf', 'extract', 'Stalled', 'iter_pages_safely',
            'check_pdf_safely', 'write_extracted', 'run_extract']
 
 # %% ../nbs/02_extract.ipynb #87320590
@@ -91,12 +91,18 @@ def _pypdfium2(pdf, pages):
         d.close()
 
 # %% ../nbs/02_extract.ipynb #d6f923d6
+HEADER_PAGES = 300      # pages from which pymupdf4llm learns which font sizes are headings
+
 def _pymupdf4llm(pdf, pages):
     with redirect_stdout(io.StringIO()): import pymupdf4llm # it advertises its layout package
     with open_pdf(pdf) as doc:
-        for n in _numbers(len(doc), pages, Path(pdf).name):
+        numbers = _numbers(len(doc), pages, Path(pdf).name)
+        seen = range(0, len(doc), 1+(len(doc)-1)//HEADER_PAGES)
+        with _reading(pdf, 'pymupdf4llm'): headers = pymupdf4llm.IdentifyHeaders(doc, pages=seen)
+        for n in numbers:
             r = doc[n-1].rect
-            with _reading(pdf, 'pymupdf4llm'): md = pymupdf4llm.to_markdown(doc, pages=[n-1], show_progress=False)
+            with _reading(pdf, 'pymupdf4llm'):
+                md = pymupdf4llm.to_markdown(doc, pages=[n-1], hdr_info=headers, show_progress=False)
             parts = [t for t in re.split(r'\n{2,}', md.strip('\n')) if t.strip()]
             yield _page(n, r.width, r.height, [((0, 0, r.width, r.height), t) for t in parts], Path(pdf).stem, md)
             _forget()

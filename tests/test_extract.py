@@ -196,3 +196,13 @@ def test_outlined_text_alone_is_fatal(tmp_path):
     with pymupdf.open(half_scanned(tmp_path/'a.pdf')) as d: d.select([4]); d.save(tmp_path/'b.pdf')
     f, = X.check_pdf(tmp_path/'b.pdf')
     assert (f.kind, f.fatal) == ('outlined', True)
+
+def test_pymupdf4llm_learns_the_headings_once(monkeypatch):
+    "However long the document: from some of its pages, for all pages that are asked for"
+    import pymupdf4llm
+    seen, real = [], pymupdf4llm.IdentifyHeaders
+    monkeypatch.setattr(X, 'HEADER_PAGES', 10)
+    monkeypatch.setattr(pymupdf4llm, 'IdentifyHeaders', lambda doc, pages=None: (seen.append(list(pages)), real(doc, pages=pages))[1])
+    got = list(X.iter_pages(REPORT, 'pymupdf4llm', [1, 2, 3]))
+    assert [p.number for p in got] == [1, 2, 3] and seen == [list(range(0, 29, 3))]
+    assert '#' in got[1].text
