@@ -136,7 +136,7 @@ def _nearest(box, regions, most=60):
 
 # %% ../nbs/04_clean.ipynb #d91db3d4
 def combine_sentences(text: str) -> str:
-    "The original's way: join lines until one ends with 。"
+    "Join lines until one ends with 。, as the original did (it also stopped at ）)"
     out, cur = [], ''
     for line in text.split('\n'):
         cur += line.strip()

@@ -15,8 +15,8 @@ from .workspace import *
 __all__ = ['app', 'Out', 'Json', 'Profile', 'Pdf', 'Base', 'Sets', 'Config', 'Gpus', 'HoldOut', 'errors_page', 'say', 'show',
            'StageBars', 'bar', 'profiles', 'nvidia_gpus', 'default_profile', 'job_of', 'next_steps', 'run', 'preflight',
            'extract', 'compare', 'one_stage', 'clean', 'corpus', 'dataset', 'train', 'merge', 'export', 'newest_merged',
-           'serve', 'chat', 'ask', 'answer', 'score', 'answers', 'evaluate', 'report', 'newest_model', 'workspace_of',
-           'main']
+           'serve', 'chat', 'ask', 'answer', 'score', 'answers', 'evaluate', 'diagnose', 'report', 'newest_model',
+           'workspace_of', 'main']
 
 # %% ../nbs/15_cli.ipynb #ff72f3ae
 def errors_page() -> str: # its address on the course's site
@@ -375,6 +375,15 @@ def evaluate(profile:Profile=None, out:Out=None, base:Base=None, sets:Sets=None,
     one_stage('evaluate', job)
     r = read_json(results_file(job))
     show(r, as_json, e.describe(r))
+
+@app.command()
+def diagnose(profile:Profile=None, out:Out=None, base:Base=None, sets:Sets=None,
+             config:Config=None, as_json:Json=False):
+    "Why the wrong answers of a run are wrong: counts, examples and remedies."
+    from climate_ft.mistakes import describe, run_diagnose
+    job = job_of(out, profile, base, sets, config)
+    found = run_diagnose(job.ws, job.cfg, job.plan)
+    show(found, as_json, describe(found))
 
 @app.command()
 def report(profile:Profile=None, out:Out=None, base:Base=None, sets:Sets=None, config:Config=None):

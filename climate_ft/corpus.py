@@ -81,7 +81,7 @@ _ascii = re.compile(r'[!-~]+')
 def count_tokens(
     text:str,
 ) -> int: # an estimate: 3 for 4 Japanese characters, 1 for 3 ASCII ones
-    "How many tokens a subword tokenizer will need, roughly and on the large side"
+    "How many tokens a subword tokenizer will need, roughly"
     a = sum(m.end()-m.start() for m in _ascii.finditer(text))
     return -(-3*(len(text)-a)//4) - (-a//3)
 

@@ -245,7 +245,8 @@ def predict_memory(
     layer, share = layer_bytes(shape, backend, dtype_bytes, fused, bits), CHECKPOINTED[checkpointing]
     kept = shape.layers*(1-share)*layer + (layer if share else 0)
     if checkpointing != 'unsloth': kept += shape.layers*share*shape.hidden*dtype_bytes
-    if not own and bits == 8: kept += shape.layers*share*(3*shape.hidden+shape.intermediate)*dtype_bytes      # inputs that checkpointing cannot drop (lab 21)
+    if bits == 8 and (backend == 'unsloth' or not own):      # inputs that checkpointing cannot drop (lab 21)
+        kept += shape.layers*share*(3*shape.hidden+shape.intermediate)*dtype_bytes
     parts = dict(weights=shape.quantised*WEIGHT_BYTES[bits]+shape.embeddings*dtype_bytes, adapter=adapter_bytes(shape, r, optimizer_bytes),
         activations=tokens*(kept+5*shape.hidden*dtype_bytes), scores=128*shape.vocab*(4+2*dtype_bytes) if own else tokens*shape.vocab*12, workspace=2*shape.hidden*shape.intermediate*dtype_bytes*(bits < 16))
     parts = {k: round(v/GiB, 2) for k,v in parts.items()}

@@ -200,7 +200,7 @@ GROUPS = [('Chapters', lambda n: n < 20), ('Troubleshooting', lambda n: 20 <= n 
 def toctrees(pages):
     for caption,want in GROUPS:
         ps = [p for p in pages if p['number'] and want(int(p['number'][:2]))]
-        es = [f"{p['number'].lstrip('0') or '0'} · {short(p['title'])} <{p['stem']}>" for p in ps]
+        es = [f"{re.sub('^0(?=.)', '', p['number'])} · {short(p['title'])} <{p['stem']}>" for p in ps]
         if caption == 'Troubleshooting': es = ['Errors and their labs <errors>']+es
         if es: yield caption, es
     yield 'Reference', ['Solutions <solutions/index>', 'Glossary <glossary>', 'API <api/index>']

@@ -100,7 +100,7 @@ def test_heavy_libraries_stay_out_of_help_and_import():
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=REPO).stdout.strip() == '[]'
 
 def test_every_command_has_help(cft):
-    commands = 'run preflight extract compare clean corpus dataset train ask answer answers score evaluate merge export serve chat report'.split()
+    commands = 'run preflight extract compare clean corpus dataset train ask answer answers score evaluate diagnose merge export serve chat report'.split()
     out = cft('--help', COLUMNS='200').stdout
     for c in commands: assert re.search(rf'\b{c}\b', out), c
 
