@@ -16,7 +16,7 @@ __all__ = ['app', 'Out', 'Json', 'Profile', 'Pdf', 'Base', 'Sets', 'Config', 'Gp
            'StageBars', 'bar', 'profiles', 'nvidia_gpus', 'default_profile', 'job_of', 'next_steps', 'run', 'preflight',
            'extract', 'compare', 'one_stage', 'clean', 'corpus', 'dataset', 'train', 'merge', 'export', 'newest_merged',
            'serve', 'chat', 'ask', 'answer', 'score', 'answers', 'evaluate', 'diagnose', 'report', 'newest_model',
-           'workspace_of', 'main']
+           'workspace_of', 'not_installed', 'main']
 
 # %% ../nbs/15_cli.ipynb #ff72f3ae
 def errors_page() -> str: # its address on the course's site
@@ -422,6 +422,16 @@ def _unforeseen(kind, e, tb):
     sys.__excepthook__(kind, e, tb)
     if not issubclass(kind, KeyboardInterrupt): say(f'climate-ft: what this message means, and what helps: {errors_page()}')
 
+def not_installed(
+    e: ModuleNotFoundError,
+) -> str|None: # the line for the user; None for a module of the course itself
+    "Which extra brings a package that is missing"
+    package = (e.name or '').partition('.')[0]
+    if package in ('', 'climate_ft'): return None
+    gpu = package == 'unsloth' or nvidia_gpus() > 0
+    extra = 'cpu,gpu' if gpu else 'cpu'
+    return f'this needs {package}, which is not installed: run `pip install "climate-ft[{extra}]"`'
+
 def main():
     "Entry point: exit status 0, 2 for a wrong input, 1 for anything else"
     debug, sys.excepthook = os.environ.get('CLIMATE_FT_DEBUG'), _unforeseen
@@ -437,6 +447,9 @@ def main():
     except CourseError as e:
         if debug: raise
         say(f'climate-ft: {e}'); sys.exit(2)
+    except ModuleNotFoundError as e:
+        if debug or not (line := not_installed(e)): raise
+        say(f'climate-ft: {line}'); sys.exit(2)
     except KeyboardInterrupt:
         say('climate-ft: interrupted; what is done is kept: run the same command again to continue')
         sys.exit(130)

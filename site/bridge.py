@@ -197,10 +197,15 @@ def api_page(mod, page, look):
 
 GROUPS = [('Chapters', lambda n: n < 20), ('Troubleshooting', lambda n: 20 <= n < 30), ('Going further', lambda n: n >= 30)]
 
+def label(page, later=None):
+    "Number and title; a lesson that shares its number with the page behind it shows its title alone"
+    shared = later and later['number'] == page['number']
+    return short(page['title']) if shared else f"{re.sub('^0(?=.)', '', page['number'])} · {short(page['title'])}"
+
 def toctrees(pages):
     for caption,want in GROUPS:
         ps = [p for p in pages if p['number'] and want(int(p['number'][:2]))]
-        es = [f"{re.sub('^0(?=.)', '', p['number'])} · {short(p['title'])} <{p['stem']}>" for p in ps]
+        es = [f"{label(p, later)} <{p['stem']}>" for p,later in zip(ps, [*ps[1:], None])]
         if caption == 'Troubleshooting': es = ['Errors and their labs <errors>']+es
         if es: yield caption, es
     yield 'Reference', ['Solutions <solutions/index>', 'Glossary <glossary>', 'API <api/index>']

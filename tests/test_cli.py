@@ -169,3 +169,43 @@ def test_ask_refuses_in_one_line(cft, tiny_run, tmp_path):
     model = tmp_path/'models'/'m'; model.mkdir(parents=True)
     (model/'config.json').write_text('{}')
     refused(cft('ask', '質問', '--out', tmp_path), 'no corpus', '--from-memory')
+
+@pytest.fixture
+def plain(tmp_path):
+    "PYTHONPATH on which torch is not installed, as after a plain `pip install climate-ft`"
+    (tmp_path/'none').mkdir()
+    (tmp_path/'none'/'torch.py').write_text("raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')\n")
+    return dict(PYTHONPATH=f'{tmp_path/"none"}{os.pathsep}{REPO}', CUDA_VISIBLE_DEVICES='')
+
+@pytest.mark.parametrize('args', [['run', '--profile', 'tiny'], ['train', '--profile', 'tiny']])
+def test_what_needs_torch_says_how_to_install_it(cft, earlier, plain, args):
+    (earlier/'data/splits/train.jsonl').write_text('{"instruction": "海氷とは", "input": "", "output": "氷である。"}\n')
+    before = snapshot(earlier)
+    refused(cft(*args, '--out', earlier, **plain), 'this needs torch, which is not installed', 'pip install "climate-ft[cpu]"')
+    assert {p: b for p,b in snapshot(earlier).items() if p.name != 'run.json'} == before
+
+def test_a_pdf_is_read_without_torch(cft, tmp_path, plain):
+    r = cft('extract', BED/'wide.pdf', '--out', tmp_path/'ws', **plain)
+    assert r.returncode == 0 and (tmp_path/'ws/documents/extracted_pages.json').is_file(), r.stderr
+
+def test_a_missing_module_of_the_course_stays_an_error():
+    from climate_ft.cli import not_installed
+    assert not_installed(ModuleNotFoundError('x', name='climate_ft.nowhere')) is None and not_installed(ModuleNotFoundError('x')) is None
+    assert '[cpu,gpu]' in not_installed(ModuleNotFoundError('x', name='unsloth.models'))
+
+@pytest.fixture(scope='module')
+def metadata(): return lambda what: subprocess.run([sys.executable, 'setup.py', f'--{what}'], cwd=REPO, capture_output=True, text=True, check=True).stdout
+
+def test_the_description_on_pypi_links_to_what_is_in_the_repository(metadata):
+    from climate_ft._modidx import d
+    text = metadata('long-description')
+    links = re.findall(r'\]\(([^)\s]+)\)', text)
+    assert text.startswith('# climate-ft') and [l for l in links if not re.match('https?://|#', l)] == []
+    files = [l.partition('/main/')[2] for l in links if l.startswith(d['settings']['git_url']+'/')]
+    assert 'nbs/images/index_0.png' in files and 'nbs/01_preflight.ipynb' in files and [f for f in files if not (REPO/f).exists()] == []
+
+def test_classifiers_name_the_pythons_that_are_tested(metadata):
+    import yaml
+    tested = yaml.safe_load((REPO/'.github/workflows/ci.yml').read_text())
+    listed = re.findall(r'Python :: (3\.\d+)', metadata('classifiers'))
+    assert listed == ['3.11', '3.12', '3.13'] and set(re.findall(r"'(3\.\d+)'", str(tested))) <= set(listed)
