@@ -8,7 +8,7 @@ import hashlib, json, logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable
-from .workspace import Answer, Chunk, CourseError, Progress, Record, Workspace, file_digest, read_json, read_jsonl, tracked, write_jsonl, writing
+from .workspace import Answer, Chunk, CourseError, Progress, Record, Workspace, file_digest, fits, read_json, read_jsonl, tracked, write_jsonl, writing
 from .decode import decode, faster, serves
 from .passages import REFUSAL, Retriever, cited, context, found
 
@@ -27,7 +27,11 @@ def adapter_settings(
     "What the adapter was trained on, from its `train_config.json`"
     if not (Path(folder)/'adapter_model.safetensors').is_file():
         raise CourseError(f'{folder} holds no adapter (adapter_model.safetensors); train one with: climate-ft train, or name another folder with --model')
-    return read_json(Path(folder)/'train_config.json', made_by='train')
+    f = Path(folder)/'train_config.json'
+    c = read_json(f, made_by='train', kind=dict)
+    for k,kind in dict(base=str, bits=int, dtype=str|None).items():
+        if not fits(c.get(k), kind): raise CourseError(f'{f} is damaged ({k} is {c.get(k)!r}); run `climate-ft train` again')
+    return c
 
 def check_model(
     folder: str|Path, # of a model; a name that is no folder passes
@@ -67,13 +71,9 @@ def inference_dtype() -> str: # name of a torch type
 def _complete(path, dtype):
     "A complete model and its tokenizer"
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from climate_ft.models import attention_of, quiet
+    from climate_ft.models import attention_of, load_pair
     where = {'': torch.cuda.current_device()} if torch.cuda.is_available() else None
-    with quiet():
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype), device_map=where,
-                                                     attn_implementation=attention_of(path))
-    return model, AutoTokenizer.from_pretrained(path)
+    return load_pair(path, dtype=getattr(torch, dtype), device_map=where, attn_implementation=attention_of(path))
 
 # %% ../nbs/10_generate.ipynb #53f360d9
 def add_adapter(
@@ -81,9 +81,9 @@ def add_adapter(
     folder: str|Path, # of the adapter
 ):
     "The base with the adapter: merged into it, or beside it if the base is quantised"
-    from peft import PeftModel
+    from climate_ft.models import load_adapter
     quantized = getattr(net, 'hf_quantizer', None) is not None
-    net = PeftModel.from_pretrained(net, folder)
+    net = load_adapter(net, folder)
     return net if quantized else net.merge_and_unload()
 
 def _tuned(folder, adapter, quantized, dtype, progress):
@@ -215,7 +215,7 @@ def model_key(
     files = sorted({*d.glob('*.safetensors'), *(d/n for n in _DECIDE if (d/n).is_file())})
     parts = [(f.name, file_digest(f)) for f in files]
     if is_adapter(d) and (d/'train_config.json').is_file():
-        info = read_json(d/'train_config.json', 'train')
+        info = adapter_settings(d)
         parts += [(k, info.get(k)) for k in ('bits', 'dtype')] + [('base', model_key(info.get('base', '')))]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from .workspace import CourseError, Progress, read_json, write_json, write_text
 from .prompts import family, render
-from .models import atomic_folder, quiet
+from .models import atomic_folder, load_tokenizer, quiet
 
 # %% auto #0
 __all__ = ['KINDS', 'INSTALL', 'PRETOKENIZERS', 'NOTE', 'part', 'check_merged', 'weights', 'check_disk', 'learn', 'pretokenizer',
@@ -189,9 +189,8 @@ def convert(
 ) -> Path:
     "The merged model as one GGUF file, by llama.cpp's converter"
     import torch
-    from transformers import AutoTokenizer
     folder, out = check_merged(folder), Path(out)
-    Converter = _converter(folder, gguf_template(AutoTokenizer.from_pretrained(folder)))
+    Converter = _converter(folder, gguf_template(load_tokenizer(folder)))
     from gguf import LlamaFileType
     logging.getLogger('hf-to-gguf').setLevel(logging.ERROR)
     logging.getLogger('gguf').setLevel(logging.ERROR)
@@ -414,8 +413,7 @@ def gguf_parity(
     progress: Progress|None=None,
 ) -> dict:
     "Prompts, greedy answers, size and speed of a GGUF file beside the merged model"
-    from transformers import AutoTokenizer
-    tok, server = AutoTokenizer.from_pretrained(folder), open_gguf(path)
+    tok, server = load_tokenizer(folder), open_gguf(path)
     prompts = same_prompts(server, tok, questions[:10])
     expected = expected or merged_answers(folder, questions, max_new_tokens)
     got = []
@@ -548,7 +546,6 @@ def export_gguf(
     progress: Progress|None=None,
 ) -> Path: # the folder
     "A folder for Ollama, LM Studio and llama.cpp"
-    from transformers import AutoTokenizer
     if kind not in KINDS:
         raise CourseError(f'there is no GGUF kind {kind!r}: choose {", ".join(KINDS)}')
     folder, step = check_merged(folder), progress or (lambda f, m='': None)
@@ -557,7 +554,7 @@ def export_gguf(
     out = Path(out) if out else folder.resolve().parent/f'{name}-gguf-{kind}'
     out.parent.mkdir(parents=True, exist_ok=True)
     check_disk(out.parent, weights(folder)*(KINDS[kind]+(KINDS['f16'] if kind == 'q4_k_m' else 0)))
-    tok, licence = AutoTokenizer.from_pretrained(folder), licence_of(folder)
+    tok, licence = load_tokenizer(folder), licence_of(folder)
     about = {'general.name': name, 'general.license.name': licence,
              'general.languages': ['ja']}
     with atomic_folder(out) as tmp:

@@ -15,7 +15,8 @@ from .prompts import GEMMA_TEMPLATE, find_family
 __all__ = ['TINY_TOKENIZER', 'TINY_KINDS', 'GEMMA', 'atomic_folder', 'tiny_base', 'quiet', 'tiny_family', 'gemma_parts',
            'join_parts', 'spm_merges', 'gemma_tokenizer', 'gemma_base', 'resolve_base', 'tensor_shapes', 'weight_files',
            'refuse_code', 'check_model_folder', 'loading', 'load_config', 'load_tokenizer', 'refuse_keys',
-           'load_weights', 'load_pair', 'attention_of', 'load_quantized', 'count_layers', 'check_bits']
+           'load_weights', 'load_pair', 'load_lora', 'refuse_adapter', 'load_adapter', 'attention_of', 'load_quantized',
+           'count_layers', 'check_bits']
 
 # %% ../nbs/07a_models.ipynb #f379bc54
 @contextmanager
@@ -321,7 +322,7 @@ def check_model_folder(
     "`path`, if it holds a configuration, a tokenizer and every weight file complete, and no code"
     path = Path(path)
     if not (path/'config.json').is_file(): raise CourseError(f'{path} holds no model (config.json is missing): name a folder with a complete model')
-    if not any((path/f).is_file() for f in ('tokenizer.json', 'tokenizer.model', 'vocab.json')): raise CourseError(f'{path} has no tokenizer (tokenizer.json): copy it from where the model comes from')
+    if not any((path/f).is_file() for f in ('tokenizer.json', 'tokenizer.model', 'vocab.json', 'vocab.txt')): raise CourseError(f'{path} has no tokenizer (tokenizer.json): copy it from where the model comes from')
     refuse_code(path)
     for f in weight_files(path): tensor_shapes(f)
     return path
@@ -418,6 +419,47 @@ def load_pair(
         raise CourseError(f'the tokenizer in {folder} has {len(tok):,} tokens and the model knows {rows:,}: '
                           'it belongs to another model; copy the folder again')
     return net, tok
+
+
+# %% ../nbs/07a_models.ipynb #065ecd93
+def load_lora(
+    folder: str|Path, # of an adapter
+): # a `LoraConfig`
+    "The settings of a LoRA adapter"
+    from peft import LoraConfig
+    f = Path(folder)/'adapter_config.json'
+    c = read_json(f, kind=dict)
+    kinds = dict(r=int, lora_alpha=int|float, target_modules=str|list[str])
+    wrong = [k for k,kind in kinds.items() if not fits(c.get(k), kind)] or [k for k in ('r', 'target_modules') if not c[k]]
+    if c.get('peft_type') != 'LORA' or wrong:
+        raise CourseError(f'{f} does not describe a LoRA adapter ({wrong[0] if wrong else "peft_type"} is '
+                          f'{c.get(wrong[0] if wrong else "peft_type")!r}): copy the folder again')
+    if c.get('megatron_config'): raise CourseError(f'{f} asks for program code of its own (megatron_config), which is never run')
+    with loading(folder), quiet(): return LoraConfig.from_pretrained(str(folder))
+
+def refuse_adapter(
+    net, # with an adapter, from PEFT; its values do not matter
+    folder: str|Path, # of the adapter
+):
+    "A `CourseError` unless the file in `folder` holds every tensor of the adapter and no other"
+    from peft import get_peft_model_state_dict
+    with loading(folder), quiet(): state = get_peft_model_state_dict(net, save_embedding_layers=False)
+    want = {k: list(v.shape) for k,v in state.items()}
+    have = tensor_shapes(Path(folder)/'adapter_model.safetensors')
+    refuse_keys(folder, want.keys()-have.keys(), have.keys()-want.keys())
+    refuse_keys(folder, [], [f'{k} of shape {have[k]}' for k in want if have[k] != want[k]])
+
+def load_adapter(
+    net, # the base that the adapter was trained on
+    folder: str|Path, # of the adapter
+): # a `PeftModel`
+    "The base with an adapter beside its layers, every tensor of it in its place"
+    from peft import PeftModel
+    config = load_lora(folder)
+    tensor_shapes(Path(folder)/'adapter_model.safetensors')
+    with loading(folder), quiet(): net = PeftModel.from_pretrained(net, folder, config=config)
+    refuse_adapter(net, folder)
+    return net
 
 
 # %% ../nbs/07a_models.ipynb #17a38f96
