@@ -8,7 +8,7 @@ import ctypes, importlib, json, logging, shutil, tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from .workspace import CourseError, Progress, read_json, write_json, write_text
-from .prompts import family, render
+from .prompts import family, prompt_ids, render, token_ids
 from .models import atomic_folder, load_tokenizer, quiet
 
 # %% auto #0
@@ -280,7 +280,7 @@ def importance(
             hooks.append(m.register_forward_pre_hook(watch(f'{known}.weight')))
     with torch.inference_mode():
         for t in texts:
-            ids = tok(t, add_special_tokens=False).input_ids[:max_length]
+            ids = token_ids(tok, t)[:max_length]
             net(input_ids=torch.tensor([ids], device=net.device))
     for h in hooks: h.remove()
     return {k: (v/counts[k]).cpu().numpy() for k,v in sums.items()}
@@ -393,8 +393,7 @@ def same_prompts(
     "How many prompts are the same text and the same tokens in llama.cpp as in Python"
     text = tokens = 0
     for q in questions:
-        ours = render(tok, q)
-        ids = tok(ours, add_special_tokens=False).input_ids
+        ours, ids = render(tok, q), prompt_ids(tok, q)
         theirs = post(server, '/apply-template',
                       messages=[dict(role='user', content=q)])['prompt']
         bos = len(ids) and ids[0] == tok.bos_token_id and not theirs.startswith(tok.bos_token)

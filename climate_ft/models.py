@@ -418,6 +418,9 @@ def load_pair(
     if len(tok) > rows:
         raise CourseError(f'the tokenizer in {folder} has {len(tok):,} tokens and the model knows {rows:,}: '
                           'it belongs to another model; copy the folder again')
+    if tok.eos_token_id is None:
+        raise CourseError(f'the tokenizer in {folder} has no token that ends a text (eos_token in '
+                          'tokenizer_config.json): copy it from where the model comes from')
     return net, tok
 
 
