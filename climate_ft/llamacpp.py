@@ -4,18 +4,18 @@
 
 # %% ../nbs/13b_gguf.ipynb #c777d60e
 from __future__ import annotations
-import ctypes, importlib, json, logging, shutil, tempfile
+import ctypes, importlib, json, logging, re, shutil, tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from .workspace import CourseError, Progress, read_json, write_json, write_text
-from .prompts import family, prompt_ids, render, token_ids
+from .prompts import chat_text, control_words, family, prompt_ids, render, token_ids
 from .models import atomic_folder, load_tokenizer, quiet
 
 # %% auto #0
 __all__ = ['KINDS', 'INSTALL', 'PRETOKENIZERS', 'NOTE', 'part', 'check_merged', 'weights', 'check_disk', 'learn', 'pretokenizer',
            'piece_scores', 'piece_types', 'gguf_template', 'convert', 'q4_k_m', 'quantise_rows', 'importance',
-           'quantise', 'open_gguf', 'ask_gguf', 'post', 'same_prompts', 'gguf_parity', 'merged_answers',
-           'ollama_template', 'modelfile', 'lmstudio_preset', 'licence_of', 'export_gguf']
+           'quantise', 'open_gguf', 'control_words_of', 'ask_gguf', 'post', 'same_prompts', 'gguf_parity',
+           'merged_answers', 'ollama_template', 'modelfile', 'lmstudio_preset', 'licence_of', 'export_gguf']
 
 # %% ../nbs/13b_gguf.ipynb #726153f7
 KINDS = dict(f16=2., q8_0=1.0625, q4_k_m=.75)   # bytes a weight; the last one depends on the model
@@ -357,6 +357,15 @@ def open_gguf(
         raise CourseError(f'llama.cpp could not load {path}: is the file whole, '
                           'and is there enough memory?') from None
 
+def control_words_of(
+    path: str|Path, # GGUF file
+) -> re.Pattern:
+    "A pattern that finds the control tokens of a file, see chapter 07"
+    from gguf import GGUFReader
+    fields = GGUFReader(path).fields
+    tokens, kinds = (fields[f'tokenizer.ggml.{k}'].contents() for k in ('tokens', 'token_type'))
+    return control_words({t: k == 3 for t,k in zip(tokens, kinds) if k in (3, 4)})   # control, user-defined
+
 def ask_gguf(
     server, # from `open_gguf`
     question: str, # without the chat template
@@ -443,8 +452,7 @@ def ollama_template(
     "The chat template as Ollama wants it"
     def rendered(*roles):
         messages = [dict(role=r, content=c) for r,c in roles]
-        s = tok.apply_chat_template(messages, tokenize=False, add_generation_prompt=True,
-                                    enable_thinking=False)
+        s = chat_text(tok.chat_template, messages, tok.name_or_path, tok.special_tokens_map)
         return s.removeprefix(tok.bos_token or '')
     user = rendered(('user', _USER))
     try: both = rendered(('system', _SYSTEM), ('user', _USER))

@@ -11,8 +11,9 @@ from .workspace import CourseError
 
 # %% auto #0
 __all__ = ['GEMMA_TEMPLATE', 'ALPACA_TEMPLATE', 'CHATML_TEMPLATE', 'QWEN3_TEMPLATE', 'LLAMA_TEMPLATE', 'MISTRAL_TEMPLATE',
-           'GEMMA_TERMS', 'FAMILIES', 'OTHER', 'SECONDS', 'Family', 'find_family', 'family', 'render_apart', 'frame',
-           'render', 'pieces', 'token_ids', 'prompt_ids', 'encode', 'encode_rows', 'show_tokens']
+           'GEMMA_TERMS', 'FAMILIES', 'OTHER', 'SECONDS', 'Family', 'find_family', 'family', 'render_apart',
+           'chat_text', 'frame', 'render', 'control_words', 'pieces', 'token_ids', 'prompt_ids', 'encode',
+           'encode_rows', 'show_tokens']
 
 # %% ../nbs/07_prompts.ipynb #4c18ae6b
 GEMMA_TEMPLATE = (
@@ -95,14 +96,14 @@ def family(
 # %% ../nbs/07_prompts.ipynb #ccc7329f
 SECONDS = 10     # of processor time for one template, the start of Python included
 
-def _child():
+def _child(seconds):
     "In the other process: a template and its values come in as JSON, the text goes out"
     import os
     given = json.loads(sys.stdin.buffer.read())
     try: import resource
     except ImportError: pass                                 # Windows: the parent's limit alone
     else:
-        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
         resource.setrlimit(resource.RLIMIT_AS, (2**32, 2**32))
     from transformers.utils.chat_template_utils import render_jinja_template
     try: text = render_jinja_template([given.pop('messages')], **given)[0][0]
@@ -118,7 +119,7 @@ def render_apart(
     **values, # what the template may use
 ) -> str:
     "A chat template rendered in another process, within limits of time and memory"
-    code = f'import sys; sys.path[:] = {sys.path!r}; from climate_ft.prompts import _child; _child()'
+    code = f'import sys; sys.path[:] = {sys.path!r}; from climate_ft.prompts import _child; _child({SECONDS})'
     given = json.dumps(dict(chat_template=template, messages=messages, **values)).encode()
     try: r = subprocess.run([sys.executable, '-c', code], input=given, capture_output=True, timeout=12*SECONDS)
     except subprocess.TimeoutExpired: r = None
@@ -139,17 +140,25 @@ def _known(template):
     ours = template in (ALPACA_TEMPLATE, *(f.template for f in FAMILIES))
     return ours or hashlib.sha256(template.encode()).hexdigest() == _QWEN3
 
+def chat_text(
+    template: str, # Jinja
+    messages: list[dict], # `role` and `content`
+    name: str, # of the model, for messages
+    tokens: dict, # name of a special token → the token
+) -> str:
+    "What a template makes of messages, ready to be continued"
+    values = dict(add_generation_prompt=True, enable_thinking=False) | tokens
+    if not _known(template): return render_apart(template, messages, name, **values)
+    from transformers.utils.chat_template_utils import render_jinja_template
+    return render_jinja_template([messages], chat_template=template, **values)[0][0]
+
 @lru_cache(maxsize=32)
 def _frame(template, name, tokens):
     "(text before the question, text behind it, is white space around the question removed?)"
-    user = [dict(role='user', content=f'\n\t{_QUESTION}\t\n')]
-    values = dict(add_generation_prompt=True, enable_thinking=False, **dict(tokens))
-    if _known(template):
-        from transformers.utils.chat_template_utils import render_jinja_template
-        text = render_jinja_template([user], chat_template=template, **values)[0][0]
-    else: text = render_apart(template, user, name, **values)
-    trims = user[0]['content'] not in text
-    parts = text.split(_QUESTION if trims else user[0]['content'])
+    content = f'\n\t{_QUESTION}\t\n'
+    text = chat_text(template, [dict(role='user', content=content)], name, dict(tokens))
+    trims = content not in text
+    parts = text.split(_QUESTION if trims else content)
     if len(parts) != 2 or len(text) > 10**5:
         raise CourseError(f'the chat template of {name} does not show a question once, as it is: replace it')
     return *parts, trims
@@ -181,19 +190,23 @@ def _content(tok, question, input):
     return text.strip() if frame(tok)[2] else text
 
 # %% ../nbs/07_prompts.ipynb #f647e0b4
-@lru_cache(maxsize=8)
-def _control(tok, size):
-    "A pattern that finds the control tokens of a tokenizer with `size` tokens"
-    added = {str(a): a.special for a in tok.added_tokens_decoder.values()}
+def control_words(
+    added: dict[str, bool], # tokens beside the vocabulary: are they special?
+) -> re.Pattern:
+    "A pattern that finds control tokens in a text"
     names = [s for s,special in added.items() if len(s) > 1 and (special or re.fullmatch(r'[<\[].*[>\]]', s))]
     return re.compile('|'.join(map(re.escape, sorted(names, key=len, reverse=True))) or '(?!)')
 
+@lru_cache(maxsize=8)
+def _control(tok, size): # a tokenizer may grow: its size is part of the key
+    return control_words({str(a): a.special for a in tok.added_tokens_decoder.values()})
+
 def pieces(
-    tok, # tokenizer
+    control: re.Pattern, # from `control_words`
     text: str,
 ) -> list[str]: # one piece if the text spells no control token
     "A text cut behind the first character of each control token in it"
-    control, parts, at = _control(tok, len(tok)), [], 0
+    parts, at = [], 0
     while m := control.search(text, at):
         parts.append(text[at:m.start()+1])
         at = m.start()+1
@@ -206,7 +219,7 @@ def token_ids(
     behind: str='', # the same
 ) -> list[int]:
     "The tokens of a text and of what a template writes around it"
-    parts = pieces(tok, text)
+    parts = pieces(_control(tok, len(tok)), text)
     parts[0] = before+parts[0]
     parts[-1] += behind
     return [i for ids in tok(parts, add_special_tokens=False).input_ids for i in ids]

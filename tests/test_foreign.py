@@ -95,7 +95,7 @@ def less(w): return {k: v for k,v in w.items() if 'layers.1.' not in k}
 def more(w): return w | {'model.layers.7.mlp.up_proj.weight': w['model.layers.0.mlp.up_proj.weight'].clone()}
 def renamed(w): return {k.replace('model.', 'transformer.'): v for k,v in w.items()}
 
-@pytest.mark.parametrize('change,message', [(less, '11 weights are missing from .*the first is model.layers.1.input_layernorm'), (renamed, '24 weights are missing'),
+@pytest.mark.parametrize('change,message', [(less, '11 weights are missing from .*the first is model.layers.1.input_layernorm'), (renamed, '25 weights are missing'),
                                             (more, '1 weights do not belong to the model but stand in .*model.layers.7.mlp.up_proj')])
 def test_a_model_without_a_weight_does_not_answer(small, tmp_path, change, message):
     d = shutil.copytree(small, tmp_path/'m')
@@ -143,10 +143,16 @@ def test_an_encoder_does_not_answer(small, tmp_path, head):
     if not head: edit(d/'config.json', architectures=None)
     assert 'is not a model that continues a text' in said(answer, d)
 
+def test_a_tokenizer_that_ends_nothing_is_refused(small, tmp_path):
+    d = shutil.copytree(small, tmp_path/'m')
+    (d/'tokenizer_config.json').unlink()
+    assert 'has no token that ends a text' in said(answer, d)
+
 def test_a_tokenizer_of_another_model_is_refused(small, tmp_path):
     d = shutil.copytree(small, tmp_path/'m')
     weights(d/'model.safetensors', lambda w: w | {'model.embed_tokens.weight': w['model.embed_tokens.weight'][:640].clone()})
-    edit(d/'config.json', vocab_size=640)
+    edit(d/'config.json', vocab_size=640, eos_token_id=None, pad_token_id=None)
+    (d/'generation_config.json').unlink()
     assert 'has 7,638 tokens and the model knows 640' in said(answer, d)
 
 # ---- damaged files
@@ -206,3 +212,37 @@ def test_damaged_files_are_one_line(small, tuned, tmp_path):
         shutil.rmtree(tmp_path/str(k))
     assert [g for g in got if g[2] not in ('answers', 'refused')] == []
     assert sum(g[2] == 'refused' for g in got) > 40
+
+# ---- prompts beyond the context
+
+LONG = '雪氷面のアルベドは高い。'*400
+
+def test_a_long_passage_is_cut_at_a_sentence_and_said(small, capsys):
+    net, tok = G.load_for_inference(small)
+    assert G.context_size(net) == 2048
+    ids, whole = G.fit_prompt(tok, QUESTION, LONG, 1000)
+    text = tok.decode(ids)
+    assert not whole and 980 < len(ids) <= 1000 and '。<|im_end|>' in text and text.startswith(f'<|im_start|>user\n{QUESTION}\n\n雪氷面の')
+    assert G.fit_prompt(tok, QUESTION, '雪'*3000, 1000)[0] is not None
+    got = G.generate(net, tok, [QUESTION, QUESTION, '雪'*3000], [LONG, '', ''], max_new_tokens=2, numbers=[4, 5, 9])
+    assert got[2] == '' and got[0] and got[1] == G.generate(net, tok, [QUESTION], max_new_tokens=2)[0]
+    a, b = capsys.readouterr().err.splitlines()
+    assert a == f'climate-ft: question 4 ({QUESTION[:20]} …) does not fit into 2,046 tokens: its passage was shortened'
+    assert b.startswith('climate-ft: question 9 (雪雪') and b.endswith('it is too long and gets no answer')
+
+def test_the_answer_stays_within_the_context_too(tmp_path):
+    from climate_ft.prompts import encode
+    net, tok = G.load_for_inference(M.tiny_family('llama', tmp_path/'m'))
+    sizes, forward = [], net.forward
+    net.forward = lambda *a, **kw: sizes.append(kw['position_ids'].max().item()) or forward(*a, **kw)
+    G.generate(net, tok, [QUESTION], [LONG], max_new_tokens=900, min_new_tokens=200, eos_token_id=None)
+    assert 450 < max(sizes) < G.context_size(net) == 512
+
+def test_a_single_question_that_is_too_long_is_refused(small):
+    assert 'does not fit into 1,920 tokens' in said(G.generate, *G.load_for_inference(small), ['雪'*3000])
+
+def test_resumed_answers_keep_the_numbers(small, tmp_path, capsys):
+    rows = [dict(question='氷。'), dict(question='雪'*3000)]
+    G.answer_rows(lambda: G.load_for_inference(small), rows, tmp_path/'a.jsonl', 'm', 'k', max_new_tokens=2)
+    part, = [f for f in [tmp_path/'.a.part'] if not f.exists()]
+    assert 'question 2 (雪雪' in capsys.readouterr().err
