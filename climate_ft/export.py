@@ -7,7 +7,8 @@ from __future__ import annotations
 from pathlib import Path
 from .workspace import Progress, Workspace, read_json, write_json, write_text
 from .generate import adapter_settings, add_adapter, generate, inference_dtype, load_for_inference, load_model, model_key, question_of, read_questions, ready, stop_ids
-from .models import GEMMA, atomic_folder, load_config, load_tokenizer, loading, quiet, resolve_base, weight_files
+from .models import GEMMA, atomic_folder, load_config, load_tokenizer, loading, quiet
+from .models import resolve_base, weight_files
 from .shards import by_tensor, check_adapter, merge_tensors
 
 # %% auto #0
@@ -37,7 +38,9 @@ def _settings_of_base(base, out, tok, dtype):
     if hasattr(config, 'quantization_config'): del config.quantization_config
     config.dtype = dtype
     own = (Path(base)/'generation_config.json').is_file()
-    with loading(base): stops = GenerationConfig.from_pretrained(base) if own else GenerationConfig.from_model_config(config)
+    with loading(base):
+        if own: stops = GenerationConfig.from_pretrained(base)
+        else: stops = GenerationConfig.from_model_config(config)
     stops.eos_token_id = stop_ids(tok)
     for part in (config, stops, tok): part.save_pretrained(out)
 

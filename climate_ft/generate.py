@@ -30,7 +30,8 @@ def adapter_settings(
     f = Path(folder)/'train_config.json'
     c = read_json(f, made_by='train', kind=dict)
     for k,kind in dict(base=str, bits=int, dtype=str|None).items():
-        if not fits(c.get(k), kind): raise CourseError(f'{f} is damaged ({k} is {c.get(k)!r}); run `climate-ft train` again')
+        if fits(c.get(k), kind): continue
+        raise CourseError(f'{f} is damaged ({k} is {c.get(k)!r}); run `climate-ft train` again')
     return c
 
 def check_model(
@@ -73,7 +74,8 @@ def _complete(path, dtype):
     import torch
     from climate_ft.models import attention_of, load_pair
     where = {'': torch.cuda.current_device()} if torch.cuda.is_available() else None
-    return load_pair(path, dtype=getattr(torch, dtype), device_map=where, attn_implementation=attention_of(path))
+    how = dict(device_map=where, attn_implementation=attention_of(path))
+    return load_pair(path, dtype=getattr(torch, dtype), **how)
 
 # %% ../nbs/10_generate.ipynb #53f360d9
 def add_adapter(

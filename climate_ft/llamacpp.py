@@ -363,8 +363,9 @@ def control_words_of(
     "A pattern that finds the control tokens of a file, see chapter 07"
     from gguf import GGUFReader
     fields = GGUFReader(path).fields
-    tokens, kinds = (fields[f'tokenizer.ggml.{k}'].contents() for k in ('tokens', 'token_type'))
-    return control_words({t: k == 3 for t,k in zip(tokens, kinds) if k in (3, 4)})   # control, user-defined
+    def column(key): return fields[f'tokenizer.ggml.{key}'].contents()
+    added = {t: k for t,k in zip(column('tokens'), column('token_type')) if k in (3, 4)}
+    return control_words({t: k == 3 for t,k in added.items()})   # 3: control, 4: user-defined
 
 def ask_gguf(
     server, # from `open_gguf`

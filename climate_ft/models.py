@@ -7,7 +7,8 @@ from __future__ import annotations
 import hashlib, json, os, shutil, sys, tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from .workspace import CourseError, Progress, REPO, cache_dir, disk_error, fits, follow_umask, read_json, write_json, writing
+from .workspace import CourseError, Progress, REPO, cache_dir, disk_error
+from .workspace import fits, follow_umask, read_json, write_json, writing
 from .compat import without_gguf_bar
 from .prompts import GEMMA_TEMPLATE, find_family
 
@@ -239,8 +240,9 @@ def _convert_gguf(gguf, out):
     import torch
     from transformers import AutoModelForCausalLM, GgufConfig
     with quiet(), without_gguf_bar():
-        m = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32, trust_remote_code=False,
-                                                 use_safetensors=True, quantization_config=GgufConfig(dequantize=True)).to(torch.bfloat16)
+        m = AutoModelForCausalLM.from_pretrained(
+            gguf.parent, gguf_file=gguf.name, quantization_config=GgufConfig(dequantize=True),
+            dtype=torch.float32, trust_remote_code=False, use_safetensors=True).to(torch.bfloat16)
         if hasattr(m.config, 'quantization_config'): del m.config.quantization_config
         m.generation_config.eos_token_id = [1, 106]              # <eos>, <end_of_turn>
         m.save_pretrained(out)
@@ -273,7 +275,8 @@ def tensor_shapes(
 ) -> dict[str, list[int]]: # by name
     "The tensors that a file holds, from its header; a `CourseError` if the file is cut short"
     f, head, n = Path(f), {}, 0
-    if not f.is_file(): raise CourseError(f'{f} is missing: download the model again, what is there already is kept')
+    if not f.is_file():
+        raise CourseError(f'{f} is missing: download the model again, what is there already is kept')
     try:
         size = f.stat().st_size
         with f.open('rb') as h:
@@ -284,7 +287,8 @@ def tensor_shapes(
         if whole: return {k: list(t['shape']) for k,t in tensors.items()}
     except OSError as e: raise disk_error(e, f, 'read') from None
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError): pass
-    raise CourseError(f'{f} is incomplete or damaged ({size:,} bytes): delete it and download it again')
+    raise CourseError(f'{f} is incomplete or damaged ({size:,} bytes): '
+                      'delete it and download it again')
 
 def weight_files(
     folder: str|Path, # a model folder
@@ -294,10 +298,11 @@ def weight_files(
     if index.is_file():
         of = read_json(index, kind=dict).get('weight_map')
         if not isinstance(of, dict) or not of or not fits([*of.values()], list[str]):
-            raise CourseError(f'{index} names no weight files: copy it from where the model comes from')
+            raise CourseError(f'{index} names no weight files: copy it again')
         names = set(of.values())
         if outside := [n for n in names if Path(n).name != n]:
-            raise CourseError(f'{index} names a file outside its folder ({outside[0]}): choose another model')
+            raise CourseError(f'{index} names a file outside its folder ({outside[0]}): '
+                              'choose another model')
     return [Path(folder)/n for n in sorted(names)]
 
 
@@ -305,7 +310,8 @@ def weight_files(
 def _holds(value, key):
     "Is there `key` with a value anywhere in this JSON?"
     if isinstance(value, list): return any(_holds(v, key) for v in value)
-    return isinstance(value, dict) and (bool(value.get(key)) or any(_holds(v, key) for v in value.values()))
+    if not isinstance(value, dict): return False
+    return bool(value.get(key)) or any(_holds(v, key) for v in value.values())
 
 def refuse_code(
     folder: str|Path, # of a model, a tokenizer or an encoder
@@ -313,13 +319,13 @@ def refuse_code(
     "A `CourseError` if the folder brings a program of its own"
     for f in sorted(Path(folder).glob('*config.json')):
         if _holds(read_json(f, kind=dict), 'auto_map'):
-            raise CourseError(f'{f} asks for program code of its own (auto_map), which is never run: '
-                              'choose a model that Transformers knows by itself')
+            raise CourseError(f'{f} asks for program code of its own (auto_map), which is '
+                              'never run: choose a model that Transformers knows by itself')
 
 def check_model_folder(
     path: str|Path, # a model folder
 ) -> Path:
-    "`path`, if it holds a configuration, a tokenizer and every weight file complete, and no code"
+    "`path`, if it holds no code but a configuration, a tokenizer and every weight file complete"
     path = Path(path)
     if not (path/'config.json').is_file(): raise CourseError(f'{path} holds no model (config.json is missing): name a folder with a complete model')
     if not any((path/f).is_file() for f in ('tokenizer.json', 'tokenizer.model', 'vocab.json', 'vocab.txt')): raise CourseError(f'{path} has no tokenizer (tokenizer.json): copy it from where the model comes from')
@@ -337,11 +343,12 @@ def loading(
     try: yield
     except CourseError: raise
     except BaseException as e:
-        damaged = isinstance(e, Exception) or type(e).__name__ == 'PanicException'  # tokenizers, in Rust
-        if not damaged or isinstance(e, MemoryError) or type(e).__name__ == 'OutOfMemoryError': raise
+        kind = type(e).__name__                       # a PanicException comes from Rust
+        damaged = isinstance(e, Exception) or kind == 'PanicException'
+        if not damaged or isinstance(e, MemoryError) or kind == 'OutOfMemoryError': raise
         why = ' '.join(str(e).split())[:200] or 'no reason given'
-        raise CourseError(f'{folder} cannot be loaded ({type(e).__name__}: {why}): a file of it is damaged '
-                          'or not of this model; copy the folder again from where it comes from') from e
+        raise CourseError(f'{folder} cannot be loaded ({kind}: {why}): a file of it is damaged or '
+                          'not of this model; copy it again from where it comes from') from e
 
 def load_config(
     folder: str|Path, # of a model or an encoder
@@ -352,8 +359,10 @@ def load_config(
     f = Path(folder)/'config.json'
     kind = read_json(f, kind=dict).get('model_type')
     if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
-        raise CourseError(f'{f} is of a kind that Transformers does not know (model_type {kind!r}): choose another model')
-    with loading(folder), quiet(): return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        raise CourseError(f'{f} is of a kind that Transformers does not know '
+                          f'(model_type {kind!r}): choose another model')
+    with loading(folder), quiet():
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
 
 def load_tokenizer(
     folder: str|Path, # of a model, or of a tokenizer alone
@@ -366,7 +375,7 @@ def load_tokenizer(
         tok = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         tok.decode(tok('気候').input_ids)
     if not len(tok) or not fits(tok.chat_template, str|None):
-        raise CourseError(f'{folder} has a damaged tokenizer: copy it from where the model comes from')
+        raise CourseError(f'{folder} has a damaged tokenizer: copy it again')
     return tok
 
 
@@ -376,10 +385,10 @@ def _refuse_encoder(config, folder):
     names, kind = config.architectures or [], config.model_type
     head = 'CausalLM', 'LMHead', 'ConditionalGeneration'
     writes = not names or any(h in n for n in names for h in head)
-    both_ways = getattr(config, 'is_decoder', True) is False and not kind.startswith('gpt_neox')
-    if both_ways or not writes or getattr(config, 'is_encoder_decoder', False):
-        raise CourseError(f'{folder} is not a model that continues a text ({", ".join(names) or kind}): '
-                          'name a causal language model')
+    reads = getattr(config, 'is_decoder', True) is False and not kind.startswith('gpt_neox')
+    if reads or not writes or getattr(config, 'is_encoder_decoder', False):
+        raise CourseError(f'{folder} is not a model that continues a text '
+                          f'({", ".join(names) or kind}): name a causal language model')
 
 def refuse_keys(
     folder: str|Path, # of a model or an adapter
@@ -387,10 +396,11 @@ def refuse_keys(
     unknown, # names that only the files have
 ):
     "A `CourseError` unless both are empty"
-    for names,what in ((missing, 'are missing from'), (unknown, 'do not belong to the model but stand in')):
-        if names := sorted(map(str, names)):
-            raise CourseError(f'{len(names)} weights {what} {folder} (the first is {names[0]}): '
-                              'copy the folder again from where it comes from')
+    kinds = (missing, 'are missing from'), (unknown, 'do not belong to the model but stand in')
+    for names,what in kinds:
+        if not (names := sorted(map(str, names))): continue
+        raise CourseError(f'{len(names)} weights {what} {folder} (the first is {names[0]}): '
+                          'copy the folder again from where it comes from')
 
 def load_weights(
     folder: str|Path, # of a complete model
@@ -416,11 +426,11 @@ def load_pair(
     tok, net = load_tokenizer(folder), load_weights(folder, **how)
     rows = net.get_input_embeddings().weight.shape[0]
     if len(tok) > rows:
-        raise CourseError(f'the tokenizer in {folder} has {len(tok):,} tokens and the model knows {rows:,}: '
-                          'it belongs to another model; copy the folder again')
+        raise CourseError(f'the tokenizer in {folder} has {len(tok):,} tokens and the model knows '
+                          f'{rows:,}: it belongs to another model; copy the folder again')
     if tok.eos_token_id is None:
-        raise CourseError(f'the tokenizer in {folder} has no token that ends a text (eos_token in '
-                          'tokenizer_config.json): copy it from where the model comes from')
+        raise CourseError(f'the tokenizer in {folder} has no token that ends a text '
+                          '(eos_token in tokenizer_config.json): copy it again')
     return net, tok
 
 
@@ -433,11 +443,14 @@ def load_lora(
     f = Path(folder)/'adapter_config.json'
     c = read_json(f, kind=dict)
     kinds = dict(r=int, lora_alpha=int|float, target_modules=str|list[str])
-    wrong = [k for k,kind in kinds.items() if not fits(c.get(k), kind)] or [k for k in ('r', 'target_modules') if not c[k]]
-    if c.get('peft_type') != 'LORA' or wrong:
-        raise CourseError(f'{f} does not describe a LoRA adapter ({wrong[0] if wrong else "peft_type"} is '
-                          f'{c.get(wrong[0] if wrong else "peft_type")!r}): copy the folder again')
-    if c.get('megatron_config'): raise CourseError(f'{f} asks for program code of its own (megatron_config), which is never run')
+    wrong = [k for k,kind in kinds.items() if not fits(c.get(k), kind) or not c[k]]
+    if c.get('peft_type') != 'LORA': wrong.append('peft_type')
+    if wrong:
+        raise CourseError(f'{f} does not describe a LoRA adapter ({wrong[0]} is '
+                          f'{c.get(wrong[0])!r}): copy the folder again')
+    if c.get('megatron_config'):
+        raise CourseError(f'{f} asks for program code of its own (megatron_config), '
+                          'which is never run: choose another adapter')
     with loading(folder), quiet(): return LoraConfig.from_pretrained(str(folder))
 
 def refuse_adapter(
@@ -446,7 +459,8 @@ def refuse_adapter(
 ):
     "A `CourseError` unless the file in `folder` holds every tensor of the adapter and no other"
     from peft import get_peft_model_state_dict
-    with loading(folder), quiet(): state = get_peft_model_state_dict(net, save_embedding_layers=False)
+    with loading(folder), quiet():
+        state = get_peft_model_state_dict(net, save_embedding_layers=False)
     want = {k: list(v.shape) for k,v in state.items()}
     have = tensor_shapes(Path(folder)/'adapter_model.safetensors')
     refuse_keys(folder, want.keys()-have.keys(), have.keys()-want.keys())
@@ -489,7 +503,8 @@ def load_quantized(
     if 'quantization_config' in read_json(path/'config.json'): q = None                       # the folder is quantised already
     where = {'': torch.cuda.current_device()} if torch.cuda.is_available() else None
     how = dict(quantization_config=q) if q else {}
-    model, tok = load_pair(path, dtype=dt, attn_implementation=attention or attention_of(path), device_map=where, **how)
+    how |= dict(attn_implementation=attention or attention_of(path), device_map=where)
+    model, tok = load_pair(path, dtype=dt, **how)
     for m in model.modules():
         if type(m).__name__ == 'Linear4bit': m.support_avx512bf16_for_cpu = False
     check_bits(model, bits)

@@ -107,7 +107,8 @@ def _child(seconds):
         resource.setrlimit(resource.RLIMIT_AS, (2**32, 2**32))
     from transformers.utils.chat_template_utils import render_jinja_template
     try: text = render_jinja_template([given.pop('messages')], **given)[0][0]
-    except Exception as e: text, given = ' '.join(str(e).split())[:200] or type(e).__name__, None
+    except Exception as e:
+        text, given = ' '.join(str(e).split())[:200] or type(e).__name__, None
     sys.stdout.buffer.write(json.dumps([given is not None, text]).encode())
     sys.stdout.flush()
     os._exit(0)
@@ -119,21 +120,24 @@ def render_apart(
     **values, # what the template may use
 ) -> str:
     "A chat template rendered in another process, within limits of time and memory"
-    code = f'import sys; sys.path[:] = {sys.path!r}; from climate_ft.prompts import _child; _child({SECONDS})'
+    code = (f'import sys; sys.path[:] = {sys.path!r}; '
+            f'from climate_ft.prompts import _child; _child({SECONDS})')
     given = json.dumps(dict(chat_template=template, messages=messages, **values)).encode()
-    try: r = subprocess.run([sys.executable, '-c', code], input=given, capture_output=True, timeout=12*SECONDS)
-    except subprocess.TimeoutExpired: r = None
-    if r is None or not r.stdout:
-        raise CourseError(f'the chat template of {name} does not come to an end within {SECONDS} seconds, '
-                          'or needs too much memory: replace it, for example by climate_ft.prompts.CHATML_TEMPLATE')
-    good, text = json.loads(r.stdout)
-    if not good: raise CourseError(f'the chat template of {name} cannot be used ({text}): copy it again from where the model comes from')
-    return text
+    how = dict(input=given, capture_output=True, timeout=12*SECONDS)
+    try: said = subprocess.run([sys.executable, '-c', code], **how).stdout
+    except subprocess.TimeoutExpired: said = b''
+    if not said:
+        raise CourseError(f'the chat template of {name} does not come to an end within {SECONDS} '
+                          'seconds, or needs too much memory: replace it by that of its family')
+    good, text = json.loads(said)
+    if good: return text
+    raise CourseError(f'the chat template of {name} cannot be used ({text}): copy it again')
 
 
 # %% ../nbs/07_prompts.ipynb #11e8271a
 _QUESTION = 'ここに質問が入る'
-_QWEN3 = '87a2728cb8dc9fe424d624542f6060ec05a1d285ebbec578bb078900e33396b5'   # the template that Qwen3 comes with
+_QWEN3 = ( # the template that Qwen3 comes with
+    '87a2728cb8dc9fe424d624542f6060ec05a1d285ebbec578bb078900e33396b5')
 
 def _known(template):
     "Is this a template that the course has read?"
@@ -159,17 +163,18 @@ def _frame(template, name, tokens):
     text = chat_text(template, [dict(role='user', content=content)], name, dict(tokens))
     trims = content not in text
     parts = text.split(_QUESTION if trims else content)
-    if len(parts) != 2 or len(text) > 10**5:
-        raise CourseError(f'the chat template of {name} does not show a question once, as it is: replace it')
+    if text.count(_QUESTION) != 1 or len(text) > 10**5:
+        raise CourseError(f'the chat template of {name} does not show a question once, as it is: '
+                          'replace it by that of its family')
     return *parts, trims
 
 def frame(
     tok, # tokenizer with a chat template
-) -> tuple[str, str, bool]: # text before and behind a question; is white space around it removed?
+) -> tuple[str, str, bool]: # text before and behind it; is white space around it removed?
     "What the template of `tok` writes around a question"
     family(tok)
-    tokens = tuple((k, v) for k,v in sorted(tok.special_tokens_map.items()) if isinstance(v, str))
-    return _frame(tok.chat_template, str(tok.name_or_path), tokens)
+    tokens = {k: v for k,v in tok.special_tokens_map.items() if isinstance(v, str)}
+    return _frame(tok.chat_template, str(tok.name_or_path), tuple(sorted(tokens.items())))
 
 
 # %% ../nbs/07_prompts.ipynb #48a80580
@@ -194,11 +199,12 @@ def control_words(
     added: dict[str, bool], # tokens beside the vocabulary: are they special?
 ) -> re.Pattern:
     "A pattern that finds control tokens in a text"
-    names = [s for s,special in added.items() if len(s) > 1 and (special or re.fullmatch(r'[<\[].*[>\]]', s))]
-    return re.compile('|'.join(map(re.escape, sorted(names, key=len, reverse=True))) or '(?!)')
+    def counts(s, special): return len(s) > 1 and (special or re.fullmatch(r'[<\[].*[>\]]', s))
+    names = sorted((s for s,special in added.items() if counts(s, special)), key=len)
+    return re.compile('|'.join(map(re.escape, names[::-1])) or '(?!)')
 
 @lru_cache(maxsize=8)
-def _control(tok, size): # a tokenizer may grow: its size is part of the key
+def _control(tok): # asked for each text; the tokens of a loaded tokenizer stay as they are
     return control_words({str(a): a.special for a in tok.added_tokens_decoder.values()})
 
 def pieces(
@@ -219,7 +225,7 @@ def token_ids(
     behind: str='', # the same
 ) -> list[int]:
     "The tokens of a text and of what a template writes around it"
-    parts = pieces(_control(tok, len(tok)), text)
+    parts = pieces(_control(tok), text)
     parts[0] = before+parts[0]
     parts[-1] += behind
     return [i for ids in tok(parts, add_special_tokens=False).input_ids for i in ids]
@@ -243,7 +249,8 @@ def encode(
     input: str='',
 ) -> dict: # `input_ids` and `labels`, equally long; labels of the prompt are -100
     "A training example whose loss covers `answer` and its end token"
-    p, a = prompt_ids(tok, question, input), token_ids(tok, answer.strip(), behind=family(tok)[1])
+    p = prompt_ids(tok, question, input)
+    a = token_ids(tok, answer.strip(), behind=family(tok)[1])
     if max_length and len(p)+len(a) > max_length:
         raise CourseError(f'an example has {len(p)+len(a)} tokens and the limit is {max_length}: raise max_length, or shorten the pair that begins {question[:30]!r}')
     return dict(input_ids=p+a, labels=[-100]*len(p)+a)

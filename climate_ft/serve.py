@@ -92,16 +92,19 @@ def plain_messages(
     body: dict, # of a chat request
     control, # from `control_words_of`
 ) -> dict:
-    "The request with a character without width inside each control token that a message spells"
+    "The request with a character without width in each control token that a message spells"
     def plain(value):
         if isinstance(value, str): return '\u200b'.join(pieces(control, value))
         if isinstance(value, list): return [plain(v) for v in value]
-        if isinstance(value, dict): return {k: plain(v) if k in ('content', 'text') else v for k,v in value.items()}
-        return value
+        if not isinstance(value, dict): return value
+        return value | {k: plain(value[k]) for k in ('content', 'text') if k in value}
     return dict(body, messages=plain(body.get('messages') or []))
 
 
 # %% ../nbs/13c_serve.ipynb #4f3693c5
+_OWN = ('host connection content-length transfer-encoding keep-alive server date'
+        ).split()          # headers that each connection makes for itself
+
 class _Front(BaseHTTPRequestHandler):
     "Hands requests on to llama.cpp; in chat requests text stays text, and a passage is put in"
     target, find, control, most = '', None, None, 1 << 20
@@ -121,9 +124,9 @@ class _Front(BaseHTTPRequestHandler):
                 return self.send_error(400, 'not a chat request')
         self.hand_on(data, source)
     def hand_on(self, data, source=None):
-        own = 'host', 'connection', 'content-length', 'transfer-encoding', 'keep-alive', 'server', 'date'
-        def passed(headers): return {k: v for k,v in headers.items() if k.lower() not in own}
-        request = Request(self.target+self.path, data, passed(self.headers), method=self.command)
+        def passed(headers): return {k: v for k,v in headers.items() if k.lower() not in _OWN}
+        own, url = passed(self.headers), self.target+self.path
+        request = Request(url, data, own, method=self.command)
         try: answer = urlopen(request)
         except HTTPError as e: answer = e
         with answer:

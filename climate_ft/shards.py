@@ -8,7 +8,8 @@ import json, math
 from pathlib import Path
 from .workspace import CourseError, Progress, read_json, tracked, write_json
 from .preflight import SHARD
-from .models import load_config, load_lora, loading, quiet, refuse_adapter, refuse_keys, weight_files
+from .models import load_config, load_lora, loading, quiet
+from .models import refuse_adapter, refuse_keys, weight_files
 
 # %% auto #0
 __all__ = ['Tensors', 'stands_for', 'skeleton', 'check_adapter', 'linear_weights', 'Adapter', 'ShardWriter', 'by_tensor',
@@ -66,7 +67,8 @@ def skeleton(
     config = load_config(folder)
     if hasattr(config, 'quantization_config'): del config.quantization_config
     with loading(folder), quiet(), torch.device('meta'):
-        return AutoModelForCausalLM.from_config(config, trust_remote_code=False, attn_implementation='sdpa')
+        return AutoModelForCausalLM.from_config(config, trust_remote_code=False,
+                                                attn_implementation='sdpa')
 
 def check_adapter(
     folder: str|Path, # of an adapter
@@ -158,7 +160,7 @@ def _merged_names(tensors, net):
 def _check_weights(tensors, net, base):
     "A `CourseError` if the base lacks a weight of the model"
     have, tied = set(tensors), set(net.all_tied_weights_keys)
-    refuse_keys(base, [k for k,_ in net.named_parameters() if k not in have and k not in tied], [])
+    refuse_keys(base, {k for k,_ in net.named_parameters()}-have-tied, [])
 
 def merge_tensors(
     base: str|Path, # model folder, plain or quantised

@@ -145,7 +145,7 @@ def test_an_encoder_does_not_answer(small, tmp_path, head):
 
 def test_a_tokenizer_that_ends_nothing_is_refused(small, tmp_path):
     d = shutil.copytree(small, tmp_path/'m')
-    (d/'tokenizer_config.json').unlink()
+    edit(d/'tokenizer_config.json', eos_token=None)
     assert 'has no token that ends a text' in said(answer, d)
 
 def test_a_tokenizer_of_another_model_is_refused(small, tmp_path):
@@ -207,11 +207,11 @@ def attacks(small, tuned, seed, n):
 
 def test_damaged_files_are_one_line(small, tuned, tmp_path):
     got = []
-    for k,(source, name, how, rng) in enumerate(attacks(small, tuned, 15, 70)):
+    for k,(source, name, how, rng) in enumerate(attacks(small, tuned, 15, 50)):
         got.append((name, how, outcome(damage(source, name, how, rng, tmp_path/str(k)))))
         shutil.rmtree(tmp_path/str(k))
     assert [g for g in got if g[2] not in ('answers', 'refused')] == []
-    assert sum(g[2] == 'refused' for g in got) > 40
+    assert sum(g[2] == 'refused' for g in got) > 30
 
 # ---- prompts beyond the context
 
@@ -234,15 +234,14 @@ def test_the_answer_stays_within_the_context_too(tmp_path):
     from climate_ft.prompts import encode
     net, tok = G.load_for_inference(M.tiny_family('llama', tmp_path/'m'))
     sizes, forward = [], net.forward
-    net.forward = lambda *a, **kw: sizes.append(kw['position_ids'].max().item()) or forward(*a, **kw)
+    net.forward = lambda *a, **kw: sizes.append(kw['attention_mask'].shape[-1]) or forward(*a, **kw)
     G.generate(net, tok, [QUESTION], [LONG], max_new_tokens=900, min_new_tokens=200, eos_token_id=None)
     assert 450 < max(sizes) < G.context_size(net) == 512
 
 def test_a_single_question_that_is_too_long_is_refused(small):
     assert 'does not fit into 1,920 tokens' in said(G.generate, *G.load_for_inference(small), ['雪'*3000])
 
-def test_resumed_answers_keep_the_numbers(small, tmp_path, capsys):
+def test_a_row_of_a_file_is_named_by_its_number(small, tmp_path, capsys):
     rows = [dict(question='氷。'), dict(question='雪'*3000)]
     G.answer_rows(lambda: G.load_for_inference(small), rows, tmp_path/'a.jsonl', 'm', 'k', max_new_tokens=2)
-    part, = [f for f in [tmp_path/'.a.part'] if not f.exists()]
     assert 'question 2 (雪雪' in capsys.readouterr().err
