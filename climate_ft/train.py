@@ -12,7 +12,8 @@ from .workspace import CourseError, Progress, Record, Workspace, read_json, read
 from .preflight import GiB, arrange, compute_dtype, free_memory, predict_memory, read_shape, refuse, versions
 from .prompts import encode_rows, find_family
 from .compat import check_trainer, liger_knows, say_once, unnumber_cpu, use_one_device
-from .models import atomic_folder, check_bits, count_layers, load_quantized, load_tokenizer, quiet, resolve_base
+from .models import atomic_folder, check_bits, count_layers, load_config
+from .models import load_quantized, load_tokenizer, quiet, resolve_base
 from .ranks import Ranks, deal, launch, sum_gradients, worker
 from .fast import PackedCollator, PackedStep, PROVEN, can_flatten, expand, flatten, head_loss, use_lora_linear, use_packed_attention
 
@@ -614,7 +615,9 @@ def prepare(
     "The cheap checks: data, memory, checkpoint"
     import torch
     base = resolve_base(cfg.base)
-    with quiet(): d = training_data(cfg, ws, load_tokenizer(base))
+    most = getattr(load_config(base).get_text_config(), 'max_position_embeddings', None)
+    room = min(cfg.max_length, most or cfg.max_length)         # what the model reads at all
+    with quiet(): d = training_data(replace(cfg, max_length=room), ws, load_tokenizer(base))
     gpu = torch.cuda.is_available()
     free = min(ranks.all((torch.cuda.mem_get_info()[0] if gpu else free_memory())/GiB))
     lengths, mark = [len(e['input_ids']) for e in d['examples']], _fingerprint(cfg, d['examples'], d['dev'])

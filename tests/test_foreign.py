@@ -4,7 +4,7 @@ import pytest
 pytest.importorskip('torch')
 from climate_ft import generate as G, metrics, models as M, shards
 from climate_ft.export import merge
-from climate_ft.workspace import REPO, CourseError, Workspace, read_json, write_json
+from climate_ft.workspace import REPO, CourseError, Workspace, read_json, write_json, write_jsonl
 
 QUESTION = '雪氷面のアルベドとは何ですか。'
 
@@ -245,3 +245,13 @@ def test_a_row_of_a_file_is_named_by_its_number(small, tmp_path, capsys):
     rows = [dict(question='氷。'), dict(question='雪'*3000)]
     G.answer_rows(lambda: G.load_for_inference(small), rows, tmp_path/'a.jsonl', 'm', 'k', max_new_tokens=2)
     assert 'question 2 (雪雪' in capsys.readouterr().err
+
+def test_rows_beyond_the_context_are_not_trained(tmp_path):
+    from climate_ft import train as T
+    from climate_ft.ranks import Ranks
+    ws, base = Workspace(tmp_path), M.tiny_family('llama', tmp_path/'m')
+    rows = [dict(source_id='s', instruction='氷とは', input='', output='水'*n, split='train') for n in (3, 600)]
+    write_jsonl(ws.path('splits')/'train.jsonl', rows)
+    cfg = T.settle(T.TrainConfig('t', str(base), checkpointing='off'), 1, 'llama')
+    d, mine, _ = T.prepare(cfg, ws, False, Ranks())
+    assert cfg.max_length == mine.max_length == 2048 and d['long'] == [1] and len(d['examples']) == 1
