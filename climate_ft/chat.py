@@ -95,6 +95,7 @@ class Talk:
             net, tok = self.models[name]
             try: stream(net, tok, question, context, self.most, show)
             except Stopped: return 'stopped'
+            except CourseError as e: say(str(e))
         return 'done'
 
 def load_talk(

@@ -7,8 +7,9 @@ from __future__ import annotations
 from pathlib import Path
 from .workspace import Progress, Workspace, read_json, write_json, write_text
 from .generate import adapter_settings, add_adapter, generate, inference_dtype, load_for_inference, load_model, model_key, question_of, read_questions, ready, stop_ids
-from .models import GEMMA, atomic_folder, quiet, resolve_base, weight_files
-from .shards import by_tensor, merge_tensors
+from .models import GEMMA, atomic_folder, load_config, load_tokenizer, loading, quiet
+from .models import resolve_base, weight_files
+from .shards import by_tensor, check_adapter, merge_tensors
 
 # %% auto #0
 __all__ = ['CARD', 'merged_path', 'save_model', 'merge', 'check_parity', 'merge_variants', 'changed', 'base_licence',
@@ -32,12 +33,14 @@ def save_model(
 # %% ../nbs/13_export.ipynb #99406f6a
 def _settings_of_base(base, out, tok, dtype):
     "The configuration, stop tokens and tokenizer of a merged model"
-    from transformers import AutoConfig, GenerationConfig
-    config = AutoConfig.from_pretrained(base, trust_remote_code=False)
+    from transformers import GenerationConfig
+    config = load_config(base)
     if hasattr(config, 'quantization_config'): del config.quantization_config
     config.dtype = dtype
     own = (Path(base)/'generation_config.json').is_file()
-    stops = GenerationConfig.from_pretrained(base) if own else GenerationConfig.from_model_config(config)
+    with loading(base):
+        if own: stops = GenerationConfig.from_pretrained(base)
+        else: stops = GenerationConfig.from_model_config(config)
     stops.eos_token_id = stop_ids(tok)
     for part in (config, stops, tok): part.save_pretrained(out)
 
@@ -49,18 +52,18 @@ def merge(
 ) -> Path: # the folder of the merged model
     "Add the adapter to the dequantised base it was trained on, one tensor at a time (chapter 12a)"
     import torch
-    from transformers import AutoTokenizer
     folder, dtype = ws.models/name, dtype or inference_dtype()
     trained, out = adapter_settings(folder), merged_path(ws, name)   # refuses a folder without an adapter
     if progress: progress(0., 'looking for the base')
     base = resolve_base(trained['base'], progress)
+    check_adapter(folder, base)
     compute = dtype if dtype == trained.get('dtype') else 'float32'
     if not by_tensor(base, folder):              # an adapter that is more than a product
         net, tok = load_model(folder, quantized=False, dtype=compute, progress=progress)
         return save_model(net.to(getattr(torch, dtype)), tok, out)
     with atomic_folder(out) as tmp, quiet():
         merge_tensors(base, folder, tmp, trained['bits'], compute, dtype, progress=progress)
-        _settings_of_base(base, tmp, AutoTokenizer.from_pretrained(base), dtype)
+        _settings_of_base(base, tmp, load_tokenizer(base), dtype)
     return out
 
 # %% ../nbs/13_export.ipynb #11e326c5

@@ -4,19 +4,19 @@
 
 # %% ../nbs/10_generate.ipynb #71fb5a6b
 from __future__ import annotations
-import hashlib, json, logging
+import hashlib, json, logging, sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable
-from .workspace import Answer, Chunk, CourseError, Progress, Record, Workspace, file_digest, read_json, read_jsonl, tracked, write_jsonl, writing
+from .workspace import Answer, Chunk, CourseError, Progress, Record, Workspace, file_digest, fits, read_json, read_jsonl, tracked, visible, write_jsonl, writing
 from .decode import decode, faster, serves
 from .passages import REFUSAL, Retriever, cited, context, found
 
 # %% auto #0
 __all__ = ['is_adapter', 'adapter_settings', 'check_model', 'dequantize', 'inference_dtype', 'add_adapter', 'load_model', 'pack',
-           'ready', 'load_for_inference', 'stop_ids', 'plan_batches', 'generate', 'model_key', 'question_of',
-           'reference_of', 'read_questions', 'PartialAnswers', 'answer_rows', 'answer_file', 'stream', 'Reply',
-           'searcher', 'reply', 'citation', 'chat']
+           'ready', 'load_for_inference', 'stop_ids', 'plan_batches', 'context_size', 'fit_prompt', 'generate',
+           'model_key', 'question_of', 'reference_of', 'read_questions', 'PartialAnswers', 'answer_rows', 'answer_file',
+           'stream', 'Reply', 'searcher', 'reply', 'citation', 'chat']
 
 # %% ../nbs/10_generate.ipynb #46a3e6dd
 def is_adapter(folder: str|Path) -> bool: return (Path(folder)/'adapter_config.json').is_file()
@@ -27,7 +27,12 @@ def adapter_settings(
     "What the adapter was trained on, from its `train_config.json`"
     if not (Path(folder)/'adapter_model.safetensors').is_file():
         raise CourseError(f'{folder} holds no adapter (adapter_model.safetensors); train one with: climate-ft train, or name another folder with --model')
-    return read_json(Path(folder)/'train_config.json', made_by='train')
+    f = Path(folder)/'train_config.json'
+    c = read_json(f, made_by='train', kind=dict)
+    for k,kind in dict(base=str, bits=int, dtype=str|None).items():
+        if fits(c.get(k), kind): continue
+        raise CourseError(f'{f} is damaged ({k} is {c.get(k)!r}); run `climate-ft train` again')
+    return c
 
 def check_model(
     folder: str|Path, # of a model; a name that is no folder passes
@@ -67,13 +72,10 @@ def inference_dtype() -> str: # name of a torch type
 def _complete(path, dtype):
     "A complete model and its tokenizer"
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from climate_ft.models import attention_of, quiet
+    from climate_ft.models import attention_of, load_pair
     where = {'': torch.cuda.current_device()} if torch.cuda.is_available() else None
-    with quiet():
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype), device_map=where,
-                                                     attn_implementation=attention_of(path))
-    return model, AutoTokenizer.from_pretrained(path)
+    how = dict(device_map=where, attn_implementation=attention_of(path))
+    return load_pair(path, dtype=getattr(torch, dtype), **how)
 
 # %% ../nbs/10_generate.ipynb #53f360d9
 def add_adapter(
@@ -81,9 +83,9 @@ def add_adapter(
     folder: str|Path, # of the adapter
 ):
     "The base with the adapter: merged into it, or beside it if the base is quantised"
-    from peft import PeftModel
+    from climate_ft.models import load_adapter
     quantized = getattr(net, 'hf_quantizer', None) is not None
-    net = PeftModel.from_pretrained(net, folder)
+    net = load_adapter(net, folder)
     return net if quantized else net.merge_and_unload()
 
 def _tuned(folder, adapter, quantized, dtype, progress):
@@ -166,6 +168,44 @@ def plan_batches(
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
     return [order[i:i+batch_size] for i in range(0, len(order), batch_size)]
 
+# %% ../nbs/10_generate.ipynb #5d0b74a3
+def context_size(
+    model, # from `load_model`
+) -> int: # tokens
+    "How much a model reads, its own answer included"
+    return getattr(model.config.get_text_config(), 'max_position_embeddings', None) or 10**9
+
+def fit_prompt(
+    tok, # tokenizer
+    question: str,
+    passage: str, # '' for none
+    room: int, # tokens
+) -> tuple: # tokens of the prompt, None if the question alone is too long; is the passage whole?
+    "The prompt with as much of the passage as there is room for"
+    from climate_ft.prompts import prompt_ids
+    ids = prompt_ids(tok, question, passage)
+    if len(ids) <= room: return ids, True
+    if len(prompt_ids(tok, question)) > room: return None, False
+    least, most = 0, len(passage)-1
+    while least < most:
+        half = (least+most+1)//2
+        if len(prompt_ids(tok, question, passage[:half])) <= room: least = half
+        else: most = half-1
+    whole = passage[:passage.rfind('。', 0, least)+1]
+    return prompt_ids(tok, question, whole or passage[:least]), False
+
+def _fitted(tok, questions, contexts, room, numbers):
+    "The prompts, None for a question that is too long; what was cut is said"
+    found = [fit_prompt(tok, q, c or '', room) for q,c in zip(questions, contexts)]
+    for n,q,(ids,whole) in zip(numbers, questions, found):
+        if whole: continue
+        what = 'its passage was shortened' if ids else 'it is too long and gets no answer'
+        line = f'question {n} ({visible(q[:20])} …) does not fit into {room:,} tokens: {what}'
+        if not ids and len(questions) == 1: raise CourseError(f'{line}; shorten it')
+        print(f'climate-ft: {line}', file=sys.stderr)
+    return [ids for ids,_ in found]
+
+
 # %% ../nbs/10_generate.ipynb #153b87b6
 def generate(
     model, # from `load_for_inference`
@@ -176,20 +216,26 @@ def generate(
     max_new_tokens: int=128, # tokens; a longer answer is cut
     progress: Progress|None=None,
     on_answer: Callable|None=None, # on_answer(index, text), called as soon as a batch is done
+    numbers: list[int]|None=None, # of the questions in their file, for messages; None: 1, 2, 3 …
     **sampling, # e.g. do_sample=True, temperature=.7; greedy if left out
 ) -> list[str]: # answers in the order of the questions
     "Answer all questions: in slots on a GPU (chapter 09a), in length-sorted batches elsewhere"
-    from climate_ft.prompts import render
-    prompts = [render(tok, q, input=c or '') for q,c in zip(questions, contexts or ['']*len(questions))]
-    ids = tok(prompts, add_special_tokens=False).input_ids if prompts else []
-    answers, count = ['']*len(ids), 0
-    def done(i, tokens):
+    most = min(max_new_tokens, context_size(model)//2)
+    contexts, numbers = contexts or ['']*len(questions), numbers or range(1, len(questions)+1)
+    prompts = _fitted(tok, questions, contexts, context_size(model)-most, numbers)
+    asked = [i for i,p in enumerate(prompts) if p]
+    ids = [prompts[i] for i in asked]
+    answers, count = ['']*len(prompts), 0
+    def done(k, tokens):
         nonlocal count
+        i = asked[k]
         answers[i], count = tok.decode(tokens, skip_special_tokens=True).strip(), count+1
         if on_answer: on_answer(i, answers[i])
         if progress: progress(count/len(ids), 'answers')
-    if not sampling and serves(model): decode(model, ids, stop_ids(tok), max_new_tokens, batch_size, on_done=done)
-    else: _in_batches(model, tok, ids, batch_size, max_new_tokens, done, sampling)
+    for i,p in enumerate(prompts):
+        if not p and on_answer: on_answer(i, '')
+    if not sampling and serves(model): decode(model, ids, stop_ids(tok), most, batch_size, on_done=done)
+    else: _in_batches(model, tok, ids, batch_size, most, done, sampling)
     return answers
 
 def _in_batches(model, tok, ids, batch_size, max_new_tokens, done, sampling):
@@ -215,7 +261,7 @@ def model_key(
     files = sorted({*d.glob('*.safetensors'), *(d/n for n in _DECIDE if (d/n).is_file())})
     parts = [(f.name, file_digest(f)) for f in files]
     if is_adapter(d) and (d/'train_config.json').is_file():
-        info = read_json(d/'train_config.json', 'train')
+        info = adapter_settings(d)
         parts += [(k, info.get(k)) for k in ('bits', 'dtype')] + [('base', model_key(info.get('base', '')))]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
@@ -264,7 +310,7 @@ def _ask(load, texts, part, key, contexts, batch_size, max_new_tokens, progress)
             model, tok = load()
             done = len(p.done)/len(texts)
             generate(model, tok, [texts[i] for i in todo], [contexts[i] for i in todo] if contexts else None, batch_size, max_new_tokens,
-                     progress and (lambda f, m: progress(done+(1-done)*f, m)), lambda k, t: p.add(todo[k], t))
+                     progress and (lambda f, m: progress(done+(1-done)*f, m)), lambda k, t: p.add(todo[k], t), [i+1 for i in todo])
         return p.done
 
 def answer_rows(
@@ -405,4 +451,5 @@ def chat(
         try: q = ask('質問> ').strip()
         except (EOFError, KeyboardInterrupt): return
         if not q: return
-        one(q)
+        try: one(q)
+        except CourseError as e: say(f'{e}\n')

@@ -4,18 +4,18 @@
 
 # %% ../nbs/13b_gguf.ipynb #c777d60e
 from __future__ import annotations
-import ctypes, importlib, json, logging, shutil, tempfile
+import ctypes, importlib, json, logging, re, shutil, tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from .workspace import CourseError, Progress, read_json, write_json, write_text
-from .prompts import family, render
-from .models import atomic_folder, quiet
+from .prompts import chat_text, control_words, family, prompt_ids, render, token_ids
+from .models import atomic_folder, load_tokenizer, quiet
 
 # %% auto #0
 __all__ = ['KINDS', 'INSTALL', 'PRETOKENIZERS', 'NOTE', 'part', 'check_merged', 'weights', 'check_disk', 'learn', 'pretokenizer',
            'piece_scores', 'piece_types', 'gguf_template', 'convert', 'q4_k_m', 'quantise_rows', 'importance',
-           'quantise', 'open_gguf', 'ask_gguf', 'post', 'same_prompts', 'gguf_parity', 'merged_answers',
-           'ollama_template', 'modelfile', 'lmstudio_preset', 'licence_of', 'export_gguf']
+           'quantise', 'open_gguf', 'control_words_of', 'ask_gguf', 'post', 'same_prompts', 'gguf_parity',
+           'merged_answers', 'ollama_template', 'modelfile', 'lmstudio_preset', 'licence_of', 'export_gguf']
 
 # %% ../nbs/13b_gguf.ipynb #726153f7
 KINDS = dict(f16=2., q8_0=1.0625, q4_k_m=.75)   # bytes a weight; the last one depends on the model
@@ -189,9 +189,8 @@ def convert(
 ) -> Path:
     "The merged model as one GGUF file, by llama.cpp's converter"
     import torch
-    from transformers import AutoTokenizer
     folder, out = check_merged(folder), Path(out)
-    Converter = _converter(folder, gguf_template(AutoTokenizer.from_pretrained(folder)))
+    Converter = _converter(folder, gguf_template(load_tokenizer(folder)))
     from gguf import LlamaFileType
     logging.getLogger('hf-to-gguf').setLevel(logging.ERROR)
     logging.getLogger('gguf').setLevel(logging.ERROR)
@@ -281,7 +280,7 @@ def importance(
             hooks.append(m.register_forward_pre_hook(watch(f'{known}.weight')))
     with torch.inference_mode():
         for t in texts:
-            ids = tok(t, add_special_tokens=False).input_ids[:max_length]
+            ids = token_ids(tok, t)[:max_length]
             net(input_ids=torch.tensor([ids], device=net.device))
     for h in hooks: h.remove()
     return {k: (v/counts[k]).cpu().numpy() for k,v in sums.items()}
@@ -358,6 +357,16 @@ def open_gguf(
         raise CourseError(f'llama.cpp could not load {path}: is the file whole, '
                           'and is there enough memory?') from None
 
+def control_words_of(
+    path: str|Path, # GGUF file
+) -> re.Pattern:
+    "A pattern that finds the control tokens of a file, see chapter 07"
+    from gguf import GGUFReader
+    fields = GGUFReader(path).fields
+    def column(key): return fields[f'tokenizer.ggml.{key}'].contents()
+    added = {t: k for t,k in zip(column('tokens'), column('token_type')) if k in (3, 4)}
+    return control_words({t: k == 3 for t,k in added.items()})   # 3: control, 4: user-defined
+
 def ask_gguf(
     server, # from `open_gguf`
     question: str, # without the chat template
@@ -394,8 +403,7 @@ def same_prompts(
     "How many prompts are the same text and the same tokens in llama.cpp as in Python"
     text = tokens = 0
     for q in questions:
-        ours = render(tok, q)
-        ids = tok(ours, add_special_tokens=False).input_ids
+        ours, ids = render(tok, q), prompt_ids(tok, q)
         theirs = post(server, '/apply-template',
                       messages=[dict(role='user', content=q)])['prompt']
         bos = len(ids) and ids[0] == tok.bos_token_id and not theirs.startswith(tok.bos_token)
@@ -414,8 +422,7 @@ def gguf_parity(
     progress: Progress|None=None,
 ) -> dict:
     "Prompts, greedy answers, size and speed of a GGUF file beside the merged model"
-    from transformers import AutoTokenizer
-    tok, server = AutoTokenizer.from_pretrained(folder), open_gguf(path)
+    tok, server = load_tokenizer(folder), open_gguf(path)
     prompts = same_prompts(server, tok, questions[:10])
     expected = expected or merged_answers(folder, questions, max_new_tokens)
     got = []
@@ -446,8 +453,7 @@ def ollama_template(
     "The chat template as Ollama wants it"
     def rendered(*roles):
         messages = [dict(role=r, content=c) for r,c in roles]
-        s = tok.apply_chat_template(messages, tokenize=False, add_generation_prompt=True,
-                                    enable_thinking=False)
+        s = chat_text(tok.chat_template, messages, tok.name_or_path, tok.special_tokens_map)
         return s.removeprefix(tok.bos_token or '')
     user = rendered(('user', _USER))
     try: both = rendered(('system', _SYSTEM), ('user', _USER))
@@ -548,7 +554,6 @@ def export_gguf(
     progress: Progress|None=None,
 ) -> Path: # the folder
     "A folder for Ollama, LM Studio and llama.cpp"
-    from transformers import AutoTokenizer
     if kind not in KINDS:
         raise CourseError(f'there is no GGUF kind {kind!r}: choose {", ".join(KINDS)}')
     folder, step = check_merged(folder), progress or (lambda f, m='': None)
@@ -557,7 +562,7 @@ def export_gguf(
     out = Path(out) if out else folder.resolve().parent/f'{name}-gguf-{kind}'
     out.parent.mkdir(parents=True, exist_ok=True)
     check_disk(out.parent, weights(folder)*(KINDS[kind]+(KINDS['f16'] if kind == 'q4_k_m' else 0)))
-    tok, licence = AutoTokenizer.from_pretrained(folder), licence_of(folder)
+    tok, licence = load_tokenizer(folder), licence_of(folder)
     about = {'general.name': name, 'general.license.name': licence,
              'general.languages': ['ja']}
     with atomic_folder(out) as tmp:

@@ -256,9 +256,10 @@ number = mean_of('number', number_of, 'share of the references with numbers whos
 @lru_cache(maxsize=2)
 def _encoder(name, layers):
     import torch
-    from transformers import AutoModel, AutoTokenizer
+    from climate_ft.models import load_tokenizer, load_weights, resolve_base
     own = dict(add_pooling_layer=False) if Path(name).name == 'e5-small-ja' else {}
-    tok, model = AutoTokenizer.from_pretrained(name), AutoModel.from_pretrained(name, dtype=torch.float32, **own).eval() # half precision moves the scores
+    folder = resolve_base(name)
+    tok, model = load_tokenizer(folder), load_weights(folder, encoder=True, dtype=torch.float32, **own).eval() # half precision moves the scores
     most = model.config.max_position_embeddings-(2 if 'roberta' in model.config.model_type else 0)
     tok.model_max_length = min(tok.model_max_length, most) # a tokenizer without a limit gets the model's
     if layers: model.encoder.layer = model.encoder.layer[:layers]

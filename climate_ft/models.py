@@ -7,14 +7,17 @@ from __future__ import annotations
 import hashlib, json, os, shutil, sys, tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from .workspace import CourseError, Progress, REPO, cache_dir, follow_umask, write_json, read_json, writing
+from .workspace import CourseError, Progress, REPO, cache_dir, disk_error
+from .workspace import fits, follow_umask, read_json, write_json, writing
 from .compat import without_gguf_bar
 from .prompts import GEMMA_TEMPLATE, find_family
 
 # %% auto #0
 __all__ = ['TINY_TOKENIZER', 'TINY_KINDS', 'GEMMA', 'atomic_folder', 'tiny_base', 'quiet', 'tiny_family', 'gemma_parts',
-           'join_parts', 'spm_merges', 'gemma_tokenizer', 'gemma_base', 'resolve_base', 'weight_files',
-           'check_model_folder', 'attention_of', 'load_quantized', 'count_layers', 'check_bits']
+           'join_parts', 'spm_merges', 'gemma_tokenizer', 'gemma_base', 'resolve_base', 'tensor_shapes', 'weight_files',
+           'refuse_code', 'check_model_folder', 'loading', 'load_config', 'load_tokenizer', 'refuse_keys',
+           'load_weights', 'load_pair', 'load_lora', 'refuse_adapter', 'load_adapter', 'attention_of', 'load_quantized',
+           'count_layers', 'check_bits']
 
 # %% ../nbs/07a_models.ipynb #f379bc54
 @contextmanager
@@ -47,7 +50,7 @@ def tiny_base(
     folder = cache_dir()/f'tiny-qwen3-{hidden}x{layers}-{seed}-{stamp}-wide'
     if (folder/'config.json').is_file(): return folder
     from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
-    tok = AutoTokenizer.from_pretrained(TINY_TOKENIZER)
+    tok = AutoTokenizer.from_pretrained(TINY_TOKENIZER, trust_remote_code=False)
     cfg = Qwen3Config(vocab_size=(len(tok)+63)//64*64, hidden_size=hidden, intermediate_size=3*hidden, num_hidden_layers=layers,
         num_attention_heads=hidden//32, num_key_value_heads=hidden//64, head_dim=32, max_position_embeddings=2048, tie_word_embeddings=True, initializer_range=.1,
         rope_parameters=dict(rope_type='default', rope_theta=1e6), eos_token_id=tok.eos_token_id, pad_token_id=tok.pad_token_id, bos_token_id=None)
@@ -92,7 +95,7 @@ def _tiny_tokenizer(kind):
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
     style = kind.rstrip('23')
     if style == 'qwen':
-        tok = AutoTokenizer.from_pretrained(TINY_TOKENIZER)
+        tok = AutoTokenizer.from_pretrained(TINY_TOKENIZER, trust_remote_code=False)
         if kind == 'qwen2': tok.chat_template = find_family(kind).template
         return tok
     spec = read_json(TINY_TOKENIZER/'tokenizer.json')
@@ -237,7 +240,9 @@ def _convert_gguf(gguf, out):
     import torch
     from transformers import AutoModelForCausalLM, GgufConfig
     with quiet(), without_gguf_bar():
-        m = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32).to(torch.bfloat16)
+        m = AutoModelForCausalLM.from_pretrained(
+            gguf.parent, gguf_file=gguf.name, quantization_config=GgufConfig(dequantize=True),
+            dtype=torch.float32, trust_remote_code=False, use_safetensors=True).to(torch.bfloat16)
         if hasattr(m.config, 'quantization_config'): del m.config.quantization_config
         m.generation_config.eos_token_id = [1, 106]              # <eos>, <end_of_turn>
         m.save_pretrained(out)
@@ -265,32 +270,214 @@ def _download(name, progress):
         raise CourseError(f'{name} could not be downloaded completely ({type(e).__name__}): run the same command again when the network is back, it continues where it stopped') from None
 
 # %% ../nbs/07a_models.ipynb #37f93830
+def tensor_shapes(
+    f: str|Path, # safetensors file
+) -> dict[str, list[int]]: # by name
+    "The tensors that a file holds, from its header; a `CourseError` if the file is cut short"
+    f, head, n = Path(f), {}, 0
+    if not f.is_file():
+        raise CourseError(f'{f} is missing: download the model again, what is there already is kept')
+    try:
+        size = f.stat().st_size
+        with f.open('rb') as h:
+            n = int.from_bytes(h.read(8), 'little')
+            if 0 < n < size: head = json.loads(h.read(n))
+        tensors = {k: t for k,t in head.items() if k != '__metadata__'}
+        whole = n and size >= 8+n+max([t['data_offsets'][1] for t in tensors.values()] or [0])
+        if whole: return {k: list(t['shape']) for k,t in tensors.items()}
+    except OSError as e: raise disk_error(e, f, 'read') from None
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError): pass
+    raise CourseError(f'{f} is incomplete or damaged ({size:,} bytes): '
+                      'delete it and download it again')
+
 def weight_files(
     folder: str|Path, # a model folder
 ) -> list[Path]: # whether they are there or not
     "The weight files that the index of a model folder names, or the one file without an index"
     index, names = Path(folder)/'model.safetensors.index.json', {'model.safetensors'}
-    if index.is_file(): names = set(read_json(index, kind=dict)['weight_map'].values())
+    if index.is_file():
+        of = read_json(index, kind=dict).get('weight_map')
+        if not isinstance(of, dict) or not of or not fits([*of.values()], list[str]):
+            raise CourseError(f'{index} names no weight files: copy it again')
+        names = set(of.values())
+        if outside := [n for n in names if Path(n).name != n]:
+            raise CourseError(f'{index} names a file outside its folder ({outside[0]}): '
+                              'choose another model')
     return [Path(folder)/n for n in sorted(names)]
+
+
+# %% ../nbs/07a_models.ipynb #1b71ef2c
+def _holds(value, key):
+    "Is there `key` with a value anywhere in this JSON?"
+    if isinstance(value, list): return any(_holds(v, key) for v in value)
+    if not isinstance(value, dict): return False
+    return bool(value.get(key)) or any(_holds(v, key) for v in value.values())
+
+def refuse_code(
+    folder: str|Path, # of a model, a tokenizer or an encoder
+):
+    "A `CourseError` if the folder brings a program of its own"
+    for f in sorted(Path(folder).glob('*config.json')):
+        if _holds(read_json(f, kind=dict), 'auto_map'):
+            raise CourseError(f'{f} asks for program code of its own (auto_map), which is '
+                              'never run: choose a model that Transformers knows by itself')
 
 def check_model_folder(
     path: str|Path, # a model folder
 ) -> Path:
-    "`path`, if it holds a configuration, a tokenizer and every weight file complete"
+    "`path`, if it holds no code but a configuration, a tokenizer and every weight file complete"
     path = Path(path)
     if not (path/'config.json').is_file(): raise CourseError(f'{path} holds no model (config.json is missing): name a folder with a complete model')
-    if not any((path/f).is_file() for f in ('tokenizer.json', 'tokenizer.model', 'vocab.json')): raise CourseError(f'{path} has no tokenizer (tokenizer.json): copy it from where the model comes from')
-    for f in weight_files(path): _check_safetensors(f)
+    if not any((path/f).is_file() for f in ('tokenizer.json', 'tokenizer.model', 'vocab.json', 'vocab.txt')): raise CourseError(f'{path} has no tokenizer (tokenizer.json): copy it from where the model comes from')
+    refuse_code(path)
+    for f in weight_files(path): tensor_shapes(f)
     return path
 
-def _check_safetensors(f):
-    if not f.is_file(): raise CourseError(f'{f} is missing: download the model again, what is there already is kept')
-    size = f.stat().st_size
-    with open(f, 'rb') as h:
-        n = int.from_bytes(h.read(8), 'little')
-        try: end = max([t['data_offsets'][1] for k,t in json.loads(h.read(n)).items() if k != '__metadata__'] or [0]) if 0 < n < size else None
-        except (ValueError, KeyError, TypeError): end = None
-    if end is None or size < 8+n+end: raise CourseError(f'{f} is incomplete or damaged ({size:,} bytes): delete it and download it again')
+
+# %% ../nbs/07a_models.ipynb #32f06956
+@contextmanager
+def loading(
+    folder: str|Path, # of a model, a tokenizer or an adapter
+):
+    "Whatever a library raises about a damaged folder inside the block, in one line"
+    try: yield
+    except CourseError: raise
+    except BaseException as e:
+        kind = type(e).__name__                       # a PanicException comes from Rust
+        damaged = isinstance(e, Exception) or kind == 'PanicException'
+        if not damaged or isinstance(e, MemoryError) or kind == 'OutOfMemoryError': raise
+        why = ' '.join(str(e).split())[:200] or 'no reason given'
+        raise CourseError(f'{folder} cannot be loaded ({kind}: {why}): a file of it is damaged or '
+                          'not of this model; copy it again from where it comes from') from e
+
+def load_config(
+    folder: str|Path, # of a model or an encoder
+): # a configuration of Transformers
+    "What `config.json` says, if Transformers knows this kind of model"
+    from transformers import CONFIG_MAPPING, AutoConfig
+    refuse_code(folder)
+    f = Path(folder)/'config.json'
+    kind = read_json(f, kind=dict).get('model_type')
+    if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
+        raise CourseError(f'{f} is of a kind that Transformers does not know '
+                          f'(model_type {kind!r}): choose another model')
+    with loading(folder), quiet():
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+
+def load_tokenizer(
+    folder: str|Path, # of a model, or of a tokenizer alone
+):
+    "The tokenizer of a folder, without running code from there"
+    from transformers import AutoTokenizer
+    refuse_code(folder)
+    if (Path(folder)/'config.json').is_file(): load_config(folder)
+    with loading(folder), quiet():
+        tok = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        tok.decode(tok('気候').input_ids)
+    if not len(tok) or not fits(tok.chat_template, str|None):
+        raise CourseError(f'{folder} has a damaged tokenizer: copy it again')
+    return tok
+
+
+# %% ../nbs/07a_models.ipynb #bc80b8d8
+def _refuse_encoder(config, folder):
+    "A `CourseError` if the model does not continue a text"
+    names, kind = config.architectures or [], config.model_type
+    head = 'CausalLM', 'LMHead', 'ConditionalGeneration'
+    writes = not names or any(h in n for n in names for h in head)
+    reads = getattr(config, 'is_decoder', True) is False and not kind.startswith('gpt_neox')
+    if reads or not writes or getattr(config, 'is_encoder_decoder', False):
+        raise CourseError(f'{folder} is not a model that continues a text '
+                          f'({", ".join(names) or kind}): name a causal language model')
+
+def refuse_keys(
+    folder: str|Path, # of a model or an adapter
+    missing, # names of weights that the model has and the files have not
+    unknown, # names that only the files have
+):
+    "A `CourseError` unless both are empty"
+    kinds = (missing, 'are missing from'), (unknown, 'do not belong to the model but stand in')
+    for names,what in kinds:
+        if not (names := sorted(map(str, names))): continue
+        raise CourseError(f'{len(names)} weights {what} {folder} (the first is {names[0]}): '
+                          'copy the folder again from where it comes from')
+
+def load_weights(
+    folder: str|Path, # of a complete model
+    encoder: bool=False, # for BERTScore, not for answers
+    **how, # for `from_pretrained`: dtype, device_map …
+): # the model
+    "A model with every weight from its files"
+    from transformers import AutoModel, AutoModelForCausalLM
+    config, auto = load_config(folder), AutoModel if encoder else AutoModelForCausalLM
+    with loading(folder), quiet():
+        if not encoder: _refuse_encoder(config, folder)
+        net, keys = auto.from_pretrained(folder, trust_remote_code=False, use_safetensors=True,
+                                         output_loading_info=True, **how)
+    missing = [k for k in keys['missing_keys'] if not (encoder and 'pooler' in k)]
+    refuse_keys(folder, missing, [] if encoder else keys['unexpected_keys'])
+    return net
+
+def load_pair(
+    folder: str|Path, # of a complete model
+    **how, # see `load_weights`
+) -> tuple: # model, tokenizer
+    "A model and the tokenizer that goes with it"
+    tok, net = load_tokenizer(folder), load_weights(folder, **how)
+    rows = net.get_input_embeddings().weight.shape[0]
+    if len(tok) > rows:
+        raise CourseError(f'the tokenizer in {folder} has {len(tok):,} tokens and the model knows '
+                          f'{rows:,}: it belongs to another model; copy the folder again')
+    if tok.eos_token_id is None:
+        raise CourseError(f'the tokenizer in {folder} has no token that ends a text '
+                          '(eos_token in tokenizer_config.json): copy it again')
+    return net, tok
+
+
+# %% ../nbs/07a_models.ipynb #065ecd93
+def load_lora(
+    folder: str|Path, # of an adapter
+): # a `LoraConfig`
+    "The settings of a LoRA adapter"
+    from peft import LoraConfig
+    f = Path(folder)/'adapter_config.json'
+    c = read_json(f, kind=dict)
+    kinds = dict(r=int, lora_alpha=int|float, target_modules=str|list[str])
+    wrong = [k for k,kind in kinds.items() if not fits(c.get(k), kind) or not c[k]]
+    if c.get('peft_type') != 'LORA': wrong.append('peft_type')
+    if wrong:
+        raise CourseError(f'{f} does not describe a LoRA adapter ({wrong[0]} is '
+                          f'{c.get(wrong[0])!r}): copy the folder again')
+    if c.get('megatron_config'):
+        raise CourseError(f'{f} asks for program code of its own (megatron_config), '
+                          'which is never run: choose another adapter')
+    with loading(folder), quiet(): return LoraConfig.from_pretrained(str(folder))
+
+def refuse_adapter(
+    net, # with an adapter, from PEFT; its values do not matter
+    folder: str|Path, # of the adapter
+):
+    "A `CourseError` unless the file in `folder` holds every tensor of the adapter and no other"
+    from peft import get_peft_model_state_dict
+    with loading(folder), quiet():
+        state = get_peft_model_state_dict(net, save_embedding_layers=False)
+    want = {k: list(v.shape) for k,v in state.items()}
+    have = tensor_shapes(Path(folder)/'adapter_model.safetensors')
+    refuse_keys(folder, want.keys()-have.keys(), have.keys()-want.keys())
+    refuse_keys(folder, [], [f'{k} of shape {have[k]}' for k in want if have[k] != want[k]])
+
+def load_adapter(
+    net, # the base that the adapter was trained on
+    folder: str|Path, # of the adapter
+): # a `PeftModel`
+    "The base with an adapter beside its layers, every tensor of it in its place"
+    from peft import PeftModel
+    config = load_lora(folder)
+    tensor_shapes(Path(folder)/'adapter_model.safetensors')
+    with loading(folder), quiet(): net = PeftModel.from_pretrained(net, folder, config=config)
+    refuse_adapter(net, folder)
+    return net
+
 
 # %% ../nbs/07a_models.ipynb #17a38f96
 def attention_of(
@@ -307,16 +494,17 @@ def load_quantized(
 ) -> tuple: # model, tokenizer
     "A base model with its layers in `bits` bits, through plain Transformers and bitsandbytes"
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+    from transformers import BitsAndBytesConfig
     from climate_ft.preflight import compute_dtype
     if bits not in (4, 8, 16): raise CourseError(f'a model can be loaded in 4, 8 or 16 bits, not {bits}: change bits')
     path, dt = resolve_base(base), getattr(torch, compute_dtype() if dtype == 'auto' else dtype)
     q = {4: BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type='nf4', bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dt),
          8: BitsAndBytesConfig(load_in_8bit=True)}.get(bits)
     if 'quantization_config' in read_json(path/'config.json'): q = None                       # the folder is quantised already
-    with quiet():
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=dt, attn_implementation=attention or attention_of(path), device_map={'': torch.cuda.current_device()} if torch.cuda.is_available() else None, **(dict(quantization_config=q) if q else {}))
-        tok = AutoTokenizer.from_pretrained(path)
+    where = {'': torch.cuda.current_device()} if torch.cuda.is_available() else None
+    how = dict(quantization_config=q) if q else {}
+    how |= dict(attn_implementation=attention or attention_of(path), device_map=where)
+    model, tok = load_pair(path, dtype=dt, **how)
     for m in model.modules():
         if type(m).__name__ == 'Linear4bit': m.support_avx512bf16_for_cpu = False
     check_bits(model, bits)

@@ -4,14 +4,16 @@
 
 # %% ../nbs/07_prompts.ipynb #2ba352df
 from __future__ import annotations
-import html
+import hashlib, html, json, re, subprocess, sys
+from functools import lru_cache
 from typing import NamedTuple
 from .workspace import CourseError
 
 # %% auto #0
 __all__ = ['GEMMA_TEMPLATE', 'ALPACA_TEMPLATE', 'CHATML_TEMPLATE', 'QWEN3_TEMPLATE', 'LLAMA_TEMPLATE', 'MISTRAL_TEMPLATE',
-           'GEMMA_TERMS', 'FAMILIES', 'OTHER', 'Family', 'find_family', 'family', 'render', 'encode', 'encode_rows',
-           'show_tokens']
+           'GEMMA_TERMS', 'FAMILIES', 'OTHER', 'SECONDS', 'Family', 'find_family', 'family', 'render_apart',
+           'chat_text', 'frame', 'render', 'control_words', 'pieces', 'token_ids', 'prompt_ids', 'encode',
+           'encode_rows', 'show_tokens']
 
 # %% ../nbs/07_prompts.ipynb #4c18ae6b
 GEMMA_TEMPLATE = (
@@ -91,6 +93,90 @@ def family(
         if marker in template: return name, end or tok.eos_token
     raise CourseError(f'{tok.name_or_path} has a chat template of an unknown family: one with {", ".join(_FAMILIES)} is needed')
 
+# %% ../nbs/07_prompts.ipynb #ccc7329f
+SECONDS = 10     # of processor time for one template, the start of Python included
+
+def _child(seconds):
+    "In the other process: a template and its values come in as JSON, the text goes out"
+    import os
+    given = json.loads(sys.stdin.buffer.read())
+    try: import resource
+    except ImportError: pass                                 # Windows: the parent's limit alone
+    else:
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+        resource.setrlimit(resource.RLIMIT_AS, (2**32, 2**32))
+    from transformers.utils.chat_template_utils import render_jinja_template
+    try: text = render_jinja_template([given.pop('messages')], **given)[0][0]
+    except Exception as e:
+        text, given = ' '.join(str(e).split())[:200] or type(e).__name__, None
+    sys.stdout.buffer.write(json.dumps([given is not None, text]).encode())
+    sys.stdout.flush()
+    os._exit(0)
+
+def render_apart(
+    template: str, # Jinja
+    messages: list[dict], # `role` and `content`
+    name: str='this model', # for messages
+    **values, # what the template may use
+) -> str:
+    "A chat template rendered in another process, within limits of time and memory"
+    code = (f'import sys; sys.path[:] = {sys.path!r}; '
+            f'from climate_ft.prompts import _child; _child({SECONDS})')
+    given = json.dumps(dict(chat_template=template, messages=messages, **values)).encode()
+    how = dict(input=given, capture_output=True, timeout=12*SECONDS)
+    try: said = subprocess.run([sys.executable, '-c', code], **how).stdout
+    except subprocess.TimeoutExpired: said = b''
+    if not said:
+        raise CourseError(f'the chat template of {name} does not come to an end within {SECONDS} '
+                          'seconds, or needs too much memory: replace it by that of its family')
+    good, text = json.loads(said)
+    if good: return text
+    raise CourseError(f'the chat template of {name} cannot be used ({text}): copy it again')
+
+
+# %% ../nbs/07_prompts.ipynb #11e8271a
+_QUESTION = 'ここに質問が入る'
+_QWEN3 = ( # the template that Qwen3 comes with
+    '87a2728cb8dc9fe424d624542f6060ec05a1d285ebbec578bb078900e33396b5')
+
+def _known(template):
+    "Is this a template that the course has read?"
+    ours = template in (ALPACA_TEMPLATE, *(f.template for f in FAMILIES))
+    return ours or hashlib.sha256(template.encode()).hexdigest() == _QWEN3
+
+def chat_text(
+    template: str, # Jinja
+    messages: list[dict], # `role` and `content`
+    name: str, # of the model, for messages
+    tokens: dict, # name of a special token → the token
+) -> str:
+    "What a template makes of messages, ready to be continued"
+    values = dict(add_generation_prompt=True, enable_thinking=False) | tokens
+    if not _known(template): return render_apart(template, messages, name, **values)
+    from transformers.utils.chat_template_utils import render_jinja_template
+    return render_jinja_template([messages], chat_template=template, **values)[0][0]
+
+@lru_cache(maxsize=32)
+def _frame(template, name, tokens):
+    "(text before the question, text behind it, is white space around the question removed?)"
+    content = f'\n\t{_QUESTION}\t\n'
+    text = chat_text(template, [dict(role='user', content=content)], name, dict(tokens))
+    trims = content not in text
+    parts = text.split(_QUESTION if trims else content)
+    if text.count(_QUESTION) != 1 or len(text) > 10**5:
+        raise CourseError(f'the chat template of {name} does not show a question once, as it is: '
+                          'replace it by that of its family')
+    return *parts, trims
+
+def frame(
+    tok, # tokenizer with a chat template
+) -> tuple[str, str, bool]: # text before and behind it; is white space around it removed?
+    "What the template of `tok` writes around a question"
+    family(tok)
+    tokens = {k: v for k,v in tok.special_tokens_map.items() if isinstance(v, str)}
+    return _frame(tok.chat_template, str(tok.name_or_path), tuple(sorted(tokens.items())))
+
+
 # %% ../nbs/07_prompts.ipynb #48a80580
 def render(
     tok, # tokenizer with a chat template
@@ -99,10 +185,60 @@ def render(
     input: str='', # further text the question refers to, such as a retrieved passage
 ) -> str:
     "The exact string that the model reads; with `answer`, up to and including the token that ends it"
-    name, end = family(tok)
-    user = [dict(role='user', content=f'{question}\n\n{input}' if input else question)]
-    prompt = tok.apply_chat_template(user, tokenize=False, add_generation_prompt=True, enable_thinking=False)
-    return prompt if answer is None else prompt+answer.strip()+end
+    before, behind, _ = frame(tok)
+    prompt = before+_content(tok, question, input)+behind
+    return prompt if answer is None else prompt+answer.strip()+family(tok)[1]
+
+def _content(tok, question, input):
+    "What stands in the place of the question"
+    text = f'{question}\n\n{input}' if input else question
+    return text.strip() if frame(tok)[2] else text
+
+# %% ../nbs/07_prompts.ipynb #f647e0b4
+def control_words(
+    added: dict[str, bool], # tokens beside the vocabulary: are they special?
+) -> re.Pattern:
+    "A pattern that finds control tokens in a text"
+    def counts(s, special): return len(s) > 1 and (special or re.fullmatch(r'[<\[].*[>\]]', s))
+    names = sorted((s for s,special in added.items() if counts(s, special)), key=len)
+    return re.compile('|'.join(map(re.escape, names[::-1])) or '(?!)')
+
+@lru_cache(maxsize=8)
+def _control(tok): # asked for each text; the tokens of a loaded tokenizer stay as they are
+    return control_words({str(a): a.special for a in tok.added_tokens_decoder.values()})
+
+def pieces(
+    control: re.Pattern, # from `control_words`
+    text: str,
+) -> list[str]: # one piece if the text spells no control token
+    "A text cut behind the first character of each control token in it"
+    parts, at = [], 0
+    while m := control.search(text, at):
+        parts.append(text[at:m.start()+1])
+        at = m.start()+1
+    return [*parts, text[at:]]
+
+def token_ids(
+    tok, # tokenizer
+    text: str, # from a document or a person: no control tokens
+    before: str='', # from a template: with control tokens
+    behind: str='', # the same
+) -> list[int]:
+    "The tokens of a text and of what a template writes around it"
+    parts = pieces(_control(tok), text)
+    parts[0] = before+parts[0]
+    parts[-1] += behind
+    return [i for ids in tok(parts, add_special_tokens=False).input_ids for i in ids]
+
+def prompt_ids(
+    tok, # tokenizer with a chat template
+    question: str,
+    input: str='', # see `render`
+) -> list[int]:
+    "The tokens of the prompt that `render` shows"
+    before, behind, _ = frame(tok)
+    return token_ids(tok, _content(tok, question, input), before, behind)
+
 
 # %% ../nbs/07_prompts.ipynb #eccc83c2
 def encode(
@@ -113,8 +249,8 @@ def encode(
     input: str='',
 ) -> dict: # `input_ids` and `labels`, equally long; labels of the prompt are -100
     "A training example whose loss covers `answer` and its end token"
-    prompt, full = render(tok, question, input=input), render(tok, question, answer, input)
-    p, a = (tok(s, add_special_tokens=False).input_ids for s in (prompt, full[len(prompt):]))
+    p = prompt_ids(tok, question, input)
+    a = token_ids(tok, answer.strip(), behind=family(tok)[1])
     if max_length and len(p)+len(a) > max_length:
         raise CourseError(f'an example has {len(p)+len(a)} tokens and the limit is {max_length}: raise max_length, or shorten the pair that begins {question[:30]!r}')
     return dict(input_ids=p+a, labels=[-100]*len(p)+a)

@@ -4,17 +4,18 @@
 
 # %% ../nbs/13c_serve.ipynb #76d54104
 from __future__ import annotations
-import json, socket
+import json, re, socket
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import quote
 from urllib.request import Request, urlopen
 from .workspace import Chunk, CourseError, Workspace, read_records
-from .llamacpp import open_gguf
+from .llamacpp import control_words_of, open_gguf
+from .prompts import pieces
 
 # %% auto #0
-__all__ = ['newest_gguf', 'check_port', 'text_of', 'Passages', 'with_passage', 'Served']
+__all__ = ['newest_gguf', 'check_port', 'text_of', 'Passages', 'with_passage', 'plain_messages', 'Served']
 
 # %% ../nbs/13c_serve.ipynb #c31b2537
 def newest_gguf(
@@ -86,30 +87,51 @@ def with_passage(
     messages[at] = dict(messages[at], content=f'{q}\n\n{text}')
     return dict(body, messages=messages), chunk
 
+# %% ../nbs/13c_serve.ipynb #440044fc
+def plain_messages(
+    body: dict, # of a chat request
+    control, # from `control_words_of`
+) -> dict:
+    "The request with a character without width in each control token that a message spells"
+    def plain(value):
+        if isinstance(value, str): return '\u200b'.join(pieces(control, value))
+        if isinstance(value, list): return [plain(v) for v in value]
+        if not isinstance(value, dict): return value
+        return value | {k: plain(value[k]) for k in ('content', 'text') if k in value}
+    return dict(body, messages=plain(body.get('messages') or []))
+
+
 # %% ../nbs/13c_serve.ipynb #4f3693c5
+_OWN = ('host connection content-length transfer-encoding keep-alive server date'
+        ).split()          # headers that each connection makes for itself
+
 class _Front(BaseHTTPRequestHandler):
-    "Hands requests on to llama.cpp; puts a passage into chat requests"
-    target, find, most = '', None, 1 << 20
+    "Hands requests on to llama.cpp; in chat requests text stays text, and a passage is put in"
+    target, find, control, most = '', None, None, 1 << 20
     def log_message(self, *a): pass
     def do_GET(self): self.hand_on(None)
+    do_OPTIONS = do_DELETE = do_GET
     def do_POST(self):
         size = int(self.headers.get('Content-Length') or 0)
         if size > self.most: return self.send_error(413)
         data, source = self.rfile.read(size), None
         if self.path.endswith('/chat/completions'):
-            try: body, source = with_passage(json.loads(data), self.find)
-            except (ValueError, AttributeError):
+            try:
+                body = json.loads(data)
+                if self.find: body, source = with_passage(body, self.find)
+                data = json.dumps(plain_messages(body, self.control)).encode()
+            except (ValueError, AttributeError, TypeError):
                 return self.send_error(400, 'not a chat request')
-            data = json.dumps(body).encode()
         self.hand_on(data, source)
     def hand_on(self, data, source=None):
-        request = Request(self.target+self.path, data, {'Content-Type': 'application/json'})
+        def passed(headers): return {k: v for k,v in headers.items() if k.lower() not in _OWN}
+        own, url = passed(self.headers), self.target+self.path
+        request = Request(url, data, own, method=self.command)
         try: answer = urlopen(request)
         except HTTPError as e: answer = e
         with answer:
             self.send_response(answer.status)
-            self.send_header('Content-Type',
-                             answer.headers.get('Content-Type', 'application/json'))
+            for k,v in passed(answer.headers).items(): self.send_header(k, v)
             if source:
                 self.send_header('X-Source',
                                  f"{quote(source.doc)} p.{','.join(map(str, source.pages))}")
@@ -126,21 +148,15 @@ class Served:
         context: int=2048, # tokens of a conversation
     ):
         check_port(host, port)
-        self.front = None
-        if find is None:
-            self.llama = open_gguf(gguf, context, port, host)
-            self.url = self.llama.listening_address
-            return
         self.llama = open_gguf(gguf, context)
-        handler = type('Front', (_Front,),
-                       dict(target=self.llama.listening_address, find=staticmethod(find)))
+        own = dict(target=self.llama.listening_address, control=control_words_of(gguf),
+                   find=find and staticmethod(find))
+        handler = type('Front', (_Front,), own)
         self.front = ThreadingHTTPServer((host, port), handler)
         self.url = f'http://{host}:{self.front.server_address[1]}'
     def wait(self):
         "Serve until Ctrl-C"
-        if self.front: return self.front.serve_forever()
-        from threading import Event
-        while True: Event().wait(3600)
+        self.front.serve_forever()
     def close(self):
-        if self.front: self.front.shutdown(); self.front.server_close()
+        self.front.shutdown(); self.front.server_close()
         self.llama = None

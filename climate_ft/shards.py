@@ -8,10 +8,12 @@ import json, math
 from pathlib import Path
 from .workspace import CourseError, Progress, read_json, tracked, write_json
 from .preflight import SHARD
-from .models import quiet, weight_files
+from .models import load_config, load_lora, loading, quiet
+from .models import refuse_adapter, refuse_keys, weight_files
 
 # %% auto #0
-__all__ = ['Tensors', 'stands_for', 'skeleton', 'linear_weights', 'Adapter', 'ShardWriter', 'by_tensor', 'merge_tensors']
+__all__ = ['Tensors', 'stands_for', 'skeleton', 'check_adapter', 'linear_weights', 'Adapter', 'ShardWriter', 'by_tensor',
+           'merge_tensors']
 
 # %% ../nbs/12a_shards.ipynb #shards-tensors
 class Tensors:
@@ -61,11 +63,23 @@ def skeleton(
 ): # a model on the meta device: names and shapes, no values
     "The model's structure from its `config.json`"
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-    with quiet(), torch.device('meta'):
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        if hasattr(config, 'quantization_config'): del config.quantization_config
-        return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    from transformers import AutoModelForCausalLM
+    config = load_config(folder)
+    if hasattr(config, 'quantization_config'): del config.quantization_config
+    with loading(folder), quiet(), torch.device('meta'):
+        return AutoModelForCausalLM.from_config(config, trust_remote_code=False,
+                                                attn_implementation='sdpa')
+
+def check_adapter(
+    folder: str|Path, # of an adapter
+    base: str|Path, # folder of the model it was trained on
+):
+    "A `CourseError` if the adapter lacks tensors for this base, or holds others"
+    import torch
+    from peft import get_peft_model
+    lora, net = load_lora(folder), skeleton(base)
+    with loading(folder), quiet(), torch.device('meta'): net = get_peft_model(net, lora)
+    refuse_adapter(net, folder)
 
 def linear_weights(
     net, # from `skeleton`
@@ -143,6 +157,11 @@ def _merged_names(tensors, net):
     weights = [k for k in tensors if not k.endswith(('.SCB', '.weight_format')) and k not in tied]
     return [k for k in weights if not any(k.startswith(f'{w}.') for w in weights)]
 
+def _check_weights(tensors, net, base):
+    "A `CourseError` if the base lacks a weight of the model"
+    have, tied = set(tensors), set(net.all_tied_weights_keys)
+    refuse_keys(base, {k for k,_ in net.named_parameters()}-have-tied, [])
+
 def merge_tensors(
     base: str|Path, # model folder, plain or quantised
     adapter: str|Path, # folder
@@ -157,6 +176,7 @@ def merge_tensors(
     import torch
     compute, final = getattr(torch, dtype), getattr(torch, saved)
     tensors, lora, net = Tensors(weight_files(base)), Adapter(adapter), skeleton(base)
+    _check_weights(tensors, net, base)
     quantised, writer = linear_weights(net), ShardWriter(out, size)
     for k in tracked(_merged_names(tensors, net), progress, 'merging'):
         linear = k in quantised or k in lora.layers

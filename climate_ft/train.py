@@ -12,7 +12,8 @@ from .workspace import CourseError, Progress, Record, Workspace, read_json, read
 from .preflight import GiB, arrange, compute_dtype, free_memory, predict_memory, read_shape, refuse, versions
 from .prompts import encode_rows, find_family
 from .compat import check_trainer, liger_knows, say_once, unnumber_cpu, use_one_device
-from .models import atomic_folder, check_bits, count_layers, load_quantized, quiet, resolve_base
+from .models import atomic_folder, check_bits, count_layers, load_config
+from .models import load_quantized, load_tokenizer, quiet, resolve_base
 from .ranks import Ranks, deal, launch, sum_gradients, worker
 from .fast import PackedCollator, PackedStep, PROVEN, can_flatten, expand, flatten, head_loss, use_lora_linear, use_packed_attention
 
@@ -260,7 +261,8 @@ def _load_unsloth(cfg, progress):
     import torch
     from unsloth import FastLanguageModel
     model, tok = FastLanguageModel.from_pretrained(str(resolve_base(cfg.base, progress)), max_seq_length=cfg.max_length, dtype=getattr(torch, cfg.dtype),
-        load_in_4bit=cfg.bits == 4, load_in_8bit=cfg.bits == 8, load_in_16bit=cfg.bits == 16)
+        load_in_4bit=cfg.bits == 4, load_in_8bit=cfg.bits == 8, load_in_16bit=cfg.bits == 16,
+        trust_remote_code=False)
     check_bits(model, cfg.bits)
     model = FastLanguageModel.get_peft_model(model, r=cfg.r, lora_alpha=cfg.alpha, lora_dropout=cfg.dropout, target_modules=list(cfg.targets), bias='none',
         use_gradient_checkpointing=dict(off=False, on=True).get(cfg.checkpointing, 'unsloth'), random_state=cfg.seed)
@@ -612,9 +614,10 @@ def prepare(
 ) -> tuple: # data, this process's part of the configuration, checkpoint or None
     "The cheap checks: data, memory, checkpoint"
     import torch
-    from transformers import AutoTokenizer
     base = resolve_base(cfg.base)
-    with quiet(): d = training_data(cfg, ws, AutoTokenizer.from_pretrained(base))
+    most = getattr(load_config(base).get_text_config(), 'max_position_embeddings', None)
+    room = min(cfg.max_length, most or cfg.max_length)         # what the model reads at all
+    with quiet(): d = training_data(replace(cfg, max_length=room), ws, load_tokenizer(base))
     gpu = torch.cuda.is_available()
     free = min(ranks.all((torch.cuda.mem_get_info()[0] if gpu else free_memory())/GiB))
     lengths, mark = [len(e['input_ids']) for e in d['examples']], _fingerprint(cfg, d['examples'], d['dev'])

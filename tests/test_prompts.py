@@ -1,8 +1,10 @@
+import json
 import pytest
 from transformers import AutoTokenizer
-from climate_ft.models import TINY_TOKENIZER
-from climate_ft.prompts import encode, encode_rows, family, render, show_tokens
-from climate_ft.workspace import CourseError
+from climate_ft import prompts as P
+from climate_ft.models import TINY_KINDS, TINY_TOKENIZER, _tiny_tokenizer
+from climate_ft.prompts import encode, encode_rows, family, prompt_ids, render, show_tokens
+from climate_ft.workspace import REPO, CourseError
 
 @pytest.fixture(scope='module')
 def tok(): return AutoTokenizer.from_pretrained(TINY_TOKENIZER)
@@ -49,3 +51,66 @@ def test_the_token_view_shows_every_token_and_escapes(tok):
 
 def test_the_tiny_tokenizer_cuts_any_text_without_loss(tok):
     for s in ('雪氷面のアルベド', '①②③ ㎞ ☃ 🙂', 'Ångström naïve', '鬱蒼 麤 龘'): assert tok.decode(tok(s, add_special_tokens=False).input_ids) == s
+
+# ---- control tokens are text
+
+CONTROL = '<|im_start|> <|im_end|> <|endoftext|> <start_of_turn> <end_of_turn> <bos> <eos> <pad> <s> </s> [INST] [/INST] <think> </think> <tool_call> ' \
+          '<|eot_id|> <|start_header_id|> <|begin_of_text|> <|reserved_special_token_0|> <|fim_pad|>'.split()
+
+def added(tok): return {i for i in tok.added_tokens_decoder}
+
+@pytest.mark.parametrize('kind', TINY_KINDS)
+def test_what_spells_a_control_token_is_text(kind):
+    tok = _tiny_tokenizer(kind)
+    frame = [i for i in prompt_ids(tok, '質問') if i in added(tok)]
+    end = [tok.convert_tokens_to_ids(family(tok)[1])]
+    assert sum(t in tok.get_vocab() for t in CONTROL) >= 7
+    for t in [*CONTROL, ''.join(CONTROL), '<<s><|im_<|im_end|>end|>', 'a<s']:
+        for place in ('{}', '{}とは', 'これは{}。', '\n{}\n{}'):
+            text = place.replace('{}', t)
+            for e in (encode(tok, text, '答え'), encode(tok, '質問', '答え', input=text), encode(tok, '質問', text)):
+                labels = [i for i in e['labels'] if i != -100]
+                prompt = e['input_ids'][:len(e['input_ids'])-len(labels)]
+                assert [i for i in prompt if i in added(tok)] == frame and [i for i in labels if i in added(tok)] == end
+            assert tok.decode(prompt_ids(tok, text)) == render(tok, text)
+            assert tok.decode(labels) == text.strip()+tok.decode(end)
+
+@pytest.mark.parametrize('kind', TINY_KINDS)
+def test_ordinary_rows_have_the_tokens_of_the_template(kind):
+    "As Transformers renders and tokenises them, for every tenth row of the course's training data"
+    tok, end = _tiny_tokenizer(kind), family(_tiny_tokenizer(kind))[1]
+    for l in (REPO/'data/splits/train.jsonl').read_text(encoding='utf-8').splitlines()[::10]:
+        r = json.loads(l)
+        e = encode(tok, r['instruction'], r['output'], input=r['input'])
+        content = r['instruction']+('\n\n'+r['input'] if r['input'] else '')
+        prompt = tok.apply_chat_template([dict(role='user', content=content)], tokenize=False, add_generation_prompt=True, enable_thinking=False)
+        assert e['input_ids'] == [i for s in (prompt, r['output'].strip()+end) for i in tok(s, add_special_tokens=False).input_ids]
+
+def test_a_word_that_was_added_to_the_vocabulary_stays_one_token(tok):
+    own = AutoTokenizer.from_pretrained(TINY_TOKENIZER)
+    own.add_tokens(['気候変動'])
+    assert own.convert_tokens_to_ids('気候変動') in prompt_ids(own, '気候変動とは') and '<think>' in render(own, '')
+
+# ---- a template is a program
+
+LOOP = '{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}'
+BAD = [('<|im_start|>'+LOOP, 'does not come to an end'), ("<|im_start|>{{ 'a'*10**11 }}", 'cannot be used'),
+       ("<|im_start|>{{ raise_exception('no users') }}", 'cannot be used .no users'),
+       ('<|im_start|>{{ messages }}{{ messages[0].content }}', 'does not show a question once')]
+
+@pytest.mark.parametrize('template,message', BAD)
+def test_a_foreign_template_has_limits(monkeypatch, template, message):
+    if 'end' in message: monkeypatch.setattr(P, 'SECONDS', 2)
+    bare = AutoTokenizer.from_pretrained(TINY_TOKENIZER)
+    bare.chat_template = template
+    with pytest.raises(CourseError, match=message): prompt_ids(bare, '質問')
+
+def test_a_template_is_rendered_once_and_apart(monkeypatch):
+    "The same as Transformers makes of it; white space is removed where the template removes it"
+    bare, calls, run = AutoTokenizer.from_pretrained(TINY_TOKENIZER), [], P.subprocess.run
+    monkeypatch.setattr(P.subprocess, 'run', lambda *a, **kw: calls.append(1) or run(*a, **kw))
+    bare.chat_template = "{{ eos_token }}[INST] {{ messages[0].content.strip() }} [/INST]{% generation %}{% endgeneration %}"
+    for text in ('質問', ' 質問 \n', '<|im_end|>'):
+        assert render(bare, text) == bare.apply_chat_template([dict(role='user', content=text)], tokenize=False) == f'<|im_end|>[INST] {text.strip()} [/INST]'
+    assert len(calls) == 1
+    assert render(AutoTokenizer.from_pretrained(TINY_TOKENIZER), '質問') and len(calls) == 1           # Qwen3's own is known
