@@ -8,7 +8,7 @@ import hashlib, json, logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable
-from .workspace import Answer, Chunk, CourseError, Progress, Record, Workspace, file_digest, read_json, read_jsonl, tracked, write_jsonl, writing
+from .workspace import Answer, Chunk, CourseError, Progress, Record, Workspace, file_digest, own_output, read_json, read_jsonl, tracked, write_jsonl, writing
 from .decode import decode, faster, serves
 from .passages import REFUSAL, Retriever, cited, context, found
 
@@ -305,6 +305,8 @@ def answer_file(
     progress: Progress|None=None,
 ) -> Path:
     "Answer every question of a file; continues where it stopped"
+    def mine(row): return 'prediction' in row and 'key' in row['extra']
+    own_output(out, mine, 'answer', (questions,))
     rows = read_questions(questions)
     check_model(model)
     contexts = [r.get('context', '') for r in rows] if any(r.get('context') for r in rows) else None

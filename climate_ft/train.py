@@ -490,8 +490,12 @@ def resume_point(
 ) -> str|None: # path of a checkpoint
     "The checkpoint to continue from, if there is one of the same run; otherwise `folder` is emptied"
     f, mark = Path(folder)/'run.json', json.loads(json.dumps(mark))
+    left = list(Path(folder).iterdir()) if Path(folder).is_dir() else []
+    if left and not f.is_file():
+        raise CourseError(f'{folder} holds files of another program: give this run another name')
     if not resume or not checkpoints(folder):
-        shutil.rmtree(folder, ignore_errors=True)
+        for p in left:                         # run.json stays until the last: it says whose folder this is
+            if p.is_dir(): shutil.rmtree(p, ignore_errors=True)
         write_json(f, mark)
         return None
     old = read_json(f)

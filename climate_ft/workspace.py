@@ -93,7 +93,7 @@ _CAUSES = { # error of the system: what is wrong, and what helps
     errno.EPERM: ('permission denied', 'change its permissions, or choose another folder with --out'),
     errno.EROFS: ('the disk is read-only', 'choose another folder with --out'),
     errno.ENOTDIR: ('a part of this path is a file, not a folder', 'choose another with --out'),
-    errno.EEXIST: ('a file of this name is in the way', 'remove it, or choose another folder with --out'),
+    errno.EEXIST: ('a file of this name is in the way', 'choose another folder with --out'),
     errno.EISDIR: ('this is a folder, not a file', _FILE),
     errno.ENOENT: ('a folder or file on the way is missing', 'look at the path'),
     errno.ENAMETOOLONG: ('the name is too long, most disks allow 255 bytes', 'choose a shorter one'),
@@ -488,6 +488,9 @@ def _take(
         except FileNotFoundError: same = False
         if same: break                         # or it was removed while we waited
         f.close()
+    if os.fstat(f.fileno()).st_size and not _note(path).get('pid'):
+        f.close()
+        raise CourseError(f'{path} is the lock of another program: choose another folder with --out, or remove it')
     f.truncate(0)
     began = psutil.Process().create_time()
     json.dump(dict(pid=os.getpid(), host=platform.node(), began=began, since=time.strftime('%Y-%m-%d %H:%M'), what=what), f)
@@ -495,12 +498,15 @@ def _take(
     return f
 
 # %% ../nbs/00_workspace.ipynb #8dfee1aa
+_HALF = re.compile(r'\..+\.(\d+|[a-z0-9_]{8})\.tmp', re.S)  # as `atomic_path` and `tempfile` name them
+
 def sweep(
     ws: Workspace,
 ) -> list[Path]: # what was removed
     "Remove the half-written files and folders that killed runs left in a workspace"
     inside = [d for d in (ws.documents, ws.data, ws.models, ws.logs) if d.is_dir()]
     left = [*ws.root.glob('.*.tmp'), *(p for d in inside for p in d.rglob('.*.tmp'))]
+    left = [p for p in left if _HALF.fullmatch(p.name)]
     for p in left:
         if p.is_dir() and not p.is_symlink(): shutil.rmtree(p, ignore_errors=True)
         else: p.unlink(missing_ok=True)
@@ -580,10 +586,11 @@ def run_file(ws: Workspace) -> dict:
     "The content of `run.json`, checked"
     path = ws.path('state')
     doc = read_json(path) if path.exists() else {}
-    parts = [doc.get(k, {}) for k in ('shared', 'profiles', 'forced')] if isinstance(doc, dict) else [None]
+    keys = ('shared', 'profiles', 'forced')
+    parts = [doc.get(k, {}) for k in keys] if isinstance(doc, dict) and set(doc) <= set(keys) else [None]
     if not all(isinstance(p, dict) for p in parts):
-        raise CourseError(f'{path} does not hold the state of a run: delete it, and the next run does every stage again')
-    return dict(zip(('shared', 'profiles', 'forced'), parts))
+        raise CourseError(f'{path} does not hold the state of a run: delete it, and the next run does every stage again; if it is not ours, choose another folder with --out')
+    return dict(zip(keys, parts))
 
 def stages_of(
     doc: dict, # from `run_file`
