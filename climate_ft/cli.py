@@ -223,7 +223,7 @@ def corpus(out:Out=None):
 def dataset(out:Out=None, hold_out:HoldOut=None,
             seed:Annotated[int, typer.Option(help='Seed of the split and of the sampling.')]=42):
     "Question-answer pairs and their splits from the corpus."
-    from climate_ft.dataset import run_dataset, told
+    from climate_ft.dataset import read_report, run_dataset, told
     from climate_ft.pipeline import Job, what_to_hold_out
     ws = Workspace(out)
     own = _documents(ws) <= {p.stem for p in (REPO/'documents').glob('*.pdf')}
@@ -232,12 +232,11 @@ def dataset(out:Out=None, hold_out:HoldOut=None,
     else:
         with locked(ws, 'climate-ft dataset'), bar('dataset') as progress:
             run_dataset(ws, seed=seed, progress=progress, hold_out=job.hold_out)
-    for line in told(read_json(ws.path('dataset_report'))): say(line)
+    for line in told(read_report(ws)): say(line)
 
 def _documents(ws):
     "The names of the documents in the corpus"
-    rows = read_json(ws.path('corpus_chunks'), 'corpus')
-    return {r.get('doc') for r in rows if isinstance(r, dict)} if isinstance(rows, list) else set()
+    return {c.doc for c in read_records(ws.path('corpus_chunks'), Chunk, 'corpus')}
 
 # %% ../nbs/15_cli.ipynb #c9e55e0e
 @app.command()
@@ -270,7 +269,7 @@ def export(gguf:Annotated[str, typer.Option('--gguf', help='f16, q8_0 or q4_k_m.
     from climate_ft.llamacpp import export_gguf
     from climate_ft.generate import question_of, read_questions
     ws, folder = Workspace(out), model or newest_merged(out)
-    texts = [c['text'] for c in read_json(ws.path('corpus_chunks'), 'corpus')[::8]] if weighed else None
+    texts = [c.text for c in read_records(ws.path('corpus_chunks'), Chunk, 'corpus')[::8]] if weighed else None
     recall = ws.path('splits')/'recall.jsonl'
     rows = read_questions(recall) if check and recall.is_file() else []
     questions = [question_of(r) for r in rows[::max(1, len(rows)//max(check, 1))][:check]]

@@ -5,7 +5,7 @@
 # %% ../nbs/13_export.ipynb #09f7f530
 from __future__ import annotations
 from pathlib import Path
-from .workspace import Progress, Workspace, read_json, write_json, write_text
+from .workspace import Chunk, Progress, Workspace, read_json, read_records, write_json, write_text
 from .generate import adapter_settings, add_adapter, generate, inference_dtype, load_for_inference, load_model, model_key, question_of, read_questions, ready, stop_ids
 from .models import GEMMA, atomic_folder, quiet, resolve_base, weight_files
 from .shards import by_tensor, merge_tensors
@@ -183,13 +183,16 @@ def write_card(
     parity: dict|None=None, # None: the one saved with the merged model
 ) -> Path:
     "Write `README.md` into the merged model's folder from what the workspace holds"
-    def have(p): return read_json(p) if Path(p).is_file() else None
+    from climate_ft.evaluation import RESULTS
+    def have(p, kind): return read_json(p, kind=kind) if Path(p).is_file() else None
     out, settings = merged_path(ws, name), adapter_settings(ws.models/name)
-    results = have(ws.path('evaluation_8bit' if settings['bits'] == 8 else 'evaluation'))
+    results = have(ws.path('evaluation_8bit' if settings['bits'] == 8 else 'evaluation'), RESULTS)
     key = model_key(ws.models/name)            # scores of an earlier adapter of this name are not this one's
-    docs = ', '.join(sorted({c['doc'] for c in have(ws.path('corpus_chunks')) or []})) or 'one report'
+    chunks = ws.path('corpus_chunks')
+    docs = sorted({c.doc for c in read_records(chunks, Chunk, 'corpus')}) if chunks.is_file() else []
+    docs = ', '.join(docs) or 'one report'
     data = f"{settings.get('rows', '?')} question-answer pairs about {len(settings.get('sources', []))} facts from {docs}; split by section before augmentation."
-    return write_text(out/'README.md', model_card(settings, base_licence(settings['base']), data, results if results and results.get('name') == name and results.get('adapter', key) == key else None, parity or have(out/'parity.json')))
+    return write_text(out/'README.md', model_card(settings, base_licence(settings['base']), data, results if results and results.get('name') == name and results.get('adapter', key) == key else None, parity or have(out/'parity.json', {'n': int, 'agree?': int})))
 
 def fits_here(
     folder: str|Path, # of a merged model

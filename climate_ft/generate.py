@@ -8,7 +8,7 @@ import hashlib, json, logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable
-from .workspace import Answer, Chunk, CourseError, Progress, Record, Workspace, file_digest, own_output, read_json, read_jsonl, tracked, write_jsonl, writing
+from .workspace import Answer, Chunk, CourseError, Progress, Record, Workspace, file_digest, misfit, own_output, parsed, read_json, read_jsonl, read_records, tracked, write_jsonl, writing
 from .decode import decode, faster, serves
 from .passages import REFUSAL, Retriever, cited, context, found
 
@@ -27,7 +27,7 @@ def adapter_settings(
     "What the adapter was trained on, from its `train_config.json`"
     if not (Path(folder)/'adapter_model.safetensors').is_file():
         raise CourseError(f'{folder} holds no adapter (adapter_model.safetensors); train one with: climate-ft train, or name another folder with --model')
-    return read_json(Path(folder)/'train_config.json', made_by='train')
+    return read_json(Path(folder)/'train_config.json', 'train', {'base': str, 'bits': int})
 
 def check_model(
     folder: str|Path, # of a model; a name that is no folder passes
@@ -185,7 +185,8 @@ def generate(
     answers, count = ['']*len(ids), 0
     def done(i, tokens):
         nonlocal count
-        answers[i], count = tok.decode(tokens, skip_special_tokens=True).strip(), count+1
+        said = tok.decode(tokens, skip_special_tokens=True).replace('\0', '\ufffd') # no file holds a NUL
+        answers[i], count = said.strip(), count+1
         if on_answer: on_answer(i, answers[i])
         if progress: progress(count/len(ids), 'answers')
     if not sampling and serves(model): decode(model, ids, stop_ids(tok), max_new_tokens, batch_size, on_done=done)
@@ -215,7 +216,7 @@ def model_key(
     files = sorted({*d.glob('*.safetensors'), *(d/n for n in _DECIDE if (d/n).is_file())})
     parts = [(f.name, file_digest(f)) for f in files]
     if is_adapter(d) and (d/'train_config.json').is_file():
-        info = read_json(d/'train_config.json', 'train')
+        info = read_json(d/'train_config.json', 'train', dict)
         parts += [(k, info.get(k)) for k in ('bits', 'dtype')] + [('base', model_key(info.get('base', '')))]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
@@ -235,6 +236,15 @@ def read_questions(
     return rows
 
 # %% ../nbs/10_generate.ipynb #3ca3776a
+def _whole_lines(path):
+    "The values on the lines of a partial file, up to the first that a kill or a full disk has cut"
+    lines = path.read_bytes().split(b'\n')[:-1] if path.is_file() else []
+    out = []
+    for l in lines:
+        try: out.append(parsed(l.decode(), str(path)))
+        except (CourseError, UnicodeDecodeError): break
+    return out
+
 class PartialAnswers:
     "Answers that survive a kill: one flushed JSON line each, after a first line with the key of the run"
     def __init__(self,
@@ -242,8 +252,8 @@ class PartialAnswers:
         key: str, # what the answers depend on
     ):
         self.path, self.done = Path(path), {}
-        lines = self.path.read_bytes().split(b'\n')[:-1] if self.path.is_file() else [] # what follows the last newline was cut off
-        if lines and json.loads(lines[0]) == {'key': key}: self.done = {r['i']: r['text'] for r in map(json.loads, lines[1:])}
+        first, *rows = _whole_lines(self.path) or [None]
+        if first == {'key': key}: self.done = {r['i']: r['text'] for r in rows if not misfit(r, {'i': int, 'text': str})}
         with writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             write_jsonl(self.path, [dict(key=key), *(dict(i=i, text=t) for i,t in self.done.items())])
@@ -267,6 +277,12 @@ def _ask(load, texts, part, key, contexts, batch_size, max_new_tokens, progress)
                      progress and (lambda f, m: progress(done+(1-done)*f, m)), lambda k, t: p.add(todo[k], t))
         return p.done
 
+def _earlier(out):
+    "The answers in a file that was finished before"
+    shape = {'prediction': str, 'reference': str|list[str], 'extra': dict}
+    try: return read_jsonl(out, kind=shape)
+    except CourseError as e: raise CourseError(f'{e}, or remove it, and everything is asked again') from None
+
 def answer_rows(
     load: Callable, # called without arguments if there is something left to do -> model, tokenizer
     rows: list[dict], # questions, see `read_questions`
@@ -282,7 +298,7 @@ def answer_rows(
     "Answers to `rows` in the file `out`; continues after an interruption, does nothing if all is done"
     out, texts = Path(out), [question_of(r) for r in rows]
     key = hashlib.sha256(json.dumps([key, texts, contexts, max_new_tokens], ensure_ascii=False).encode()).hexdigest()[:16]
-    old = read_jsonl(out) if out.is_file() else []
+    old = _earlier(out) if out.is_file() else []
     said = {i: r['prediction'] for i,r in enumerate(old)} if [r.get('extra', {}).get('key') for r in old] == [key]*len(rows) else None
     part = out.with_name(f'.{out.stem}.part')
     if said is None: said = _ask(load, texts, part, key, contexts, batch_size, max_new_tokens, progress)
@@ -358,7 +374,7 @@ def searcher(
     if not p.is_file():
         raise CourseError(f'{ws.root} has no corpus to look answers up in: name the folder of a run with --out, '
                           'or ask from memory with --from-memory')
-    return Retriever([Chunk.fromdict(c) for c in read_json(p, 'corpus')])
+    return Retriever(read_records(p, Chunk, 'corpus'))
 
 def reply(
     model, # from `load_for_inference`

@@ -132,6 +132,7 @@ class State:
     "The records of a job's stages, and the stages that `--from` asked for and that have not finished yet"
     def __init__(self, job: Job):
         self.path, self.name, self.doc = job.ws.path('state'), job.name, run_file(job.ws)
+        self.doc['profiles'] = {k: v for k,v in self.doc['profiles'].items() if isinstance(v, dict)}
     def __getitem__(self, stage: Stage) -> dict:
         return stages_of(self.doc, self.name).get(stage.name, {})
     def put(self, stage: Stage, record: dict):
@@ -145,7 +146,9 @@ class State:
         if any(used.values()): write_json(self.path, used)
         else: self.path.unlink(missing_ok=True)
     @property
-    def forced(self) -> dict: return self.doc['forced'].get(self.name) or {}
+    def forced(self) -> dict:
+        noted = self.doc['forced'].get(self.name) or {}
+        return {} if misfit(noted, {'first?': str|None, 'left?': list[str]}) else noted
     def force(self, first: str|None, left: list):
         self.doc['forced'][self.name] = dict(first=first, left=left) if left else {}
         self.save()
@@ -362,8 +365,8 @@ def is_merged(
 ) -> bool:
     "Was the merged model made from this adapter, and is it complete?"
     note = merged_folder(job)/'merged_from.json'
-    made = read_json(note) if note.is_file() else None
-    return made == merged_from(job)
+    try: return note.is_file() and read_json(note) == merged_from(job)
+    except CourseError: return False           # a damaged note: merged again
 
 def _merge(job, progress):
     from climate_ft.export import run_merge, write_card
@@ -410,7 +413,7 @@ def _base(job):
 def _trained_on(job):
     "What a training has noted that decides which questions are asked, and of which base"
     p = job.ws.models/job.name/'train_config.json'
-    info = read_json(p) if p.is_file() else {}
+    info = read_json(p, 'train', dict) if p.is_file() else {}
     return {k: info.get(k) for k in ('base', 'bits', 'dtype', 'sources')}
 
 # %% ../nbs/14_pipeline.ipynb #53066a70

@@ -9,15 +9,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, asdict as _asdict, fields
 from functools import lru_cache
 from pathlib import Path
+from numbers import Real
 from types import NoneType, UnionType
 from typing import Callable, Union, get_args, get_origin, get_type_hints
 
 # %% auto #0
-__all__ = ['ARTEFACTS', 'REPO', 'FIELDS', 'Progress', 'LARGE', 'visible', 'CourseError', 'find_root', 'Workspace', 'cache_dir',
-           'disk_error', 'writing', 'atomic_path', 'follow_umask', 'write_text', 'write_json', 'write_jsonl',
-           'own_output', 'file_bytes', 'encoding_of', 'decoded', 'read_text', 'parsed', 'read_json', 'fits', 'checked',
-           'read_jsonl', 'Record', 'read_records', 'Block', 'Page', 'Chunk', 'QA', 'Answer', 'tracked', 'sweep',
-           'locked', 'file_digest', 'read_state', 'run_file', 'stages_of']
+__all__ = ['ARTEFACTS', 'REPO', 'FIELDS', 'Progress', 'LARGE', 'STAGE', 'visible', 'CourseError', 'find_root', 'Workspace',
+           'cache_dir', 'disk_error', 'writing', 'atomic_path', 'follow_umask', 'write_text', 'write_json',
+           'write_jsonl', 'own_output', 'file_bytes', 'encoding_of', 'decoded', 'read_text', 'parsed', 'read_json',
+           'fits', 'misfit', 'checked', 'read_jsonl', 'Record', 'as_records', 'read_rows', 'read_records', 'Block',
+           'Page', 'Chunk', 'QA', 'Answer', 'tracked', 'sweep', 'locked', 'file_digest', 'read_state', 'run_file',
+           'stages_of']
 
 # %% ../nbs/00_workspace.ipynb #351cb412
 _UNSEEN = re.compile('[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]')
@@ -283,11 +285,13 @@ _NAMES = {dict: 'an object {…}', list: 'a list […]', str: 'a text', int: 'a 
 def read_json(
     path: str|Path, # UTF-8
     made_by: str='', # the command that makes this file
-    kind: type=object, # what the value must be, e.g. dict
+    kind=object, # what the value must be: dict, list, or a shape for `misfit`
 ):
     "The JSON value in `path`; a `CourseError` that names the line if it is damaged"
     value = parsed(read_text(path, made_by), str(path), made_by)
-    if not isinstance(value, kind): raise CourseError(f'{path} holds {_NAMES[type(value)]} where {_NAMES[kind]} is needed' + _again(made_by))
+    if isinstance(kind, type) and kind in _NAMES and not isinstance(value, kind):
+        raise CourseError(f'{path} holds {_NAMES[type(value)]} where {_NAMES[kind]} is needed' + _again(made_by))
+    if bad := misfit(value, kind): raise CourseError(f'{path}: {bad}' + _again(made_by))
     return value
 
 # %% ../nbs/00_workspace.ipynb #4c54ca03
@@ -295,17 +299,47 @@ def fits(
     value, # from JSON
     kind, # a type, `list[str]`, `str|None` …
 ) -> bool:
-    "Whether `value` is of `kind`; numbers must be finite, whole ones of at most 15 digits"
+    "Whether `value` is of `kind`; numbers must be finite unless `Real`, whole ones of at most 15 digits"
     base, args = get_origin(kind) or kind, get_args(kind)
+    if isinstance(kind, dict) or base is dict and args: return not misfit(value, kind)
     if base in (Union, UnionType): return any(fits(value, k) for k in args)
+    if base is Real: return type(value) in (int, float) and not 1e300 <= abs(value) < math.inf
     if base is float: return type(value) in (int, float) and abs(value) < 1e300
     if base is int: return type(value) is int and abs(value) < 10**15
     if base in (list, tuple): return isinstance(value, (list, tuple)) and (not args or all(fits(o, args[0]) for o in value))
     return isinstance(value, base) if isinstance(base, type) else True
 
+def _inside(value, kind):
+    "The parts of `value` that have kinds of their own: name, part, kind; None if it has none"
+    base, args = get_origin(kind) or kind, get_args(kind)
+    if isinstance(kind, dict) and isinstance(value, dict):
+        wanted = [(k.removesuffix('?'), k[-1] == '?', t) for k,t in kind.items()]
+        return [(k, value.get(k), t) for k,free,t in wanted if k in value or not free]
+    if base is dict and args and isinstance(value, dict): return [(k, v, args[1]) for k,v in value.items()]
+    if base is list and args and isinstance(value, list): return [(str(n), v, args[0]) for n,v in enumerate(value, 1)]
+
+def _needed(kind):
+    if isinstance(kind, dict): return _NAMES[dict]
+    if get_origin(kind) is UnionType: return ' or '.join(map(_needed, get_args(kind)))
+    return _NAMES[float] if kind is Real else _NAMES[get_origin(kind) or kind]
+
+def misfit(
+    value, # from JSON
+    kind, # as for `fits`, or a shape: {key: kind}, where `key?` may be missing
+    at: str='', # where the value stands, for the message
+) -> str: # '' if all of it fits
+    "What is wrong with `value`, and where"
+    if (parts := _inside(value, kind)) is None:
+        if not isinstance(kind, dict) and get_origin(kind) is not dict and fits(value, kind): return ''
+        if value is None: return f'{at} is missing'
+        there, need = _NAMES[type(value)], _needed(kind)
+        return f'{at or "it"} is {"out of range" if there in need else f"{there} where {need} is needed"}'
+    bad = (misfit(v, t, f'{at}.{k}' if at else k) for k,v,t in parts)
+    return next(filter(None, bad), '')
+
 _TEXTS, _IDS = str|list[str], str|int
 FIELDS = dict(question=str, instruction=str, input=str, output=str, context=str, prediction=str, reference=_TEXTS, answer=_TEXTS,
-    variants=list[str], extra=dict, id=_IDS, source_id=_IDS, i=int, text=str)
+    variants=list[str], extra=dict, id=_IDS, source_id=_IDS, i=int, text=str, support=str, question2=str)
 
 def _said(kind): return ' or '.join(_said(k) for k in get_args(kind)) if get_origin(kind) is UnionType else 'a list of texts' if get_args(kind) else _NAMES[kind]
 
@@ -326,14 +360,17 @@ def read_jsonl(
     made_by: str='', # the command that makes this file
     growing: bool=False, # lines are still appended: one without its end was cut off and is left out
     check=None, # check(row, where) raises a `CourseError` for what else is wrong; `where` is file and line
+    kind=dict, # shape of each row, see `misfit`
 ) -> list[dict]:
     "The objects of a JSON-lines file; empty lines are skipped, a damaged one is named"
     rows, lines = [], read_text(path, made_by).split('\n')
     for n,l in enumerate(lines[:-1] if growing else lines, 1):
         if not (l := l.strip().lstrip('\ufeff')): continue
         r = parsed(l, f'{path} is damaged at line {n}', made_by)
-        if not isinstance(r, dict): raise CourseError(f'{path} line {n}: a JSON object is needed, not {type(r).__name__}')
-        rows.append(checked(r, f'{path} line {n}'))
+        if not isinstance(r, dict): raise CourseError(f'{path} line {n}: a JSON object is needed, not {type(r).__name__}' + (_again(made_by) if made_by else ''))
+        try: rows.append(checked(r, f'{path} line {n}'))
+        except CourseError as e: raise CourseError(str(e) + (_again(made_by) if made_by else '')) from None
+        if bad := misfit(rows[-1], kind): raise CourseError(f'{path} line {n}: {bad}' + _again(made_by))
         if check: check(rows[-1], f'{path} line {n}')
     return rows
 
@@ -357,17 +394,35 @@ class Record:
         try: return cls(**d)
         except TypeError as e: raise CourseError(f'a {cls.__name__} record is incomplete: {e}') from None
 
+def _from(d, cls, where, made_by):
+    try: return cls.fromdict(d)
+    except CourseError as e: raise CourseError(f'{where}: {e}' + _again(made_by)) from None
+
+def as_records(
+    values: list, # dictionaries, or records
+    cls: type, # a `Record`
+) -> list:
+    "The records that are meant"
+    return [o if isinstance(o, cls) else cls.fromdict(o) for o in values]
+
+def read_rows(
+    path: str|Path, # JSON lines
+    cls: type, # a `Record`
+    made_by: str='', # the command that makes this file
+) -> list:
+    "The records in `path`; a `CourseError` names the first line that is wrong"
+    rows = []
+    read_jsonl(path, made_by, check=lambda r, where: rows.append(_from(r, cls, where, made_by)))
+    return rows
+
 def read_records(
     path: str|Path, # a JSON list of objects
     cls: type, # a `Record`
     made_by: str='', # the command that makes this file
 ) -> list:
     "The records in `path`; a `CourseError` names the first that is wrong"
-    out = []
-    for n,r in enumerate(read_json(path, made_by, list), 1):
-        try: out.append(cls.fromdict(r))
-        except CourseError as e: raise CourseError(f'{path}, entry {n}: {e}' + _again(made_by)) from None
-    return out
+    rows = read_json(path, made_by, list)
+    return [_from(r, cls, f'{path}, entry {n}', made_by) for n,r in enumerate(rows, 1)]
 
 # %% ../nbs/00_workspace.ipynb #ad6ce551
 @dataclass
@@ -380,6 +435,8 @@ class Block(Record):
     level: int = 0           # of a heading, from 1
     doc: str = ''            # stem of the PDF's name
     size: float = 0.         # of most of its characters, in points
+    def __post_init__(self):
+        if len(self.bbox) != 4: raise CourseError(f'a Block record has {len(self.bbox)} numbers in its bbox: four are needed')
 
 @dataclass
 class Page(Record):
@@ -390,7 +447,7 @@ class Page(Record):
     text: str
     blocks: list = field(default_factory=list)
     doc: str = ''
-    def __post_init__(self): self.blocks = [Block.fromdict(b) if isinstance(b, dict) else b for b in self.blocks]
+    def __post_init__(self): self.blocks = as_records(self.blocks, Block)
 
 # %% ../nbs/00_workspace.ipynb #ddf42e86
 @dataclass
@@ -557,8 +614,8 @@ def _remembered(path):
     mark = [s.st_size, s.st_mtime_ns, s.st_ino]
     try: store = cache_dir()/'digests.json'
     except CourseError: return _sha256(path)   # no cache here
-    known = _note(store)
-    if (known.get(key) or [None])[:-1] != mark:
+    known = {k: v for k,v in _note(store).items() if isinstance(v, list) and len(v) == 4 and isinstance(v[3], str)}
+    if known.get(key, [None])[:-1] != mark:
         known[key] = [*mark, _sha256(path)]
         write_json(store, {k: v for k,v in known.items() if os.path.exists(k)})
     return known[key][-1]
@@ -575,6 +632,8 @@ def file_digest(
     return _remembered(path) if path.stat().st_size >= LARGE else _sha256(path)
 
 # %% ../nbs/00_workspace.ipynb #b1e5a0db
+STAGE = {'status?': str, 'fingerprint?': str, 'seconds?': float, 'notes?': list[str]|None, 'outputs?': dict[str, str]}
+
 def read_state(
     ws: Workspace,
     name: str='', # of a profile
@@ -596,7 +655,7 @@ def stages_of(
     doc: dict, # from `run_file`
     name: str, # of a profile
 ) -> dict:
-    "The stages of the whole workspace and those of one profile"
+    "The stages of the whole workspace and those of one profile; a damaged record is none"
     own = doc['profiles'].get(name) or {}
     both = doc['shared'] | (own if isinstance(own, dict) else {})
-    return {k: v for k,v in both.items() if isinstance(v, dict)}
+    return {k: v for k,v in both.items() if not misfit(v, STAGE)}
