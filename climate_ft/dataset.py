@@ -414,7 +414,7 @@ def save_hf(
     d = DatasetDict({s: Dataset.from_list([{k: getattr(r, k) for k in keys} for r in rs]) for s,rs in rows.items() if rs})
     d.save_to_disk(str(folder))
     report = read_report(ws)
-    write_text(folder/'README.md', _card.format(docs='、'.join(sorted({r.extra['doc'] for r in rows['train']})), seed=report['seed'],
+    write_text(folder/'README.md', _card.format(docs=in_markdown('、'.join(sorted({r.extra['doc'] for r in rows['train']}))), seed=report['seed'],
         table='\n'.join(f'| {s} | {len(r)} |' for s,r in rows.items()), kinds=', '.join(report['kinds'])))
     return d
 

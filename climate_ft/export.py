@@ -5,7 +5,7 @@
 # %% ../nbs/13_export.ipynb #09f7f530
 from __future__ import annotations
 from pathlib import Path
-from .workspace import Chunk, Progress, Workspace, read_json, read_records, write_json, write_text
+from .workspace import Chunk, Progress, Workspace, in_markdown, read_json, read_records, write_json, write_text
 from .generate import adapter_settings, add_adapter, generate, inference_dtype, load_for_inference, load_model, model_key, question_of, read_questions, ready, stop_ids
 from .models import GEMMA, atomic_folder, quiet, resolve_base, weight_files
 from .shards import by_tensor, merge_tensors
@@ -113,9 +113,9 @@ def base_licence(
 ) -> str:
     "The terms of the base model, which the merged model inherits"
     if base == GEMMA['name']: return GEMMA['notice']+' The merged model is a Model Derivative: pass these terms on with it.'
-    if 'qwen3' in base.lower(): return f'{base} is licensed under Apache-2.0 (Alibaba Cloud).'
+    if 'qwen3' in base.lower(): return f'{in_markdown(base)} is licensed under Apache-2.0 (Alibaba Cloud).'
     if base == 'tiny': return 'Random weights; the tokenizer is cut from Qwen3 (Apache-2.0).'
-    return f'See the licence of {base}.'
+    return f'See the licence of {in_markdown(base)}.'
 
 # %% ../nbs/13_export.ipynb #d89ce83b
 def _scores_md(results):
@@ -173,7 +173,7 @@ def model_card(
     "A card with data, settings, scores, limits and licences"
     keys = 'r alpha dropout learning_rate epochs batch_size accumulation max_length seed'.split()
     agree = _agreement(parity) if parity else ''
-    return CARD.format(name=settings.get('name', 'climate-ft'), base=settings['base'], bits=settings['bits'], training=', '.join(f'{k} {settings[k]}' for k in keys if k in settings),
+    return CARD.format(name=in_markdown(settings.get('name', 'climate-ft')), base=in_markdown(settings['base']), bits=settings['bits'], training=', '.join(f'{k} {settings[k]}' for k in keys if k in settings),
                        parity=agree, data=data, scores=_scores_md(results or {}), licence=licence)
 
 # %% ../nbs/13_export.ipynb #0147eda0
@@ -190,7 +190,7 @@ def write_card(
     key = model_key(ws.models/name)            # scores of an earlier adapter of this name are not this one's
     chunks = ws.path('corpus_chunks')
     docs = sorted({c.doc for c in read_records(chunks, Chunk, 'corpus')}) if chunks.is_file() else []
-    docs = ', '.join(docs) or 'one report'
+    docs = in_markdown(', '.join(docs)) or 'one report'
     data = f"{settings.get('rows', '?')} question-answer pairs about {len(settings.get('sources', []))} facts from {docs}; split by section before augmentation."
     return write_text(out/'README.md', model_card(settings, base_licence(settings['base']), data, results if results and results.get('name') == name and results.get('adapter', key) == key else None, parity or have(out/'parity.json', {'n': int, 'agree?': int})))
 

@@ -4,11 +4,11 @@
 
 # %% ../nbs/10_generate.ipynb #71fb5a6b
 from __future__ import annotations
-import hashlib, json, logging
+import hashlib, json, logging, re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable
-from .workspace import Answer, Chunk, CourseError, Progress, Record, Workspace, file_digest, misfit, own_output, parsed, read_json, read_jsonl, read_records, tracked, write_jsonl, writing
+from .workspace import Answer, Chunk, CourseError, Progress, Record, Workspace, file_digest, misfit, own_output, parsed, read_json, read_jsonl, read_records, encoding_of, tracked, visible, write_jsonl, writing
 from .decode import decode, faster, serves
 from .passages import REFUSAL, Retriever, cited, context, found
 
@@ -330,6 +330,8 @@ def answer_file(
     return Path(out)
 
 # %% ../nbs/10_generate.ipynb #1b6855be
+def _show(piece): print(visible(piece), end='', flush=True)
+
 def _streamer(tok, say):
     from transformers.generation.streamers import BaseStreamer
     class Streamer(BaseStreamer):
@@ -351,7 +353,7 @@ def stream(
     say: Callable|None=None, # gets each new piece of text; None: standard output
 ) -> str: # the whole answer
     "One greedy answer, shown while it is made"
-    say = say or (lambda s: print(s, end='', flush=True))
+    say = say or _show
     return generate(model, tok, [question], [context], 1, max_new_tokens, streamer=_streamer(tok, say))[0]
 
 # %% ../nbs/10_generate.ipynb #817c73f5
@@ -402,6 +404,17 @@ def citation(
 
 
 # %% ../nbs/10_generate.ipynb #d94078c7
+def _as_text(ask):
+    "The line that `ask` reads; a `CourseError` if its bytes are not what this terminal writes"
+    import os, sys
+    try:
+        line = ask('質問> ')
+        raw = line.encode('utf-8', 'surrogateescape') if re.search('[\udc80-\udcff]', line) else b''
+    except UnicodeDecodeError as e: raw = e.object
+    if not raw: return line
+    named = encoding_of(raw)
+    raise CourseError(f'the question is not {getattr(sys.stdin, "encoding", None) or "UTF-8"}' + (f' but {named}: set PYTHONIOENCODING={named}' if named else ': write it in UTF-8'))
+
 def chat(
     model: str|Path, # model folder
     question: str|None=None, # answer this one and return; None: a conversation
@@ -411,8 +424,9 @@ def chat(
     find: Retriever|None=None, # where answers are looked up; None: from memory
 ) -> Reply|None: # the reply to `question`
     "`climate-ft ask`: each question stands alone, as in the training data; an empty line ends"
+    if question is not None: question = _as_text(lambda _: question)
     if question is not None and not question.strip(): raise CourseError('the question is empty; write one, e.g. climate-ft ask "雪氷面のアルベドとは何ですか。"')
-    say = say or (lambda s: print(s, end='', flush=True))
+    say = say or _show
     net, tok = load_for_inference(model)
     def one(q):
         r = reply(net, tok, q, find, max_new_tokens, say)
@@ -420,7 +434,7 @@ def chat(
         return r
     if question: return one(question)
     while True:
-        try: q = ask('質問> ').strip()
+        try: q = _as_text(ask).strip()
         except (EOFError, KeyboardInterrupt): return
         if not q: return
         one(q)

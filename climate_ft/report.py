@@ -138,6 +138,11 @@ def key_figures(results, state):
     return [k for k in (diff('recall'), diff('unseen'), diff('gold'), took) if k]
 
 # %% ../nbs/13a_report.ipynb #c7ea5419
+def _spelled_out(value):
+    "No control characters and marks of direction in the page; a file name may hold some"
+    if not isinstance(value, str): return value
+    return type(value)(visible(value))
+
 def render_report(
     title:str, lead:str,
     sections:list[dict], # from `section`
@@ -146,7 +151,7 @@ def render_report(
     "The page, self-contained"
     from jinja2 import Environment
     src = (Path(__file__).parent/'assets'/'report.html.j2').read_text(encoding='utf-8') if '__file__' in globals() else (REPO/'climate_ft'/'assets'/'report.html.j2').read_text(encoding='utf-8')
-    env = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    env = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_spelled_out)
     return env.from_string(src).render(title=title, lead=lead, sections=[s for s in sections if s], key=list(key))
 
 # %% ../nbs/13a_report.ipynb #7f136097

@@ -14,12 +14,12 @@ from types import NoneType, UnionType
 from typing import Callable, Union, get_args, get_origin, get_type_hints
 
 # %% auto #0
-__all__ = ['ARTEFACTS', 'REPO', 'FIELDS', 'Progress', 'LARGE', 'STAGE', 'visible', 'CourseError', 'find_root', 'Workspace',
-           'cache_dir', 'disk_error', 'writing', 'atomic_path', 'follow_umask', 'write_text', 'write_json',
-           'write_jsonl', 'own_output', 'file_bytes', 'encoding_of', 'decoded', 'read_text', 'parsed', 'read_json',
-           'fits', 'misfit', 'checked', 'read_jsonl', 'Record', 'as_records', 'read_rows', 'read_records', 'Block',
-           'Page', 'Chunk', 'QA', 'Answer', 'tracked', 'sweep', 'locked', 'file_digest', 'read_state', 'run_file',
-           'stages_of']
+__all__ = ['ARTEFACTS', 'REPO', 'FIELDS', 'Progress', 'LARGE', 'STAGE', 'visible', 'escaped', 'in_markdown', 'CourseError',
+           'find_root', 'Workspace', 'cache_dir', 'disk_error', 'writing', 'atomic_path', 'follow_umask', 'write_text',
+           'write_json', 'write_jsonl', 'own_output', 'file_bytes', 'encoding_of', 'decoded', 'read_text', 'parsed',
+           'read_json', 'fits', 'misfit', 'checked', 'read_jsonl', 'Record', 'as_records', 'read_rows', 'read_records',
+           'Block', 'Page', 'Chunk', 'QA', 'Answer', 'tracked', 'sweep', 'locked', 'file_digest', 'read_state',
+           'run_file', 'stages_of']
 
 # %% ../nbs/00_workspace.ipynb #351cb412
 _UNSEEN = re.compile('[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]')
@@ -29,6 +29,18 @@ def visible(
 ) -> str:
     "The `text` with terminal escapes, direction marks and lone surrogates spelled out"
     return _UNSEEN.sub(lambda m: m[0].encode('unicode_escape').decode(), str(text))
+
+def escaped(
+    text: str, # JSON
+) -> str: # the same value
+    "The JSON `text` without characters that a terminal would obey"
+    return re.sub(_UNSEEN, lambda m: f'\\u{ord(m[0]):04x}', text)
+
+def in_markdown(
+    text: str, # of a file name or a setting
+) -> str: # one line
+    "The `text` as Markdown and HTML show it, not obey it"
+    return re.sub(r'([\\`*\[\]<>|!&])', r'\\\1', visible(' '.join(str(text).split())))
 
 class CourseError(Exception):
     "A wrong input or a machine that cannot do what was asked: one line that names the cause and the remedy."
@@ -82,7 +94,8 @@ def cache_dir(
 ) -> Path:
     "A folder for converted models: `$CLIMATE_FT_CACHE`, else `~/.cache/climate_ft`"
     d = Path(os.environ.get('CLIMATE_FT_CACHE') or Path.home()/'.cache'/'climate_ft').joinpath(*parts)
-    with writing(d): d.mkdir(parents=True, exist_ok=True)
+    try: d.mkdir(parents=True, exist_ok=True)
+    except OSError as e: raise CourseError(f'{d} cannot hold the converted models ({e.strerror}): set CLIMATE_FT_CACHE to another folder') from None
     return d
 
 # %% ../nbs/00_workspace.ipynb #bb12e965
