@@ -62,8 +62,8 @@ def find_pdf(
 ) -> Path|None:
     "The PDF of a document, if it still stands where it stood"
     noted = ws.root/'run.json'
-    text = noted.read_text(encoding='utf-8') if noted.is_file() else ''
-    names = [json.loads(f'"{s}"') for s in re.findall(r'"((?:[^"\\]|\\.)*\.pdf)"', text)]
+    text = noted.read_text(encoding='utf-8', errors='replace') if noted.is_file() else ''
+    names = [json.loads(f'"{s}"', strict=False) for s in re.findall(r'"((?:[^"\\]|\\["\\/bfnrt])*\.pdf)"', text)]
     places = [*map(Path, pdfs or []), *map(Path, names),
               *sorted((REPO/'documents').glob('*.pdf'))]
     return next((p for p in places if p.stem == doc and p.is_file()), None)

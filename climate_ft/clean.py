@@ -217,9 +217,9 @@ class Cleaned(Record):
     captions: list = field(default_factory=list)  # of `Caption`
     furniture: list = field(default_factory=list) # of `Block`
     def __post_init__(self):
-        self.blocks = [Clean.fromdict(b) if isinstance(b, dict) else b for b in self.blocks]
-        self.captions = [Caption.fromdict(b) if isinstance(b, dict) else b for b in self.captions]
-        self.furniture = [Block.fromdict(b) if isinstance(b, dict) else b for b in self.furniture]
+        self.blocks = as_records(self.blocks, Clean)
+        self.captions = as_records(self.captions, Caption)
+        self.furniture = as_records(self.furniture, Block)
 
 # %% ../nbs/04_clean.ipynb #2f32fc89
 def _clean_document(pages):
@@ -315,9 +315,7 @@ def run_clean(
 ) -> Cleaned:
     "The cleaning stage"
     src = ws.path('extracted_pages')
-    rows = read_json(src, 'extract')
-    if not isinstance(rows, list) or not all(isinstance(r, dict) for r in rows): raise CourseError(f'{src} holds no pages: run `climate-ft extract` again')
-    pages = [Page.fromdict(r) for r in rows]
+    pages = read_records(src, Page, 'extract')
     c = clean_pages(pages, progress)
     if not any(b.role in ('body', 'list', 'column') for b in c.blocks): raise CourseError(f'{src} holds no running text: look at `documents/extracted_blocks.txt`, the PDF may be a scan')
     write_text(ws.path('extracted_cleaned'), to_text(c))

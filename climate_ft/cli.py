@@ -13,10 +13,10 @@ from .workspace import *
 
 # %% auto #0
 __all__ = ['app', 'Out', 'Json', 'Profile', 'Pdf', 'Base', 'Sets', 'Config', 'Gpus', 'HoldOut', 'errors_page', 'say', 'show',
-           'StageBars', 'bar', 'profiles', 'nvidia_gpus', 'default_profile', 'job_of', 'next_steps', 'run', 'preflight',
-           'extract', 'compare', 'one_stage', 'clean', 'corpus', 'dataset', 'train', 'merge', 'export', 'newest_merged',
-           'serve', 'chat', 'ask', 'answer', 'score', 'answers', 'evaluate', 'diagnose', 'report', 'newest_model',
-           'workspace_of', 'not_installed', 'main']
+           'tell', 'StageBars', 'bar', 'profiles', 'nvidia_gpus', 'default_profile', 'job_of', 'next_steps', 'run',
+           'preflight', 'extract', 'compare', 'one_stage', 'clean', 'corpus', 'dataset', 'train', 'merge', 'export',
+           'newest_merged', 'serve', 'chat', 'ask', 'answer', 'score', 'answers', 'evaluate', 'diagnose', 'report',
+           'newest_model', 'workspace_of', 'not_installed', 'main']
 
 # %% ../nbs/15_cli.ipynb #ff72f3ae
 def errors_page() -> str: # its address on the course's site
@@ -38,7 +38,7 @@ def _main(version:Annotated[bool, typer.Option('--version', callback=_version, i
                                                 help='The version.')]=False):
     "From a Japanese PDF to a domain-tuned local LLM. Start with `climate-ft run`."
 
-def say(*a): print(*a, file=sys.stderr, flush=True)
+def say(*a): print(*map(visible, a), file=sys.stderr, flush=True)
 
 def show(
     obj, # a dictionary
@@ -46,7 +46,13 @@ def show(
     text:str='', # what a person reads instead
 ):
     "Print a result for a program or for a person"
-    print(json.dumps(obj, ensure_ascii=False, indent=1, default=str) if as_json else text or obj)
+    if not as_json: return print(visible(text or obj))
+    readable = (sys.stdout.encoding or '').lower().replace('-', '') == 'utf8'
+    print(escaped(json.dumps(obj, ensure_ascii=not readable, indent=1, default=str)))
+
+def tell(path):
+    "Print the path of what was made: as it is for a program, without control characters on a terminal"
+    print(visible(path) if sys.stdout.isatty() else path)
 
 # %% ../nbs/15_cli.ipynb #71805cd6
 class StageBars:
@@ -58,7 +64,7 @@ class StageBars:
         console = Console(stderr=True)
         if sys.stderr.isatty():         # `is_terminal` also believes FORCE_COLOR, which Jupyter sets
             self.bars = Progress(TextColumn('{task.description}'), BarColumn(28), TextColumn('{task.percentage:>3.0f} %'), TimeElapsedColumn(),
-                                 TextColumn('{task.fields[msg]}'), console=console).__enter__()
+                                 TextColumn('{task.fields[msg]}', markup=False), console=console).__enter__()
         return self
     def __exit__(self, *a):
         if self.bars: self.bars.__exit__(*a)
@@ -67,7 +73,7 @@ class StageBars:
         title = f'{index+1:2}/{count} {stage:<9}'
         if self.bars:
             if stage != self.name: self.task = self.bars.add_task(title, total=1., msg='')
-            self.bars.update(self.task, completed=fraction, msg=message)
+            self.bars.update(self.task, completed=fraction, msg=visible(message))
         elif stage != self.name or fraction >= 1 or time.time()-self.last > 10:
             say(f'{title} {fraction:4.0%}  {message}'); self.last = time.time()
         self.name = stage
@@ -185,7 +191,7 @@ def extract(pdf:Annotated[list[Path], typer.Argument(help='PDF files, or folders
         found = []
         paths = run_extract(ws, pdfs, names, progress, notice=found.append, unreadable=left_out)
     for f in found: say(f'climate-ft: {f}')
-    for p in paths: print(p)
+    for p in paths: tell(p)
 
 @app.command()
 def compare(pdf:Annotated[Path, typer.Argument(help='The PDF.')],
@@ -223,7 +229,7 @@ def corpus(out:Out=None):
 def dataset(out:Out=None, hold_out:HoldOut=None,
             seed:Annotated[int, typer.Option(help='Seed of the split and of the sampling.')]=42):
     "Question-answer pairs and their splits from the corpus."
-    from climate_ft.dataset import run_dataset, told
+    from climate_ft.dataset import read_report, run_dataset, told
     from climate_ft.pipeline import Job, what_to_hold_out
     ws = Workspace(out)
     own = _documents(ws) <= {p.stem for p in (REPO/'documents').glob('*.pdf')}
@@ -232,12 +238,11 @@ def dataset(out:Out=None, hold_out:HoldOut=None,
     else:
         with locked(ws, 'climate-ft dataset'), bar('dataset') as progress:
             run_dataset(ws, seed=seed, progress=progress, hold_out=job.hold_out)
-    for line in told(read_json(ws.path('dataset_report'))): say(line)
+    for line in told(read_report(ws)): say(line)
 
 def _documents(ws):
     "The names of the documents in the corpus"
-    rows = read_json(ws.path('corpus_chunks'), 'corpus')
-    return {r.get('doc') for r in rows if isinstance(r, dict)} if isinstance(rows, list) else set()
+    return {c.doc for c in read_records(ws.path('corpus_chunks'), Chunk, 'corpus')}
 
 # %% ../nbs/15_cli.ipynb #c9e55e0e
 @app.command()
@@ -256,7 +261,7 @@ def merge(profile:Profile=None, out:Out=None, base:Base=None, sets:Sets=None, co
     from climate_ft.pipeline import merged_folder
     job = job_of(out, profile, base, sets, config)
     one_stage('merge', job, forced=True)
-    print(merged_folder(job))
+    tell(merged_folder(job))
 
 # %% ../nbs/15_cli.ipynb #15ex0002
 @app.command()
@@ -270,7 +275,7 @@ def export(gguf:Annotated[str, typer.Option('--gguf', help='f16, q8_0 or q4_k_m.
     from climate_ft.llamacpp import export_gguf
     from climate_ft.generate import question_of, read_questions
     ws, folder = Workspace(out), model or newest_merged(out)
-    texts = [c['text'] for c in read_json(ws.path('corpus_chunks'), 'corpus')[::8]] if weighed else None
+    texts = [c.text for c in read_records(ws.path('corpus_chunks'), Chunk, 'corpus')[::8]] if weighed else None
     recall = ws.path('splits')/'recall.jsonl'
     rows = read_questions(recall) if check and recall.is_file() else []
     questions = [question_of(r) for r in rows[::max(1, len(rows)//max(check, 1))][:check]]
@@ -279,7 +284,7 @@ def export(gguf:Annotated[str, typer.Option('--gguf', help='f16, q8_0 or q4_k_m.
         p = read_json(done/'parity.json')
         say(f"{p['agree']} of {p['n']} answers are the merged model's; {p['bytes']/1e6:.0f} MB, {p['tokens_per_second']:.0f} tokens/s")
     say(f'Ollama: cd {shlex.quote(str(done))} && ollama create {shlex.quote(done.name)} -f Modelfile')
-    print(done)
+    tell(done)
 
 def newest_merged(root):
     "The merged model that was written last"
@@ -344,7 +349,7 @@ def answer(questions:Annotated[Path, typer.Argument(help='Lines of JSON with a "
     "Batched answers to a file of questions; continues where it stopped."
     from climate_ft.generate import answer_file
     with bar('answer') as progress: answer_file(questions, model, out, progress=progress)
-    print(out)
+    tell(out)
 
 # %% ../nbs/15_cli.ipynb #252165ca
 @app.command()
@@ -363,7 +368,7 @@ def answers(profile:Profile=None, out:Out=None, base:Base=None, sets:Sets=None, 
     from climate_ft.pipeline import answer_files
     job = job_of(out, profile, base, sets, config)
     one_stage('answer', job, forced=fresh, fresh=fresh)
-    for p in answer_files(job): print(p)
+    for p in answer_files(job): tell(p)
 
 @app.command()
 def evaluate(profile:Profile=None, out:Out=None, base:Base=None, sets:Sets=None,
@@ -390,7 +395,7 @@ def report(profile:Profile=None, out:Out=None, base:Base=None, sets:Sets=None, c
     "The HTML report of a run."
     job = job_of(out, profile, base, sets, config)
     one_stage('report', job)
-    print(job.ws.path('report'))
+    tell(job.ws.path('report'))
 
 # %% ../nbs/15_cli.ipynb #e459c5fe
 def newest_model(
@@ -432,8 +437,17 @@ def not_installed(
     extra = 'cpu,gpu' if gpu else 'cpu'
     return f'this needs {package}, which is not installed: run `pip install "climate-ft[{extra}]"`'
 
+def _of_the_system(e):
+    "One line for an error of disk, network or memory; None for any other"
+    if line := disk_error(e, doing='use'): return line
+    if isinstance(e, MemoryError): return CourseError('there is not enough memory: close other programs, or choose a smaller profile')
+    if isinstance(e, OSError): return CourseError(f'{e or type(e).__name__}')
+    return None
+
 def main():
     "Entry point: exit status 0, 2 for a wrong input, 1 for anything else"
+    for s in (sys.stdout, sys.stderr):          # a character that the terminal does not have is spelled out
+        if hasattr(s, 'reconfigure'): s.reconfigure(errors='backslashreplace')
     debug, sys.excepthook = os.environ.get('CLIMATE_FT_DEBUG'), _unforeseen
     if not debug:
         warnings.filterwarnings('ignore')
@@ -454,10 +468,10 @@ def main():
         say('climate-ft: interrupted; what is done is kept: run the same command again to continue')
         sys.exit(130)
     except BrokenPipeError: sys.exit(1)
-    except OSError as e:
-        import errno
-        if debug or e.errno != errno.ENOSPC: raise
-        say(f'climate-ft: no room is left on the disk ({e.filename or "while writing"}); free some space and run the same command again'); sys.exit(2)
+    except Exception as e:
+        line = _of_the_system(e)
+        if debug or not line: raise
+        say(f'climate-ft: {line}'); sys.exit(2)
 
 # %% ../nbs/15_cli.ipynb #01f49ab4
 if __name__ == '__main__' and '__file__' in globals(): main()

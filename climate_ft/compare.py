@@ -13,8 +13,8 @@ from .extract import *
 from .extract import _messages
 
 # %% auto #0
-__all__ = ['load_gold', 'normalise', 'errors', 'kendall', 'split_by', 'score_page', 'score_pages', 'describe', 'scoreboard',
-           'plot_scoreboard', 'run_compare']
+__all__ = ['SCORES', 'load_gold', 'normalise', 'errors', 'kendall', 'split_by', 'score_page', 'score_pages', 'describe',
+           'scoreboard', 'plot_scoreboard', 'run_compare']
 
 # %% ../nbs/03_compare.ipynb #85f04648
 def load_gold(
@@ -24,8 +24,9 @@ def load_gold(
     path = Path(path)
     if path.suffix != '.json': return {i: [dict(role='body', text=t)] for i,t in enumerate(read_text(path).split('\f'), 1)}
     g = read_json(path)
-    try: return {p['page']: [dict(b, role=b['role'], text=b['text']) for b in p['blocks']] for p in g['pages']}
-    except (KeyError, TypeError): raise CourseError(f'{path} is no gold text: it needs "pages", each with "page" and "blocks" of "role" and "text"') from None
+    if bad := misfit(g, {'pages': list[{'page': int, 'blocks': list[{'role': str, 'text': str}]}]}):
+        raise CourseError(f'{path} is no gold text: it needs "pages", each with "page" and "blocks" of "role" and "text", and {bad}')
+    return {p['page']: [dict(b) for b in p['blocks']] for p in g['pages']}
 
 # %% ../nbs/03_compare.ipynb #735b92c5
 _MARKUP = re.compile(r'<!--.*?-->|<br>|^\s*\|?(?:\s*:?-+:?\s*\|)+\s*$|^#+ |^[-*] |^> |\*\*|`|~~|==> picture.*?<==|-----(?:Start|End) of picture text-----|</?su[bp]>', re.S|re.M)
@@ -154,6 +155,8 @@ def plot_scoreboard(
     return fig
 
 # %% ../nbs/03_compare.ipynb #0c39a8d8
+SCORES = dict[str, {'error?': str, 'cer?': float, 'recall?': float, 'order?': float, 'seconds?': float}] # of `run_compare`
+
 def run_compare(
     ws: Workspace, # where to write `extractor_scores`
     pdf: str|Path, # path of the file

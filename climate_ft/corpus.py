@@ -11,8 +11,9 @@ from .workspace import *
 from .text import japanese_stops, sentence_spans, sentences
 
 # %% auto #0
-__all__ = ['TEXT_ROLES', 'tidy', 'Section', 'block_pages', 'document_sections', 'count_tokens', 'cut_long', 'pack', 'chunk_id',
-           'layout', 'document_chunks', 'by_document', 'build_corpus', 'run_corpus', 'load_corpus', 'plot_chunks']
+__all__ = ['TEXT_ROLES', 'CLEANED', 'tidy', 'Section', 'block_pages', 'document_sections', 'count_tokens', 'cut_long', 'pack',
+           'chunk_id', 'layout', 'document_chunks', 'by_document', 'build_corpus', 'run_corpus', 'load_corpus',
+           'plot_chunks']
 
 # %% ../nbs/05_corpus.ipynb #1c2ec235
 _junk = {c: None for c in (*range(32), 127, *range(128,160), 0xAD, *range(0x200B,0x2010), 0x2060, 0xFEFF, 0xFFFE, 0xFFFF, *range(0xD800,0xE000), *range(0xE000,0xF900))}
@@ -177,6 +178,9 @@ def build_corpus(
     return [c for doc,blocks in by_document(cleaned).items() for c in document_chunks(doc, blocks, max_tokens, count)[1]]
 
 # %% ../nbs/05_corpus.ipynb #a9e1fde4
+CLEANED = {'blocks': list[{'text': str, 'doc?': str|None, 'role?': str|None, 'level?': int|None,
+                           'pages?': list[int], 'page?': int}]}
+
 def run_corpus(
     ws:Workspace, # reads `cleaned_blocks`, writes `corpus` and `corpus_chunks`
     max_tokens:int=512, # budget of a chunk
@@ -184,8 +188,9 @@ def run_corpus(
 ) -> dict: # numbers of documents, sections, chunks and characters, and the blocks left out by role
     "Chapter 05 for a whole workspace"
     src = ws.path('cleaned_blocks')
-    cleaned = read_json(src, 'clean')
-    if not isinstance(cleaned, dict) or not isinstance(cleaned.get('blocks'), list): raise CourseError(f'{src} holds no blocks; run `climate-ft clean` again')
+    cleaned = read_json(src, 'clean', CLEANED)
+    if any(not b.get('pages') and 'page' not in b for b in cleaned['blocks']):
+        raise CourseError(f'{src} holds a block without pages; run `climate-ft clean` again')
     texts, chunks, docs = [], [], by_document(cleaned)
     for doc in tracked(list(docs), progress, lambda d: f'corpus: {d}'):
         text, new = document_chunks(doc, docs[doc], max_tokens)
@@ -204,9 +209,8 @@ def load_corpus(
     "Read the corpus back; a `CourseError` if the two files do not belong together"
     again = 'run `climate-ft corpus` again'
     path = ws.path('corpus_chunks')
-    rows = read_json(path, 'corpus')
-    if not isinstance(rows, list) or not rows: raise CourseError(f'{path} holds no chunks; {again}')
-    chunks = [Chunk.fromdict(r) for r in rows]
+    chunks = read_records(path, Chunk, 'corpus')
+    if not chunks: raise CourseError(f'{path} holds no chunks; {again}')
     docs, texts = list(dict.fromkeys(c.doc for c in chunks)), read_text(ws.path('corpus'), 'corpus').split('\f')
     if len(docs)!=len(texts): raise CourseError(f'{ws.path("corpus")} holds {len(texts)} documents and {path} {len(docs)}; {again}')
     texts = dict(zip(docs, texts))

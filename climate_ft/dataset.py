@@ -15,10 +15,10 @@ from .contamination import both_styles, contamination, normal, plot_overlaps, so
 from .pairs import *
 
 # %% auto #0
-__all__ = ['PINNED', 'ORIGINAL', 'ALPACA', 'unit_of', 'same_units', 'split_sections', 'plot_split', 'funnel', 'plot_funnel',
-           'read_captions', 'recall_rows', 'held_out_rows', 'gold_rows', 'general_rows', 'clean_sets', 'write_rows',
-           'read_questions', 'build_dataset', 'write_forms', 'run_dataset', 'told', 'load_rows', 'subset', 'limit',
-           'to_chat', 'write_chat', 'save_hf', 'preview']
+__all__ = ['PINNED', 'ORIGINAL', 'ALPACA', 'REPORT', 'unit_of', 'same_units', 'split_sections', 'plot_split', 'funnel',
+           'plot_funnel', 'read_captions', 'recall_rows', 'held_out_rows', 'gold_rows', 'general_rows', 'clean_sets',
+           'write_rows', 'read_questions', 'build_dataset', 'write_forms', 'run_dataset', 'read_report', 'told',
+           'load_rows', 'subset', 'limit', 'to_chat', 'write_chat', 'save_hf', 'preview']
 
 # %% ../nbs/06_dataset.ipynb #498e5bd4
 def unit_of(
@@ -140,8 +140,9 @@ def read_captions(
 ) -> dict: # document -> number -> caption; empty if chapter 04 has not run here
     "Captions for `resolve_figures`"
     path = ws.path('cleaned_blocks')
-    res = {}
-    for c in read_json(path).get('captions', []) if path.exists() else []: res.setdefault(c.get('doc'), {})[str(c.get('number'))] = c.get('text', '')
+    res, shape = {}, {'captions?': list[{'doc': str, 'number': str|int, 'text': str}]}
+    found = read_json(path, 'clean', shape).get('captions', []) if path.exists() else []
+    for c in found: res.setdefault(c['doc'], {})[str(c['number'])] = c['text']
     return res
 
 # %% ../nbs/06_dataset.ipynb #9754e8e4
@@ -234,6 +235,7 @@ def read_questions(
     rows = read_jsonl(path) if path else []
     for n,r in enumerate(rows, 1):
         if bad := [k for k in need if not r.get(k)]: raise CourseError(f'{path} line {n} has no {bad[0]!r}: add it or remove the line')
+        if not isinstance(r['answer'], str): raise CourseError(f'{path} line {n}: "answer" must be a text; further answers go into "variants"')
     return rows
 
 def build_dataset(
@@ -312,6 +314,14 @@ def run_dataset(
     if progress: progress(1., f"{report['rows']['train']+report['rows']['forms']:,} training pairs")
     return report
 
+REPORT = {'seed': int, 'funnel': dict[str, int], 'kinds': dict[str, int], 'facts': {'train': int},
+    'rows': {'train': int, 'forms': int, 'short': int},
+    'forms': {'coverage': {'short': int, 'sentences': int, 'left': dict[str, list]}}}
+
+def read_report(ws:Workspace) -> dict:
+    "What `run_dataset` wrote down about itself"
+    return read_json(ws.path('dataset_report'), 'dataset', REPORT)
+
 def told(
     report:dict, # of `run_dataset`
 ) -> list[str]: # lines for a person
@@ -331,7 +341,7 @@ def load_rows(
     split:str, # train, dev, recall, unseen, gold or general
 ) -> list[QA]:
     "Read one split back; a `CourseError` that names the line if it is damaged"
-    return [QA.fromdict(r) for r in read_jsonl(ws.path('splits')/f'{split}.jsonl', 'dataset')]
+    return read_rows(ws.path('splits')/f'{split}.jsonl', QA, 'dataset')
 
 # %% ../nbs/06_dataset.ipynb #e9980bca
 def _field(r, name): return r[name] if isinstance(r, dict) else getattr(r, name)
@@ -404,8 +414,8 @@ def save_hf(
     keys = ('id','source_id','instruction','input','output','kind','section','pages')
     d = DatasetDict({s: Dataset.from_list([{k: getattr(r, k) for k in keys} for r in rs]) for s,rs in rows.items() if rs})
     d.save_to_disk(str(folder))
-    report = read_json(ws.path('dataset_report'), 'dataset')
-    write_text(folder/'README.md', _card.format(docs='、'.join(sorted({r.extra['doc'] for r in rows['train']})), seed=report['seed'],
+    report = read_report(ws)
+    write_text(folder/'README.md', _card.format(docs=in_markdown('、'.join(sorted({r.extra['doc'] for r in rows['train']}))), seed=report['seed'],
         table='\n'.join(f'| {s} | {len(r)} |' for s,r in rows.items()), kinds=', '.join(report['kinds'])))
     return d
 

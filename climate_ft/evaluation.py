@@ -6,17 +6,18 @@
 from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
-from .workspace import Chunk, CourseError, Progress, Workspace, read_json, read_jsonl, tracked, write_json, write_jsonl
+from .workspace import Chunk, CourseError, Progress, Workspace, read_json, read_jsonl, read_records, tracked, write_json, write_jsonl
 from .metrics import FAST, SCORERS, bert_rows, nll, nll_rows, normalize, pair_rows, shuffled, signatures, totals
 from .generate import answer_rows, load_for_inference, model_key, question_of, read_questions
 from .passages import CHARS, PASSAGES, Retriever, context, found, passage
 
 # %% auto #0
-__all__ = ['SETS', 'PLANS', 'CONDITIONS', 'INTERVALS', 'PAIRS', 'LOWER_IS_BETTER', 'TOPICS', 'Plan', 'spread', 'question_sets',
-           'answers_path', 'settings_of', 'run_answers', 'trained_sources', 'draws', 'by_source', 'resampled',
-           'interval', 'load_answers', 'add_bertscore', 'counts_of', 'floor_of', 'score_set', 'evaluate_answers',
-           'recompute', 'table', 'describe', 'question_scores', 'outcomes', 'tally', 'examples', 'training_summary',
-           'results_path', 'run_evaluate', 'merge_runs', 'compare_bits', 'cost_table', 'plot_scores', 'plot_outcomes']
+__all__ = ['SETS', 'PLANS', 'CONDITIONS', 'INTERVALS', 'PAIRS', 'LOWER_IS_BETTER', 'ANSWER', 'TOPICS', 'RESULTS', 'Plan',
+           'spread', 'question_sets', 'answers_path', 'settings_of', 'run_answers', 'trained_sources', 'draws',
+           'by_source', 'resampled', 'interval', 'load_answers', 'add_bertscore', 'counts_of', 'floor_of', 'score_set',
+           'evaluate_answers', 'recompute', 'table', 'describe', 'question_scores', 'outcomes', 'tally', 'examples',
+           'training_summary', 'results_path', 'read_results', 'run_evaluate', 'merge_runs', 'compare_bits',
+           'cost_table', 'plot_scores', 'plot_outcomes']
 
 # %% ../nbs/12_evaluation.ipynb #e8f66a41
 SETS = dict(trained='trained facts, wording of the training', recall='trained facts, new wording', unseen='sections never trained',
@@ -98,7 +99,7 @@ def run_answers(
     "Every condition on every question set, with the likelihood of the references; resumable"
     cfg, plan = settings_of(profile, plan)
     rows = question_sets(ws, plan, trained_sources(ws, cfg.name))
-    find = Retriever([Chunk.fromdict(c) for c in read_json(ws.path('corpus_chunks'), 'corpus')])
+    find = Retriever(read_records(ws.path('corpus_chunks'), Chunk, 'corpus'))
     def given(q): return context([t for _,t in found(q, find, plan.retrieved, plan.passage_chars)])
     contexts = [given(q) if r['set'] in plan.passages else None for r in rows if (q := question_of(r))]
     models, key, paths = _Models(ws, cfg.name, progress), model_key(ws.models/cfg.name), []
@@ -126,7 +127,7 @@ def trained_sources(
 ) -> set|None: # None: all of the training split
     "The sources that the adapter was trained on, if its training was limited"
     p = ws.models/name/'train_config.json'
-    got = read_json(p, 'train').get('sources') if p.is_file() else None
+    got = read_json(p, 'train', {'sources?': list[str]}).get('sources') if p.is_file() else None
     return set(got) if got else None
 
 def _add_likelihood(load, out, asked, contexts, plan, progress):
@@ -186,6 +187,12 @@ INTERVALS = dict(bleu='bleu', chrf='chrf', rouge='rougeL', char_f1='char_f1', ex
 PAIRS = (('tuned', 'base'), ('base + passage', 'base'), ('tuned', 'base + passage'), ('tuned + passage', 'tuned'), ('tuned + passage', 'base + passage'))
 LOWER_IS_BETTER = {'nll'}
 
+def _pair_of_nll(row, where):
+    if len(row['extra'].get('nll', (0, 0))) != 2: raise CourseError(f'{where}: "nll" must be two numbers; run `climate-ft answers --fresh` again')
+
+ANSWER = {'question': str, 'prediction': str, 'reference': str, 'source_id': str, 'set': str,
+          'extra': {'id': str, 'chunk?': str, 'nll?': list[float]}}
+
 def load_answers(
     ws: Workspace,
     name: str, # of the adapter
@@ -194,7 +201,7 @@ def load_answers(
     rows = {}
     for c,model in CONDITIONS.items():
         p = answers_path(ws, name, c)
-        for a in read_jsonl(p, 'answers'):
+        for a in read_jsonl(p, 'answers --fresh', check=_pair_of_nll, kind=ANSWER):
             x = a['extra']
             r = rows.setdefault((a['set'], x['id']), dict(id=x['id'], set=a['set'], question=a['question'], reference=a['reference'], source_id=a['source_id'],
                 **{k: x[k] for k in ('variants', 'kind', 'about', 'section', 'chunk', 'seen') if x.get(k) not in (None, [], '')}, predictions={}, nll={}))
@@ -344,12 +351,26 @@ def training_summary(
     name: str, # of the adapter
 ) -> dict:
     "What training cost: seconds, memory, tokens a second, device and versions"
-    info, log = read_json(ws.models/name/'train_config.json', 'train'), read_jsonl(ws.logs/f'{name}.jsonl', 'train')
-    steps = [r for r in log if 'loss' in r]
+    from climate_ft.train import read_info, read_log
+    info, steps = read_info(ws, name), [r for r in read_log(ws, name) if 'loss' in r]
+    if not steps: raise CourseError(f"{ws.logs/f'{name}.jsonl'} has no steps: train again with `climate-ft train --no-resume`")
     rate = sorted(r['tokens_per_second'] for r in steps)
     return {k: info[k] for k in ('seconds', 'rows', 'steps', 'device', 'versions') if k in info} | dict(sources=len(info.get('sources', [])), memory_gib=max(r['memory_gib'] for r in steps), tokens_per_second=rate[len(rate)//2])
 
 def results_path(ws: Workspace, bits: int) -> Path: return ws.path('evaluation_8bit' if bits == 8 else 'evaluation')
+
+_SCORES, _TEXTS = dict[str, float|None], dict[str, str]
+RESULTS = {'name?': str, 'adapter?': str,
+    'scores': dict[str, dict[str, {'n': int, 'sources': int, 'scores': {'char_f1': float|None},
+                                   'interval': dict[str, list[float]|None], 'floor': _SCORES}]],
+    'differences': dict[str, dict[str, dict[str, list[float]]]],
+    'answers': list[{'set': str, 'id': str, 'question': str, 'reference': str, 'predictions': _TEXTS}]}
+
+def read_results(
+    path: str|Path, # of `run_evaluate`
+) -> dict:
+    "Saved results, held against their shape"
+    return read_json(path, 'evaluate', RESULTS)
 
 def run_evaluate(
     ws: Workspace,

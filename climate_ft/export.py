@@ -5,7 +5,7 @@
 # %% ../nbs/13_export.ipynb #09f7f530
 from __future__ import annotations
 from pathlib import Path
-from .workspace import Progress, Workspace, read_json, write_json, write_text
+from .workspace import Chunk, Progress, Workspace, in_markdown, read_json, read_records, write_json, write_text
 from .generate import adapter_settings, add_adapter, generate, inference_dtype, load_for_inference, load_model, model_key, question_of, read_questions, ready, stop_ids
 from .models import GEMMA, atomic_folder, load_config, load_tokenizer, loading, quiet
 from .models import resolve_base, weight_files
@@ -116,9 +116,9 @@ def base_licence(
 ) -> str:
     "The terms of the base model, which the merged model inherits"
     if base == GEMMA['name']: return GEMMA['notice']+' The merged model is a Model Derivative: pass these terms on with it.'
-    if 'qwen3' in base.lower(): return f'{base} is licensed under Apache-2.0 (Alibaba Cloud).'
+    if 'qwen3' in base.lower(): return f'{in_markdown(base)} is licensed under Apache-2.0 (Alibaba Cloud).'
     if base == 'tiny': return 'Random weights; the tokenizer is cut from Qwen3 (Apache-2.0).'
-    return f'See the licence of {base}.'
+    return f'See the licence of {in_markdown(base)}.'
 
 # %% ../nbs/13_export.ipynb #d89ce83b
 def _scores_md(results):
@@ -176,7 +176,7 @@ def model_card(
     "A card with data, settings, scores, limits and licences"
     keys = 'r alpha dropout learning_rate epochs batch_size accumulation max_length seed'.split()
     agree = _agreement(parity) if parity else ''
-    return CARD.format(name=settings.get('name', 'climate-ft'), base=settings['base'], bits=settings['bits'], training=', '.join(f'{k} {settings[k]}' for k in keys if k in settings),
+    return CARD.format(name=in_markdown(settings.get('name', 'climate-ft')), base=in_markdown(settings['base']), bits=settings['bits'], training=', '.join(f'{k} {settings[k]}' for k in keys if k in settings),
                        parity=agree, data=data, scores=_scores_md(results or {}), licence=licence)
 
 # %% ../nbs/13_export.ipynb #0147eda0
@@ -186,13 +186,16 @@ def write_card(
     parity: dict|None=None, # None: the one saved with the merged model
 ) -> Path:
     "Write `README.md` into the merged model's folder from what the workspace holds"
-    def have(p): return read_json(p) if Path(p).is_file() else None
+    from climate_ft.evaluation import RESULTS
+    def have(p, kind): return read_json(p, kind=kind) if Path(p).is_file() else None
     out, settings = merged_path(ws, name), adapter_settings(ws.models/name)
-    results = have(ws.path('evaluation_8bit' if settings['bits'] == 8 else 'evaluation'))
+    results = have(ws.path('evaluation_8bit' if settings['bits'] == 8 else 'evaluation'), RESULTS)
     key = model_key(ws.models/name)            # scores of an earlier adapter of this name are not this one's
-    docs = ', '.join(sorted({c['doc'] for c in have(ws.path('corpus_chunks')) or []})) or 'one report'
+    chunks = ws.path('corpus_chunks')
+    docs = sorted({c.doc for c in read_records(chunks, Chunk, 'corpus')}) if chunks.is_file() else []
+    docs = in_markdown(', '.join(docs)) or 'one report'
     data = f"{settings.get('rows', '?')} question-answer pairs about {len(settings.get('sources', []))} facts from {docs}; split by section before augmentation."
-    return write_text(out/'README.md', model_card(settings, base_licence(settings['base']), data, results if results and results.get('name') == name and results.get('adapter', key) == key else None, parity or have(out/'parity.json')))
+    return write_text(out/'README.md', model_card(settings, base_licence(settings['base']), data, results if results and results.get('name') == name and results.get('adapter', key) == key else None, parity or have(out/'parity.json', {'n': int, 'agree?': int})))
 
 def fits_here(
     folder: str|Path, # of a merged model

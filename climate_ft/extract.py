@@ -7,7 +7,7 @@ from __future__ import annotations
 import io, json, os, re, shutil, subprocess, sys, tempfile, threading, time
 from concurrent.futures import ThreadPoolExecutor
 from collections import Counter
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from contextlib import ExitStack, closing, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterator
@@ -141,7 +141,7 @@ class Finding(Record):
 
 def tell(finding): # a `Finding`
     "Say a finding to whoever sits before the screen"
-    print(f'climate-ft: {finding}', file=sys.stderr, flush=True)
+    print(f'climate-ft: {visible(finding)}', file=sys.stderr, flush=True)
 
 # %% ../nbs/02_extract.ipynb #28c48773
 def _look(page):
@@ -263,6 +263,14 @@ def _next(q, p, seconds):
             if used()-before > seconds or time.monotonic()-begin > 8*seconds: raise
 
 # %% ../nbs/02_extract.ipynb #ab81c9dc
+def _listen(stream, q):
+    "Put the lines of a worker into the queue, then None"
+    try:
+        with stream:
+            for line in stream:
+                if line.endswith('\n'): q.put(line) # a killed worker leaves half a line
+    finally: q.put(None)
+
 def _messages(
     pdf, extractor,
     seconds, # of its processor time without a message, e.g. for one page
@@ -273,7 +281,8 @@ def _messages(
     code = 'import sys; from climate_ft.extract import _serve; _serve(sys.argv[1:])'
     p = subprocess.Popen([sys.executable, '-c', code, str(pdf), extractor, str(gib)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, encoding='utf-8')
     q = queue.Queue(16)
-    threading.Thread(target=lambda: [q.put(l) for l in p.stdout] and None or q.put(None), daemon=True).start()
+    reader = threading.Thread(target=_listen, args=(p.stdout, q), daemon=True)
+    reader.start()
     name, n = Path(pdf).name, 0
     try:
         while True:
@@ -289,8 +298,10 @@ def _messages(
             if 'done' in m: return
     finally:
         p.kill()
-        while not q.empty(): q.get_nowait()
-        p.wait(); p.stdout.close()
+        while reader.is_alive():               # the stream is closed by whoever reads it
+            while not q.empty(): q.get_nowait()
+            reader.join(.01)
+        p.wait()
 
 class Stalled(CourseError): "A worker that did not answer in time"
 
@@ -306,13 +317,14 @@ def iter_pages_safely(
     "`iter_pages` in a worker process with limits on time and memory"
     if extractor not in EXTRACTORS: raise CourseError(f"unknown extractor {extractor!r}: there are {', '.join(EXTRACTORS)}")
     count, n = 1, 0
-    for m in _messages(pdf, ('check+' if notice else '')+extractor, seconds, gib):
-        for f in m.get('findings', []): notice(Finding.fromdict(f))
-        count = m.get('count', count)
-        if 'text' not in m: continue
-        n += 1
-        if progress: progress(n/count, f'{extractor}, page {n}/{count}')
-        yield Page.fromdict(m)
+    with closing(_messages(pdf, ('check+' if notice else '')+extractor, seconds, gib)) as messages:
+        for m in messages:
+            for f in m.get('findings', []): notice(Finding.fromdict(f))
+            count = m.get('count', count)
+            if 'text' not in m: continue
+            n += 1
+            if progress: progress(n/count, f'{extractor}, page {n}/{count}')
+            yield Page.fromdict(m)
 
 def check_pdf_safely(pdf: str|Path, seconds: float=15, gib: float=3) -> list[Finding]:
     "`check_pdf` in a worker process; a `CourseError` for a fatal finding"
@@ -343,7 +355,7 @@ def _read_document(pdf, names, folder, seconds, notice, progress):
         try:
             if stalled: raise CourseError(f'{pdf.name}: {e} was left out')
             pages = iter_pages_safely(pdf, e, report, seconds, notice=None if j else notice)
-            with ExitStack() as files: _append({k: files.enter_context(out(k)) for k in ([e, 'pages'] if e == 'blocks' else [e])}, e, pages)
+            with closing(pages), ExitStack() as files: _append({k: files.enter_context(out(k)) for k in ([e, 'pages'] if e == 'blocks' else [e])}, e, pages)
         except CourseError as err:
             if not j: raise
             with out(e, 'a') as f: f.write(f'[{err}]')

@@ -4,11 +4,11 @@
 
 # %% ../nbs/10_generate.ipynb #71fb5a6b
 from __future__ import annotations
-import hashlib, json, logging, sys
+import hashlib, json, logging, re, sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable
-from .workspace import Answer, Chunk, CourseError, Progress, Record, Workspace, file_digest, fits, read_json, read_jsonl, tracked, visible, write_jsonl, writing
+from .workspace import Answer, Chunk, CourseError, Progress, Record, Workspace, file_digest, misfit, own_output, parsed, read_json, read_jsonl, read_records, encoding_of, tracked, visible, write_jsonl, writing
 from .decode import decode, faster, serves
 from .passages import REFUSAL, Retriever, cited, context, found
 
@@ -27,12 +27,7 @@ def adapter_settings(
     "What the adapter was trained on, from its `train_config.json`"
     if not (Path(folder)/'adapter_model.safetensors').is_file():
         raise CourseError(f'{folder} holds no adapter (adapter_model.safetensors); train one with: climate-ft train, or name another folder with --model')
-    f = Path(folder)/'train_config.json'
-    c = read_json(f, made_by='train', kind=dict)
-    for k,kind in dict(base=str, bits=int, dtype=str|None).items():
-        if fits(c.get(k), kind): continue
-        raise CourseError(f'{f} is damaged ({k} is {c.get(k)!r}); run `climate-ft train` again')
-    return c
+    return read_json(Path(folder)/'train_config.json', 'train', {'base': str, 'bits': int, 'dtype?': str|None})
 
 def check_model(
     folder: str|Path, # of a model; a name that is no folder passes
@@ -229,7 +224,8 @@ def generate(
     def done(k, tokens):
         nonlocal count
         i = asked[k]
-        answers[i], count = tok.decode(tokens, skip_special_tokens=True).strip(), count+1
+        said = tok.decode(tokens, skip_special_tokens=True).replace('\0', '\ufffd') # no file holds a NUL
+        answers[i], count = said.strip(), count+1
         if on_answer: on_answer(i, answers[i])
         if progress: progress(count/len(ids), 'answers')
     for i,p in enumerate(prompts):
@@ -281,6 +277,15 @@ def read_questions(
     return rows
 
 # %% ../nbs/10_generate.ipynb #3ca3776a
+def _whole_lines(path):
+    "The values on the lines of a partial file, up to the first that a kill or a full disk has cut"
+    lines = path.read_bytes().split(b'\n')[:-1] if path.is_file() else []
+    out = []
+    for l in lines:
+        try: out.append(parsed(l.decode(), str(path)))
+        except (CourseError, UnicodeDecodeError): break
+    return out
+
 class PartialAnswers:
     "Answers that survive a kill: one flushed JSON line each, after a first line with the key of the run"
     def __init__(self,
@@ -288,8 +293,8 @@ class PartialAnswers:
         key: str, # what the answers depend on
     ):
         self.path, self.done = Path(path), {}
-        lines = self.path.read_bytes().split(b'\n')[:-1] if self.path.is_file() else [] # what follows the last newline was cut off
-        if lines and json.loads(lines[0]) == {'key': key}: self.done = {r['i']: r['text'] for r in map(json.loads, lines[1:])}
+        first, *rows = _whole_lines(self.path) or [None]
+        if first == {'key': key}: self.done = {r['i']: r['text'] for r in rows if not misfit(r, {'i': int, 'text': str})}
         with writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             write_jsonl(self.path, [dict(key=key), *(dict(i=i, text=t) for i,t in self.done.items())])
@@ -313,6 +318,12 @@ def _ask(load, texts, part, key, contexts, batch_size, max_new_tokens, progress)
                      progress and (lambda f, m: progress(done+(1-done)*f, m)), lambda k, t: p.add(todo[k], t), [i+1 for i in todo])
         return p.done
 
+def _earlier(out):
+    "The answers in a file that was finished before"
+    shape = {'prediction': str, 'reference': str|list[str], 'extra': dict}
+    try: return read_jsonl(out, kind=shape)
+    except CourseError as e: raise CourseError(f'{e}, or remove it, and everything is asked again') from None
+
 def answer_rows(
     load: Callable, # called without arguments if there is something left to do -> model, tokenizer
     rows: list[dict], # questions, see `read_questions`
@@ -328,7 +339,7 @@ def answer_rows(
     "Answers to `rows` in the file `out`; continues after an interruption, does nothing if all is done"
     out, texts = Path(out), [question_of(r) for r in rows]
     key = hashlib.sha256(json.dumps([key, texts, contexts, max_new_tokens], ensure_ascii=False).encode()).hexdigest()[:16]
-    old = read_jsonl(out) if out.is_file() else []
+    old = _earlier(out) if out.is_file() else []
     said = {i: r['prediction'] for i,r in enumerate(old)} if [r.get('extra', {}).get('key') for r in old] == [key]*len(rows) else None
     part = out.with_name(f'.{out.stem}.part')
     if said is None: said = _ask(load, texts, part, key, contexts, batch_size, max_new_tokens, progress)
@@ -351,6 +362,8 @@ def answer_file(
     progress: Progress|None=None,
 ) -> Path:
     "Answer every question of a file; continues where it stopped"
+    def mine(row): return 'prediction' in row and 'key' in row['extra']
+    own_output(out, mine, 'answer', (questions,))
     rows = read_questions(questions)
     check_model(model)
     contexts = [r.get('context', '') for r in rows] if any(r.get('context') for r in rows) else None
@@ -358,6 +371,8 @@ def answer_file(
     return Path(out)
 
 # %% ../nbs/10_generate.ipynb #1b6855be
+def _show(piece): print(visible(piece), end='', flush=True)
+
 def _streamer(tok, say):
     from transformers.generation.streamers import BaseStreamer
     class Streamer(BaseStreamer):
@@ -379,7 +394,7 @@ def stream(
     say: Callable|None=None, # gets each new piece of text; None: standard output
 ) -> str: # the whole answer
     "One greedy answer, shown while it is made"
-    say = say or (lambda s: print(s, end='', flush=True))
+    say = say or _show
     return generate(model, tok, [question], [context], 1, max_new_tokens, streamer=_streamer(tok, say))[0]
 
 # %% ../nbs/10_generate.ipynb #817c73f5
@@ -402,7 +417,7 @@ def searcher(
     if not p.is_file():
         raise CourseError(f'{ws.root} has no corpus to look answers up in: name the folder of a run with --out, '
                           'or ask from memory with --from-memory')
-    return Retriever([Chunk.fromdict(c) for c in read_json(p, 'corpus')])
+    return Retriever(read_records(p, Chunk, 'corpus'))
 
 def reply(
     model, # from `load_for_inference`
@@ -430,6 +445,17 @@ def citation(
 
 
 # %% ../nbs/10_generate.ipynb #d94078c7
+def _as_text(ask):
+    "The line that `ask` reads; a `CourseError` if its bytes are not what this terminal writes"
+    import os, sys
+    try:
+        line = ask('質問> ')
+        raw = line.encode('utf-8', 'surrogateescape') if re.search('[\udc80-\udcff]', line) else b''
+    except UnicodeDecodeError as e: raw = e.object
+    if not raw: return line
+    named = encoding_of(raw)
+    raise CourseError(f'the question is not {getattr(sys.stdin, "encoding", None) or "UTF-8"}' + (f' but {named}: set PYTHONIOENCODING={named}' if named else ': write it in UTF-8'))
+
 def chat(
     model: str|Path, # model folder
     question: str|None=None, # answer this one and return; None: a conversation
@@ -439,8 +465,9 @@ def chat(
     find: Retriever|None=None, # where answers are looked up; None: from memory
 ) -> Reply|None: # the reply to `question`
     "`climate-ft ask`: each question stands alone, as in the training data; an empty line ends"
+    if question is not None: question = _as_text(lambda _: question)
     if question is not None and not question.strip(): raise CourseError('the question is empty; write one, e.g. climate-ft ask "雪氷面のアルベドとは何ですか。"')
-    say = say or (lambda s: print(s, end='', flush=True))
+    say = say or _show
     net, tok = load_for_inference(model)
     def one(q):
         r = reply(net, tok, q, find, max_new_tokens, say)
@@ -448,7 +475,7 @@ def chat(
         return r
     if question: return one(question)
     while True:
-        try: q = ask('質問> ').strip()
+        try: q = _as_text(ask).strip()
         except (EOFError, KeyboardInterrupt): return
         if not q: return
         try: one(q)

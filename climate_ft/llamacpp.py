@@ -560,6 +560,8 @@ def export_gguf(
     part('conversion', "llama.cpp's converter"); part('xllamacpp', 'llama.cpp')
     name = folder.resolve().name.removesuffix('-merged')
     out = Path(out) if out else folder.resolve().parent/f'{name}-gguf-{kind}'
+    if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (out/'Modelfile').is_file())):
+        raise CourseError(f'{out} exists and was not written by `climate-ft export`: move it away')
     out.parent.mkdir(parents=True, exist_ok=True)
     check_disk(out.parent, weights(folder)*(KINDS[kind]+(KINDS['f16'] if kind == 'q4_k_m' else 0)))
     tok, licence = load_tokenizer(folder), licence_of(folder)

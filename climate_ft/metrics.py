@@ -465,6 +465,7 @@ def _pair(r, where, allow_empty):
     if not alts or not all(isinstance(o, str) and o.strip() for o in alts): raise CourseError(f'{where} has no reference; add "reference": "…" or remove the line')
     if not isinstance(r.get('prediction'), str): raise CourseError(f'{where} has no prediction; add "prediction": "…"')
     if not r['prediction'].strip() and not allow_empty: raise CourseError(f'{where} has an empty prediction; add the answer, or count it as 0 with --allow-empty')
+    if '\0' in ''.join([r['prediction'], *alts, *((r.get('extra') or {}).get('variants') or [])]): raise CourseError(f'{where} holds a NUL character; remove it')
     if (n := max(map(len, [r['prediction'], *alts]))) > MAX_CHARS: raise CourseError(f'{where} has a text of {n:,} characters, more than {MAX_CHARS:,}; cut it or remove the line')
 
 # %% ../nbs/11_metrics.ipynb #4b845e34

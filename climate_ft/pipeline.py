@@ -4,7 +4,7 @@
 
 # %% ../nbs/14_pipeline.ipynb #b6fbce90
 from __future__ import annotations
-import ast, hashlib, json, math, shlex, shutil, time
+import ast, fnmatch, hashlib, json, math, shlex, shutil, time
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -13,13 +13,13 @@ from .workspace import *
 from .workspace import run_file, stages_of
 
 # %% auto #0
-__all__ = ['UNRELATED', 'CODE', 'LIBRARIES', 'HOLD_OUT', 'MEASURED', 'POSITIVE', 'DISK_GB', 'Job', 'Stage', 'code_digest',
-           'modules_of', 'version_of', 'fingerprint', 'outputs', 'altered', 'State', 'run_one', 'chosen', 'must_run',
-           'run_stages', 'is_done', 'adapter_files', 'merged_folder', 'merged_from', 'is_merged', 'question_files',
-           'split_files', 'answer_files', 'results_file', 'data_stages', 'model_stages', 'course_stages', 'source_pdfs',
-           'is_own', 'find_gold', 'what_to_hold_out', 'setting_types', 'from_text', 'as_kind', 'unknown',
-           'read_settings', 'resolve_config', 'check_name', 'count_gpus', 'resolve_gpus', 'check_disk', 'check_base',
-           'pending', 'check_machine', 'make_job', 'run_all', 'run_command']
+__all__ = ['UNRELATED', 'MARKS', 'CODE', 'LIBRARIES', 'HOLD_OUT', 'MEASURED', 'POSITIVE', 'DISK_GB', 'Job', 'Stage',
+           'code_digest', 'modules_of', 'version_of', 'fingerprint', 'outputs', 'altered', 'State', 'begins_as_ours',
+           'refuse_foreign', 'run_one', 'chosen', 'must_run', 'run_stages', 'is_done', 'adapter_files', 'merged_folder',
+           'merged_from', 'is_merged', 'question_files', 'split_files', 'answer_files', 'results_file', 'data_stages',
+           'model_stages', 'course_stages', 'source_pdfs', 'is_own', 'find_gold', 'what_to_hold_out', 'setting_types',
+           'from_text', 'as_kind', 'unknown', 'read_settings', 'resolve_config', 'check_name', 'count_gpus',
+           'resolve_gpus', 'check_disk', 'check_base', 'pending', 'check_machine', 'make_job', 'run_all', 'run_command']
 
 # %% ../nbs/14_pipeline.ipynb #3a5f2812
 @dataclass
@@ -132,6 +132,7 @@ class State:
     "The records of a job's stages, and the stages that `--from` asked for and that have not finished yet"
     def __init__(self, job: Job):
         self.path, self.name, self.doc = job.ws.path('state'), job.name, run_file(job.ws)
+        self.doc['profiles'] = {k: v for k,v in self.doc['profiles'].items() if isinstance(v, dict)}
     def __getitem__(self, stage: Stage) -> dict:
         return stages_of(self.doc, self.name).get(stage.name, {})
     def put(self, stage: Stage, record: dict):
@@ -145,10 +146,48 @@ class State:
         if any(used.values()): write_json(self.path, used)
         else: self.path.unlink(missing_ok=True)
     @property
-    def forced(self) -> dict: return self.doc['forced'].get(self.name) or {}
+    def forced(self) -> dict:
+        noted = self.doc['forced'].get(self.name) or {}
+        return {} if misfit(noted, {'first?': str|None, 'left?': list[str]}) else noted
     def force(self, first: str|None, left: list):
         self.doc['forced'][self.name] = dict(first=first, left=left) if left else {}
         self.save()
+
+# %% ../nbs/14_pipeline.ipynb #28d527cb
+MARKS = { # a file or folder that a stage writes: what stands near its beginning, or in it
+    'data/corpus_chunks.json': '"section"', 'data/dataset.json': '"source_id"',
+    'data/dataset_report.json': '"hold_out"', 'data/splits/*.jsonl': '"source_id"',
+    'data/answers_*.jsonl': '"prediction"', 'data/evaluation_results*.json': '"adapter"',
+    'logs/*.jsonl': '"step"', 'models/*/train_config.json': '"learning_rate"',
+    'models/*-merged': 'climate-ft', 'report.html': 'climate-ft'}
+
+def begins_as_ours(
+    path: Path, # a file, or the folder of a merged model
+    mark: str, # of `MARKS`
+) -> bool:
+    "Was it written by this program, or is it empty?"
+    if path.is_dir():
+        if not any(path.iterdir()): return True
+        path = path/'README.md'
+    if not path.is_file(): return False
+    with open(path, 'rb') as f: head = f.read(1 << 16).decode('utf-8', 'ignore')
+    return mark in head or head.strip() in ('', '[]', '{}')
+
+def refuse_foreign(
+    stage: Stage, # that has never run in this workspace
+    job: Job,
+):
+    "A `CourseError` if the stage would replace what another program wrote"
+    def mark(p):
+        name = p.relative_to(job.ws.root).as_posix()
+        return next((m for pat,m in MARKS.items() if fnmatch.fnmatch(name, pat)), None)
+    marks = {p: mark(p) for p in stage.writes(job)}
+    ours = {p for p,m in marks.items() if m and p.exists() and begins_as_ours(p, m)}
+    for p,m in marks.items() if any(marks.values()) else ():
+        if p.exists() and p not in ours and (m or not ours):
+            raise CourseError(f'{p} exists and was not written by this program: '
+                              'choose another folder with --out, or remove it')
+
 
 # %% ../nbs/14_pipeline.ipynb #c6447471
 def run_one(
@@ -160,6 +199,7 @@ def run_one(
 ):
     "Run a stage and write down what became of it"
     before, was, fp = state[stage], outputs(stage, job), fingerprint(stage, job)
+    if not before: refuse_foreign(stage, job)
     t0 = time.perf_counter()
     interrupted = before.get('status') == 'started' and before.get('fingerprint') == fp
     job.fresh = not interrupted if fresh is None else fresh
@@ -325,8 +365,8 @@ def is_merged(
 ) -> bool:
     "Was the merged model made from this adapter, and is it complete?"
     note = merged_folder(job)/'merged_from.json'
-    made = read_json(note) if note.is_file() else None
-    return made == merged_from(job)
+    try: return note.is_file() and read_json(note) == merged_from(job)
+    except CourseError: return False           # a damaged note: merged again
 
 def _merge(job, progress):
     from climate_ft.export import run_merge, write_card
@@ -373,7 +413,7 @@ def _base(job):
 def _trained_on(job):
     "What a training has noted that decides which questions are asked, and of which base"
     p = job.ws.models/job.name/'train_config.json'
-    info = read_json(p) if p.is_file() else {}
+    info = read_json(p, 'train', dict) if p.is_file() else {}
     return {k: info.get(k) for k in ('base', 'bits', 'dtype', 'sources')}
 
 # %% ../nbs/14_pipeline.ipynb #53066a70

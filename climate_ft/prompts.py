@@ -12,7 +12,7 @@ from .workspace import CourseError
 # %% auto #0
 __all__ = ['GEMMA_TEMPLATE', 'ALPACA_TEMPLATE', 'CHATML_TEMPLATE', 'QWEN3_TEMPLATE', 'LLAMA_TEMPLATE', 'MISTRAL_TEMPLATE',
            'GEMMA_TERMS', 'FAMILIES', 'OTHER', 'SECONDS', 'Family', 'find_family', 'family', 'render_apart',
-           'chat_text', 'frame', 'render', 'control_words', 'pieces', 'token_ids', 'prompt_ids', 'encode',
+           'chat_text', 'frame', 'render', 'control_words', 'pieces', 'token_ids', 'prompt_ids', 'encode', 'check_rows',
            'encode_rows', 'show_tokens']
 
 # %% ../nbs/07_prompts.ipynb #4c18ae6b
@@ -256,6 +256,18 @@ def encode(
     return dict(input_ids=p+a, labels=[-100]*len(p)+a)
 
 # %% ../nbs/07_prompts.ipynb #013d404e
+def check_rows(
+    rows: list[dict], # Alpaca rows
+    name: str, # of their file, for the message
+):
+    "A `CourseError` names the first row without a question or an answer"
+    for i,r in enumerate(rows, 1):
+        missing = [c for c in ('instruction', 'output') if not isinstance(r.get(c), str) or not r[c].strip()]
+        if not missing: continue
+        there = ', '.join(map(str, r)) or 'nothing'
+        raise CourseError(f'{name}, row {i}: no text in {" and ".join(missing)} (it has {there}); '
+                          'each row needs instruction, input and output')
+
 def encode_rows(
     tok, # tokenizer with a chat template
     rows: list[dict], # Alpaca rows: `instruction`, `input`, `output`
@@ -264,10 +276,9 @@ def encode_rows(
 ) -> tuple[list[dict], list[int]]: # examples; indices of the rows left out because they are too long
     "Encode every row and set aside those over `max_length`"
     if not rows: raise CourseError(f'{name} is empty: make it with `climate-ft dataset`')
+    check_rows(rows, name)
     kept, long = [], []
     for i,r in enumerate(rows):
-        if missing := [c for c in ('instruction', 'output') if not isinstance(r.get(c), str) or not r[c].strip()]:
-            raise CourseError(f'{name}, row {i+1}: no text in {" and ".join(missing)} (it has {", ".join(map(str, r)) or "nothing"}); each row needs instruction, input and output')
         e = encode(tok, r['instruction'], r['output'], input=r.get('input') or '')
         if len(e['input_ids']) > max_length: long.append(i)
         else: kept.append(e)

@@ -59,10 +59,6 @@ def grid(
     return dict(title=title, header=header, rows=[[cell(r.get(k)) for k in header] for r in rows], note=note)
 
 # %% ../nbs/13a_report.ipynb #80cf9f78
-def _read(ws, name, default=None):
-    p = ws.path(name)
-    return read_json(p) if p.exists() else default
-
 def reading_section(state):
     "What was read of the document, what was set aside, and what could not be read"
     lines = [n for s in ('extract', 'clean') for n in state.get(s, {}).get('notes') or []]
@@ -70,16 +66,17 @@ def reading_section(state):
 
 def extraction_section(ws):
     "How well each extractor read the PDF"
-    if not (s := _read(ws, 'extractor_scores')): return
-    from climate_ft.compare import plot_scoreboard
-    s = s.get('extractors', s)
+    if not ws.path('extractor_scores').exists(): return
+    from climate_ft.compare import SCORES, plot_scoreboard
+    if not (s := read_json(ws.path('extractor_scores'), 'compare', SCORES)): return
     return section('Extraction', ['Each extractor against the gold text: character error rate, whole sentences found, order of the sentences, time per page.'],
                    [('Bars of the error rate, recall, order and time of every extractor', svg(plot_scoreboard(s)))])
 
 def data_section(ws):
     "From sentences to training pairs"
-    if not (r := _read(ws, 'dataset_report')): return
-    from climate_ft.dataset import plot_funnel
+    if not ws.path('dataset_report').exists(): return
+    from climate_ft.dataset import plot_funnel, read_report
+    r = read_report(ws)
     rows = [dict(step=k, pairs=v) for k,v in r['funnel'].items()]
     return section('Data', ['How many question-answer pairs each step left.'], [('Bars of the number of pairs after each step', svg(plot_funnel(r['funnel'])))], [grid(rows)])
 
@@ -87,8 +84,8 @@ def data_section(ws):
 def training_section(ws, name):
     "Loss, gradient norm and the health check of the training"
     if not (ws.logs/f'{name}.jsonl').exists(): return
-    from climate_ft.train import describe, plot_log, verify_training
-    rows = read_jsonl(ws.logs/f'{name}.jsonl')
+    from climate_ft.train import describe, plot_log, read_log, verify_training
+    rows = read_log(ws, name)
     return section('Training', [], [('Curves of the loss and of the gradient norm over the steps', svg(plot_log(rows)))], pre=describe(verify_training(ws, name)))
 
 def scores_section(results, metrics=('char_f1', 'rougeL', 'bertscore_f1')):
@@ -117,7 +114,7 @@ def answers_section(results, most=12): # questions per set
 def settings_section(ws, name):
     "The training's settings and the versions of the libraries"
     p = ws.models/name/'train_config.json'
-    cfg = read_json(p) if p.exists() else {}
+    cfg = read_json(p, 'train', dict) if p.exists() else {}
     rows = [dict(setting=k, value=json.dumps(v, ensure_ascii=False)) for k,v in cfg.items()]
     return section('Settings and versions', tables=[grid(rows), grid([dict(library=k, version=v) for k,v in versions().items()])])
 
@@ -141,6 +138,11 @@ def key_figures(results, state):
     return [k for k in (diff('recall'), diff('unseen'), diff('gold'), took) if k]
 
 # %% ../nbs/13a_report.ipynb #c7ea5419
+def _spelled_out(value):
+    "No control characters and marks of direction in the page; a file name may hold some"
+    if not isinstance(value, str): return value
+    return type(value)(visible(value))
+
 def render_report(
     title:str, lead:str,
     sections:list[dict], # from `section`
@@ -149,7 +151,7 @@ def render_report(
     "The page, self-contained"
     from jinja2 import Environment
     src = (Path(__file__).parent/'assets'/'report.html.j2').read_text(encoding='utf-8') if '__file__' in globals() else (REPO/'climate_ft'/'assets'/'report.html.j2').read_text(encoding='utf-8')
-    env = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    env = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_spelled_out)
     return env.from_string(src).render(title=title, lead=lead, sections=[s for s in sections if s], key=list(key))
 
 # %% ../nbs/13a_report.ipynb #7f136097
@@ -158,12 +160,13 @@ def run_report(
     profile, # key of `climate_ft.train.PROFILES`, or a `TrainConfig`
 ) -> Path: # the HTML file
     "Write the report of the run in `ws`"
-    from climate_ft.evaluation import results_path, settings_of
+    from climate_ft.evaluation import read_results, results_path, settings_of
     cfg, _ = settings_of(profile)
     name, path = cfg.name, results_path(ws, cfg.bits)
-    results, state = read_json(path, 'evaluate'), read_state(ws, name)
+    results, state = read_results(path), read_state(ws, name)
     if results.get('name') != name: raise CourseError(f"{path} holds the scores of {results.get('name')}: `climate-ft evaluate --profile {name}` makes those of {name}")
-    docs = sorted({c['doc'] for c in _read(ws, 'corpus_chunks', [])})
+    chunks = ws.path('corpus_chunks')
+    docs = sorted({c.doc for c in read_records(chunks, Chunk, 'corpus')}) if chunks.exists() else []
     sections = [scores_section(results), answers_section(results), training_section(ws, name), data_section(ws), reading_section(state), extraction_section(ws), settings_section(ws, name)]
     lead = f"Profile {name}: base model and fine-tuned model on questions about {', '.join(docs) or 'the document'}."
     return write_text(ws.path('report'), render_report('climate-ft: what the fine-tuning did', lead, sections, key_figures(results, state)))

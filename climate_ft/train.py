@@ -8,9 +8,10 @@ import hashlib, json, math, os, random, shutil, sys, tempfile, time
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from .workspace import CourseError, Progress, Record, Workspace, read_json, read_jsonl, write_json, write_jsonl
+from numbers import Real
+from .workspace import CourseError, Progress, Record, Workspace, misfit, read_json, read_jsonl, write_json, write_jsonl
 from .preflight import GiB, arrange, compute_dtype, free_memory, predict_memory, read_shape, refuse, versions
-from .prompts import encode_rows, find_family
+from .prompts import check_rows, encode_rows, find_family
 from .compat import check_trainer, liger_knows, say_once, unnumber_cpu, use_one_device
 from .models import atomic_folder, check_bits, count_layers, load_config
 from .models import load_quantized, load_tokenizer, quiet, resolve_base
@@ -18,12 +19,12 @@ from .ranks import Ranks, deal, launch, sum_gradients, worker
 from .fast import PackedCollator, PackedStep, PROVEN, can_flatten, expand, flatten, head_loss, use_lora_linear, use_packed_attention
 
 # %% auto #0
-__all__ = ['SEVEN', 'SMALL', 'TOPICS', 'PROFILES', 'CHOICES', 'TrainConfig', 'get_profile', 'select_rows', 'training_data',
-           'model_kind', 'is_packed', 'is_own', 'settle', 'fit_memory', 'load_for_training', 'full_precision',
-           'trainer_class', 'own_trainer', 'dev_loss', 'packed_trainer', 'LengthSampler', 'checkpoints', 'save_whole',
-           'resume_point', 'trl_switches', 'training_arguments', 'log_callback', 'share', 'prepare', 'train',
-           'build_trainer', 'pad_id', 'padded_collator', 'update_size', 'plot_log', 'verify_training', 'describe',
-           'train_distributed']
+__all__ = ['SEVEN', 'SMALL', 'TOPICS', 'PROFILES', 'FORM', 'CHOICES', 'LOG', 'STEP', 'INFO', 'TrainConfig', 'get_profile',
+           'select_rows', 'training_data', 'model_kind', 'is_packed', 'is_own', 'settle', 'fit_memory',
+           'load_for_training', 'full_precision', 'trainer_class', 'own_trainer', 'dev_loss', 'packed_trainer',
+           'LengthSampler', 'checkpoints', 'save_whole', 'resume_point', 'trl_switches', 'training_arguments',
+           'read_log', 'read_info', 'log_callback', 'share', 'prepare', 'train', 'build_trainer', 'pad_id',
+           'padded_collator', 'update_size', 'plot_log', 'verify_training', 'describe', 'train_distributed']
 
 # %% ../nbs/08_train.ipynb #6d8c8303
 SEVEN = ('q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj')
@@ -109,6 +110,8 @@ def select_rows(
     return [r for s,rs in sources.items() if s in chosen for r in [r for r in rs if r['output'] == rs[0]['output']][:cfg.wordings]]
 
 # %% ../nbs/08_train.ipynb #5d085f7f
+FORM = dict.fromkeys(('id', 'source_id', 'kind', 'instruction', 'input', 'output'), str)  # a row of forms.jsonl
+
 def training_data(
     cfg: TrainConfig,
     ws: Workspace,
@@ -118,11 +121,11 @@ def training_data(
     p, d = ws.path('splits')/'train.jsonl', ws.path('splits')/'dev.jsonl'
     rows = read_jsonl(p, 'dataset')
     if not rows: raise CourseError(f'{p} is empty: make the dataset with `climate-ft dataset`')
-    encode_rows(tok, rows[:1], 10**6, str(p))                    # wrong columns are named before anything is chosen
+    check_rows(rows, str(p))                                     # wrong columns are named before anything is chosen
     rows = select_rows(rows, cfg)
     if cfg.forms:
         from climate_ft.passages import select_forms
-        more = read_jsonl(ws.path('splits')/'forms.jsonl', 'dataset')
+        more = read_jsonl(ws.path('splits')/'forms.jsonl', 'dataset', kind=FORM)
         rows = rows+select_forms(more, {r.get('source_id') for r in rows}, cfg.max_forms, seed=cfg.seed)
     examples, long = encode_rows(tok, rows, cfg.max_length, str(p))
     dev = read_jsonl(d)[:cfg.max_dev] if d.is_file() else []
@@ -287,7 +290,7 @@ def trainer_class(
     check_trainer(SFTTrainer)
     ranks, examples = ranks or Ranks(), examples or cfg.batch_size*cfg.accumulation
     class CourseTrainer(SFTTrainer):
-        seen, widest, order = 0, 0, None
+        seen, widest, order, begun = 0, 0, None, False
         def create_model_card(self, *a, **kw): pass
         def floating_point_ops(self, inputs): return 0         # slow, and nobody reads it
         def _save_checkpoint(self, model, trial):
@@ -492,11 +495,15 @@ def resume_point(
 ) -> str|None: # path of a checkpoint
     "The checkpoint to continue from, if there is one of the same run; otherwise `folder` is emptied"
     f, mark = Path(folder)/'run.json', json.loads(json.dumps(mark))
+    left = list(Path(folder).iterdir()) if Path(folder).is_dir() else []
+    if left and not f.is_file():
+        raise CourseError(f'{folder} holds files of another program: give this run another name')
     if not resume or not checkpoints(folder):
-        shutil.rmtree(folder, ignore_errors=True)
+        for p in left:                         # run.json stays until the last: it says whose folder this is
+            if p.is_dir(): shutil.rmtree(p, ignore_errors=True)
         write_json(f, mark)
         return None
-    old = read_json(f)
+    old = read_json(f, 'train --no-resume', dict)
     if diff := [k for k in mark if old.get(k) != mark[k]]:
         raise CourseError(f'{folder} holds checkpoints of another run ({", ".join(f"{k} {old.get(k)} there, {mark[k]} now" for k in diff)}): train afresh with --no-resume, or give this run another name')
     return str(checkpoints(folder)[-1])
@@ -538,6 +545,29 @@ def training_arguments(
     return args
 
 # %% ../nbs/08_train.ipynb #cf1945b1
+LOG = {'step': int, 'epoch?': float, 'eval_loss?': Real, 'loss?': Real} # a row; one with a loss also has
+STEP = {k: Real for k in ('loss', 'grad_norm', 'learning_rate', 'tokens', 'tokens_per_second', 'memory_gib')}
+INFO = {'base': str, 'bits': int, 'rows': int, 'too_long': int, 'tokens': int, 'trained_tokens': int, 'max_length': int,
+        'layers': dict[str, int], 'update?': Real, 'steps': int, 'planned_steps': int, 'sources?': list[str], 'seconds?': float}
+
+def read_log(
+    ws: Workspace,
+    name: str, # of the adapter
+) -> list[dict]: # rows of the training log
+    "The log of a training; a last line that a kill has cut is left out"
+    path = ws.logs/f'{name}.jsonl'
+    def check(row, where):
+        if 'loss' in row and (bad := misfit(row, STEP)):
+            raise CourseError(f'{where}: {bad}; train again with `climate-ft train --no-resume`')
+    return read_jsonl(path, 'train --no-resume', growing=True, check=check, kind=LOG)
+
+def read_info(
+    ws: Workspace,
+    name: str, # of the adapter
+) -> dict:
+    "The settings and figures of a finished training, from `train_config.json`"
+    return read_json(ws.models/name/'train_config.json', 'train --no-resume', INFO)
+
 def _memory():
     "GiB that tensors took at most, or that the process has"
     import psutil, torch
@@ -561,10 +591,10 @@ def log_callback(
             with open(log, 'a', encoding='utf-8') as f: f.write(json.dumps(row)+'\n')
         def on_train_begin(self, args, state, control, **kw):
             self.tokens = state.num_input_tokens_seen
-            self.trainer.seen = self.tokens if ranks.main else 0
+            self.trainer.seen, self.trainer.begun = self.tokens if ranks.main else 0, True
             self.mark = time.perf_counter()
             if not ranks.main: return
-            old = read_jsonl(log) if state.global_step and log.is_file() else []
+            old = read_log(ws, cfg.name) if state.global_step and log.is_file() else []
             old = [r for r in old if r['step'] <= state.global_step]
             self.asked = {r['step'] for r in old if 'eval_loss' in r}     # asked again on continuing
             write_jsonl(log, old)
@@ -642,13 +672,22 @@ def train(
     if ranks.n == 1: cfg = mine                                  # as arranged for this machine
     with quiet():
         trainer = build_trainer(mine, ws, d, progress, ranks, cfg.batch_size*cfg.accumulation)
-        trainer.train(resume_from_checkpoint=checkpoint)
+        _start(trainer, checkpoint)
     trainer.widest = max(ranks.all(int(trainer.widest)))
     if ranks.main: _finish(cfg, ws, trainer, d, time.time()-t0, ranks)
     ranks.wait()
     return read_json(ws.models/cfg.name/'train_config.json')
 
 # %% ../nbs/08_train.ipynb #064ecdd4
+def _start(trainer, checkpoint):
+    "Train; a checkpoint that cannot be read is named"
+    try: trainer.train(resume_from_checkpoint=checkpoint)
+    except (CourseError, OSError, MemoryError): raise
+    except Exception as e:
+        if not checkpoint or trainer.begun: raise
+        raise CourseError(f'{checkpoint} is damaged ({type(e).__name__}): remove it to continue from the one before, '
+                          'or train afresh with --no-resume') from e
+
 def build_trainer(
     cfg: TrainConfig, # settled; of this process
     ws: Workspace,
@@ -732,7 +771,7 @@ def _finish(cfg, ws, trainer, d, seconds, ranks):
     "Save the adapter and what is known about its run"
     import torch
     folder, state, trainer.recorder = ws.models/cfg.name, trainer.state, None     # recorded passes hold memory
-    old = read_json(folder/'train_config.json') if not trainer.widest and (folder/'train_config.json').is_file() else {}     # the run was over already
+    old = read_json(folder/'train_config.json', kind=dict) if not trainer.widest and (folder/'train_config.json').is_file() else {}     # the run was over already
     if torch.cuda.is_available(): torch.cuda.empty_cache()
     best = folder/'checkpoints'/f'checkpoint-{state.best_global_step}'
     source = best if cfg.keep == 'best' and state.best_global_step and best.is_dir() else None
@@ -781,7 +820,7 @@ def verify_training(
     from safetensors.torch import load_file
     folder = ws.models/name
     if not (folder/'adapter_model.safetensors').is_file(): raise CourseError(f'{folder} holds no adapter: train one with `climate-ft train`')
-    info, log = read_json(folder/'train_config.json', 'train'), read_jsonl(ws.logs/f'{name}.jsonl', 'train')
+    info, log = read_info(ws, name), read_log(ws, name)
     steps, w = [r for r in log if 'loss' in r], load_file(folder/'adapter_model.safetensors')
     if not steps: raise CourseError(f"{ws.logs/f'{name}.jsonl'} has no steps: train again with `climate-ft train --no-resume`")
     b, gn, losses = [v for k,v in w.items() if 'lora_B' in k], [r['grad_norm'] for r in steps], [r['loss'] for r in steps]

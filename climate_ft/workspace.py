@@ -9,15 +9,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, asdict as _asdict, fields
 from functools import lru_cache
 from pathlib import Path
+from numbers import Real
 from types import NoneType, UnionType
 from typing import Callable, Union, get_args, get_origin, get_type_hints
 
 # %% auto #0
-__all__ = ['ARTEFACTS', 'REPO', 'FIELDS', 'Progress', 'LARGE', 'visible', 'CourseError', 'find_root', 'Workspace', 'cache_dir',
-           'disk_error', 'writing', 'atomic_path', 'follow_umask', 'write_text', 'write_json', 'write_jsonl',
-           'own_output', 'file_bytes', 'encoding_of', 'decoded', 'read_text', 'parsed', 'read_json', 'fits', 'checked',
-           'read_jsonl', 'Record', 'read_records', 'Block', 'Page', 'Chunk', 'QA', 'Answer', 'tracked', 'sweep',
-           'locked', 'file_digest', 'read_state', 'run_file', 'stages_of']
+__all__ = ['ARTEFACTS', 'REPO', 'FIELDS', 'Progress', 'LARGE', 'STAGE', 'visible', 'escaped', 'in_markdown', 'CourseError',
+           'find_root', 'Workspace', 'cache_dir', 'disk_error', 'writing', 'atomic_path', 'follow_umask', 'write_text',
+           'write_json', 'write_jsonl', 'own_output', 'file_bytes', 'encoding_of', 'decoded', 'read_text', 'parsed',
+           'read_json', 'fits', 'misfit', 'checked', 'read_jsonl', 'Record', 'as_records', 'read_rows', 'read_records',
+           'Block', 'Page', 'Chunk', 'QA', 'Answer', 'tracked', 'sweep', 'locked', 'file_digest', 'read_state',
+           'run_file', 'stages_of']
 
 # %% ../nbs/00_workspace.ipynb #351cb412
 _UNSEEN = re.compile('[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]')
@@ -27,6 +29,18 @@ def visible(
 ) -> str:
     "The `text` with terminal escapes, direction marks and lone surrogates spelled out"
     return _UNSEEN.sub(lambda m: m[0].encode('unicode_escape').decode(), str(text))
+
+def escaped(
+    text: str, # JSON
+) -> str: # the same value
+    "The JSON `text` without characters that a terminal would obey"
+    return re.sub(_UNSEEN, lambda m: f'\\u{ord(m[0]):04x}', text)
+
+def in_markdown(
+    text: str, # of a file name or a setting
+) -> str: # one line
+    "The `text` as Markdown and HTML show it, not obey it"
+    return re.sub(r'([\\`*\[\]<>|!&])', r'\\\1', visible(' '.join(str(text).split())))
 
 class CourseError(Exception):
     "A wrong input or a machine that cannot do what was asked: one line that names the cause and the remedy."
@@ -80,7 +94,8 @@ def cache_dir(
 ) -> Path:
     "A folder for converted models: `$CLIMATE_FT_CACHE`, else `~/.cache/climate_ft`"
     d = Path(os.environ.get('CLIMATE_FT_CACHE') or Path.home()/'.cache'/'climate_ft').joinpath(*parts)
-    with writing(d): d.mkdir(parents=True, exist_ok=True)
+    try: d.mkdir(parents=True, exist_ok=True)
+    except OSError as e: raise CourseError(f'{d} cannot hold the converted models ({e.strerror}): set CLIMATE_FT_CACHE to another folder') from None
     return d
 
 # %% ../nbs/00_workspace.ipynb #bb12e965
@@ -93,7 +108,7 @@ _CAUSES = { # error of the system: what is wrong, and what helps
     errno.EPERM: ('permission denied', 'change its permissions, or choose another folder with --out'),
     errno.EROFS: ('the disk is read-only', 'choose another folder with --out'),
     errno.ENOTDIR: ('a part of this path is a file, not a folder', 'choose another with --out'),
-    errno.EEXIST: ('a file of this name is in the way', 'remove it, or choose another folder with --out'),
+    errno.EEXIST: ('a file of this name is in the way', 'choose another folder with --out'),
     errno.EISDIR: ('this is a folder, not a file', _FILE),
     errno.ENOENT: ('a folder or file on the way is missing', 'look at the path'),
     errno.ENAMETOOLONG: ('the name is too long, most disks allow 255 bytes', 'choose a shorter one'),
@@ -283,11 +298,13 @@ _NAMES = {dict: 'an object {…}', list: 'a list […]', str: 'a text', int: 'a 
 def read_json(
     path: str|Path, # UTF-8
     made_by: str='', # the command that makes this file
-    kind: type=object, # what the value must be, e.g. dict
+    kind=object, # what the value must be: dict, list, or a shape for `misfit`
 ):
     "The JSON value in `path`; a `CourseError` that names the line if it is damaged"
     value = parsed(read_text(path, made_by), str(path), made_by)
-    if not isinstance(value, kind): raise CourseError(f'{path} holds {_NAMES[type(value)]} where {_NAMES[kind]} is needed' + _again(made_by))
+    if isinstance(kind, type) and kind in _NAMES and not isinstance(value, kind):
+        raise CourseError(f'{path} holds {_NAMES[type(value)]} where {_NAMES[kind]} is needed' + _again(made_by))
+    if bad := misfit(value, kind): raise CourseError(f'{path}: {bad}' + _again(made_by))
     return value
 
 # %% ../nbs/00_workspace.ipynb #4c54ca03
@@ -295,17 +312,47 @@ def fits(
     value, # from JSON
     kind, # a type, `list[str]`, `str|None` …
 ) -> bool:
-    "Whether `value` is of `kind`; numbers must be finite, whole ones of at most 15 digits"
+    "Whether `value` is of `kind`; numbers must be finite unless `Real`, whole ones of at most 15 digits"
     base, args = get_origin(kind) or kind, get_args(kind)
+    if isinstance(kind, dict) or base is dict and args: return not misfit(value, kind)
     if base in (Union, UnionType): return any(fits(value, k) for k in args)
+    if base is Real: return type(value) in (int, float) and not 1e300 <= abs(value) < math.inf
     if base is float: return type(value) in (int, float) and abs(value) < 1e300
     if base is int: return type(value) is int and abs(value) < 10**15
     if base in (list, tuple): return isinstance(value, (list, tuple)) and (not args or all(fits(o, args[0]) for o in value))
     return isinstance(value, base) if isinstance(base, type) else True
 
+def _inside(value, kind):
+    "The parts of `value` that have kinds of their own: name, part, kind; None if it has none"
+    base, args = get_origin(kind) or kind, get_args(kind)
+    if isinstance(kind, dict) and isinstance(value, dict):
+        wanted = [(k.removesuffix('?'), k[-1] == '?', t) for k,t in kind.items()]
+        return [(k, value.get(k), t) for k,free,t in wanted if k in value or not free]
+    if base is dict and args and isinstance(value, dict): return [(k, v, args[1]) for k,v in value.items()]
+    if base is list and args and isinstance(value, list): return [(str(n), v, args[0]) for n,v in enumerate(value, 1)]
+
+def _needed(kind):
+    if isinstance(kind, dict): return _NAMES[dict]
+    if get_origin(kind) is UnionType: return ' or '.join(map(_needed, get_args(kind)))
+    return _NAMES[float] if kind is Real else _NAMES[get_origin(kind) or kind]
+
+def misfit(
+    value, # from JSON
+    kind, # as for `fits`, or a shape: {key: kind}, where `key?` may be missing
+    at: str='', # where the value stands, for the message
+) -> str: # '' if all of it fits
+    "What is wrong with `value`, and where"
+    if (parts := _inside(value, kind)) is None:
+        if not isinstance(kind, dict) and get_origin(kind) is not dict and fits(value, kind): return ''
+        if value is None: return f'{at} is missing'
+        there, need = _NAMES[type(value)], _needed(kind)
+        return f'{at or "it"} is {"out of range" if there in need else f"{there} where {need} is needed"}'
+    bad = (misfit(v, t, f'{at}.{k}' if at else k) for k,v,t in parts)
+    return next(filter(None, bad), '')
+
 _TEXTS, _IDS = str|list[str], str|int
 FIELDS = dict(question=str, instruction=str, input=str, output=str, context=str, prediction=str, reference=_TEXTS, answer=_TEXTS,
-    variants=list[str], extra=dict, id=_IDS, source_id=_IDS, i=int, text=str)
+    variants=list[str], extra=dict, id=_IDS, source_id=_IDS, i=int, text=str, support=str, question2=str)
 
 def _said(kind): return ' or '.join(_said(k) for k in get_args(kind)) if get_origin(kind) is UnionType else 'a list of texts' if get_args(kind) else _NAMES[kind]
 
@@ -326,14 +373,17 @@ def read_jsonl(
     made_by: str='', # the command that makes this file
     growing: bool=False, # lines are still appended: one without its end was cut off and is left out
     check=None, # check(row, where) raises a `CourseError` for what else is wrong; `where` is file and line
+    kind=dict, # shape of each row, see `misfit`
 ) -> list[dict]:
     "The objects of a JSON-lines file; empty lines are skipped, a damaged one is named"
     rows, lines = [], read_text(path, made_by).split('\n')
     for n,l in enumerate(lines[:-1] if growing else lines, 1):
         if not (l := l.strip().lstrip('\ufeff')): continue
         r = parsed(l, f'{path} is damaged at line {n}', made_by)
-        if not isinstance(r, dict): raise CourseError(f'{path} line {n}: a JSON object is needed, not {type(r).__name__}')
-        rows.append(checked(r, f'{path} line {n}'))
+        if not isinstance(r, dict): raise CourseError(f'{path} line {n}: a JSON object is needed, not {type(r).__name__}' + (_again(made_by) if made_by else ''))
+        try: rows.append(checked(r, f'{path} line {n}'))
+        except CourseError as e: raise CourseError(str(e) + (_again(made_by) if made_by else '')) from None
+        if bad := misfit(rows[-1], kind): raise CourseError(f'{path} line {n}: {bad}' + _again(made_by))
         if check: check(rows[-1], f'{path} line {n}')
     return rows
 
@@ -357,17 +407,35 @@ class Record:
         try: return cls(**d)
         except TypeError as e: raise CourseError(f'a {cls.__name__} record is incomplete: {e}') from None
 
+def _from(d, cls, where, made_by):
+    try: return cls.fromdict(d)
+    except CourseError as e: raise CourseError(f'{where}: {e}' + _again(made_by)) from None
+
+def as_records(
+    values: list, # dictionaries, or records
+    cls: type, # a `Record`
+) -> list:
+    "The records that are meant"
+    return [o if isinstance(o, cls) else cls.fromdict(o) for o in values]
+
+def read_rows(
+    path: str|Path, # JSON lines
+    cls: type, # a `Record`
+    made_by: str='', # the command that makes this file
+) -> list:
+    "The records in `path`; a `CourseError` names the first line that is wrong"
+    rows = []
+    read_jsonl(path, made_by, check=lambda r, where: rows.append(_from(r, cls, where, made_by)))
+    return rows
+
 def read_records(
     path: str|Path, # a JSON list of objects
     cls: type, # a `Record`
     made_by: str='', # the command that makes this file
 ) -> list:
     "The records in `path`; a `CourseError` names the first that is wrong"
-    out = []
-    for n,r in enumerate(read_json(path, made_by, list), 1):
-        try: out.append(cls.fromdict(r))
-        except CourseError as e: raise CourseError(f'{path}, entry {n}: {e}' + _again(made_by)) from None
-    return out
+    rows = read_json(path, made_by, list)
+    return [_from(r, cls, f'{path}, entry {n}', made_by) for n,r in enumerate(rows, 1)]
 
 # %% ../nbs/00_workspace.ipynb #ad6ce551
 @dataclass
@@ -380,6 +448,8 @@ class Block(Record):
     level: int = 0           # of a heading, from 1
     doc: str = ''            # stem of the PDF's name
     size: float = 0.         # of most of its characters, in points
+    def __post_init__(self):
+        if len(self.bbox) != 4: raise CourseError(f'a Block record has {len(self.bbox)} numbers in its bbox: four are needed')
 
 @dataclass
 class Page(Record):
@@ -390,7 +460,7 @@ class Page(Record):
     text: str
     blocks: list = field(default_factory=list)
     doc: str = ''
-    def __post_init__(self): self.blocks = [Block.fromdict(b) if isinstance(b, dict) else b for b in self.blocks]
+    def __post_init__(self): self.blocks = as_records(self.blocks, Block)
 
 # %% ../nbs/00_workspace.ipynb #ddf42e86
 @dataclass
@@ -488,6 +558,9 @@ def _take(
         except FileNotFoundError: same = False
         if same: break                         # or it was removed while we waited
         f.close()
+    if os.fstat(f.fileno()).st_size and not _note(path).get('pid'):
+        f.close()
+        raise CourseError(f'{path} is the lock of another program: choose another folder with --out, or remove it')
     f.truncate(0)
     began = psutil.Process().create_time()
     json.dump(dict(pid=os.getpid(), host=platform.node(), began=began, since=time.strftime('%Y-%m-%d %H:%M'), what=what), f)
@@ -495,12 +568,15 @@ def _take(
     return f
 
 # %% ../nbs/00_workspace.ipynb #8dfee1aa
+_HALF = re.compile(r'\..+\.(\d+|[a-z0-9_]{8})\.tmp', re.S)  # as `atomic_path` and `tempfile` name them
+
 def sweep(
     ws: Workspace,
 ) -> list[Path]: # what was removed
     "Remove the half-written files and folders that killed runs left in a workspace"
     inside = [d for d in (ws.documents, ws.data, ws.models, ws.logs) if d.is_dir()]
     left = [*ws.root.glob('.*.tmp'), *(p for d in inside for p in d.rglob('.*.tmp'))]
+    left = [p for p in left if _HALF.fullmatch(p.name)]
     for p in left:
         if p.is_dir() and not p.is_symlink(): shutil.rmtree(p, ignore_errors=True)
         else: p.unlink(missing_ok=True)
@@ -551,8 +627,8 @@ def _remembered(path):
     mark = [s.st_size, s.st_mtime_ns, s.st_ino]
     try: store = cache_dir()/'digests.json'
     except CourseError: return _sha256(path)   # no cache here
-    known = _note(store)
-    if (known.get(key) or [None])[:-1] != mark:
+    known = {k: v for k,v in _note(store).items() if isinstance(v, list) and len(v) == 4 and isinstance(v[3], str)}
+    if known.get(key, [None])[:-1] != mark:
         known[key] = [*mark, _sha256(path)]
         write_json(store, {k: v for k,v in known.items() if os.path.exists(k)})
     return known[key][-1]
@@ -569,6 +645,8 @@ def file_digest(
     return _remembered(path) if path.stat().st_size >= LARGE else _sha256(path)
 
 # %% ../nbs/00_workspace.ipynb #b1e5a0db
+STAGE = {'status?': str, 'fingerprint?': str, 'seconds?': float, 'notes?': list[str]|None, 'outputs?': dict[str, str]}
+
 def read_state(
     ws: Workspace,
     name: str='', # of a profile
@@ -580,16 +658,17 @@ def run_file(ws: Workspace) -> dict:
     "The content of `run.json`, checked"
     path = ws.path('state')
     doc = read_json(path) if path.exists() else {}
-    parts = [doc.get(k, {}) for k in ('shared', 'profiles', 'forced')] if isinstance(doc, dict) else [None]
+    keys = ('shared', 'profiles', 'forced')
+    parts = [doc.get(k, {}) for k in keys] if isinstance(doc, dict) and set(doc) <= set(keys) else [None]
     if not all(isinstance(p, dict) for p in parts):
-        raise CourseError(f'{path} does not hold the state of a run: delete it, and the next run does every stage again')
-    return dict(zip(('shared', 'profiles', 'forced'), parts))
+        raise CourseError(f'{path} does not hold the state of a run: delete it, and the next run does every stage again; if it is not ours, choose another folder with --out')
+    return dict(zip(keys, parts))
 
 def stages_of(
     doc: dict, # from `run_file`
     name: str, # of a profile
 ) -> dict:
-    "The stages of the whole workspace and those of one profile"
+    "The stages of the whole workspace and those of one profile; a damaged record is none"
     own = doc['profiles'].get(name) or {}
     both = doc['shared'] | (own if isinstance(own, dict) else {})
-    return {k: v for k,v in both.items() if isinstance(v, dict)}
+    return {k: v for k,v in both.items() if not misfit(v, STAGE)}

@@ -88,7 +88,7 @@ def test_records_survive_json(tmp_path, report):
     write_json(tmp_path/'a.json', report)
     assert K.Cleaned.fromdict(read_json(tmp_path/'a.json')).blocks == report.blocks
 
-@pytest.mark.parametrize('text,words', [(None, 'is missing'), ('[{"number": 1', 'damaged at line 1'), ('{"a": 1}', 'holds no pages'), ('[{"number": 1}]', 'incomplete'), ('[]', 'no running text')])
+@pytest.mark.parametrize('text,words', [(None, 'is missing'), ('[{"number": 1', 'damaged at line 1'), ('{"a": 1}', 'a list […] is needed'), ('[{"number": 1}]', 'incomplete'), ('[]', 'no running text')])
 def test_bad_input_leaves_earlier_files(tmp_path, cft, text, words):
     ws = Workspace(tmp_path)
     old = ws.path('extracted_cleaned'); old.parent.mkdir(); old.write_text('earlier')

@@ -181,3 +181,30 @@ def test_a_refusal_cites_nothing(loaded, monkeypatch):
     monkeypatch.setattr(G, 'stream', lambda *a, **k: '1952年')
     r = G.reply(*loaded, '積雪の観測はいつ始まりましたか。', Retriever(corpus()))
     assert not r.refused and G.citation(r) == '（report、p. 3「1.2 積雪」）\n'
+
+# ---- the file named by --out
+
+def test_what_out_names_is_ours_or_refused(babbler, tmp_path):
+    "Refused before a model is loaded; what stood there stays"
+    q = write_jsonl(tmp_path/'q.jsonl', ROWS[:1])
+    other = write_jsonl(tmp_path/'other.jsonl', [dict(note='mine')])
+    (tmp_path/'note.txt').write_text('覚え書き')
+    (tmp_path/'link').symlink_to(q)
+    os.mkfifo(tmp_path/'pipe')
+    (tmp_path/'folder').mkdir()
+    foreign = dict.fromkeys((q, tmp_path/'link', other, tmp_path/'note.txt'), 'was not written by|reads')
+    devices = {'/dev/null': 'device or a pipe', tmp_path/'pipe': 'device or a pipe', tmp_path/'folder': 'this is a folder',
+               babbler/'config.json': 'was not written by', tmp_path/'q.jsonl'/'x': 'a file, not a folder|in the way'}
+    before = {p: p.read_bytes() for p in (*foreign, babbler/'config.json')}
+    for out,words in (foreign | devices).items():
+        with pytest.raises(CourseError, match=words): G.answer_file(q, babbler, out)
+    assert all(p.read_bytes() == b for p,b in before.items()) and (tmp_path/'link').is_symlink()
+    assert not os.path.isfile('/dev/null') and not list(tmp_path.glob('.*'))
+
+def test_own_answers_are_replaced(babbler, tmp_path):
+    q, out = write_jsonl(tmp_path/'q.jsonl', ROWS[:1]), tmp_path/'a.jsonl'
+    out.touch()
+    G.answer_file(q, babbler, out, max_new_tokens=2)
+    write_jsonl(q, ROWS[1:3])
+    G.answer_file(q, babbler, out, max_new_tokens=2)
+    assert [r['question'] for r in read_jsonl(out)] == QUESTIONS[1:3]

@@ -94,3 +94,26 @@ def test_a_run_in_8_bits_keeps_its_results_beside_those_in_4(tiny_run, tmp_path,
     did = P.run_all(ws.root, 'tiny-8bit')['stages']
     assert [s for s,how in did.items() if how == 'finished'] == ['train', 'answer', 'evaluate', 'report', 'merge']
     assert read_json(ws.path('evaluation_8bit'))['bits'] == 8 and ws.path('evaluation').read_bytes() == before
+
+@pytest.mark.parametrize('stage,name', [('corpus', 'data/corpus.txt'), ('corpus', 'data/corpus_chunks.json'), ('dataset', 'data/splits/train.jsonl'),
+    ('dataset', 'data/alpaca_dataset.json'), ('train', 'models/tiny/adapter_config.json'), ('train', 'logs/tiny.jsonl'), ('report', 'report.html'), ('merge', 'models/tiny-merged/config.json')])
+def test_a_stage_never_replaces_what_another_program_wrote(tmp_path, stage, name):
+    job = P.make_job(tmp_path, 'tiny', documents=False)
+    f = tmp_path/name; f.parent.mkdir(parents=True, exist_ok=True); f.write_text('{"mine": "海氷"}')
+    with pytest.raises(P.CourseError, match='was not written by this program'): P.run_command(job, stage)
+    assert f.read_text() == '{"mine": "海氷"}' and not (tmp_path/'run.json').exists()
+
+def test_what_a_stage_finds_of_its_own_is_replaced(tmp_path):
+    job = P.make_job(tmp_path, 'tiny', documents=False)
+    stage, = [s for s in P.course_stages() if s.name == 'dataset']
+    for p in stage.writes(job): P.write_text(p, '[]\n')
+    P.refuse_foreign(stage, job)
+    P.write_json(job.ws.path('dataset'), [dict(id='a', source_id='b')]); P.write_json(job.ws.path('alpaca'), [dict(instruction='問い')])
+    P.refuse_foreign(stage, job)
+
+def test_checkpoints_of_another_program_stay(tmp_path):
+    from climate_ft.train import CourseError, resume_point
+    f = tmp_path/'checkpoints/checkpoint-9/pytorch_model.bin'; f.parent.mkdir(parents=True); f.write_text('x')
+    for resume in (True, False):
+        with pytest.raises(CourseError, match='holds files of another program'): resume_point(tmp_path/'checkpoints', {}, resume)
+    assert f.read_text() == 'x'

@@ -192,14 +192,14 @@ def test_the_lock_of_a_killed_run_is_taken_over(tmp_path, monkeypatch, system):
 
 def test_what_a_killed_run_left_is_removed_and_nothing_else(tmp_path):
     ws = w.Workspace(tmp_path)
-    left = [ws.path('corpus').with_name('.corpus.txt.123.tmp'), ws.models/'.cpu-merged.ab12.tmp'/'config.json', ws.models/'cpu'/'.adapter.x.tmp'/'a']
-    kept = [ws.data/'.answers_cpu_base.part', ws.models/'cpu'/'adapter_config.json', tmp_path/'notes.tmp']
+    left = [ws.path('corpus').with_name('.corpus.txt.123.tmp'), ws.models/'.cpu-merged.ab12_d3e.tmp'/'config.json', ws.models/'cpu'/'.adapter.xyz01234.tmp'/'a']
+    kept = [tmp_path/'.editor.tmp', ws.models/'.Backup.tmp'/'a', ws.data/'.answers_cpu_base.part', ws.models/'cpu'/'adapter_config.json', tmp_path/'notes.tmp']
     for p in (*left, *kept): w.write_text(p, 'x')
     with w.locked(ws): pass
-    assert all(p.exists() for p in kept) and not any(p.exists() for p in left) and list(ws.models.glob('.*')) == []
+    assert all(p.exists() for p in kept) and not any(p.exists() for p in left) and [p.name for p in ws.models.glob('.*')] == ['.Backup.tmp']
 
 def test_a_damaged_state_is_named(tmp_path):
-    for text in ('[]', 'null', '{"shared": []}', '{"profiles": 3}'):
+    for text in ('[]', 'null', '{"shared": []}', '{"profiles": 3}', '{"scripts": {}}'):
         (tmp_path/'run.json').write_text(text)
         with pytest.raises(w.CourseError, match=r'run\.json .*delete it'): w.read_state(w.Workspace(tmp_path))
 
@@ -208,3 +208,9 @@ def test_digest_of_a_folder_counts_names_and_contents(tmp_path):
     first = w.file_digest(tmp_path/'d')
     b.rename(tmp_path/'d/c'); assert w.file_digest(tmp_path/'d') != first
     (tmp_path/'d/c').rename(b); w.write_text(tmp_path/'d/.hidden', ''); assert w.file_digest(tmp_path/'d') == first
+
+def test_the_lock_of_another_program_is_left_alone(tmp_path):
+    (tmp_path/'.lock').write_text('held by a mail program')
+    with pytest.raises(w.CourseError, match='lock of another program'):
+        with w.locked(w.Workspace(tmp_path)): pass
+    assert (tmp_path/'.lock').read_text() == 'held by a mail program'
