@@ -21,11 +21,11 @@ from .models import GEMMA, TINY_TOKENIZER
 
 # %% auto #0
 __all__ = ['SHARED', 'QWEN3', 'GEMMAS', 'KINDS', 'METRICS', 'PASSAGES', 'COURSE', 'NOT_NAMED', 'ASKING', 'MERGED', 'ADAPTER',
-           'TEMPLATE', 'SPLITS', 'FIELDS', 'DATASET', 'FILES', 'of_the_course', 'chunk_of', 'Run', 'about', 'rows_of',
-           'shown', 'base_licence', 'no_sharing', 'licence_text', 'notices', 'reading', 'kinds_md', 'scores_of',
-           'scores_md', 'eval_results', 'as_code', 'data_source', 'hub_base', 'usage', 'card_data', 'model_card',
-           'split_sizes', 'dataset_card', 'folders', 'write_cards', 'cleaned', 'machine_paths', 'leaks', 'refusal',
-           'of_document', 'Parcel', 'check_repo', 'pushed', 'packed', 'describe', 'push', 'pick']
+           'TEMPLATE', 'SPLITS', 'FIELDS', 'DATASET', 'LISTS', 'FILES', 'of_the_course', 'chunk_of', 'Run', 'about',
+           'rows_of', 'shown', 'base_licence', 'no_sharing', 'licence_text', 'notices', 'reading', 'kinds_md',
+           'scores_of', 'scores_md', 'eval_results', 'as_code', 'data_source', 'hub_base', 'usage', 'card_data',
+           'model_card', 'split_sizes', 'dataset_card', 'folders', 'write_cards', 'cleaned', 'machine_paths', 'leaks',
+           'refusal', 'of_document', 'Parcel', 'check_repo', 'pushed', 'packed', 'describe', 'push', 'pick']
 
 # %% ../nbs/13e_hub.ipynb #1b49446a
 @lru_cache
@@ -433,7 +433,7 @@ def model_card(
         sets=sets or 'none yet', scores=scores_md(results), reading=reading(s),
         licence=licence_text(s.get('base', ''), said))
 
-# %% ../nbs/13e_hub.ipynb #fc122eb2
+# %% ../nbs/13e_hub.ipynb #198f42d3
 SPLITS = dict(train='question-answer pairs, the training data',
     forms='short questions, passages and refusals; used where a profile sets `forms`',
     dev='steers the training', recall='trained facts in wordings that are not trained',
@@ -464,8 +464,8 @@ DATASET = """---
 ## How it was made
 By climate-ft, without a language model: the PDF is read and cleaned, its sentences become
 facts, and rules of morphology turn each fact into questions (seed {{ seed }}). Answers of
-`base` and `template` rows are sentences of the source, word for word; `style` and `polite` rows are
-rewritten by rule. {{ split }}
+`base` and `template` rows are sentences of the source, word for word; `style` and `polite`
+rows are rewritten by rule. {{ split }}
 A check removes training rows that come near a test question.
 
 ## How to use
@@ -483,7 +483,7 @@ rows = load_dataset('{{ repo }}', split='train')
 {{ licence }}
 """
 
-# %% ../nbs/13e_hub.ipynb #fb3d290c
+# %% ../nbs/13e_hub.ipynb #f94bafd3
 def split_sizes(ws: Workspace) -> dict[str, int]:
     "Rows of each split that has any"
     paths = {s: ws.path('splits')/f'{s}.jsonl' for s in SPLITS}
@@ -496,16 +496,21 @@ def _size(n):
         if n < top: return word
     return '100K<n<1M'
 
+LISTS = dict(section='string', pages='int64', variants='string')
+
 def _dataset_data(own, sizes):
-    "The dataset's data for programs"
+    "The dataset's data for programs; where all lists are empty only this tells their types"
     from huggingface_hub import DatasetCardData
+    features = [dict(name=k, list=LISTS[k]) if k in LISTS else dict(name=k, dtype='string')
+                for k in FIELDS]
     files = [dict(split=s, path=f'{s}.jsonl') for s in sizes]
     return DatasetCardData(language='ja', license='cc-by-4.0' if own else 'unknown',
         task_categories=['question-answering', 'text-generation'],
         size_categories=_size(sum(sizes.values())), tags=['climate-ft', 'japanese'],
         pretty_name='Questions about a Japanese document', source_datasets=['original'],
         annotations_creators=['machine-generated'], multilinguality='monolingual',
-        configs=[dict(config_name='default', data_files=files)])
+        configs=[dict(config_name='default', data_files=files)],
+        dataset_info=dict(config_name='default', features=features))
 
 def _how_split(report):
     "What is held out of the training rows"
@@ -589,7 +594,7 @@ def cleaned(
         value = {k: v for k,v in value.items() if k != 'differing'}
     return _bare_paths(value)
 
-# %% ../nbs/13e_hub.ipynb #8cdcad62
+# %% ../nbs/13e_hub.ipynb #3502b920
 def machine_paths(ws: Workspace) -> list[str]:
     "Paths that only this machine knows"
     found = {str(p) for p in (ws.root.resolve(), REPO, cache_dir())}
@@ -628,7 +633,7 @@ def _put_rows(ws, out):
         rows = read_jsonl(ws.path('splits')/f'{s}.jsonl', 'dataset')
         def value(r, k):
             if k == 'variants': return r.get('extra', {}).get('variants') or []
-            return r.get(k) or ([] if k in ('section', 'pages') else '')
+            return r.get(k) or ([] if k in LISTS else '')
         write_jsonl(out/f'{s}.jsonl', [{k: value(r, k) for k in FIELDS} for r in rows])
 
 # %% ../nbs/13e_hub.ipynb #e2c86266
@@ -766,7 +771,7 @@ def describe(
     if p.refused: lines.append(f'a push would be refused: {p.refused}')
     return '\n'.join(lines)
 
-# %% ../nbs/13e_hub.ipynb #8a44d393
+# %% ../nbs/13e_hub.ipynb #7bdadde5
 def _why(e, repo):
     "An error of the hub in one line"
     code = getattr(getattr(e, 'response', None), 'status_code', None)
@@ -797,6 +802,7 @@ def push(
     tell=None, # gets a line when all is checked and the sending begins
 ) -> str: # its address, and who can read it
     "Send a parcel to the hub"
+    from httpx import HTTPError                # of the hub's client, where there is no network
     from huggingface_hub import HfApi, get_token
     if parcel.refused: raise CourseError(parcel.refused)
     if not get_token():
@@ -809,8 +815,7 @@ def push(
         api.upload_folder(repo_id=parcel.repo, repo_type=parcel.repo_type,
                           folder_path=parcel.folder, allow_patterns=list(parcel.files),
                           commit_message=f'climate-ft: {parcel.kind}')
-    except CourseError: raise
-    except Exception as e: raise CourseError(_why(e, parcel.repo)) from None
+    except (OSError, HTTPError) as e: raise CourseError(_why(e, parcel.repo)) from None
     note = {parcel.kind: dict(repo=parcel.repo, data=_mark(ws))}
     write_json(ws.data/'pushed.json', pushed(ws) | note)
     kind = 'datasets/' if parcel.kind == 'dataset' else ''

@@ -27,7 +27,8 @@ class FakeHub:
             def do_GET(self):
                 hub.asked.append(('GET', self.path, self.headers.get('authorization')))
                 kind, user, name = self.path.split('?')[0].split('/')[2:5]
-                self.reply(dict(id=f'{user}/{name}', private=hub.repos[f'{kind}/{user}/{name}'], siblings=[], tags=[], downloads=0))
+                if (key := f'{kind}/{user}/{name}') not in hub.repos: return self.reply(dict(error='Repository not found'), 404)
+                self.reply(dict(id=f'{user}/{name}', private=hub.repos[key], siblings=[], tags=[], downloads=0))
             def do_POST(self):
                 body = self.rfile.read(int(self.headers.get('Content-Length') or 0))
                 hub.asked.append(('POST', self.path, self.headers.get('authorization')))
@@ -45,7 +46,7 @@ class FakeHub:
                 self.reply(dict(success=True, commitOid='0'*40, commitUrl=f'{hub.url}/{user}/{name}/commit/{"0"*40}', hookOutput=''))
             def create(self, b):
                 key = f"{b.get('type') or 'model'}s/{b['organization']}/{b['name']}"
-                if key in hub.repos: return self.reply(dict(error='You already created this model repo'), 409)
+                if key in hub.repos: return self.reply(dict(error='You already created this model repo', url=f"{hub.url}/{b['organization']}/{b['name']}"), 409)
                 hub.repos[key] = b.get('private') is True or b.get('visibility') == 'private'
                 self.reply(dict(url=f"{hub.url}/{b['organization']}/{b['name']}"))
         self.server = ThreadingHTTPServer(('127.0.0.1', 0), Handler)

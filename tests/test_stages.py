@@ -2,7 +2,7 @@
 import json, os, shutil, signal, subprocess, sys, time
 from pathlib import Path
 import pytest
-from climate_ft import cli, evaluation as E, export as X, generate as G, pipeline as P, workspace as W
+from climate_ft import cli, evaluation as E, export as X, generate as G, hub as H, pipeline as P, workspace as W
 from climate_ft.workspace import CourseError, REPO, Workspace, read_json, read_jsonl, read_state, write_jsonl, write_text
 
 BED = REPO/'documents'/'testbed'
@@ -27,9 +27,12 @@ def finished(tmp_path_factory):
 def root(finished, tmp_path): return shutil.copytree(finished, tmp_path/'run')
 
 def test_the_model_card_holds_the_scores_and_nothing_is_left_to_do(root):
-    card = (root/'models/tiny-merged/README.md').read_text()
-    assert '| recall |' in card and 'Not evaluated yet' not in card
+    for name in ('tiny', 'tiny-merged'):
+        card = (root/'models'/name/'README.md').read_text()
+        assert '| recall |' in card and 'Not evaluated yet' not in card
     assert again(run(root)) == []
+    (root/'models/tiny/README.md').unlink(); (root/'data/splits/README.md').write_text('mine')
+    assert again(run(root)) == ['merge'] and (root/'models/tiny/README.md').read_text() and 'mine' != (root/'data/splits/README.md').read_text()
 
 def test_a_corrected_reference_is_scored_again_and_asked_of_no_model(root, monkeypatch):
     q = root/'documents/gold_questions.jsonl'
@@ -92,7 +95,7 @@ def test_another_pdf_leaves_no_score_of_the_first(root):
 def test_scores_of_an_earlier_adapter_are_not_put_on_the_card(root):
     r = read_json(root/'data/evaluation_results.json')
     W.write_json(root/'data/evaluation_results.json', dict(r, adapter='another'))
-    assert 'Not evaluated yet' in X.write_card(Workspace(root), 'tiny').read_text()
+    assert 'Not evaluated yet' in H.write_cards(Workspace(root), 'tiny')[1].read_text()
 
 def test_two_profiles_share_a_workspace(root):
     other = dict(sets=[*SETS, 'bits=8', 'name=eight'])
