@@ -448,6 +448,12 @@ def main():
     except CourseError as e:
         if debug: raise
         say(f'climate-ft: {e}'); sys.exit(2)
+    except ModuleNotFoundError as e:
+        if debug or not e.name or e.name.startswith('climate_ft'): raise
+        name = e.name.partition('.')[0]
+        say(f'climate-ft: this needs {name}, which is not installed: pip install "climate-ft[cpu]", '
+            'or "climate-ft[gpu]" on a machine with an NVIDIA GPU')
+        sys.exit(2)
     except KeyboardInterrupt:
         say('climate-ft: interrupted; what is done is kept: run the same command again to continue')
         sys.exit(130)

@@ -286,6 +286,8 @@ def _train(job, progress):
 
 def _answer(job, progress):
     from climate_ft.evaluation import run_answers
+    from climate_ft.generate import adapter_settings
+    adapter_settings(job.ws.models/job.name)   # refuses a folder without an adapter
     for p in job.altered: p.unlink(missing_ok=True)
     run_answers(job.ws, job.cfg, job.forced and job.fresh, job.plan, progress)
 
