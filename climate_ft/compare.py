@@ -164,5 +164,5 @@ def run_compare(
     "Score every extractor and write `data/extractor_scores.json`"
     check_pdf_safely(pdf)
     scores = scoreboard(pdf, gold, extractors, progress)
-    write_json(ws.path('extractor_scores'), scores)
+    write_json(ws.path('extractor_scores'), dict(document=Path(pdf).stem, extractors=scores))
     return scores

@@ -92,6 +92,28 @@ def test_another_pdf_leaves_no_score_of_the_first(root):
     scores, card = read_json(root/'data/evaluation_results.json')['scores'], (root/'models/tiny-merged/README.md').read_text()
     assert f"| recall | {scores['recall']['tuned']['n']} | {scores['recall']['base']['scores']['char_f1']:.3f} |" in card
 
+def test_another_pdf_read_by_the_single_commands_leaves_nothing_of_the_first(root, cft):
+    "extract, clean, corpus and dataset with another PDF, then the report and the card"
+    def planted(name): W.write_json(root/'data/extractor_scores.json', dict(document=name, extractors=dict(blocks=dict(cer=1., recall=1., order=1., seconds=1.))))
+    planted('one_column')
+    job = P.make_job(root, 'tiny', sets=SETS, documents=False)
+    P.run_command(job, 'report'); assert '>Extraction<' in (root/'report.html').read_text()
+    assert cft('extract', BED/'chromium.pdf', '--with', 'blocks', '--out', root).returncode == 0
+    assert not (root/'data/extractor_scores.json').exists()
+    for stage in ('clean', 'corpus', 'dataset'): P.run_command(job, stage)
+    with pytest.raises(CourseError, match='trained on another document'): P.run_command(job, 'report')
+    P.run_command(job, 'train')
+    with pytest.raises(CourseError, match='an earlier tiny'): P.run_command(job, 'report')
+    assert 'Not evaluated yet' in H.write_cards(Workspace(root), 'tiny')[0].read_text()
+    for stage in ('answer', 'evaluate'): P.run_command(job, stage)
+    planted('one_column')                                          # `climate-ft compare` with the first PDF
+    P.run_command(job, 'report')
+    page = (root/'report.html').read_text()
+    assert '>Extraction<' not in page and 'one_column' not in page and 'questions about chromium' in page
+    P.run_command(job, 'merge')
+    scores, card = read_json(root/'data/evaluation_results.json')['scores'], (root/'models/tiny-merged/README.md').read_text()
+    assert f"| recall | {scores['recall']['tuned']['n']} |" in card and '`chromium`' in card and 'one_column' not in card
+
 def test_scores_of_an_earlier_adapter_are_not_put_on_the_card(root):
     r = read_json(root/'data/evaluation_results.json')
     W.write_json(root/'data/evaluation_results.json', dict(r, adapter='another'))
