@@ -15,8 +15,8 @@ from .workspace import *
 __all__ = ['app', 'Out', 'Json', 'Profile', 'Pdf', 'Base', 'Sets', 'Config', 'Gpus', 'HoldOut', 'errors_page', 'say', 'show',
            'tell', 'StageBars', 'bar', 'profiles', 'nvidia_gpus', 'default_profile', 'job_of', 'next_steps', 'run',
            'preflight', 'extract', 'compare', 'one_stage', 'clean', 'corpus', 'dataset', 'train', 'merge', 'export',
-           'newest_merged', 'serve', 'chat', 'ask', 'answer', 'score', 'answers', 'evaluate', 'diagnose', 'report',
-           'newest_model', 'workspace_of', 'not_installed', 'main']
+           'newest_merged', 'serve', 'chat', 'push', 'ask', 'answer', 'score', 'answers', 'evaluate', 'diagnose',
+           'report', 'newest_model', 'workspace_of', 'not_installed', 'main']
 
 # %% ../nbs/15_cli.ipynb #ff72f3ae
 def errors_page() -> str: # its address on the course's site
@@ -145,6 +145,7 @@ def next_steps(
         lines.append(f'Talk to it in a browser: climate-ft chat --model {shlex.quote(str(model))}')
     if result.get('merged'):
         lines.append(f'For Ollama and LM Studio: climate-ft export --gguf q8_0 --out {shlex.quote(str(out))}')
+        lines.append(f'Share it: climate-ft push merged --repo user/name --dry-run --out {shlex.quote(str(out))}')
     logs = ws.logs/'tensorboard'/result['name']
     if logs.is_dir(): lines.append(f'Curves: tensorboard --logdir {shlex.quote(str(logs))}')
     if result.get('report'): return lines+[f"Report: {result['report']}"]
@@ -325,6 +326,25 @@ def chat(model:Annotated[Optional[Path], typer.Option('--model', help='Model fol
     say(f'Open {page.url} in a browser; Ctrl-C ends it')
     try: page.wait()
     except KeyboardInterrupt: say(f'climate-ft: the page has ended; votes are in {page.votes_file}')
+
+# %% ../nbs/15_cli.ipynb #f569e9a7
+@app.command()
+def push(kind:Annotated[str, typer.Argument(help='adapter, merged, gguf or dataset.')],
+         repo:Annotated[str, typer.Option('--repo', help='Name on the Hugging Face hub: user/name.')],
+         model:Annotated[Optional[Path], typer.Option('--model', help='Its folder; the newest one if left out.')]=None,
+         out:Out=None,
+         dry_run:Annotated[bool, typer.Option('--dry-run', help='Show what would go; send nothing.')]=False,
+         public:Annotated[bool, typer.Option('--public', help='Everybody may read it; private if left out.')]=False,
+         include:Annotated[bool, typer.Option('--include-document', help='What belongs to your document may go too: '
+             'its rows, its questions, its name.')]=False,
+         licence:Annotated[str, typer.Option('--licence', help='Of the base, where this program does not know it.')]=''):
+    "A model or a dataset to the Hugging Face hub, with its card; private if not asked otherwise."
+    from climate_ft import hub
+    hub.check_repo(repo)
+    run, folder = hub.pick(kind, out or find_root(), model)
+    with hub.packed(run, kind, folder, repo, public, include, licence) as parcel:
+        if dry_run: return print(hub.describe(parcel))
+        print(hub.push(parcel, run.ws, say))
 
 # %% ../nbs/15_cli.ipynb #20502655
 @app.command()

@@ -155,7 +155,7 @@ def plot_scoreboard(
     return fig
 
 # %% ../nbs/03_compare.ipynb #0c39a8d8
-SCORES = dict[str, {'error?': str, 'cer?': float, 'recall?': float, 'order?': float, 'seconds?': float}] # of `run_compare`
+SCORES = {'document?': str, 'extractors': dict[str, {'error?': str, 'cer?': float, 'recall?': float, 'order?': float, 'seconds?': float}]} # of `run_compare`
 
 def run_compare(
     ws: Workspace, # where to write `extractor_scores`
@@ -167,5 +167,5 @@ def run_compare(
     "Score every extractor and write `data/extractor_scores.json`"
     check_pdf_safely(pdf)
     scores = scoreboard(pdf, gold, extractors, progress)
-    write_json(ws.path('extractor_scores'), scores)
+    write_json(ws.path('extractor_scores'), dict(document=Path(pdf).stem, extractors=scores))
     return scores

@@ -231,7 +231,8 @@ def read_questions(
 ) -> list[dict]:
     "The questions of the workspace, else those of the course; each with its required fields"
     need = ('question','answer','support') if name=='gold' else ('question','answer')
-    path = next((p for d in (ws.documents, REPO/'documents') if (p := d/f'{name}_questions.jsonl').exists()), None)
+    own, ours = ws.documents/f'{name}_questions.jsonl', course_file(f'documents/{name}_questions.jsonl')
+    path = next((p for p in (own, ours) if p.exists()), None)
     rows = read_jsonl(path) if path else []
     for n,r in enumerate(rows, 1):
         if bad := [k for k in need if not r.get(k)]: raise CourseError(f'{path} line {n} has no {bad[0]!r}: add it or remove the line')

@@ -5,15 +5,16 @@
 # %% ../nbs/13_export.ipynb #09f7f530
 from __future__ import annotations
 from pathlib import Path
-from .workspace import Chunk, Progress, Workspace, in_markdown, read_json, read_records, write_json, write_text
-from .generate import adapter_settings, add_adapter, generate, inference_dtype, load_for_inference, load_model, model_key, question_of, read_questions, ready, stop_ids
-from .models import GEMMA, atomic_folder, load_config, load_tokenizer, loading, quiet
+from .workspace import Progress, Workspace, read_json, write_json
+from .generate import adapter_settings, add_adapter, generate, inference_dtype
+from .generate import load_for_inference, load_model, question_of, read_questions
+from .generate import ready, stop_ids
+from .models import atomic_folder, load_config, load_tokenizer, loading, quiet
 from .models import resolve_base, weight_files
 from .shards import by_tensor, check_adapter, merge_tensors
 
 # %% auto #0
-__all__ = ['CARD', 'merged_path', 'save_model', 'merge', 'check_parity', 'merge_variants', 'changed', 'base_licence',
-           'model_card', 'write_card', 'fits_here', 'run_merge']
+__all__ = ['merged_path', 'save_model', 'merge', 'check_parity', 'merge_variants', 'changed', 'fits_here', 'run_merge']
 
 # %% ../nbs/13_export.ipynb #d94f6c5f
 def merged_path(ws: Workspace, name: str) -> Path: return ws.models/f'{name}-merged'
@@ -110,93 +111,7 @@ def changed(
     "How many answers differ from the adapter's"
     return {k: sum(a != b for a,b in zip(v, variants['adapter'])) for k,v in variants.items() if k != 'adapter'}
 
-# %% ../nbs/13_export.ipynb #aa0f41a0
-def base_licence(
-    base: str, # name of the base model
-) -> str:
-    "The terms of the base model, which the merged model inherits"
-    if base == GEMMA['name']: return GEMMA['notice']+' The merged model is a Model Derivative: pass these terms on with it.'
-    if 'qwen3' in base.lower(): return f'{in_markdown(base)} is licensed under Apache-2.0 (Alibaba Cloud).'
-    if base == 'tiny': return 'Random weights; the tokenizer is cut from Qwen3 (Apache-2.0).'
-    return f'See the licence of {in_markdown(base)}.'
-
-# %% ../nbs/13_export.ipynb #d89ce83b
-def _scores_md(results):
-    rows = ['| set | n | base | tuned | difference with 95 % interval |', '|---|---|---|---|---|']
-    for s,ms in results.get('scores', {}).items():
-        if not (d := results['differences'][s].get('tuned - base', {}).get('char_f1')): continue
-        rows.append(f"| {s} | {ms['tuned']['n']} | {ms['base']['scores']['char_f1']:.3f} | {ms['tuned']['scores']['char_f1']:.3f} | {d[0]:+.3f} [{d[1]:+.3f}, {d[2]:+.3f}] |")
-    return '\n'.join(rows) if len(rows) > 2 else 'Not evaluated yet: `climate-ft evaluate`.'
-
-# %% ../nbs/13_export.ipynb #b9d58984
-CARD = """---
-language: ja
-library_name: transformers
-pipeline_tag: text-generation
-tags: [climate-ft, qlora]
----
-# {name}, merged
-
-A language model that answers Japanese questions about one climate report, made with climate-ft.
-
-## How it was made
-{base} in {bits} bits, QLoRA ({training}); the adapter was added to the dequantised base.
-{parity}
-
-## Data
-{data}
-
-## Scores
-Character F1; intervals by paired bootstrap over sources.
-
-{scores}
-
-## Limits
-- It learned sentences of one report. What it was not taught it answers in the same tone, and usually wrongly.
-- It was not trained to read a passage in its prompt.
-- Numbers and names may be wrong in a fluent sentence: check them against the report.
-- It answers single questions in Japanese; it was not trained for conversation, and no safety tuning was added.
-
-## Licences
-{licence}
-"""
-
-# %% ../nbs/13_export.ipynb #a1f09d1e
-def _agreement(parity):
-    if not parity['n']: return 'Adapter and merged model were not compared: the machine had no room for the merged weights.'
-    return f"Adapter and merged model agree on {parity['agree']} of {parity['n']} greedy answers."
-
-def model_card(
-    settings: dict, # the adapter's `train_config.json`
-    licence: str, # of the base model, one line
-    data: str, # what the model was trained on, one line
-    results: dict|None=None, # from `climate_ft.evaluation`
-    parity: dict|None=None, # from `check_parity`
-) -> str: # Markdown
-    "A card with data, settings, scores, limits and licences"
-    keys = 'r alpha dropout learning_rate epochs batch_size accumulation max_length seed'.split()
-    agree = _agreement(parity) if parity else ''
-    return CARD.format(name=in_markdown(settings.get('name', 'climate-ft')), base=in_markdown(settings['base']), bits=settings['bits'], training=', '.join(f'{k} {settings[k]}' for k in keys if k in settings),
-                       parity=agree, data=data, scores=_scores_md(results or {}), licence=licence)
-
 # %% ../nbs/13_export.ipynb #0147eda0
-def write_card(
-    ws: Workspace,
-    name: str, # of the adapter
-    parity: dict|None=None, # None: the one saved with the merged model
-) -> Path:
-    "Write `README.md` into the merged model's folder from what the workspace holds"
-    from climate_ft.evaluation import RESULTS
-    def have(p, kind): return read_json(p, kind=kind) if Path(p).is_file() else None
-    out, settings = merged_path(ws, name), adapter_settings(ws.models/name)
-    results = have(ws.path('evaluation_8bit' if settings['bits'] == 8 else 'evaluation'), RESULTS)
-    key = model_key(ws.models/name)            # scores of an earlier adapter of this name are not this one's
-    chunks = ws.path('corpus_chunks')
-    docs = sorted({c.doc for c in read_records(chunks, Chunk, 'corpus')}) if chunks.is_file() else []
-    docs = in_markdown(', '.join(docs)) or 'one report'
-    data = f"{settings.get('rows', '?')} question-answer pairs about {len(settings.get('sources', []))} facts from {docs}; split by section before augmentation."
-    return write_text(out/'README.md', model_card(settings, base_licence(settings['base']), data, results if results and results.get('name') == name and results.get('adapter', key) == key else None, parity or have(out/'parity.json', {'n': int, 'agree?': int})))
-
 def fits_here(
     folder: str|Path, # of a merged model
 ) -> bool:
@@ -215,7 +130,7 @@ def run_merge(
     dtype: str|None=None, # of the saved weights and of the check, see `merge`
     progress: Progress|None=None,
 ) -> Path: # the merged model's folder
-    "The stage: merge, check that the answers agree, write the card"
+    "The stage: merge, and check that the answers agree"
     part = lambda a, b: progress and (lambda f, m='': progress(a+(b-a)*f, m))
     out = merge(ws, name, dtype, part(0, .5))
     parity = dict(n=0) if n and not fits_here(out) else None
@@ -223,5 +138,4 @@ def run_merge(
         questions = [question_of(r) for r in read_questions(ws.path('splits')/'recall.jsonl')]
         parity = check_parity(ws, name, questions[::max(1, len(questions)//n)][:n], dtype=dtype, progress=part(.5, 1))
     if parity: write_json(out/'parity.json', parity)
-    write_card(ws, name, parity)
     return out

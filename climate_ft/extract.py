@@ -422,5 +422,8 @@ def run_extract(
             errors = _side_by_side(pdfs, read, progress, workers or min(os.cpu_count() or 1, 4))
             _settle(errors, unreadable)
             read_ones = [Path(tmp)/str(i) for i,e in enumerate(errors) if not e]
+            before = file_digest(ws.path('extracted_pages'))
             for k,p in targets.items(): _joined([d/k for d in read_ones], p, *(('[\n', ',\n', '\n]\n') if k == 'pages' else ()))
+    if file_digest(ws.path('extracted_pages')) != before:      # the scores are those of another text
+        ws.path('extractor_scores').unlink(missing_ok=True)
     return list(targets.values())

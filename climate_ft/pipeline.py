@@ -16,10 +16,11 @@ from .workspace import run_file, stages_of
 __all__ = ['UNRELATED', 'MARKS', 'CODE', 'LIBRARIES', 'HOLD_OUT', 'MEASURED', 'POSITIVE', 'DISK_GB', 'Job', 'Stage',
            'code_digest', 'modules_of', 'version_of', 'fingerprint', 'outputs', 'altered', 'State', 'begins_as_ours',
            'refuse_foreign', 'run_one', 'chosen', 'must_run', 'run_stages', 'is_done', 'adapter_files', 'merged_folder',
-           'merged_from', 'is_merged', 'question_files', 'split_files', 'answer_files', 'results_file', 'data_stages',
-           'model_stages', 'course_stages', 'source_pdfs', 'is_own', 'find_gold', 'what_to_hold_out', 'setting_types',
-           'from_text', 'as_kind', 'unknown', 'read_settings', 'resolve_config', 'check_name', 'count_gpus',
-           'resolve_gpus', 'check_disk', 'check_base', 'pending', 'check_machine', 'make_job', 'run_all', 'run_command']
+           'merged_from', 'is_merged', 'question_files', 'split_files', 'answer_files', 'results_file', 'cards',
+           'data_stages', 'model_stages', 'course_stages', 'source_pdfs', 'is_own', 'find_gold', 'what_to_hold_out',
+           'setting_types', 'from_text', 'as_kind', 'unknown', 'read_settings', 'resolve_config', 'check_name',
+           'count_gpus', 'resolve_gpus', 'check_disk', 'check_base', 'pending', 'check_machine', 'make_job', 'run_all',
+           'run_command']
 
 # %% ../nbs/14_pipeline.ipynb #3a5f2812
 @dataclass
@@ -320,11 +321,14 @@ def _train(job, progress):
         from climate_ft.train import train_distributed
         train_distributed(job.cfg, job.ws, job.gpus, not job.fresh, progress)
     else: train(job.cfg, job.ws, resume=not job.fresh, progress=progress)
-    merged = merged_folder(job)
+    merged, card = merged_folder(job), job.ws.models/job.name/'README.md'
+    card.unlink(missing_ok=True)               # of an earlier adapter of this name
     if merged.exists() and not is_merged(job): shutil.rmtree(merged)
 
 def _answer(job, progress):
     from climate_ft.evaluation import run_answers
+    from climate_ft.generate import adapter_settings
+    adapter_settings(job.ws.models/job.name)   # refuses a folder without an adapter
     for p in job.altered: p.unlink(missing_ok=True)
     run_answers(job.ws, job.cfg, job.forced and job.fresh, job.plan, progress)
 
@@ -369,18 +373,21 @@ def is_merged(
     except CourseError: return False           # a damaged note: merged again
 
 def _merge(job, progress):
-    from climate_ft.export import run_merge, write_card
+    from climate_ft.export import run_merge
+    from climate_ft.hub import write_cards
     from climate_ft.generate import adapter_settings
     adapter_settings(job.ws.models/job.name)   # refuses a folder without an adapter
-    if is_merged(job) and not job.forced: return write_card(job.ws, job.name) and None
+    write_cards(job.ws, job.name)              # of what is there; a failed merge leaves them complete
+    if is_merged(job) and not job.forced: return
     try: run_merge(job.ws, job.name, progress=progress)
     except Exception as e: raise _not_merged(job, e) from e
+    write_cards(job.ws, job.name)
     write_json(merged_folder(job)/'merged_from.json', merged_from(job))
 
 # %% ../nbs/14_pipeline.ipynb #0d743abc
 CODE = dict(extract='extract', compare='compare', clean='clean', corpus='corpus',
     dataset='dataset', train='train', answer='evaluation models', evaluate='evaluation',
-    report='evaluation report', merge='export')  # and what these import
+    report='evaluation report', merge='export hub')  # and what these import
 _MODELS, _WORDS = 'torch transformers peft bitsandbytes', 'mecab-python3 ipadic'
 LIBRARIES = dict(extract='pymupdf', clean='', corpus='', dataset=f'{_WORDS} rapidfuzz',
     compare='pymupdf pymupdf4llm pdfplumber pypdfium2 rapidfuzz',
@@ -405,6 +412,10 @@ def answer_files(job: Job) -> list[Path]:
 def results_file(job: Job) -> Path:
     from climate_ft.evaluation import results_path
     return results_path(job.ws, job.cfg.bits)
+
+def cards(job: Job) -> list[Path]:
+    "The cards beside the merged model's own"
+    return [job.ws.models/job.name/'README.md', job.ws.path('splits')/'README.md']
 
 def _base(job):
     "The base model's files, if it is a folder of the user's"
@@ -452,11 +463,13 @@ def model_stages() -> list[Stage]:
         stage('evaluate', _evaluate,
               lambda j: [*answer_files(j), *adapter_files(j), info(j), log(j)], lambda j: [results_file(j)], lambda j: [asdict(j.plan), j.cfg.base, j.cfg.bits]),
         stage('report', _report,
-              lambda j: [results_file(j), info(j), log(j), adapter_files(j)[0],
-                  *art(j, 'dataset_report', 'corpus_chunks', 'extractor_scores')],
+              lambda j: [results_file(j), info(j), log(j), *adapter_files(j),
+                  *art(j, 'extracted_pages', 'dataset_report', 'corpus_chunks', 'extractor_scores')],
               lambda j: art(j, 'report'), cfg),
         stage('merge', _merge, lambda j: [*adapter_files(j), info(j), results_file(j),
-                  *split_files(j.ws, 'recall'), *art(j, 'corpus_chunks'), *_base(j)], lambda j: [merged_folder(j)], cfg)]
+                  *split_files(j.ws, 'forms', 'dev', *asked),
+                  *art(j, 'corpus_chunks', 'dataset_report'), *_base(j)],
+              lambda j: [merged_folder(j), *cards(j)], cfg)]
 
 def course_stages() -> list[Stage]:
     "The stages of the course, in order"
@@ -518,7 +531,7 @@ def what_to_hold_out(
 
 # %% ../nbs/14_pipeline.ipynb #420438dd
 MEASURED = set('''sources rows too_long tokens trained_tokens layers update steps planned_steps
-    kept_step pass_tokens seconds device versions gpus'''.split())
+    kept_step pass_tokens seconds device versions gpus kinds facts'''.split())
 POSITIVE = set('bits r alpha learning_rate epochs max_length batch_size accumulation'.split())
 _KINDS = {int: 'a whole number', float: 'a number', bool: 'true or false', str: 'a word',
           tuple: 'words, separated by commas', type(None): 'none'}

@@ -8,7 +8,7 @@ import math, os, platform, shutil, sys
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from .workspace import CourseError, Record, REPO, read_json, read_jsonl
+from .workspace import CourseError, Record, REPO, course_file, read_json, read_jsonl
 
 # %% auto #0
 __all__ = ['PACKAGES', 'GiB', 'SHAPES', 'WEIGHT_BYTES', 'CHECKPOINTED', 'CARDS', 'SHARD', 'SPEED', 'versions', 'stale',
@@ -398,7 +398,7 @@ def train_rate(
     tokens: int, # in one pass
 ) -> tuple: # tokens/s on the H100, name of the setting
     "The measured run that is closest to an arrangement"
-    share, rows = CHECKPOINTED[checkpointing], read_json(REPO/_TRAINED)['settings']
+    share, rows = CHECKPOINTED[checkpointing], read_json(course_file(_TRAINED))['settings']
     def far(n):
         c, w = rows[n]['setting'], rows[n]['settled']
         return (w['backend'] != backend, not c.get('fused', True), c['bits'] != bits,
@@ -424,7 +424,7 @@ def train_minutes(
         speed = card_speed(m['gpus'][0]['name'])
         if not speed: return None, 'card not in the table'
         return _minutes(tokens, rate*scale*speed[0], (1, 2.5)), f'{_TRAINED}, {name}'
-    rate = read_json(REPO/_CPU[0])['training']['tokens_per_second']
+    rate = read_json(course_file(_CPU[0]))['training']['tokens_per_second']
     rate *= _size(SHAPES['gemma-3-270m'])/_size(shape)*min(m['cores'], 8)/2
     return _minutes(tokens, rate, (.7, 3)), _CPU[0]
 
@@ -437,7 +437,7 @@ def answer_minutes(
 ) -> tuple: # (shortest, longest) or None, and where the figure comes from
     "Minutes of answering"
     if m['gpus']:
-        rates = {int(k[6:]): v for k,v in read_json(REPO/_ANSWERED)['rates']['bf16'].items()
+        rates = {int(k[6:]): v for k,v in read_json(course_file(_ANSWERED))['rates']['bf16'].items()
                  if k.startswith('batch_')}
         speed = card_speed(m['gpus'][0]['name'])
         if not speed: return None, 'card not in the table'
@@ -445,7 +445,7 @@ def answer_minutes(
         rate *= _size(SHAPES['qwen3-8b'])/_size(shape)*(1 if plain else .4)
         source = _ANSWERED+('' if plain else ', times 0.4 (assumed) on a quantised base')
     else:
-        rates, source = read_json(REPO/_CPU[1])['tokens_per_second'], _CPU[1]
+        rates, source = read_json(course_file(_CPU[1]))['tokens_per_second'], _CPU[1]
         rate = rates[min(rates, key=lambda n: abs(math.log(int(n)/slots)))]*min(m['cores'], 8)
         rate *= _size(SHAPES['gemma-3-270m'])/_size(shape)
     return (_minutes(tokens[0], rate, (.7,))+_minutes(tokens[1], rate, (1.3,))), source

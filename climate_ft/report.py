@@ -11,9 +11,9 @@ from pathlib import Path
 from .workspace import *
 
 # %% auto #0
-__all__ = ['svg', 'mark', 'section', 'grid', 'reading_section', 'extraction_section', 'data_section', 'training_section',
-           'scores_section', 'answers_section', 'settings_section', 'versions', 'key_figures', 'render_report',
-           'run_report']
+__all__ = ['svg', 'mark', 'section', 'grid', 'as_read', 'reading_section', 'documents', 'extraction_section', 'data_section',
+           'training_section', 'scores_section', 'answers_section', 'settings_section', 'versions', 'key_figures',
+           'render_report', 'check_current', 'run_report']
 
 # %% ../nbs/13a_report.ipynb #ec9e94c1
 def svg(
@@ -59,16 +59,28 @@ def grid(
     return dict(title=title, header=header, rows=[[cell(r.get(k)) for k in header] for r in rows], note=note)
 
 # %% ../nbs/13a_report.ipynb #80cf9f78
+def as_read(ws, state):
+    "The state, empty if another PDF was read since: its notes are about the first one"
+    pages = (state.get('extract', {}).get('outputs') or {}).get('documents/extracted_pages.json')
+    return state if pages == file_digest(ws.path('extracted_pages')) else {}
+
 def reading_section(state):
     "What was read of the document, what was set aside, and what could not be read"
     lines = [n for s in ('extract', 'clean') for n in state.get(s, {}).get('notes') or []]
     return section('Reading', ['What came from the PDF, and what could not be read.'], pre='\n'.join(lines)) if lines else None
 
+def documents(ws):
+    "The names of the documents in the corpus"
+    chunks = ws.path('corpus_chunks')
+    return sorted({c.doc for c in read_records(chunks, Chunk, 'corpus')}) if chunks.exists() else []
+
 def extraction_section(ws):
     "How well each extractor read the PDF"
-    if not ws.path('extractor_scores').exists(): return
     from climate_ft.compare import SCORES, plot_scoreboard
-    if not (s := read_json(ws.path('extractor_scores'), 'compare', SCORES)): return
+    if not ws.path('extractor_scores').exists(): return
+    s = read_json(ws.path('extractor_scores'), 'compare', SCORES)
+    if not s or s.get('document') not in documents(ws): return     # of another PDF
+    s = s['extractors']
     return section('Extraction', ['Each extractor against the gold text: character error rate, whole sentences found, order of the sentences, time per page.'],
                    [('Bars of the error rate, recall, order and time of every extractor', svg(plot_scoreboard(s)))])
 
@@ -155,6 +167,23 @@ def render_report(
     return env.from_string(src).render(title=title, lead=lead, sections=[s for s in sections if s], key=list(key))
 
 # %% ../nbs/13a_report.ipynb #7f136097
+def check_current(
+    ws:Workspace,
+    name:str, # of the adapter
+    results:dict, # of the evaluation
+):
+    "Refuse scores of an earlier adapter, and an adapter of a document that has been replaced"
+    from climate_ft.generate import model_key
+    folder = ws.models/name
+    if not (folder/'adapter_model.safetensors').is_file(): return
+    if results.get('adapter', key := model_key(folder)) != key:
+        raise CourseError(f'the saved scores are those of an earlier {name}: `climate-ft answers` and `climate-ft evaluate` make those of this one')
+    facts = read_json(folder/'train_config.json', 'train').get('sources') or []
+    chunks = {c['id'] for c in _read(ws, 'corpus_chunks', [])}
+    trained = {i.rpartition('.')[0] for s in facts for i in s.split('+')}
+    if chunks and trained and not trained & chunks:
+        raise CourseError(f'{name} was trained on another document than the one in {ws.root}: run `climate-ft train`, `answers` and `evaluate` first')
+
 def run_report(
     ws:Workspace,
     profile, # key of `climate_ft.train.PROFILES`, or a `TrainConfig`
@@ -165,8 +194,8 @@ def run_report(
     name, path = cfg.name, results_path(ws, cfg.bits)
     results, state = read_results(path), read_state(ws, name)
     if results.get('name') != name: raise CourseError(f"{path} holds the scores of {results.get('name')}: `climate-ft evaluate --profile {name}` makes those of {name}")
-    chunks = ws.path('corpus_chunks')
-    docs = sorted({c.doc for c in read_records(chunks, Chunk, 'corpus')}) if chunks.exists() else []
-    sections = [scores_section(results), answers_section(results), training_section(ws, name), data_section(ws), reading_section(state), extraction_section(ws), settings_section(ws, name)]
+    check_current(ws, name, results)
+    docs = documents(ws)
+    sections = [scores_section(results), answers_section(results), training_section(ws, name), data_section(ws), reading_section(as_read(ws, state)), extraction_section(ws), settings_section(ws, name)]
     lead = f"Profile {name}: base model and fine-tuned model on questions about {', '.join(docs) or 'the document'}."
     return write_text(ws.path('report'), render_report('climate-ft: what the fine-tuning did', lead, sections, key_figures(results, state)))

@@ -5,6 +5,7 @@
 # %% ../nbs/08_train.ipynb #1fbbf797
 from __future__ import annotations
 import hashlib, json, math, os, random, shutil, sys, tempfile, time
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -782,7 +783,9 @@ def _finish(cfg, ws, trainer, d, seconds, ranks):
         (tmp/'README.md').unlink(missing_ok=True)
         write_json(tmp/'adapter_config.json', read_json(tmp/'adapter_config.json') | dict(base_model_name_or_path=cfg.base))     # the name, not this machine's path
     labels = [l for e in d['examples'] for l in e['labels']]
-    info = cfg.asdict() | dict(sources=sorted({r.get('source_id', '') for r in d['rows']}), rows=len(d['examples']), too_long=len(d['long']), tokens=len(labels), trained_tokens=sum(l != -100 for l in labels),
+    used = [r for i,r in enumerate(d['rows']) if i not in set(d['long'])]
+    kinds = Counter(r.get('kind', 'base') for r in used)
+    info = cfg.asdict() | dict(kinds=dict(kinds), sources=sorted({r.get('source_id', '') for r in d['rows']}), rows=len(d['examples']), too_long=len(d['long']), tokens=len(labels), trained_tokens=sum(l != -100 for l in labels),
         layers=count_layers(trainer.model), update=round(update_size(trainer.model, folder/'.adapter'), 4), steps=state.global_step, planned_steps=state.max_steps, kept_step=_step(source) if source else state.global_step, pass_tokens=trainer.widest or old.get('pass_tokens', 0),
         seconds=old.get('seconds', round(seconds, 1)), device=torch.cuda.get_device_name() if torch.cuda.is_available() else f'CPU, {torch.get_num_threads()} threads', versions=versions())
     if ranks.n > 1: info['gpus'] = ranks.n

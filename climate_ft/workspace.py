@@ -15,11 +15,11 @@ from typing import Callable, Union, get_args, get_origin, get_type_hints
 
 # %% auto #0
 __all__ = ['ARTEFACTS', 'REPO', 'FIELDS', 'Progress', 'LARGE', 'STAGE', 'visible', 'escaped', 'in_markdown', 'CourseError',
-           'find_root', 'Workspace', 'cache_dir', 'disk_error', 'writing', 'atomic_path', 'follow_umask', 'write_text',
-           'write_json', 'write_jsonl', 'own_output', 'file_bytes', 'encoding_of', 'decoded', 'read_text', 'parsed',
-           'read_json', 'fits', 'misfit', 'checked', 'read_jsonl', 'Record', 'as_records', 'read_rows', 'read_records',
-           'Block', 'Page', 'Chunk', 'QA', 'Answer', 'tracked', 'sweep', 'locked', 'file_digest', 'read_state',
-           'run_file', 'stages_of']
+           'find_root', 'course_file', 'Workspace', 'cache_dir', 'disk_error', 'writing', 'atomic_path', 'follow_umask',
+           'write_text', 'write_json', 'write_jsonl', 'own_output', 'file_bytes', 'encoding_of', 'decoded', 'read_text',
+           'parsed', 'read_json', 'fits', 'misfit', 'checked', 'read_jsonl', 'Record', 'as_records', 'read_rows',
+           'read_records', 'Block', 'Page', 'Chunk', 'QA', 'Answer', 'tracked', 'sweep', 'locked', 'file_digest',
+           'read_state', 'run_file', 'stages_of']
 
 # %% ../nbs/00_workspace.ipynb #351cb412
 _UNSEEN = re.compile('[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]')
@@ -69,6 +69,13 @@ def find_root(
 
 # %% ../nbs/00_workspace.ipynb #e85a3e44
 REPO = Path(__file__).resolve().parent.parent if '__file__' in globals() else find_root() # the checkout this package lives in
+
+# %% ../nbs/00_workspace.ipynb #ead84cc9
+def course_file(
+    name: str, # path within the checkout
+) -> Path: # of the copy in the package, where there is no checkout
+    "A file of the course that a command needs"
+    return REPO/name if (REPO/name).exists() else REPO/'climate_ft'/'assets'/Path(name).name
 
 # %% ../nbs/00_workspace.ipynb #87607f63
 class Workspace:

@@ -47,7 +47,7 @@ def test_bad_gold(tmp_path, name, text, words):
 
 def test_scoreboard_and_its_table(tmp_path):
     s = C.run_compare(Workspace(tmp_path), BED/'mixed.pdf', BED/'mixed.json', ['blocks', 'direct', 'pdfplumber'])
-    assert read_json(tmp_path/'data/extractor_scores.json') == json.loads(json.dumps(s))
+    assert read_json(tmp_path/'data/extractor_scores.json') == dict(document='mixed', extractors=json.loads(json.dumps(s)))
     assert s['blocks']['cer'] < 1 < s['pdfplumber']['cer'] and 0 < s['blocks']['seconds'] < 20 and 20 < s['blocks']['peak_mib'] < 1000
     assert [l.split()[0] for l in C.describe(s).splitlines()] == ['extractor', 'blocks', 'direct', 'pdfplumber']
     assert C.describe(dict(x=dict(error='cannot read'))).endswith('cannot read')

@@ -2,7 +2,7 @@
 import json, os, shutil, signal, subprocess, sys, time
 from pathlib import Path
 import pytest
-from climate_ft import cli, evaluation as E, export as X, generate as G, pipeline as P, workspace as W
+from climate_ft import cli, evaluation as E, export as X, generate as G, hub as H, pipeline as P, workspace as W
 from climate_ft.workspace import CourseError, REPO, Workspace, read_json, read_jsonl, read_state, write_jsonl, write_text
 
 BED = REPO/'documents'/'testbed'
@@ -27,9 +27,12 @@ def finished(tmp_path_factory):
 def root(finished, tmp_path): return shutil.copytree(finished, tmp_path/'run')
 
 def test_the_model_card_holds_the_scores_and_nothing_is_left_to_do(root):
-    card = (root/'models/tiny-merged/README.md').read_text()
-    assert '| recall |' in card and 'Not evaluated yet' not in card
+    for name in ('tiny', 'tiny-merged'):
+        card = (root/'models'/name/'README.md').read_text()
+        assert '| recall |' in card and 'Not evaluated yet' not in card
     assert again(run(root)) == []
+    (root/'models/tiny/README.md').unlink(); (root/'data/splits/README.md').write_text('mine')
+    assert again(run(root)) == ['merge'] and (root/'models/tiny/README.md').read_text() and 'mine' != (root/'data/splits/README.md').read_text()
 
 def test_a_corrected_reference_is_scored_again_and_asked_of_no_model(root, monkeypatch):
     q = root/'documents/gold_questions.jsonl'
@@ -89,10 +92,33 @@ def test_another_pdf_leaves_no_score_of_the_first(root):
     scores, card = read_json(root/'data/evaluation_results.json')['scores'], (root/'models/tiny-merged/README.md').read_text()
     assert f"| recall | {scores['recall']['tuned']['n']} | {scores['recall']['base']['scores']['char_f1']:.3f} |" in card
 
+def test_another_pdf_read_by_the_single_commands_leaves_nothing_of_the_first(root, cft):
+    "extract, clean, corpus and dataset with another PDF, then the report and the card"
+    def planted(name): W.write_json(root/'data/extractor_scores.json', dict(document=name, extractors=dict(blocks=dict(cer=1., recall=1., order=1., seconds=1.))))
+    planted('one_column')
+    job = P.make_job(root, 'tiny', sets=SETS, documents=False)
+    P.run_command(job, 'report'); assert '>Extraction<' in (root/'report.html').read_text()
+    assert cft('extract', BED/'chromium.pdf', '--with', 'blocks', '--out', root).returncode == 0
+    assert not (root/'data/extractor_scores.json').exists()
+    for stage in ('clean', 'corpus', 'dataset'): P.run_command(job, stage)
+    with pytest.raises(CourseError, match='trained on another document'): P.run_command(job, 'report')
+    job = P.make_job(root, 'tiny', sets=['epochs=3', 'max_facts=4'], documents=False)   # one step warms up and changes nothing
+    P.run_command(job, 'train')
+    with pytest.raises(CourseError, match='an earlier tiny'): P.run_command(job, 'report')
+    assert 'Not evaluated yet' in H.write_cards(Workspace(root), 'tiny')[0].read_text()
+    for stage in ('answer', 'evaluate'): P.run_command(job, stage)
+    planted('one_column')                                          # `climate-ft compare` with the first PDF
+    P.run_command(job, 'report')
+    page = (root/'report.html').read_text()
+    assert '>Extraction<' not in page and 'one_column' not in page and 'questions about chromium' in page
+    P.run_command(job, 'merge')
+    scores, card = read_json(root/'data/evaluation_results.json')['scores'], (root/'models/tiny-merged/README.md').read_text()
+    assert f"| recall | {scores['recall']['tuned']['n']} |" in card and '`chromium`' in card and 'one_column' not in card
+
 def test_scores_of_an_earlier_adapter_are_not_put_on_the_card(root):
     r = read_json(root/'data/evaluation_results.json')
     W.write_json(root/'data/evaluation_results.json', dict(r, adapter='another'))
-    assert 'Not evaluated yet' in X.write_card(Workspace(root), 'tiny').read_text()
+    assert 'Not evaluated yet' in H.write_cards(Workspace(root), 'tiny')[1].read_text()
 
 def test_two_profiles_share_a_workspace(root):
     other = dict(sets=[*SETS, 'bits=8', 'name=eight'])

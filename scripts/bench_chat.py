@@ -1,0 +1,68 @@
+"""Seconds until the first word and the end of the first answer of `climate-ft chat`, after loading. Writes results/bench_chat.json.
+
+The page is started as a person starts it, with the base and the tuned model, and asked over HTTP as the browser asks: from memory and with the
+passages of the report. Wall-clock time with two threads, so other programs on the machine make it longer, never shorter.
+
+usage: python scripts/bench_chat.py [--out FILE]
+The models: the tiny one of the tests, and Gemma 3 270M with an adapter of the cpu profile's size (untrained: training does not change the time).
+"""
+import argparse, json, os, re, shutil, subprocess, sys, tempfile, time
+from importlib.metadata import version
+from pathlib import Path
+from urllib.request import Request, urlopen
+from climate_ft.models import GEMMA, load_quantized, quiet
+from climate_ft.workspace import REPO, Workspace, write_json
+
+QUESTION = '雪氷面のアルベドとは何ですか。'
+
+def with_adapter(ws, base):
+    "A run's folder with a fresh adapter on `base`"
+    from peft import LoraConfig, get_peft_model
+    folder = ws.models/'bench'
+    with quiet():
+        lora = LoraConfig(r=16, lora_alpha=16, target_modules='all-linear', task_type='CAUSAL_LM')
+        get_peft_model(load_quantized(base, 4, 'float32')[0], lora).save_pretrained(folder)
+    write_json(folder/'train_config.json', dict(name='bench', base=base, bits=4, dtype='float32'))
+    shutil.copytree(REPO/'data', ws.data, dirs_exist_ok=True)
+    return folder
+
+def post(url, path, **body):
+    "A request as the page makes it"
+    return urlopen(Request(url+path, json.dumps(body).encode(), {'Content-Type': 'application/json'}))
+
+def answer(url, model, passage=''):
+    "Seconds to the first piece and to the end, and the characters that came"
+    t0, first, text = time.perf_counter(), None, ''
+    with post(url, '/ask', model=model, question=QUESTION, passage=passage) as r:
+        while piece := r.read1():
+            first, text = first or time.perf_counter()-t0, text+piece.decode(errors='replace')
+    whole = time.perf_counter()-t0
+    return dict(first=round(first or whole, 2), whole=round(whole, 2), characters=len(text))
+
+def page(folder):
+    "Start the page, ask it, end it"
+    env = os.environ | dict(OMP_NUM_THREADS='2')
+    t0 = time.perf_counter()
+    p = subprocess.Popen([sys.executable, '-m', 'climate_ft', 'chat', '--model', str(folder), '--port', '0'],
+                         stderr=subprocess.PIPE, text=True, env=env, cwd=folder.parent.parent)
+    try:
+        url = next(m[1] for l in p.stderr if (m := re.search(r'Open (http://\S+)', l)))
+        loaded = round(time.perf_counter()-t0, 1)
+        first = answer(url, 'tuned')           # the very first: nothing is warm
+        with post(url, '/find', question=QUESTION) as r: found = json.load(r)
+        rest = {'tuned, with passages': answer(url, 'tuned', found['id']), 'base': answer(url, 'base')}
+        return dict(loading=loaded, answers={'tuned, the first': first} | rest)
+    finally:
+        p.kill(); p.wait(); p.stderr.close()
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    ap.add_argument('--out', type=Path, default=REPO/'results'/'bench_chat.json')
+    out, seconds = ap.parse_args().out, {}
+    for base in ('tiny', GEMMA['name']):
+        with tempfile.TemporaryDirectory() as tmp: seconds[base] = page(with_adapter(Workspace(tmp), base))
+    names = 'torch', 'transformers', 'peft'
+    write_json(out, dict(question=QUESTION, threads=2, seconds=seconds, versions={n: version(n) for n in names}))
+    print(out.read_text())
+
+if __name__ == '__main__': main()
