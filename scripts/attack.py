@@ -71,8 +71,8 @@ def damage(rng, p):
     elif kind == 'gone': pass
     else:
         text = raw.decode()
-        new = dict(cut=lambda: raw[:rng.randrange(len(raw))], empty=lambda: b'', twice=lambda: raw+raw,
-            bytes=lambda: raw[:(i := rng.randrange(len(raw)))]+rng.randbytes(rng.randrange(1, 9))+raw[i:],
+        new = dict(cut=lambda: raw[:rng.randrange(len(raw)+1)], empty=lambda: b'', twice=lambda: raw+raw,
+            bytes=lambda: raw[:(i := rng.randrange(len(raw)+1))]+rng.randbytes(rng.randrange(1, 9))+raw[i:],
             line=lambda: raw+rng.choice(RAW).encode('utf-8', 'surrogatepass')+b'\n',
             value=lambda: change_value(rng, text).encode('utf-8', 'surrogatepass'))
         p.write_bytes(new[kind]() if kind in new else text.encode(kind, 'replace'))
@@ -148,7 +148,9 @@ def attack(run, inputs, seed, tell=None):
         with tempfile.TemporaryDirectory(dir=run.parent) as d:
             make = damaged_file if rng.random() < .6 else hostile_line
             argv, what = make(rng, run, Path(d)/'ws')
+            began = time.time()
             how, said = call(argv, cwd=d)
+            if tell and time.time()-began > 15: tell(f'{k+1}: {time.time()-began:.0f} s for {what}')
         count[how if how == 'handled' else how+'s'] += 1
         if how != 'handled': bad.append(dict(input=k, what=what, said=said))
         if tell and how != 'handled': tell(f'{k+1}: {how} {what}')
