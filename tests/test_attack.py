@@ -9,7 +9,7 @@ spec.loader.exec_module(A)
 
 def test_seeded_lines_are_handled(tmp_path):
     "Strange files, paths and options for the commands that load no model"
-    for k in range(60):
+    for k in range(40):
         argv, what = A.hostile_line(random.Random(f'line-{k}'), tmp_path/'none', tmp_path/f'{k}')
         if argv[0] == 'compare': continue       # five extractors in worker processes
         how, said = A.call(argv, 60, tmp_path)
@@ -20,7 +20,7 @@ LIGHT = {'clean', 'corpus', 'report', 'evaluate'}
 def test_seeded_damage_is_handled(tmp_path, tiny_run, monkeypatch):
     "Files of a finished run, damaged between the stages"
     monkeypatch.setattr(A, 'READERS', {f: tuple(c for c in by if c in LIGHT) for f,by in A.READERS.items() if LIGHT & set(by)})
-    for k in range(25):
+    for k in range(15):
         argv, what = A.damaged_file(random.Random(f'damage-{k}'), tiny_run, tmp_path/f'{k}')
         how, said = A.call(argv, 60, tmp_path)
         shutil.rmtree(tmp_path/f'{k}')
