@@ -129,6 +129,7 @@ _CAUSES = { # error of the system: what is wrong, and what helps
 def _errno_of(e, path):
     "The system's error number behind `e`; None if it is not about files"
     if isinstance(e, OSError) and not isinstance(e, (ConnectionError, TimeoutError)): return e.errno
+    if str(e).startswith('Symlink loop'): return errno.ELOOP                     # as pathlib says it
     if m := re.search(r'os error (\d+)', str(e)): return int(m[1]) # as safetensors and tokenizers write it
     torch_failed = re.search('PytorchStreamWriter failed|unexpected pos|file write failed', str(e))
     return errno.ENOSPC if torch_failed else None
@@ -625,6 +626,7 @@ LARGE = 1<<26                                  # bytes; digests of larger files 
 
 def _sha256(path):
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode): raise CourseError(f'{path} is a device or a pipe, a file is needed: {_FILE}')
         with open(path, 'rb') as f: return hashlib.file_digest(f, 'sha256').hexdigest()
     except OSError as e: raise CourseError(f'{path} cannot be read: {e.strerror}') from None
 
