@@ -153,7 +153,7 @@ class Clean(Record):
     pages: list        # 1-based
     level: int = 0     # of a heading, from 1
     size: float = 0.   # points
-    ocr: list = field(default_factory=list) # the pages of it that were read by OCR
+    ocr: list = field(default_factory=list, repr=False) # the pages of it that were read by OCR
 
 def _width(line): return sum(1 if c > '\u02ff' else .55 for c in line)
 

@@ -392,7 +392,7 @@ class Page(Record):
     text: str
     blocks: list = field(default_factory=list)
     doc: str = ''
-    ocr: bool = False        # was it read by OCR?
+    ocr: bool = field(default=False, repr=False) # was it read by OCR?
     def __post_init__(self): self.blocks = [Block.fromdict(b) if isinstance(b, dict) else b for b in self.blocks]
 
 # %% ../nbs/00_workspace.ipynb #ddf42e86
@@ -407,7 +407,7 @@ class Chunk(Record):
     start: int               # character offsets within the document's corpus text
     end: int
     tokens: int = 0
-    ocr: list[int] = field(default_factory=list) # the pages of it that were read by OCR
+    ocr: list[int] = field(default_factory=list, repr=False) # the pages of it that were read by OCR
 
 @dataclass
 class QA(Record):
