@@ -153,6 +153,7 @@ class Clean(Record):
     pages: list        # 1-based
     level: int = 0     # of a heading, from 1
     size: float = 0.   # points
+    ocr: list = field(default_factory=list, repr=False) # the pages of it that were read by OCR
 
 def _width(line): return sum(1 if c > '\u02ff' else .55 for c in line)
 
@@ -238,6 +239,8 @@ def _clean_document(pages):
     res.blocks = join_paragraphs(text)
     _drop_marks(res.blocks)
     set_levels(res.blocks)
+    scanned = {p.number for p in pages if p.ocr}
+    for b in res.blocks: b.ocr = [n for n in b.pages if n in scanned]
     return res
 
 def _mark_pattern(notes):
@@ -283,6 +286,10 @@ def to_text(
 # %% ../nbs/04_clean.ipynb #4e7b9d01
 def _counted(n, what): return f"{n:,} {what}{'' if n == 1 else 's'}"
 
+def _pages(ps):
+    numbers, more = ', '.join(str(p.number) for p in ps[:12]), ' …' if len(ps) > 12 else ''
+    return f"page{'s' if len(ps) > 1 else ''} {numbers}{more}"
+
 def told_of(
     pages, # `Page` records of the block extractor
     cleaned: Cleaned,
@@ -301,9 +308,10 @@ def told_of(
         toc = [b for b in taken if b.role == 'toc']
         if len(taken) > len(toc): aside.append(_counted(len(taken)-len(toc), 'running head')+', page numbers and the like included')
         if toc: aside.append(_counted(len(toc), 'block')+' of a table of contents')
-        silent = [p.number for p in ps if not p.text.strip()]
         line = f"{doc}: {', '.join(said)} of text; set aside: {'; '.join(aside) or 'nothing'}"
-        if silent: line += f"; nothing read on page{'s' if len(silent) > 1 else ''} {', '.join(map(str, silent[:12]))}{' …' if len(silent) > 12 else ''}"
+        if scanned := [p for p in ps if p.ocr]:
+            line += f'; read by OCR: {_pages(scanned)} ({_counted(sum(len(p.text) for p in scanned), "character")})'
+        if silent := [p for p in ps if not p.text.strip()]: line += f'; nothing read on {_pages(silent)}'
         out.append(line)
     return out
 

@@ -12,11 +12,11 @@ import typer
 from .workspace import *
 
 # %% auto #0
-__all__ = ['app', 'Out', 'Json', 'Profile', 'Pdf', 'Base', 'Sets', 'Config', 'Gpus', 'HoldOut', 'errors_page', 'say', 'show',
-           'tell', 'StageBars', 'bar', 'profiles', 'nvidia_gpus', 'default_profile', 'job_of', 'next_steps', 'run',
-           'preflight', 'extract', 'compare', 'one_stage', 'clean', 'corpus', 'dataset', 'train', 'merge', 'export',
-           'newest_merged', 'serve', 'chat', 'push', 'ask', 'answer', 'score', 'answers', 'evaluate', 'diagnose',
-           'report', 'newest_model', 'workspace_of', 'not_installed', 'main']
+__all__ = ['app', 'Out', 'Json', 'Profile', 'Pdf', 'Base', 'Sets', 'Config', 'Gpus', 'Ocr', 'HoldOut', 'errors_page', 'say',
+           'show', 'tell', 'StageBars', 'bar', 'profiles', 'nvidia_gpus', 'default_profile', 'job_of', 'next_steps',
+           'run', 'preflight', 'extract', 'compare', 'one_stage', 'clean', 'corpus', 'dataset', 'train', 'merge',
+           'export', 'newest_merged', 'serve', 'chat', 'push', 'ask', 'answer', 'score', 'answers', 'evaluate',
+           'diagnose', 'report', 'newest_model', 'workspace_of', 'not_installed', 'main']
 
 # %% ../nbs/15_cli.ipynb #ff72f3ae
 def errors_page() -> str: # its address on the course's site
@@ -106,6 +106,8 @@ Config = Annotated[Optional[Path], typer.Option(
     '--config', help='Settings as JSON, e.g. the train_config.json of another run.')]
 Gpus = Annotated[Optional[str], typer.Option(
     '--gpus', help='GPUs to train on: a number, or all; one if left out.')]
+Ocr = Annotated[str, typer.Option(
+    '--ocr', help='Read by OCR: auto (pages without usable text, if an engine is there), never, always.')]
 HoldOut = Annotated[Optional[str], typer.Option(
     '--hold-out', help="What is not trained: sections (of the course's report) or wordings (of your own PDF).")]
 
@@ -158,14 +160,15 @@ def run(profile:Profile=None, pdf:Pdf=None,
             'even if they are up to date; given again after an interruption, it continues.')]=None,
         last:Annotated[Optional[str], typer.Option('--to', help='Stop after this stage.')]=None,
         base:Base=None, sets:Sets=None, config:Config=None, hold_out:HoldOut=None, gpus:Gpus=None,
-        out:Annotated[Path, typer.Option('--out', help='Workspace folder of this run.')]=Path('runs/demo')):
+        ocr:Ocr='auto', out:Annotated[Path, typer.Option('--out', help='Workspace folder of this run.')]=Path('runs/demo')):
     "Every stage in order; what is up to date is skipped, what was interrupted continues."
     from climate_ft.pipeline import run_all
     if gpus is None and (n := nvidia_gpus()) > 1:
         say(f'climate-ft: this machine has {n} GPUs and the run uses one; --gpus all trains on all of them')
     with StageBars() as b:
         result = run_all(out, profile or (None if config else default_profile()), pdf, first, last, b,
-                         base=base, sets=sets or (), config=config, hold_out=hold_out, gpus=gpus)
+                         base=base, sets=sets or (), config=config, hold_out=hold_out, gpus=gpus,
+                         ocr=ocr)
     for line in next_steps(result, out): say(line)
 
 # %% ../nbs/15_cli.ipynb #84574a79
@@ -181,7 +184,8 @@ def preflight(as_json:Json=False, profile:Profile=None, base:Base=None, sets:Set
 # %% ../nbs/15_cli.ipynb #3d56ca42
 @app.command()
 def extract(pdf:Annotated[list[Path], typer.Argument(help='PDF files, or folders of them.')],
-            using:Annotated[str, typer.Option('--with', help='direct, blocks, pymupdf4llm, pdfplumber, pypdfium2 or all.')]='all', out:Out=None):
+            using:Annotated[str, typer.Option('--with', help='direct, blocks, pymupdf4llm, pdfplumber, pypdfium2 or all.')]='all',
+            ocr:Ocr='auto', out:Out=None):
     "Text files `documents/extracted_*.txt`, one for each extractor."
     from climate_ft.extract import EXTRACTORS, run_extract
     from climate_ft.pipeline import source_pdfs
@@ -190,7 +194,7 @@ def extract(pdf:Annotated[list[Path], typer.Argument(help='PDF files, or folders
     def left_out(line): say(f'climate-ft: left out: {line}')
     with locked(ws, 'climate-ft extract'), bar('extract') as progress:
         found = []
-        paths = run_extract(ws, pdfs, names, progress, notice=found.append, unreadable=left_out)
+        paths = run_extract(ws, pdfs, names, progress, notice=found.append, unreadable=left_out, ocr=ocr)
     for f in found: say(f'climate-ft: {f}')
     for p in paths: tell(p)
 

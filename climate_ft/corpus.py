@@ -151,13 +151,15 @@ def document_chunks(
     "Text and chunks of one document; `start` and `end` are offsets in that text"
     sections = document_sections(blocks, doc)
     text, spans = layout(sections)
-    seen, res = Counter(), []
+    seen, res, scanned = Counter(), [], {p for b in blocks for p in _get(b, 'ocr') or ()}
     for sec,paras in zip(sections, spans):
         for a,b,n in pack(text, [p[:2] for p in paras], max_tokens, count):
             id = chunk_id(doc, sec.path, text[a:b])
             seen[id] += 1
             pages = sorted({p for x,y,ps in paras if x<b and y>a for p in ps})
-            res.append(Chunk(id if seen[id]==1 else f'{id}-{seen[id]}', doc, sec.path, text[a:b], pages, a, b, n))
+            id = id if seen[id]==1 else f'{id}-{seen[id]}'
+            by_ocr = [p for p in pages if p in scanned]
+            res.append(Chunk(id, doc, sec.path, text[a:b], pages, a, b, n, by_ocr))
     return text, res
 
 # %% ../nbs/05_corpus.ipynb #ca105c5b

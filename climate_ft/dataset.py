@@ -17,8 +17,8 @@ from .pairs import *
 # %% auto #0
 __all__ = ['PINNED', 'ORIGINAL', 'ALPACA', 'REPORT', 'unit_of', 'same_units', 'split_sections', 'plot_split', 'funnel',
            'plot_funnel', 'read_captions', 'recall_rows', 'held_out_rows', 'gold_rows', 'general_rows', 'clean_sets',
-           'write_rows', 'read_questions', 'build_dataset', 'write_forms', 'run_dataset', 'read_report', 'told',
-           'load_rows', 'subset', 'limit', 'to_chat', 'write_chat', 'save_hf', 'preview']
+           'write_rows', 'read_questions', 'build_dataset', 'mark_ocr', 'write_forms', 'run_dataset', 'read_report',
+           'told', 'load_rows', 'subset', 'limit', 'to_chat', 'write_chat', 'save_hf', 'preview']
 
 # %% ../nbs/06_dataset.ipynb #498e5bd4
 def unit_of(
@@ -268,6 +268,15 @@ def build_dataset(
         gold=dict(seen=sum(r.extra['seen'] for r in sets['gold']), unseen=sum(not r.extra['seen'] for r in sets['gold']), support_not_found=len(missing)), contamination=report)
 
 # %% ../nbs/06_dataset.ipynb #a77e9c02
+def mark_ocr(
+    rows:list[QA],
+    chunks:list[Chunk],
+):
+    "Set `extra['ocr']` of the rows whose passage, or a part of it, was read by OCR"
+    scanned = {c.id for c in chunks if c.ocr}
+    for r in rows:
+        if r.source_id.rpartition('.')[0] in scanned: r.extra['ocr'] = True
+
 def write_forms(
     ws:Workspace,
     chunks:list[Chunk],
@@ -290,6 +299,7 @@ def write_forms(
         for r in sets['dev']: r.split = 'dev'
     sets['short'] = held
     report['rows'] |= dict(dev=len(sets['dev']), short=len(held), forms=len(rows))
+    mark_ocr(rows, chunks)
     write_rows(ws.path('splits')/'forms.jsonl', rows)
 
 def run_dataset(
@@ -308,6 +318,7 @@ def run_dataset(
     if progress: progress(.7, 'short questions and passages')
     write_forms(ws, chunks, sets, report, seed, mix)
     if progress: progress(.9, 'writing')
+    for rows in sets.values(): mark_ocr(rows, chunks)
     for name,rows in sets.items(): write_rows(ws.path('splits')/f'{name}.jsonl', rows)
     write_rows(ws.path('dataset'), [r for name in ('train','dev','recall','unseen') for r in sets[name]])
     write_rows(ws.path('alpaca'), sets['train'], ALPACA)

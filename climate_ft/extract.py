@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterator
 from .workspace import *
-from .layout import document_blocks, is_vertical, open_pdf, read_lines
+from .layout import document_blocks, open_pdf, read_page
+from .ocr import INSTALL, check_mode, installed, page_counts, reader
 
 # %% auto #0
 __all__ = ['HEADER_PAGES', 'EXTRACTORS', 'iter_pages', 'Finding', 'tell', 'check_pdf', 'extract', 'Stalled', 'iter_pages_safely',
@@ -108,12 +109,14 @@ def _pymupdf4llm(pdf, pages):
             _forget()
 
 # %% ../nbs/02_extract.ipynb #aec8a2e4
-def _blocks(pdf, pages):
+def _blocks(pdf, pages, ocr='auto'):
     with open_pdf(pdf) as doc:
-        numbers = _numbers(len(doc), pages, Path(pdf).name)
-        for n,bs in document_blocks(doc[n-1] for n in numbers):
+        numbers, used = _numbers(len(doc), pages, Path(pdf).name), set()
+        for n,bs in document_blocks((doc[n-1] for n in numbers), read=reader(ocr, used)):
             r = doc[n-1].rect
-            yield _page(n, r.width, r.height, bs, Path(pdf).stem)
+            page = _page(n, r.width, r.height, bs, Path(pdf).stem)
+            page.ocr = n in used
+            yield page
             _forget()
 
 # %% ../nbs/02_extract.ipynb #1be9e584
@@ -123,10 +126,13 @@ def iter_pages(
     pdf: str|Path, # path of the file
     extractor: str='blocks', # a key of `EXTRACTORS`
     pages: list|None=None, # 1-based page numbers; all if None
+    ocr: str='auto', # pages without usable text are read by OCR: auto (if an engine is there), never; always: every page
 ) -> Iterator[Page]:
     "Pages one by one, so that a long document needs no more memory than a short one"
     if extractor not in EXTRACTORS: raise CourseError(f"unknown extractor {extractor!r}: there are {', '.join(EXTRACTORS)}")
-    return EXTRACTORS[extractor](Path(pdf), pages)
+    check_mode(ocr)
+    how = dict(ocr=ocr) if extractor == 'blocks' else {}
+    return EXTRACTORS[extractor](Path(pdf), pages, **how)
 
 # %% ../nbs/02_extract.ipynb #6507ee7b
 @dataclass
@@ -144,52 +150,48 @@ def tell(finding): # a `Finding`
     print(f'climate-ft: {visible(finding)}', file=sys.stderr, flush=True)
 
 # %% ../nbs/02_extract.ipynb #28c48773
-def _look(page):
-    "What the health check counts on one page"
-    lines, shapes = read_lines(page)
-    t = ''.join(l.text for l in lines)
-    bad = sum(c in '\ufffd\x00' or '\ue000' <= c <= '\uf8ff' or c < ' ' or '\x80' <= c < '\xa0' for c in t)
-    letters = [c for c in t if c.isalpha()]
-    ja = sum('\u3040' <= c <= '\u30ff' or '\u4e00' <= c <= '\u9fff' or '\uff66' <= c <= '\uff9f' for c in letters)
-    image = sum(max(r.width, 0)*max(r.height, 0) for i in page.get_images() for r in page.get_image_rects(i[0])) if len(t) < 20 else 0
-    strokes = sum(2 < x1-x0 < 60 and 2 < y1-y0 < 60 for x0,y0,x1,y1 in shapes) if len(t) < 20 else 0
-    return dict(n=len(t), bad=bad, outlined=strokes > 100, letters=len(letters), ja=ja, scan=image > .3*page.rect.width*page.rect.height, vertical=is_vertical(lines))
-
 def _some(n, most): return list(range(n)) if n <= most else sorted({round(i*(n-1)/(most-1)) for i in range(most)})
 
 def check_pdf(
     pdf: str|Path, # path of the file
     most: int=40, # pages looked at, spread evenly
+    ocr: str='auto', # what will be done about pages without usable text: auto, never, always
 ) -> list[Finding]:
     "What is wrong with a PDF, worst first; an empty list for a healthy one"
     name = Path(pdf).name
     try:
         with open_pdf(pdf) as doc:
-            repaired, count, seen = doc.is_repaired, len(doc), {i+1: _look(doc[i]) for i in _some(len(doc), most)}
+            repaired, count, seen = doc.is_repaired, len(doc), {i+1: page_counts(doc[i], read_page(doc[i])) for i in _some(len(doc), most)}
     except CourseError as e: return [Finding('unreadable', str(e), '', True)]
-    found = sorted(_judge(name, seen, repaired), key=lambda f: not f.fatal)
+    found = sorted(_judge(name, seen, repaired, ocr), key=lambda f: not f.fatal)
     if count > len(seen):
         for f in found: f.message += f' ({len(seen)} of {count} pages were looked at)' if f.pages else ''
     return found
 
 # %% ../nbs/02_extract.ipynb #d09003f3
-def _judge(name, seen, repaired):
+def _remedy(name, ocr):
+    "What to do about pages that only OCR can read, and whether they will be read"
+    if ocr != 'never' and installed(): return 'read by OCR: hold names and numbers against the page', True
+    first = 'leave out --ocr never' if ocr == 'never' else f'install an OCR engine (`{INSTALL}`)'
+    return f'{first} and run this again; or run OCR first, e.g. `ocrmypdf -l jpn {name} ocr.pdf`, and use its result', False
+
+def _judge(name, seen, repaired, ocr='auto'):
     "Findings from what was counted"
     def where(f): return [n for n,s in seen.items() if f(s)]
     def pages(ns): return 'every page' if len(ns) == len(seen) else f"page{'s' if len(ns) > 1 else ''} {', '.join(map(str, ns[:8]))}{' …' if len(ns) > 8 else ''}"
-    ocr = f'run OCR first, e.g. `ocrmypdf -l jpn {name} ocr.pdf`, and use its result'
+    ocr, read = _remedy(name, ocr)
     outlined = where(lambda s: s['outlined'] and not s['scan'])
     scan, bad, vertical = where(lambda s: s['scan']), where(lambda s: s['bad'] > .2*max(s['n'], 1)), where(lambda s: s['vertical'])
     empty = where(lambda s: s['n'] < 20 and not s['scan'] and not s['outlined'])
     total, letters = (sum(s[k] for s in seen.values()) for k in ('n', 'letters'))
     few_ja = letters > 100 and sum(s['ja'] for s in seen.values()) < .2*letters
     bad_all = sum(s['bad'] for s in seen.values()) > (.1 if few_ja else .4)*max(total, 1)
-    silent = total < 20*len(seen)
+    silent = total < 20*len(seen) and not read
     if scan: yield Finding('scan', f'{name} has images and no text on {pages(scan)}', ocr, silent, scan)
     if outlined: yield Finding('outlined', f'{name} has text that was turned into outlines on {pages(outlined)}', ocr.replace('-l jpn', '--force-ocr -l jpn'), silent, outlined)
     if not total and not scan and not outlined: yield Finding('near_empty', f'{name} has no text on any page', ocr, True, empty)
-    elif empty and not (silent and (scan or outlined)): yield Finding('near_empty', f'{name} is nearly empty on {pages(empty)}', 'fine for covers and separators; otherwise look at these pages', False, empty)
-    if bad: yield Finding('no_unicode', f'{name} has a font without a table to Unicode on {pages(bad)}', ocr.replace('-l jpn', '--force-ocr -l jpn'), bad_all, bad)
+    elif empty and not (total < 20*len(seen) and (scan or outlined)): yield Finding('near_empty', f'{name} is nearly empty on {pages(empty)}', 'fine for covers and separators; otherwise look at these pages', False, empty)
+    if bad: yield Finding('no_unicode', f'{name} has a font without a table to Unicode on {pages(bad)}', ocr.replace('-l jpn', '--force-ocr -l jpn'), bad_all and not read, bad)
     if vertical: yield Finding('vertical', f'{name} is set vertically on {pages(vertical)}', 'use --with blocks, which turns such pages by a quarter before it reads them', False, vertical)
     if repaired: yield Finding('repaired', f'{name} is damaged and was repaired while opening', 'compare the page count with the original; `mutool clean` makes a sound copy')
     if few_ja and not bad_all:
@@ -202,14 +204,15 @@ def extract(
     pages: list|None=None, # 1-based page numbers; all if None
     progress: Progress|None=None,
     notice=tell, # called with each `Finding` that is not fatal
+    ocr: str='auto', # see `iter_pages`
 ) -> list[Page]:
     "All pages of a PDF; a `CourseError` if nothing can be built on it"
-    for f in check_pdf(pdf):
+    for f in check_pdf(pdf, ocr=ocr):
         if f.fatal: raise CourseError(str(f))
         notice(f)
     with open_pdf(pdf) as doc: n = len(pages or doc)
     out = []
-    for p in iter_pages(pdf, extractor, pages):
+    for p in iter_pages(pdf, extractor, pages, ocr):
         out.append(p)
         if progress: progress(len(out)/n, f'{extractor}, page {p.number}')
     return out
@@ -230,18 +233,18 @@ def _peak_mib():
 
 def _serve(argv):
     "The worker: pages as lines of JSON on standard output, an error as one line"
-    pdf, extractor, gib = argv
+    pdf, extractor, gib, ocr = argv
     _limit(float(gib))
     out = os.fdopen(os.dup(1), 'w', encoding='utf-8')
     os.dup2(2, 1) # whatever a library prints must not mix with the pages
     def send(o): out.write(json.dumps(o, ensure_ascii=False)+'\n'); out.flush()
     try:
         start, spent = time.perf_counter(), 0
-        if extractor.startswith('check'): send(dict(findings=[f.asdict() for f in check_pdf(pdf)]))
+        if extractor.startswith('check'): send(dict(findings=[f.asdict() for f in check_pdf(pdf, ocr=ocr)]))
         if extractor := extractor.removeprefix('check').strip('+'):
             with open_pdf(pdf) as doc: send(dict(count=len(doc)))
             start = time.perf_counter()
-            for p in iter_pages(pdf, extractor): spent += time.perf_counter()-start; send(p.asdict()); start = time.perf_counter()
+            for p in iter_pages(pdf, extractor, ocr=ocr): spent += time.perf_counter()-start; send(p.asdict()); start = time.perf_counter()
         send(dict(done=True, seconds=spent, peak_mib=_peak_mib()))
     except CourseError as e: send(dict(error=str(e)))
     except MemoryError: send(dict(error=f'{Path(pdf).name} needs more than {gib} GiB of memory with {extractor}: split it, e.g. with `qpdf --split-pages`'))
@@ -275,11 +278,12 @@ def _messages(
     pdf, extractor,
     seconds, # of its processor time without a message, e.g. for one page
     gib, # memory limit of the worker
+    ocr='auto', # see `iter_pages`
 ):
     "What a worker process sends; a `CourseError` if it fails, dies or falls silent"
     import queue, threading
     code = 'import sys; from climate_ft.extract import _serve; _serve(sys.argv[1:])'
-    p = subprocess.Popen([sys.executable, '-c', code, str(pdf), extractor, str(gib)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, encoding='utf-8')
+    p = subprocess.Popen([sys.executable, '-c', code, str(pdf), extractor, str(gib), ocr], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, encoding='utf-8')
     q = queue.Queue(16)
     reader = threading.Thread(target=_listen, args=(p.stdout, q), daemon=True)
     reader.start()
@@ -313,11 +317,13 @@ def iter_pages_safely(
     seconds: float=15, # of processor time, at most, for one page
     gib: float=3, # memory limit of the worker
     notice=None, # called with each `Finding` of a health check that is made first; None: no check
+    ocr: str='auto', # see `iter_pages`; where it may be used, a page has six times `seconds`
 ) -> Iterator[Page]:
     "`iter_pages` in a worker process with limits on time and memory"
     if extractor not in EXTRACTORS: raise CourseError(f"unknown extractor {extractor!r}: there are {', '.join(EXTRACTORS)}")
     count, n = 1, 0
-    with closing(_messages(pdf, ('check+' if notice else '')+extractor, seconds, gib)) as messages:
+    if extractor == 'blocks' and ocr != 'never' and installed(): seconds *= 6
+    with closing(_messages(pdf, ('check+' if notice else '')+extractor, seconds, gib, ocr)) as messages:
         for m in messages:
             for f in m.get('findings', []): notice(Finding.fromdict(f))
             count = m.get('count', count)
@@ -326,9 +332,9 @@ def iter_pages_safely(
             if progress: progress(n/count, f'{extractor}, page {n}/{count}')
             yield Page.fromdict(m)
 
-def check_pdf_safely(pdf: str|Path, seconds: float=15, gib: float=3) -> list[Finding]:
+def check_pdf_safely(pdf: str|Path, seconds: float=15, gib: float=3, ocr: str='auto') -> list[Finding]:
     "`check_pdf` in a worker process; a `CourseError` for a fatal finding"
-    return [Finding.fromdict(f) for m in _messages(pdf, 'check', seconds, gib) for f in m.get('findings', [])]
+    return [Finding.fromdict(f) for m in _messages(pdf, 'check', seconds, gib, ocr) for f in m.get('findings', [])]
 
 # %% ../nbs/02_extract.ipynb #e681ad43
 def write_extracted(
@@ -345,7 +351,7 @@ def _append(fs, extractor, pages):
         if extractor == 'blocks': fs['pages'].write((',\n' if i else '')+json.dumps(p.asdict(), ensure_ascii=False))
 
 # %% ../nbs/02_extract.ipynb #2fd5664d
-def _read_document(pdf, names, folder, seconds, notice, progress):
+def _read_document(pdf, names, folder, seconds, notice, progress, ocr='auto'):
     "The text of one document by every extractor, and its pages, as files in `folder`"
     folder.mkdir()
     def out(k, mode='w'): return open(folder/k, mode, encoding='utf-8', newline='\n')
@@ -354,7 +360,7 @@ def _read_document(pdf, names, folder, seconds, notice, progress):
         def report(f, m): progress((j+f)/len(names), f'{pdf.name}: {m}')
         try:
             if stalled: raise CourseError(f'{pdf.name}: {e} was left out')
-            pages = iter_pages_safely(pdf, e, report, seconds, notice=None if j else notice)
+            pages = iter_pages_safely(pdf, e, report, seconds, notice=None if j else notice, ocr=ocr)
             with closing(pages), ExitStack() as files: _append({k: files.enter_context(out(k)) for k in ([e, 'pages'] if e == 'blocks' else [e])}, e, pages)
         except CourseError as err:
             if not j: raise
@@ -410,15 +416,17 @@ def run_extract(
     notice=tell, # called with each `Finding` that is not fatal
     unreadable=None, # called with a line for each PDF that cannot be read; None: it is an error
     workers: int|None=None, # documents at a time; None: as many as there are processors, at most four
+    ocr: str='auto', # see `iter_pages`
 ) -> list[Path]: # files written
     "Text files by every extractor, and `extracted_pages` by the block extractor"
+    check_mode(ocr)
     pdfs, names = [Path(p) for p in pdfs], sorted(extractors, key=lambda e: e != 'blocks')
     if twice := [s for s,n in Counter(p.stem for p in pdfs).items() if n > 1]: raise CourseError(f'two PDFs are called {twice[0]}: rename one')
     targets = {e: ws.path(f'extracted_{e}') for e in names} | ({'pages': ws.path('extracted_pages')} if 'blocks' in names else {})
     with writing(ws.documents):
         ws.documents.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix='.documents.', suffix='.tmp', dir=ws.documents) as tmp:
-            def read(i, pdf, report): _read_document(pdf, names, Path(tmp)/str(i), seconds, notice, report)
+            def read(i, pdf, report): _read_document(pdf, names, Path(tmp)/str(i), seconds, notice, report, ocr)
             errors = _side_by_side(pdfs, read, progress, workers or min(os.cpu_count() or 1, 4))
             _settle(errors, unreadable)
             read_ones = [Path(tmp)/str(i) for i,e in enumerate(errors) if not e]

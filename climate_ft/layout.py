@@ -1070,6 +1070,7 @@ def page_blocks(
 def document_blocks(
     pages, # PyMuPDF pages, one by one
     ahead=8, # pages that are read before the first is put in order
+    read=read_page, # what reads a page
     **how, # see `ordered`
 ): # pairs of page number and blocks
     "The blocks of page after page; labels that outnumber the prose of one page are not taken for the document's body"
@@ -1079,7 +1080,7 @@ def document_blocks(
         prose = sum(abs(l.size-most) < .3 and is_prose(l.text) for l in p.lines)
         return most if own < .93*most and prose > 1 else own
     for page in pages:
-        p = read_page(page)
+        p = read(page)
         for l in p.lines: sizes[int(l.size*2+.5)] += len(l.text)
         waiting.append(p)
         if len(waiting) > ahead: p = waiting.pop(0); yield p.number, ordered(p, body(p), **how)

@@ -32,6 +32,7 @@ class Job:
     pdfs: list = field(default_factory=list)   # source PDFs, in reading order
     gold: Path|None = None                     # gold text of the first PDF, if it has one
     hold_out: str = 'sections'                 # not trained: sections, or wordings of facts
+    ocr: str = 'auto'                          # pages without usable text: auto, never, always
     gpus: int = 1                              # to train on
     fresh: bool = True                         # False while a stage is continued
     forced: bool = False                       # the stage was asked for by name
@@ -290,7 +291,8 @@ def is_done(
 def _extract(job, progress):
     from climate_ft.extract import run_extract
     bad, found = [], []
-    run_extract(job.ws, job.pdfs, ['blocks'], progress, notice=found.append, unreadable=bad.append)
+    run_extract(job.ws, job.pdfs, ['blocks'], progress, notice=found.append,
+                unreadable=bad.append, ocr=job.ocr)
     return [*(f'left out: {b}' for b in bad), *map(str, found)]
 
 def _compare(job, progress):
@@ -389,7 +391,7 @@ CODE = dict(extract='extract', compare='compare', clean='clean', corpus='corpus'
     dataset='dataset', train='train', answer='evaluation models', evaluate='evaluation',
     report='evaluation report', merge='export hub')  # and what these import
 _MODELS, _WORDS = 'torch transformers peft bitsandbytes', 'mecab-python3 ipadic'
-LIBRARIES = dict(extract='pymupdf', clean='', corpus='', dataset=f'{_WORDS} rapidfuzz',
+LIBRARIES = dict(extract='pymupdf rapidocr', clean='', corpus='', dataset=f'{_WORDS} rapidfuzz',
     compare='pymupdf pymupdf4llm pdfplumber pypdfium2 rapidfuzz',
     train=f'{_MODELS} trl accelerate', answer=f'{_MODELS} bm25s', merge=f'{_MODELS} safetensors',
     evaluate=f'sacrebleu bert-score rouge_score torch transformers numpy {_WORDS}',
@@ -435,7 +437,8 @@ def data_stages() -> list[Stage]:
         return Stage(name, run, reads, writes, settings, CODE[name], LIBRARIES[name], True, editable)
     sets = ('train', 'forms', 'dev', 'recall', 'unseen', 'short', 'gold', 'general')
     return [
-        stage('extract', _extract, lambda j: j.pdfs, paths('extracted_blocks', 'extracted_pages')),
+        stage('extract', _extract, lambda j: j.pdfs, paths('extracted_blocks', 'extracted_pages'),
+              lambda j: j.ocr),
         stage('compare', _compare, lambda j: [j.pdfs[0], j.gold] if j.gold else j.pdfs[:1],
               lambda j: [j.ws.path('extractor_scores')] if j.gold else [], editable=False),
         stage('clean', _clean, paths('extracted_pages'),
@@ -708,16 +711,19 @@ def make_job(
     hold_out:str|None=None, # sections or wordings
     gpus:str|None=None, # number or all
     documents:bool=True, # False: a job that begins after the dataset
+    ocr:str='auto', # pages without usable text: auto, never, always
 ) -> Job:
     "A job with everything resolved and checked; nothing is written"
     from climate_ft.evaluation import PLANS, Plan
+    from climate_ft.ocr import check_mode
     cfg, pdfs = resolve_config(profile, base, sets, config), source_pdfs(pdfs) if documents else []
     check_base(cfg.base)
     named = dict(profile=[profile], config=[config], base=[base], set=sets)
     options = [o for k,vs in named.items() for v in vs if v for o in (f'--{k}', str(v))]
     plan, gold = PLANS.get(profile or cfg.name) or Plan(), find_gold(pdfs[0]) if pdfs else None
     held = what_to_hold_out(hold_out, all(map(is_own, pdfs)))
-    return Job(Workspace(out), cfg, plan, pdfs, gold, held, resolve_gpus(gpus), options=options)
+    return Job(Workspace(out), cfg, plan, pdfs, gold, held, check_mode(ocr), resolve_gpus(gpus),
+               options=options)
 
 # %% ../nbs/14_pipeline.ipynb #75d7cb54
 def run_all(

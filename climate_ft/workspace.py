@@ -399,9 +399,11 @@ def read_jsonl(
 @lru_cache(maxsize=None)
 def _kinds(cls): return get_type_hints(cls)
 
+def _told(pairs): return {k: v for k,v in pairs if v or k != 'ocr'} # most text was never read by OCR
+
 class Record:
     "Base of the dataclasses below: to and from plain dictionaries"
-    def asdict(self): return _asdict(self)
+    def asdict(self): return _asdict(self, dict_factory=_told)
     @classmethod
     def fromdict(cls,
         d: dict, # fields by name; unknown names and wrong kinds are an error
@@ -468,6 +470,7 @@ class Page(Record):
     text: str
     blocks: list = field(default_factory=list)
     doc: str = ''
+    ocr: bool = field(default=False, repr=False) # was it read by OCR?
     def __post_init__(self): self.blocks = as_records(self.blocks, Block)
 
 # %% ../nbs/00_workspace.ipynb #ddf42e86
@@ -482,6 +485,7 @@ class Chunk(Record):
     start: int               # character offsets within the document's corpus text
     end: int
     tokens: int = 0
+    ocr: list[int] = field(default_factory=list, repr=False) # the pages of it that were read by OCR
 
 @dataclass
 class QA(Record):
