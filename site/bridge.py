@@ -200,7 +200,7 @@ GROUPS = [('Chapters', lambda n: n < 20), ('Troubleshooting', lambda n: 20 <= n 
 def label(page, later=None):
     "Number and title; a lesson that shares its number with the page behind it shows its title alone"
     shared = later and later['number'] == page['number']
-    return short(page['title']) if shared else f"{page['number'].lstrip('0') or '0'} · {short(page['title'])}"
+    return short(page['title']) if shared else f"{re.sub(r'^0(?=[0-9])', '', page['number'])} · {short(page['title'])}"
 
 def toctrees(pages):
     for caption,want in GROUPS:
