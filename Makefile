@@ -6,7 +6,7 @@ C      := -c constraints-cpu.txt
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv dev demo test export check-notebooks notebooks pytest dataset scoreboard report-pdf readme site site-report diagrams serve lab clean
+.PHONY: help venv dev demo test export check-notebooks notebooks pytest dataset scoreboard report-pdf first-hour readme site site-report diagrams serve lab clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -37,7 +37,7 @@ check-notebooks: dev ## export and clean leave no difference
 	git diff --exit-code --stat -- nbs climate_ft README.md
 
 notebooks: dev ## execute every notebook in place of the tests (nbdev_test)
-	$(BIN)/nbdev_test --n_workers 2 --do_print
+	CLIMATE_FT_PROFILE=tiny $(BIN)/nbdev_test --n_workers 2 --do_print
 
 pytest: dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile tests
@@ -55,6 +55,9 @@ dataset: dev ## rebuild the committed extraction, corpus and dataset of the repo
 
 scoreboard: dev ## score the extractors on every rendering, and the cleaning; writes results/scoreboard.json
 	$(BIN)/python scripts/scoreboard.py
+
+first-hour: dev ## run the first lesson in full with Gemma and time its cells; writes results/first_hour.json
+	OMP_NUM_THREADS=2 $(BIN)/python scripts/first_hour.py
 
 readme: dev ## README.md from nbs/index.ipynb
 	$(BIN)/python scripts/build_readme.py

@@ -5,6 +5,7 @@ from nbdev.frontmatter import FrontmatterProc
 from nbdev.processors import clean_magics, hide_, hide_line, rm_header_dash, strip_ansi
 from nbdev.process import NBProcessor
 
+BADGE = 'https://colab.research.google.com/assets/colab-badge.svg'
 option = re.compile(r'^#\|\s*([\w-]+):\s*(.*?)\s*$\n?', re.M)
 def src(o): return ''.join(o or '')
 
@@ -23,8 +24,9 @@ def cell_md(c, pictures):
         elif (t := src(o.get('text') or d.get('text/markdown') or d.get('text/plain')).rstrip()): yield t if 'text/markdown' in d else '\n'.join('    '+l for l in t.splitlines())
 
 def relative(s):
-    "Links and pictures that are relative to nbs/ become relative to the top; links to chapters point at the notebooks"
+    "Links and pictures that are relative to nbs/ become relative to the top; links to chapters point at the notebooks, that to Colab is a button"
     s = re.sub(r'\]\(\.\./', '](', s)
+    s = s.replace('[Open in Colab](', f'[![Open in Colab]({BADGE})](')
     return re.sub(r'\]\((\d\w+\.ipynb|images/)', r'](nbs/\1', s)
 
 def readme(path):

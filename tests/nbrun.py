@@ -47,7 +47,7 @@ def execute(path, cwd, kernel='python3', extra=None, timeout=3600, allow_errors=
     from nbclient import NotebookClient
     nb = nbformat.read(path, as_version=4)
     c = NotebookClient(nb, timeout=timeout, kernel_name=kernel, allow_errors=allow_errors)
-    with c.setup_kernel(cwd=str(cwd), env={**os.environ, **(extra or {})}):
+    with c.setup_kernel(cwd=str(cwd), env={**os.environ, 'CLIMATE_FT_PROFILE': 'tiny', **(extra or {})}):      # the lesson's model
         for i,cell in enumerate(nb.cells):
             if cell.cell_type != 'code' or skipped(cell.source): continue
             cell.outputs = []

@@ -144,3 +144,14 @@ def test_no_saved_output_names_a_folder_of_the_machine_it_ran_on(path):
     outputs = [o for c in json.loads(path.read_text(encoding='utf-8'))['cells'] for o in c.get('outputs', [])]
     said = json.dumps(outputs, ensure_ascii=False)
     assert 'site-packages' not in said and str(REPO) not in said
+
+def test_the_lesson_is_short_and_its_model_is_chosen_by_the_tests(tmp_path):
+    nb = nbformat.read(REPO/'nbs/00_first_hour.ipynb', as_version=4)
+    code = [c.source for c in nb.cells if c.cell_type == 'code' and not c.source.startswith('#| hide')]
+    assert len(code) <= 25 and max(len(l) for c in code for l in c.split('\n')) <= 95 and not [c for c in code if '#| export' in c]
+    pick = next(c for c in code if 'get_profile' in c).replace('torch.cuda.is_available()', 'gpu')
+    def chosen(gpu, **env):
+        out = dict(os=type('os', (), dict(environ=env)), gpu=gpu)
+        exec(pick, out)
+        return out['profile'].name
+    assert [chosen(False), chosen(True), chosen(True, CLIMATE_FT_PROFILE='tiny')] == ['cpu', 'qwen3-8b-4bit', 'tiny']

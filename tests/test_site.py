@@ -174,3 +174,9 @@ def test_theme_and_menu(reading, width):
     assert nav.is_visible() != was or pg.locator('#pst-primary-sidebar-modal').is_visible()
     if width < 500: pg.locator('#pst-primary-sidebar-modal a[href="06_dataset.html"], .bd-sidebar-primary a[href="06_dataset.html"]').first.click(); pg.wait_for_url('**/06_dataset.html')
     pg.close()
+
+def test_a_lesson_that_shares_its_number_shows_its_title_alone():
+    pages = [dict(number=n, stem=f'{n}_{t}', title=t, messages=[]) for n,t in (('00', 'hour'), ('00', 'workspace'), ('00a', 'text'), ('01', 'preflight'), ('20', 'Lab: pdf'))]
+    got = dict(bridge.toctrees(pages))
+    assert got['Chapters'] == ['hour <00_hour>', '0 · workspace <00_workspace>', '0a · text <00a_text>', '1 · preflight <01_preflight>']
+    assert got['Troubleshooting'][1] == '20 · pdf <20_Lab: pdf>'
