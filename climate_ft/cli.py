@@ -278,6 +278,7 @@ def export(gguf:Annotated[str, typer.Option('--gguf', help='f16, q8_0 or q4_k_m.
            system:Annotated[str, typer.Option('--system', help='A system text for Ollama and LM Studio.')]=''):
     "The merged model for Ollama, LM Studio and llama.cpp, compared with the original."
     from climate_ft.llamacpp import export_gguf
+    from climate_ft.hub import write_gguf_card
     from climate_ft.generate import question_of, read_questions
     ws, folder = Workspace(out), model or newest_merged(out)
     texts = [c.text for c in read_records(ws.path('corpus_chunks'), Chunk, 'corpus')[::8]] if weighed else None
@@ -288,6 +289,7 @@ def export(gguf:Annotated[str, typer.Option('--gguf', help='f16, q8_0 or q4_k_m.
     if (done/'parity.json').is_file():
         p = read_json(done/'parity.json')
         say(f"{p['agree']} of {p['n']} answers are the merged model's; {p['bytes']/1e6:.0f} MB, {p['tokens_per_second']:.0f} tokens/s")
+    write_gguf_card(done, folder)
     say(f'Ollama: cd {shlex.quote(str(done))} && ollama create {shlex.quote(done.name)} -f Modelfile')
     tell(done)
 

@@ -24,8 +24,9 @@ __all__ = ['SHARED', 'QWEN3', 'GEMMAS', 'KINDS', 'METRICS', 'PASSAGES', 'COURSE'
            'TEMPLATE', 'SPLITS', 'FIELDS', 'DATASET', 'LISTS', 'FILES', 'of_the_course', 'chunk_of', 'Run', 'about',
            'rows_of', 'shown', 'base_licence', 'no_sharing', 'licence_text', 'notices', 'reading', 'kinds_md',
            'scores_of', 'scores_md', 'eval_results', 'as_code', 'data_source', 'hub_base', 'usage', 'card_data',
-           'model_card', 'split_sizes', 'dataset_card', 'folders', 'write_cards', 'cleaned', 'machine_paths', 'leaks',
-           'refusal', 'of_document', 'Parcel', 'check_repo', 'pushed', 'packed', 'describe', 'push', 'pick']
+           'model_card', 'split_sizes', 'dataset_card', 'folders', 'write_cards', 'write_gguf_card', 'cleaned',
+           'machine_paths', 'leaks', 'refusal', 'of_document', 'Parcel', 'check_repo', 'pushed', 'packed', 'describe',
+           'push', 'pick']
 
 # %% ../nbs/13e_hub.ipynb #1b49446a
 @lru_cache
@@ -560,6 +561,18 @@ def write_cards(
             model_card(about(ws, name), kind, parity=_have(folder/'parity.json'))
         out.append(write_text(folder/'README.md', str(card)))
     return out
+
+def write_gguf_card(
+    folder: str|Path, # that `climate-ft export` wrote
+    merged: str|Path, # the merged model that it was made from
+) -> Path|None: # None where the run of the model is not beside it
+    "The card of a GGUF folder, in the place of the note that `export_gguf` leaves there"
+    merged = Path(merged).resolve()
+    name = merged.name.removesuffix('-merged')
+    if not (merged.parent/name/'train_config.json').is_file(): return None
+    run = about(Workspace(merged.parent.parent), name)
+    card = model_card(run, 'gguf', parity=_have(Path(folder)/'parity.json'))
+    return write_text(Path(folder)/'README.md', str(card))
 
 # %% ../nbs/13e_hub.ipynb #7ce1172b
 _TOKENIZER = """tokenizer.json tokenizer_config.json special_tokens_map.json tokenizer.model
