@@ -325,5 +325,5 @@ def test_the_command_shows_a_dry_run_and_refuses(users, cft, tmp_path):
 def test_a_gguf_folder_gets_the_card_of_its_run(course, tmp_path):
     write_json(tmp_path/'parity.json', dict(n=20, agree=19))
     text = H.write_gguf_card(tmp_path, course.models/'toy-merged').read_text()
-    assert 'base_model_relation: quantized' in text and 'Merged model and GGUF file agree on 19 of 20' in text
+    assert 'library_name: gguf' in text and 'Merged model and GGUF file agree on 19 of 20' in text
     assert H.write_gguf_card(tmp_path, tmp_path/'elsewhere-merged') is None
