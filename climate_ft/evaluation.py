@@ -201,7 +201,8 @@ def load_answers(
     rows = {}
     for c,model in CONDITIONS.items():
         p = answers_path(ws, name, c)
-        for a in read_jsonl(p, 'answers --fresh', check=_pair_of_nll, kind=ANSWER):
+        made_by = 'answers --fresh' if p.is_file() else 'answers'
+        for a in read_jsonl(p, made_by, check=_pair_of_nll, kind=ANSWER):
             x = a['extra']
             r = rows.setdefault((a['set'], x['id']), dict(id=x['id'], set=a['set'], question=a['question'], reference=a['reference'], source_id=a['source_id'],
                 **{k: x[k] for k in ('variants', 'kind', 'about', 'section', 'chunk', 'seen') if x.get(k) not in (None, [], '')}, predictions={}, nll={}))

@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 from .workspace import CourseError, REPO, Workspace, cache_dir, file_digest
-from .workspace import read_json, read_jsonl, read_text, visible
+from .workspace import read_json, read_jsonl, in_markdown, read_text, visible
 from .workspace import write_json, write_jsonl, write_text
 from .contamination import squeeze
 from .passages import REFUSAL
@@ -143,7 +143,7 @@ def licence_text(
              'ai.google.dev/gemma/terms.')
         return f'{start} What is here is a Model Derivative: pass these terms on with it.'
     who = ' (Alibaba Cloud)' if got == 'apache-2.0' and QWEN3.fullmatch(str(base)) else ''
-    if got == 'unknown': return f'See the licence of {shown(base)}, which is not known here.'
+    if got == 'unknown': return f'See the licence of {in_markdown(shown(base))}, which is not known here.'
     return f"{shown(base)} is licensed under {got.capitalize() if who else got}{who}."
 
 def notices(
@@ -427,9 +427,9 @@ def model_card(
     sets = '; '.join(f'{k}: {SETS[k]}' for k in results.get('scores', {}) if k in SETS)
     title = f"{run.name}, {dict(adapter='adapter', merged='merged', gguf='GGUF')[kind]}"
     what = f'{_WHAT[kind]} that answers Japanese questions about one document.'
-    repo = repo or run.name+dict(adapter='', merged='-merged', gguf='-gguf')[kind]
+    repo = repo or visible(run.name)+dict(adapter='', merged='-merged', gguf='-gguf')[kind]
     return ModelCard.from_template(card_data(run, kind, results, dataset, said),
-        template_str=TEMPLATE, title=visible(title), what=what, usage=usage(run, kind, repo),
+        template_str=TEMPLATE, title=in_markdown(title), what=what, usage=usage(run, kind, repo),
         made=_made(run, kind, parity), data=data, kinds=kinds_md(s.get('kinds')),
         sets=sets or 'none yet', scores=scores_md(results), reading=reading(s),
         licence=licence_text(s.get('base', ''), said))

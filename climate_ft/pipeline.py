@@ -161,7 +161,8 @@ MARKS = { # a file or folder that a stage writes: what stands near its beginning
     'data/dataset_report.json': '"hold_out"', 'data/splits/*.jsonl': '"source_id"',
     'data/answers_*.jsonl': '"prediction"', 'data/evaluation_results*.json': '"adapter"',
     'logs/*.jsonl': '"step"', 'models/*/train_config.json': '"learning_rate"',
-    'models/*-merged': 'climate-ft', 'report.html': 'climate-ft'}
+    'models/*-merged': 'climate-ft', 'report.html': 'climate-ft',
+    'data/splits/README.md': 'climate-ft', 'models/*/README.md': 'climate-ft'}
 
 def begins_as_ours(
     path: Path, # a file, or the folder of a merged model
@@ -215,7 +216,7 @@ def run_one(
         refused = isinstance(e, CourseError) and outputs(stage, job) == was
         state.put(stage, before if refused else record | dict(seconds=took()))
         raise
-    state.put(stage, record | dict(status='finished', seconds=took(), notes=notes or [],
+    state.put(stage, record | dict(status='finished', seconds=took(), notes=list(notes) if isinstance(notes, (list, tuple)) else [],
                                    outputs=outputs(stage, job)))
 
 # %% ../nbs/14_pipeline.ipynb #c2c9990b

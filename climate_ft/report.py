@@ -179,7 +179,8 @@ def check_current(
     if results.get('adapter', key := model_key(folder)) != key:
         raise CourseError(f'the saved scores are those of an earlier {name}: `climate-ft answers` and `climate-ft evaluate` make those of this one')
     facts = read_json(folder/'train_config.json', 'train').get('sources') or []
-    chunks = {c['id'] for c in _read(ws, 'corpus_chunks', [])}
+    corpus = ws.path('corpus_chunks')
+    chunks = {c.id for c in read_records(corpus, Chunk, 'corpus')} if corpus.exists() else set()
     trained = {i.rpartition('.')[0] for s in facts for i in s.split('+')}
     if chunks and trained and not trained & chunks:
         raise CourseError(f'{name} was trained on another document than the one in {ws.root}: run `climate-ft train`, `answers` and `evaluate` first')

@@ -353,7 +353,7 @@ def misfit(
     if (parts := _inside(value, kind)) is None:
         if not isinstance(kind, dict) and get_origin(kind) is not dict and fits(value, kind): return ''
         if value is None: return f'{at} is missing'
-        there, need = _NAMES[type(value)], _needed(kind)
+        there, need = _NAMES.get(type(value), type(value).__name__), _needed(kind)
         return f'{at or "it"} is {"out of range" if there in need else f"{there} where {need} is needed"}'
     bad = (misfit(v, t, f'{at}.{k}' if at else k) for k,v,t in parts)
     return next(filter(None, bad), '')

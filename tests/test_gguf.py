@@ -138,7 +138,7 @@ def test_a_damaged_file_is_one_line(tmp_path):
     with pytest.raises(CourseError, match='does not exist'): L.open_gguf(tmp_path/'y.gguf')
 
 def test_a_failed_export_keeps_the_old_folder(merged, tmp_path, monkeypatch):
-    out = tmp_path/'out'; out.mkdir(); (out/'old').write_text('old')
+    out = tmp_path/'out'; out.mkdir(); (out/'old').write_text('old'); (out/'Modelfile').write_text('FROM ./a.gguf')
     def full(*a, **k): raise OSError(28, 'No space left on device')
     monkeypatch.setattr(L, 'convert', full)
     with pytest.raises(CourseError, match='no room is left'): L.export_gguf(merged, 'q8_0', out)

@@ -162,7 +162,7 @@ def test_scores_of_other_weights_are_not_on_the_card(mine):
 def test_the_run_says_of_which_kinds_its_rows_were(tmp_path):
     from climate_ft.train import TrainConfig, train
     ws = Workspace(tmp_path)
-    row = dict(instruction='海氷とは何ですか。', input='', output='海に浮かぶ氷です。', source_id='a-1.0')
+    row = dict(id='q', instruction='海氷とは何ですか。', input='', output='海に浮かぶ氷です。', source_id='a-1.0')
     write_jsonl(ws.path('splits')/'train.jsonl', [dict(row, kind='base'), dict(row, kind='template')])
     write_jsonl(ws.path('splits')/'forms.jsonl', [dict(row, kind='passage', input='海氷は海に浮かぶ氷である。'), dict(row, kind='refusal', input='雪は白い。'*1200)])
     train(TrainConfig('t', 'tiny', forms=True, epochs=1, max_length=512, checkpointing='off', optimizer='adamw_torch', tensorboard=False), ws)

@@ -107,7 +107,7 @@ def answers_of(monkeypatch, out, rows, contexts, key='k', upto=None):
     "`answer_rows` with a model that says question and passage; `upto`: interrupted after so many"
     asked = []
     def generate(model, tok, questions, contexts=None, *a, **k):
-        said = a[-1] if a else k['on_answer']
+        said = a[3] if a else k['on_answer']      # batch size, new tokens, progress, on_answer
         for i,q in enumerate(questions):
             if upto is not None and i == upto: raise KeyboardInterrupt
             asked.append(q); said(i, f'{q}|{contexts[i] if contexts else ""}')

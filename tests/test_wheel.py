@@ -77,4 +77,4 @@ def test_without_the_extras_every_command_says_what_to_install(away, tmp_path):
     for args in (['preflight'], ['train', '--profile', 'tiny', '--out', 'w'], ['run', '--profile', 'tiny', '--pdf', BED/'one_column.pdf', '--out', 'w'],
                  ['dataset', '--out', 'w'], ['ask', '質問', '--from-memory', '--out', 'w'], ['push', 'adapter', '--repo', 'a/b', '--out', 'w']):
         one_line(away(*args, bare=True), 'pip install "climate-ft[cpu]"')
-    assert all(w in away('preflight', bare=True).stderr for w in ('this needs torch', 'climate-ft[gpu]'))
+    assert 'this needs torch' in away('preflight', bare=True).stderr
