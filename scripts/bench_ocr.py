@@ -1,8 +1,8 @@
 """OCR engines on pages of the report, as pictures, clean and degraded: character error rate, seconds a page.
 
-    python -m venv /tmp/ocr && /tmp/ocr/bin/pip install rapidocr onnxruntime rapidocr-onnxruntime scipy pymupdf rapidfuzz psutil
+    python -m venv ../ocr-env && ../ocr-env/bin/pip install rapidocr onnxruntime rapidocr-onnxruntime scipy pymupdf rapidfuzz psutil
     apt-get install tesseract-ocr tesseract-ocr-jpn tesseract-ocr-script-jpan
-    PYTHONPATH=. /tmp/ocr/bin/python scripts/bench_ocr.py        writes results/ocr.json
+    PYTHONPATH=. ../ocr-env/bin/python scripts/bench_ocr.py        writes results/ocr.json
 
 `recognised` pairs each line that an engine found with the line of the PDF under its middle, so that the order of columns plays no part: it is what the
 engine reads. `page` is the text of the whole page after this course's layout code, against the gold text: it is what a user gets. Both in percent of characters.
