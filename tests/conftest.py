@@ -17,10 +17,15 @@ def cft(): return climate_ft
 @pytest.fixture(scope='session')
 def tiny_run(tmp_path_factory):
     "Workspace folder of one complete `climate-ft run --profile tiny`, shared by the session: read it, do not write to it"
-    out = tmp_path_factory.mktemp('tiny')/'run'
-    r = climate_ft('run', '--profile', 'tiny', '--out', out)
-    assert r.returncode == 0, r.stderr[-3000:]
-    (out.parent/'stderr.txt').write_text(r.stderr)
+    from filelock import FileLock
+    root = tmp_path_factory.getbasetemp()
+    if 'PYTEST_XDIST_WORKER' in os.environ: root = root.parent         # one for all processes of the session
+    out = root/'tiny'/'run'
+    with FileLock(root/'tiny.lock'):
+        if not (root/'tiny'/'stderr.txt').is_file():
+            r = climate_ft('run', '--profile', 'tiny', '--out', out)
+            assert r.returncode == 0, r.stderr[-3000:]
+            (out.parent/'stderr.txt').write_text(r.stderr)
     return out
 
 @pytest.fixture(scope='session')

@@ -118,7 +118,8 @@ def test_the_help_lists_every_profile(cft):
 def test_an_interrupted_command_says_so_and_how_to_continue(tmp_path):
     import signal
     for args in (['run', '--profile', 'tiny', '--out', tmp_path/'a'], ['extract', REPO/'documents'/'document_01.pdf', '--out', tmp_path/'b']):
-        p = subprocess.Popen([sys.executable, '-m', 'climate_ft.cli', *map(str, args)], stderr=subprocess.PIPE, text=True, cwd=REPO)
+        p = subprocess.Popen([sys.executable, '-m', 'climate_ft.cli', *map(str, args)], stderr=subprocess.PIPE, text=True, cwd=REPO,
+                             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))   # a background job of a shell ignores it
         assert p.stderr.readline()             # it is at work
         p.send_signal(signal.SIGINT); rest = p.stderr.read(); p.wait()
         assert p.returncode == 130 and rest.strip().splitlines()[-1].startswith('climate-ft: interrupted; what is done is kept: run the same command again'), rest[-500:]
