@@ -781,7 +781,9 @@ def _finish(cfg, ws, trainer, d, seconds, ranks):
             for f in ('adapter_model.safetensors', 'adapter_config.json'): shutil.copy(source/f, tmp/f)
         else: trainer.model.save_pretrained(tmp)
         (tmp/'README.md').unlink(missing_ok=True)
-        write_json(tmp/'adapter_config.json', read_json(tmp/'adapter_config.json') | dict(base_model_name_or_path=cfg.base))     # the name, not this machine's path
+        config = read_json(tmp/'adapter_config.json')
+        if isinstance(config['target_modules'], list): config['target_modules'].sort()      # PEFT keeps a set, in another order each time
+        write_json(tmp/'adapter_config.json', config | dict(base_model_name_or_path=cfg.base))     # the name, not this machine's path
     labels = [l for e in d['examples'] for l in e['labels']]
     used = [r for i,r in enumerate(d['rows']) if i not in set(d['long'])]
     kinds = Counter(r.get('kind', 'base') for r in used)

@@ -50,6 +50,10 @@ def test_a_run_leaves_adapter_settings_and_log(trained):
     assert log[-2]['tokens'] == 4*saved['tokens']
     assert said[0] == (0., 'load tiny') and said[-1][0] == 1. and 'grad_norm' in said[-1][1]
 
+def test_what_is_saved_does_not_depend_on_the_order_of_a_set(trained):
+    targets = read_json(trained[0].models/'t/adapter_config.json')['target_modules']
+    assert targets == sorted(targets) and len(targets) == 7
+
 def test_no_path_of_this_machine_is_saved(trained):
     ws, *_ = trained
     for f in ('adapter_config.json', 'train_config.json'): assert str(os.path.expanduser('~')) not in (ws.models/'t'/f).read_text() and '/cache' not in (ws.models/'t'/f).read_text()
