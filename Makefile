@@ -42,8 +42,10 @@ notebooks: dev ## execute every notebook in place of the tests (nbdev_test)
 pytest: dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile tests
 
-export: dev ## notebooks -> climate_ft/, and clean them
+export: dev ## notebooks -> climate_ft/, formatted, checked by ruff, and cleaned
 	$(BIN)/python scripts/insert_setup_cell.py
+	$(BIN)/ruff format -q .
+	$(BIN)/ruff check -q .
 	$(BIN)/nbdev_export
 	$(BIN)/nbdev_clean
 

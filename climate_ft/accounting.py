@@ -4,7 +4,10 @@
 
 # %% ../nbs/21_out_of_memory.ipynb #177a000c
 from __future__ import annotations
-import json, re, subprocess, sys
+import json
+import re
+import subprocess
+import sys
 from .preflight import GiB, SHAPES, Shape, WEIGHT_BYTES
 from .workspace import CourseError
 
@@ -13,27 +16,49 @@ __all__ = ['meta_model', 'weight_bytes', 'allocate_under_cap', 'kept_tensors', '
 
 # %% ../nbs/21_out_of_memory.ipynb #374fc294
 def meta_model(
-    shape: Shape=SHAPES['qwen3-8b'],
-    r: int=16, # rank of the adapter; 0: none
+    shape: Shape = SHAPES['qwen3-8b'],
+    r: int = 16,  # rank of the adapter; 0: none
 ):
     "A Qwen3 of this shape with all its tensors, and no memory behind them"
     import torch
     from transformers import Qwen3Config, Qwen3ForCausalLM
-    c = Qwen3Config(vocab_size=shape.vocab, hidden_size=shape.hidden, intermediate_size=shape.intermediate, num_hidden_layers=shape.layers, num_attention_heads=shape.heads,
-        num_key_value_heads=shape.kv_heads, head_dim=shape.head_dim, tie_word_embeddings=shape.tied)
-    with torch.device('meta'): m = Qwen3ForCausalLM(c).to(torch.bfloat16)
-    if not r: return m
+
+    c = Qwen3Config(
+        vocab_size=shape.vocab,
+        hidden_size=shape.hidden,
+        intermediate_size=shape.intermediate,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        head_dim=shape.head_dim,
+        tie_word_embeddings=shape.tied,
+    )
+    with torch.device('meta'):
+        m = Qwen3ForCausalLM(c).to(torch.bfloat16)
+    if not r:
+        return m
     from peft import LoraConfig, get_peft_model
-    m = get_peft_model(m, LoraConfig(r=r, lora_alpha=r, target_modules=list(shape.projections), task_type='CAUSAL_LM')).train()
+
+    m = get_peft_model(
+        m,
+        LoraConfig(
+            r=r, lora_alpha=r, target_modules=list(shape.projections), task_type='CAUSAL_LM'
+        ),
+    ).train()
     m.enable_input_require_grads()
     return m
 
+
 def weight_bytes(
-    model, # from `meta_model`
-    bits: int=4, # of the projections: 4, 8 or 16
-) -> dict[str, int]: # parameter -> bytes
+    model,  # from `meta_model`
+    bits: int = 4,  # of the projections: 4, 8 or 16
+) -> dict[str, int]:  # parameter -> bytes
     "What each frozen parameter takes"
-    return {n: int(p.numel()*(WEIGHT_BYTES[bits] if '_proj' in n else 2)) for n,p in model.named_parameters() if 'lora_' not in n}
+    return {
+        n: int(p.numel() * (WEIGHT_BYTES[bits] if '_proj' in n else 2))
+        for n, p in model.named_parameters()
+        if 'lora_' not in n
+    }
 
 # %% ../nbs/21_out_of_memory.ipynb #c3e738f2
 _TRIAL = """
@@ -50,15 +75,27 @@ for _ in range(tries):
     except RuntimeError as e: print(f'{name} after {n/2**30:.1f} GiB: {e}')
 """
 
+
 def allocate_under_cap(
-    sizes: dict, # name -> bytes
-    gib: float=15., # address space beyond what PyTorch itself takes
-    tries: int=1, # allocate everything so often, freeing in between
-) -> str: # 'fits: …', or where it stopped and why; a line for each try
+    sizes: dict,  # name -> bytes
+    gib: float = 15.0,  # address space beyond what PyTorch itself takes
+    tries: int = 1,  # allocate everything so often, freeing in between
+) -> str:  # 'fits: …', or where it stopped and why; a line for each try
     "Allocate tensors in a process that may not grow beyond `gib`; Linux only"
-    if sys.platform != 'linux': raise CourseError(f'a memory limit for one process needs Linux, this is {sys.platform}: run this on Linux or on Colab')
-    p = subprocess.run([sys.executable, '-c', _TRIAL], input=json.dumps([gib, tries, sizes]), capture_output=True, text=True)
-    if p.returncode: raise CourseError(f'the trial process ended with status {p.returncode}: {p.stderr[-300:]}')
+    if sys.platform != 'linux':
+        raise CourseError(
+            f'a memory limit for one process needs Linux, this is {sys.platform}: run this on Linux or on Colab'
+        )
+    p = subprocess.run(
+        [sys.executable, '-c', _TRIAL],
+        input=json.dumps([gib, tries, sizes]),
+        capture_output=True,
+        text=True,
+    )
+    if p.returncode:
+        raise CourseError(
+            f'the trial process ended with status {p.returncode}: {p.stderr[-300:]}'
+        )
     return p.stdout.strip()
 
 # %% ../nbs/21_out_of_memory.ipynb #66ed9c4d
@@ -66,59 +103,104 @@ def _fused_attention():
     "Register an attention without arithmetic that keeps what the fused kernels keep; its name"
     import torch
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
     class Fused(torch.autograd.Function):
         @staticmethod
         def forward(ctx, q, k, v):
             out = torch.empty_like(q)
             ctx.save_for_backward(q, k, v, out, q.new_empty(q.shape[:-1], dtype=torch.float32))
             return out
+
         @staticmethod
-        def backward(ctx, g): return tuple(torch.empty_like(t) for t in ctx.saved_tensors[:3])
-    ALL_ATTENTION_FUNCTIONS.register('fused_shapes', lambda module, q, k, v, mask, **kw: (Fused.apply(q, k, v).transpose(1, 2), None))
+        def backward(ctx, g):
+            return tuple(torch.empty_like(t) for t in ctx.saved_tensors[:3])
+
+    ALL_ATTENTION_FUNCTIONS.register(
+        'fused_shapes',
+        lambda module, q, k, v, mask, **kw: (Fused.apply(q, k, v).transpose(1, 2), None),
+    )
     return 'fused_shapes'
 
 # %% ../nbs/21_out_of_memory.ipynb #1f3b1c0b
 def kept_tensors(
-    model, # from `meta_model`
-    batch: int, # examples
-    tokens: int, # in each
-    checkpointing: bool=False, # keep only the input of each layer
-    output: bool=True, # with the output layer and the loss
-) -> list: # tensors; each storage once, parameters left out
+    model,  # from `meta_model`
+    batch: int,  # examples
+    tokens: int,  # in each
+    checkpointing: bool = False,  # keep only the input of each layer
+    output: bool = True,  # with the output layer and the loss
+) -> list:  # tensors; each storage once, parameters left out
     "What a forward pass keeps until the backward pass"
     import torch
     from climate_ft.compat import set_attention
+
     set_attention(model.get_base_model(), _fused_attention())
-    if checkpointing: model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=dict(use_reentrant=False))
-    else: model.gradient_checkpointing_disable()
+    if checkpointing:
+        model.gradient_checkpointing_enable(
+            gradient_checkpointing_kwargs=dict(use_reentrant=False)
+        )
+    else:
+        model.gradient_checkpointing_disable()
     own, kept = {p.untyped_storage()._cdata for p in model.parameters()}, {}
+
     def pack(t):
         s = t.untyped_storage()
-        if s._cdata not in own: kept[s._cdata] = s, t        # holding the storage keeps its address from being used again
+        if s._cdata not in own:
+            kept[s._cdata] = (
+                s,
+                t,
+            )  # holding the storage keeps its address from being used again
         return t
+
     ids = torch.zeros(batch, tokens, dtype=torch.long, device='meta')
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-        if output: model(input_ids=ids, labels=ids, use_cache=False)
-        else: model.get_base_model().model(input_ids=ids, use_cache=False)
-    return [t for _,t in kept.values()]
+        if output:
+            model(input_ids=ids, labels=ids, use_cache=False)
+        else:
+            model.get_base_model().model(input_ids=ids, use_cache=False)
+    return [t for _, t in kept.values()]
 
 # %% ../nbs/21_out_of_memory.ipynb #9e20f05d
 def kept_gib(
-    model, batch: int, tokens: int, checkpointing: bool=False, output: bool=True, # as for `kept_tensors`
+    model,
+    batch: int,
+    tokens: int,
+    checkpointing: bool = False,
+    output: bool = True,  # as for `kept_tensors`
 ) -> float:
     "Size of `kept_tensors` in GiB"
-    return sum(t.untyped_storage().nbytes() for t in kept_tensors(model, batch, tokens, checkpointing, output))/GiB
+    return (
+        sum(
+            t.untyped_storage().nbytes()
+            for t in kept_tensors(model, batch, tokens, checkpointing, output)
+        )
+        / GiB
+    )
 
 # %% ../nbs/21_out_of_memory.ipynb #b287c53f
 def read_oom(
-    message: str, # of a `torch.OutOfMemoryError`
-) -> dict[str, float]: # GiB; `other_libraries` includes about half a GiB of CUDA itself
+    message: str,  # of a `torch.OutOfMemoryError`
+) -> dict[str, float]:  # GiB; `other_libraries` includes about half a GiB of CUDA itself
     "Who holds the memory, by PyTorch's own message"
-    unit = {'bytes': 1/GiB, 'KiB': 2**-20, 'MiB': 2**-10, 'GiB': 1.}
+    unit = {'bytes': 1 / GiB, 'KiB': 2**-20, 'MiB': 2**-10, 'GiB': 1.0}
+
     def find(pattern):
-        m = re.search(pattern.replace('#', r'([\d.]+) (bytes|[KMG]iB)'), ' '.join(message.split()))
-        return float(m[1])*unit[m[2]] if m else 0.
-    process, pytorch, cache = find('this process has #'), find('# is allocated by PyTorch'), find('# is reserved by PyTorch')
+        m = re.search(
+            pattern.replace('#', r'([\d.]+) (bytes|[KMG]iB)'), ' '.join(message.split())
+        )
+        return float(m[1]) * unit[m[2]] if m else 0.0
+
+    process, pytorch, cache = (
+        find('this process has #'),
+        find('# is allocated by PyTorch'),
+        find('# is reserved by PyTorch'),
+    )
     free, total = find('of which # is free'), find('total capacity of #')
-    found = dict(asked=find('allocate #'), pytorch=pytorch, cache=cache, other_libraries=process-pytorch-cache, other_processes=total-free-process, free=free)
-    return {k: round(v, 2) for k,v in found.items()}
+    found = dict(
+        asked=find('allocate #'),
+        pytorch=pytorch,
+        cache=cache,
+        other_libraries=process - pytorch - cache,
+        other_processes=total - free - process,
+        free=free,
+    )
+    return {k: round(v, 2) for k, v in found.items()}

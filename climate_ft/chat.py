@@ -4,7 +4,11 @@
 
 # %% ../nbs/13d_chat.ipynb #056197db
 from __future__ import annotations
-import json, re, secrets, threading, unicodedata
+import json
+import re
+import secrets
+import threading
+import unicodedata
 from datetime import datetime, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,89 +26,122 @@ def bare(text: str) -> str:
     s = unicodedata.normalize('NFKC', text).translate(str.maketrans('〜∼−–—―', '~~----'))
     return re.sub(r'\s+', '', s)
 
+
 def marks(
-    page, # a page of PyMuPDF
-    passage: str, # clean text
-) -> list: # one `Rect` a line
+    page,  # a page of PyMuPDF
+    passage: str,  # clean text
+) -> list:  # one `Rect` a line
     "Boxes around the sentences of `passage` that stand on the page"
     import pymupdf
+
     lines = [l for b in page.get_text('rawdict')['blocks'] for l in b.get('lines', [])]
-    letters = [(letter, i, pymupdf.Rect(c['bbox'])) for i,l in enumerate(lines)
-               for s in l['spans'] for c in s['chars'] for letter in bare(c['c'])]
-    text, boxes = ''.join(c for c,_,_ in letters), {}
+    letters = [
+        (letter, i, pymupdf.Rect(c['bbox']))
+        for i, l in enumerate(lines)
+        for s in l['spans']
+        for c in s['chars']
+        for letter in bare(c['c'])
+    ]
+    text, boxes = ''.join(c for c, _, _ in letters), {}
     for sentence in re.split(r'(?<=。)|\n', passage):
         s = bare(sentence)
-        if len(s) < 6 or (at := text.find(s)) < 0: continue
-        for _,line,box in letters[at:at+len(s)]: boxes[line] = boxes.get(line, box) | box
+        if len(s) < 6 or (at := text.find(s)) < 0:
+            continue
+        for _, line, box in letters[at : at + len(s)]:
+            boxes[line] = boxes.get(line, box) | box
     return list(boxes.values())
 
+
 def page_picture(
-    pdf: str|Path,
-    number: int, # of the page, from 1
-    passage: str, # to mark
-    width: int=800, # pixels
-) -> tuple[bytes, int]: # PNG; how many lines are marked
+    pdf: str | Path,
+    number: int,  # of the page, from 1
+    passage: str,  # to mark
+    width: int = 800,  # pixels
+) -> tuple[bytes, int]:  # PNG; how many lines are marked
     "A page as a picture, with the passage marked"
     import pymupdf
+
     with pymupdf.open(pdf) as d:
-        page = d[number-1]
+        page = d[number - 1]
         found = marks(page, passage)
         for box in found:
-            page.draw_rect(box, color=None, fill=(1, .85, .2), fill_opacity=.4, overlay=True)
-        zoom = width/page.rect.width
+            page.draw_rect(
+                box, color=None, fill=(1, 0.85, 0.2), fill_opacity=0.4, overlay=True
+            )
+        zoom = width / page.rect.width
         return page.get_pixmap(matrix=pymupdf.Matrix(zoom, zoom)).tobytes('png'), len(found)
 
 # %% ../nbs/13d_chat.ipynb #10020d65
 def find_pdf(
     ws: Workspace,
-    doc: str, # name of a document in the corpus
-    pdfs: list|None=None, # files that were named
-) -> Path|None:
+    doc: str,  # name of a document in the corpus
+    pdfs: list | None = None,  # files that were named
+) -> Path | None:
     "The PDF of a document, if it still stands where it stood"
-    noted = ws.root/'run.json'
+    noted = ws.root / 'run.json'
     text = noted.read_text(encoding='utf-8', errors='replace') if noted.is_file() else ''
-    names = [json.loads(f'"{s}"', strict=False) for s in re.findall(r'"((?:[^"\\]|\\["\\/bfnrt])*\.pdf)"', text)]
-    places = [*map(Path, pdfs or []), *map(Path, names),
-              *sorted((REPO/'documents').glob('*.pdf'))]
+    names = [
+        json.loads(f'"{s}"', strict=False)
+        for s in re.findall(r'"((?:[^"\\]|\\["\\/bfnrt])*\.pdf)"', text)
+    ]
+    places = [
+        *map(Path, pdfs or []),
+        *map(Path, names),
+        *sorted((REPO / 'documents').glob('*.pdf')),
+    ]
     return next((p for p in places if p.stem == doc and p.is_file()), None)
 
 # %% ../nbs/13d_chat.ipynb #7a2a59e0
-class Stopped(Exception): "The reader has had enough"
+class Stopped(Exception):
+    "The reader has had enough"
+
 
 class Talk:
     "The models behind the page: `base` if it is wanted, and `tuned`"
-    def __init__(self,
-        models: dict, # name: (model, tokenizer)
-        find: Passages|None=None,
-        max_new_tokens: int=160,
+
+    def __init__(
+        self,
+        models: dict,  # name: (model, tokenizer)
+        find: Passages | None = None,
+        max_new_tokens: int = 160,
     ):
         self.models, self.find, self.most = models, find, max_new_tokens
         self.lock, self.stopping = threading.Lock(), threading.Event()
-    def answer(self,
-        name: str, # base or tuned
+
+    def answer(
+        self,
+        name: str,  # base or tuned
         question: str,
-        context: str='', # a passage
-        say=print, # gets each piece of text
-    ) -> str: # why it ended: done, stopped
+        context: str = '',  # a passage
+        say=print,  # gets each piece of text
+    ) -> str:  # why it ended: done, stopped
         from climate_ft.generate import stream
+
         def show(piece):
-            if self.stopping.is_set(): raise Stopped
+            if self.stopping.is_set():
+                raise Stopped
             say(piece)
+
         with self.lock:
             self.stopping.clear()
             net, tok = self.models[name]
-            try: stream(net, tok, question, context, self.most, show)
-            except Stopped: return 'stopped'
-            except CourseError as e: say(str(e))
+            try:
+                stream(net, tok, question, context, self.most, show)
+            except Stopped:
+                return 'stopped'
+            except CourseError as e:
+                say(str(e))
         return 'done'
 
+
 def load_talk(
-    model: str|Path, # folder of an adapter or of a merged model
-    base: bool=True, # also the base that it was trained on
-    find: Passages|None=None,
+    model: str | Path,  # folder of an adapter or of a merged model
+    base: bool = True,  # also the base that it was trained on
+    find: Passages | None = None,
 ) -> Talk:
     "Load what the page needs; the base comes from the adapter beside the merged model"
     from climate_ft.generate import is_adapter, load_for_inference
+
     model = Path(model)
     models = dict(tuned=load_for_inference(model))
     beside = model.with_name(model.name.removesuffix('-merged'))
@@ -114,83 +151,133 @@ def load_talk(
     return Talk(models, find)
 
 # %% ../nbs/13d_chat.ipynb #869a16a0
-HERE = Path(__file__).resolve().parent if '__file__' in globals() else REPO/'climate_ft'
-ASSETS = HERE/'assets'/'chat'
-FILES = {'/': ('page.html', 'text/html'), '/chat.js': ('chat.js', 'text/javascript'),
-         '/chat.css': ('chat.css', 'text/css')}
-POLICY = ("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-          "connect-src 'self'; form-action 'none'; base-uri 'none'")
+HERE = Path(__file__).resolve().parent if '__file__' in globals() else REPO / 'climate_ft'
+ASSETS = HERE / 'assets' / 'chat'
+FILES = {
+    '/': ('page.html', 'text/html'),
+    '/chat.js': ('chat.js', 'text/javascript'),
+    '/chat.css': ('chat.css', 'text/css'),
+}
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; form-action 'none'; base-uri 'none'"
+)
+
 
 class _Page(BaseHTTPRequestHandler):
     "What the browser asks for"
+
     chat, most = None, 1 << 16
-    def log_message(self, *a): pass
+
+    def log_message(self, *a):
+        pass
+
     def reply(self, body, kind='application/json', **headers):
-        if isinstance(body, dict): body = json.dumps(body, ensure_ascii=False)
-        if isinstance(body, str): body = body.encode()
+        if isinstance(body, dict):
+            body = json.dumps(body, ensure_ascii=False)
+        if isinstance(body, str):
+            body = body.encode()
         self.head(kind, **{'Content-Length': str(len(body)), **headers})
         self.wfile.write(body)
+
     def head(self, kind, **headers):
         self.send_response(200)
-        if kind.startswith('text'): kind += '; charset=utf-8'
-        fixed = {'Content-Type': kind, 'Content-Security-Policy': POLICY,
-                 'Cache-Control': 'no-store',
-                 'X-Content-Type-Options': 'nosniff', 'Referrer-Policy': 'no-referrer'}
-        for k,v in (fixed | headers).items(): self.send_header(k, v)
+        if kind.startswith('text'):
+            kind += '; charset=utf-8'
+        fixed = {
+            'Content-Type': kind,
+            'Content-Security-Policy': POLICY,
+            'Cache-Control': 'no-store',
+            'X-Content-Type-Options': 'nosniff',
+            'Referrer-Policy': 'no-referrer',
+        }
+        for k, v in (fixed | headers).items():
+            self.send_header(k, v)
         self.end_headers()
+
     def ours(self):
         "Is the request for this address, and from a page of it?"
         host, origin = self.headers.get('Host'), self.headers.get('Origin')
         ok = host in self.chat.hosts and origin in (None, f'http://{host}')
-        if not ok: self.send_error(403)
+        if not ok:
+            self.send_error(403)
         return ok
+
     def do_GET(self):
-        if not self.ours(): return
+        if not self.ours():
+            return
         url = urlsplit(self.path)
         if url.path in FILES:
             name, kind = FILES[url.path]
-            return self.reply((ASSETS/name).read_bytes(), kind)
-        if url.path == '/about': return self.reply(self.chat.about())
+            return self.reply((ASSETS / name).read_bytes(), kind)
+        if url.path == '/about':
+            return self.reply(self.chat.about())
         if url.path == '/votes':
             name = {'Content-Disposition': 'attachment; filename=votes.jsonl'}
             return self.reply(self.chat.votes_text(), 'application/jsonl', **name)
         key = parse_qs(url.query).get('id', [''])[0]
         png = self.chat.picture(key) if url.path == '/page' else None
-        if png: self.reply(png, 'image/png')
-        else: self.send_error(404)
+        if png:
+            self.reply(png, 'image/png')
+        else:
+            self.send_error(404)
+
     def do_POST(self):
-        if not self.ours(): return
+        if not self.ours():
+            return
         size = int(self.headers.get('Content-Length') or 0)
-        if size > self.most: return self.send_error(413)
-        try: body = json.loads(self.rfile.read(size) or b'{}')
-        except ValueError: return self.send_error(400)
+        if size > self.most:
+            return self.send_error(413)
+        try:
+            body = json.loads(self.rfile.read(size) or b'{}')
+        except ValueError:
+            return self.send_error(400)
         acts = dict(find=self.find, ask=self.ask, stop=self.stop, vote=self.vote)
         act = acts.get(self.path.strip('/'))
         if not act or not isinstance(body, dict):
             return self.send_error(404 if not act else 400)
-        try: act(body)
-        except (KeyError, TypeError, ValueError): self.send_error(400)
-    def find(self, body): self.reply(self.chat.passage(str(body['question'])))
-    def stop(self, body): self.chat.talk.stopping.set(); self.reply({})
-    def vote(self, body): self.chat.vote(body); self.reply({})
+        try:
+            act(body)
+        except (KeyError, TypeError, ValueError):
+            self.send_error(400)
+
+    def find(self, body):
+        self.reply(self.chat.passage(str(body['question'])))
+
+    def stop(self, body):
+        self.chat.talk.stopping.set()
+        self.reply({})
+
+    def vote(self, body):
+        self.chat.vote(body)
+        self.reply({})
+
     def ask(self, body):
         name, question = str(body['model']), str(body['question']).strip()
-        if name not in self.chat.talk.models or not question: raise ValueError
+        if name not in self.chat.talk.models or not question:
+            raise ValueError
         self.head('text/plain')
+
         def say(piece):
-            try: self.wfile.write(piece.encode()); self.wfile.flush()
-            except OSError: raise Stopped from None         # the page was closed
+            try:
+                self.wfile.write(piece.encode())
+                self.wfile.flush()
+            except OSError:
+                raise Stopped from None  # the page was closed
+
         self.chat.talk.answer(name, question, self.chat.text_of(body.get('passage')), say)
 
 # %% ../nbs/13d_chat.ipynb #8dd17ea9
 class Chat:
     "The page behind an address"
-    def __init__(self,
+
+    def __init__(
+        self,
         talk: Talk,
-        ws: Workspace, # votes are kept there
-        host: str='127.0.0.1', # loopback: this machine only
-        port: int=7860,
-        pdfs: list|None=None, # the documents, where the run did not note them
+        ws: Workspace,  # votes are kept there
+        host: str = '127.0.0.1',  # loopback: this machine only
+        port: int = 7860,
+        pdfs: list | None = None,  # the documents, where the run did not note them
     ):
         check_port(host, port)
         self.talk, self.ws, self.pdfs = talk, ws, pdfs
@@ -201,39 +288,62 @@ class Chat:
         port = self.server.server_address[1]
         self.url = f'http://{host}:{port}'
         self.hosts = {f'{h}:{port}' for h in (host, 'localhost')}
+
     def about(self):
         return dict(models=list(self.talk.models), passages=self.talk.find is not None)
+
     def passage(self, question):
         "The passage for a question; the page picture is fetched by its id"
-        if not self.talk.find or not question.strip(): return {}
+        if not self.talk.find or not question.strip():
+            return {}
         text, chunk = self.talk.find(question)
         key = secrets.token_hex(8)
         self.seen[key] = (text, chunk)
-        return dict(id=key, text=text, doc=chunk.doc, page=chunk.pages[0],
-                    section=' › '.join(chunk.section),
-                    picture=find_pdf(self.ws, chunk.doc, self.pdfs) is not None)
-    def text_of(self, key): return self.seen[key][0] if key in self.seen else ''
+        return dict(
+            id=key,
+            text=text,
+            doc=chunk.doc,
+            page=chunk.pages[0],
+            section=' › '.join(chunk.section),
+            picture=find_pdf(self.ws, chunk.doc, self.pdfs) is not None,
+        )
+
+    def text_of(self, key):
+        return self.seen[key][0] if key in self.seen else ''
+
     def picture(self, key):
-        if key not in self.seen: return None
+        if key not in self.seen:
+            return None
         text, chunk = self.seen[key]
         pdf = find_pdf(self.ws, chunk.doc, self.pdfs)
-        if not pdf: return None
+        if not pdf:
+            return None
         pictures = [page_picture(pdf, n, text) for n in chunk.pages]
         return max(pictures, key=lambda p: p[1])[0]
+
     @property
-    def votes_file(self): return self.ws.data/'votes.jsonl'
+    def votes_file(self):
+        return self.ws.data / 'votes.jsonl'
+
     def votes_text(self):
         return self.votes_file.read_text(encoding='utf-8') if self.votes_file.is_file() else ''
+
     def vote(self, body):
         "Keep one vote"
         keys = dict(question=str, mode=str, base=str, tuned=str, better=str, blind=bool)
-        row = {k: t(body[k]) for k,t in keys.items()}
-        if row['better'] not in ('base', 'tuned', 'same'): raise ValueError
+        row = {k: t(body[k]) for k, t in keys.items()}
+        if row['better'] not in ('base', 'tuned', 'same'):
+            raise ValueError
         row['time'] = datetime.now(timezone.utc).isoformat(timespec='seconds')
         with self.writing, writing(self.votes_file):
             self.votes_file.parent.mkdir(parents=True, exist_ok=True)
             with self.votes_file.open('a', encoding='utf-8') as f:
-                f.write(json.dumps(row, ensure_ascii=False)+'\n')
-    def wait(self): self.server.serve_forever()
+                f.write(json.dumps(row, ensure_ascii=False) + '\n')
+
+    def wait(self):
+        self.server.serve_forever()
+
     def close(self):
-        self.talk.stopping.set(); self.server.shutdown(); self.server.server_close()
+        self.talk.stopping.set()
+        self.server.shutdown()
+        self.server.server_close()

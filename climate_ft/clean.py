@@ -4,12 +4,22 @@
 
 # %% ../nbs/04_clean.ipynb #7f615d1f
 from __future__ import annotations
-import re, unicodedata
+import re
+import unicodedata
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from .workspace import *
-from .layout import BULLET, CAPTION, END, NUMBERED, PAGE_NO, SOURCE, hull, plain_kanji
+from climate_ft.layout import (
+    BULLET,
+    CAPTION,
+    END,
+    NUMBERED,
+    PAGE_NO,
+    SOURCE,
+    hull,
+    plain_kanji,
+)
 from .compare import errors, normalise
 from .text import japanese_stops, sentences
 
@@ -19,73 +29,133 @@ __all__ = ['TOC', 'normalise_width', 'find_furniture', 'join_lines', 'Caption', 
            'run_clean', 'gold_paragraphs', 'boundaries', 'score_cleaned']
 
 # %% ../nbs/04_clean.ipynb #394c160f
-_WIDE = {i: unicodedata.normalize('NFKC', chr(i)) for r in (range(0xFF10, 0xFF1A), range(0xFF21, 0xFF3B), range(0xFF41, 0xFF5B)) for i in r}
-_WIDE |= {ord('〜'): '～', ord('‐'): '-', ord('‑'): '-', 0xAD: None, 0x200B: None, 0xFEFF: None, 0xA0: ' ', 0x2003: ' ', 0x2002: ' ', 0x2009: ' '}
+_WIDE = {
+    i: unicodedata.normalize('NFKC', chr(i))
+    for r in (range(0xFF10, 0xFF1A), range(0xFF21, 0xFF3B), range(0xFF41, 0xFF5B))
+    for i in r
+}
+_WIDE |= {
+    ord('〜'): '～',
+    ord('‐'): '-',
+    ord('‑'): '-',
+    0xAD: None,
+    0x200B: None,
+    0xFEFF: None,
+    0xA0: ' ',
+    0x2003: ' ',
+    0x2002: ' ',
+    0x2009: ' ',
+}
 _JA = r'[\u3001-\u30FF\u3400-\u9FFF\uF900-\uFAFF\uFF00-\uFFEF]'
-_KANA = re.compile('[\uFF61-\uFF9F]+')
+_KANA = re.compile('[\uff61-\uff9f]+')
+
 
 def normalise_width(text: str) -> str:
     "One form for each character; see the policy above"
-    text = _KANA.sub(lambda m: unicodedata.normalize('NFKC', m[0]), plain_kanji(text).translate(_WIDE))
+    text = _KANA.sub(
+        lambda m: unicodedata.normalize('NFKC', m[0]), plain_kanji(text).translate(_WIDE)
+    )
     text = re.sub(r'(?<=\d) (?=[℃℉%％\u3300-\u33ff])', '', re.sub(r'[−–](?=\d)', '-', text))
     text = re.sub(rf'(?<={_JA})[ \t]+(?=\S)|(?<=[^\s,.;:])[ \t]+(?={_JA})', '', text)
-    return japanese_stops(re.sub(r'[ \t\u3000]+', lambda m: '　' if '　' in m[0] else ' ', text).strip())
+    return japanese_stops(
+        re.sub(r'[ \t\u3000]+', lambda m: '　' if '　' in m[0] else ' ', text).strip()
+    )
 
 # %% ../nbs/04_clean.ipynb #adf7a04f
 def _edge(b, page):
     "The edge a block is near to and its distance from it, or None"
     x0, y0, x1, y1 = b.bbox
-    if y1 < .12*page.height: return 'top', y0
-    if y0 > .88*page.height: return 'bottom', y0
-    if x1-x0 < .1*page.width and (x1 < .15*page.width or x0 > .85*page.width): return 'side', x0
+    if y1 < 0.12 * page.height:
+        return 'top', y0
+    if y0 > 0.88 * page.height:
+        return 'bottom', y0
+    if x1 - x0 < 0.1 * page.width and (x1 < 0.15 * page.width or x0 > 0.85 * page.width):
+        return 'side', x0
 
-_CONTENT = ('caption', 'chart', 'table', 'heading', 'column', 'footnote') # what layout has already recognised as content
 
-def _key(text): return re.sub(r'\W+', '', re.sub(r'[0-9]+', '#', unicodedata.normalize('NFKC', text)))
+_CONTENT = (
+    'caption',
+    'chart',
+    'table',
+    'heading',
+    'column',
+    'footnote',
+)  # what layout has already recognised as content
+
+
+def _key(text):
+    return re.sub(r'\W+', '', re.sub(r'[0-9]+', '#', unicodedata.normalize('NFKC', text)))
+
 
 def _numbered(b, page):
     "How far the number at one end of a head is from the page's; None if it has none there"
-    m = re.search(r'^\W*(\d{1,4})(?=[\s|｜]+\D)|(?<=[\s\-－–|｜])(\d{1,4})\W*$', unicodedata.normalize('NFKC', b.text))
-    return int(m[1] or m[2])-page if m and not (m[1] and NUMBERED.match(b.text)) else None
+    m = re.search(
+        r'^\W*(\d{1,4})(?=[\s|｜]+\D)|(?<=[\s\-－–|｜])(\d{1,4})\W*$',
+        unicodedata.normalize('NFKC', b.text),
+    )
+    return int(m[1] or m[2]) - page if m and not (m[1] and NUMBERED.match(b.text)) else None
+
 
 def find_furniture(
-    pages, # `Page` records of one document
-    least=3, # pages on which a text must be seen at its place; fewer in a short document
-) -> set: # of (page number, index of the block)
+    pages,  # `Page` records of one document
+    least=3,  # pages on which a text must be seen at its place; fewer in a short document
+) -> set:  # of (page number, index of the block)
     "Running heads, page numbers and side tabs: what repeats, text or numbering, at one place near an edge"
-    blocks = {(p.number, i): b for p in pages for i,b in enumerate(p.blocks)}
+    blocks = {(p.number, i): b for p in pages for i, b in enumerate(p.blocks)}
     sizes = Counter()
-    for b in blocks.values(): sizes[round(b.size)] += len(b.text)*(b.role == 'body')
-    spots, heads = defaultdict(set), {k for k,b in blocks.items() if b.role in ('page_number', 'watermark', 'line_number')}
+    for b in blocks.values():
+        sizes[round(b.size)] += len(b.text) * (b.role == 'body')
+    spots, heads = (
+        defaultdict(set),
+        {
+            k
+            for k, b in blocks.items()
+            if b.role in ('page_number', 'watermark', 'line_number')
+        },
+    )
     for p in pages:
-        for i,b in enumerate(p.blocks):
+        for i, b in enumerate(p.blocks):
             if (b.role not in _CONTENT or b.role == 'heading') and (e := _edge(b, p)):
-                for d in (-1, 0, 1): spots[e[0], round(e[1]/4)+d, round(b.size)].add((p.number, i))
-                if b.role == 'running_head' and PAGE_NO.match(b.text): heads.add((p.number, i))
+                for d in (-1, 0, 1):
+                    spots[e[0], round(e[1] / 4) + d, round(b.size)].add((p.number, i))
+                if b.role == 'running_head' and PAGE_NO.match(b.text):
+                    heads.add((p.number, i))
     titles = defaultdict(set)
-    for k,b in blocks.items():
-        if b.role == 'heading': titles[b.text].add(k)
-    few, body = min(least, max(2, len(pages)//2)), max(sizes, key=sizes.get, default=0)
-    for where in spots.values(): heads |= _repeated(where, blocks, titles, body, few, least, len(pages))
+    for k, b in blocks.items():
+        if b.role == 'heading':
+            titles[b.text].add(k)
+    few, body = min(least, max(2, len(pages) // 2)), max(sizes, key=sizes.get, default=0)
+    for where in spots.values():
+        heads |= _repeated(where, blocks, titles, body, few, least, len(pages))
     return heads
+
 
 def _repeated(where, blocks, titles, body, few, least, total):
     "Those of the blocks at one place that are furniture"
     texts = Counter(_key(blocks[k].text) for k in where)
     offsets = Counter(_numbered(blocks[k], k[0]) for k in where)
     exact, out = defaultdict(set), set()
-    for k in where: exact[blocks[k].text].add(k)
+    for k in where:
+        exact[blocks[k].text].add(k)
     n = len({k[0] for k in where})
     for k in where:
         b = blocks[k]
-        if b.role == 'heading': # the first one stays if the title stands nowhere else
+        if b.role == 'heading':  # the first one stays if the title stands nowhere else
             same = exact[b.text]
-            if len(same) >= least and (k != min(same) or titles[b.text]-same or len(same) > .5*total): out.add(k)
+            if len(same) >= least and (
+                k != min(same) or titles[b.text] - same or len(same) > 0.5 * total
+            ):
+                out.add(k)
             continue
         enough = few if b.role == 'running_head' else least
-        small = b.size < .93*body and (n >= enough or total < 2)
+        small = b.size < 0.93 * body and (n >= enough or total < 2)
         numbered = offsets[_numbered(b, k[0])] >= enough and _numbered(b, k[0]) is not None
-        if texts[_key(b.text)] >= enough or b.role == 'running_head' and (small or numbered or titles[b.text]): out.add(k)
+        if (
+            texts[_key(b.text)] >= enough
+            or b.role == 'running_head'
+            and (small or numbered or titles[b.text])
+        ):
+            out.add(k)
     return out
 
 # %% ../nbs/04_clean.ipynb #17027ea5
@@ -94,8 +164,10 @@ def join_lines(text: str) -> str:
     out = ''
     for l in (l.strip() for l in text.split('\n')):
         if out and l and out[-1] < '\u0250' and l[0] < '\u0250':
-            if out[-1] == '-' and l[0].islower() and not re.search(_JA, out): out = out[:-1]
-            elif out[-1] not in '-/(' and l[0] not in ',.;:)': out += ' '
+            if out[-1] == '-' and l[0].islower() and not re.search(_JA, out):
+                out = out[:-1]
+            elif out[-1] not in '-/(' and l[0] not in ',.;:)':
+                out += ' '
         out += l
     return out
 
@@ -103,33 +175,54 @@ def join_lines(text: str) -> str:
 @dataclass
 class Caption(Record):
     "A numbered figure or table"
+
     doc: str
-    page: int          # 1-based
-    kind: str          # 図表, 図, 表, Fig. …
-    number: str        # '12', '1-1'; '' if a chart has no caption
-    text: str          # the caption without its number
-    source: str = ''   # the note that names the source (出所)
+    page: int  # 1-based
+    kind: str  # 図表, 図, 表, Fig. …
+    number: str  # '12', '1-1'; '' if a chart has no caption
+    text: str  # the caption without its number
+    source: str = ''  # the note that names the source (出所)
     content: str = ''  # labels of the chart or cells of the table, tabs between cells
-    bbox: tuple = ()   # of caption and figure together, points
+    bbox: tuple = ()  # of caption and figure together, points
 
 # %% ../nbs/04_clean.ipynb #dbb77524
 def take_captions(
-    blocks, # of one page, in reading order, with the roles of chapter 02
-) -> list: # of `Caption`
+    blocks,  # of one page, in reading order, with the roles of chapter 02
+) -> list:  # of `Caption`
     "Captions of a page, each with the chart or table next to it and its source note"
     out, regions = [], [b for b in blocks if b.role in ('chart', 'table')]
     for b in blocks:
-        if b.role != 'caption' or not (m := CAPTION.match(join_lines(b.text))): continue
+        if b.role != 'caption' or not (m := CAPTION.match(join_lines(b.text))):
+            continue
         text = join_lines(b.text)
-        out.append(Caption(b.doc, b.page, m[1], normalise_width(m[2]).replace(' ', ''), normalise_width(text[m.end(2):].lstrip(' 　:：.．】>＞])）')), bbox=tuple(b.bbox)))
+        out.append(
+            Caption(
+                b.doc,
+                b.page,
+                m[1],
+                normalise_width(m[2]).replace(' ', ''),
+                normalise_width(text[m.end(2) :].lstrip(' 　:：.．】>＞])）')),
+                bbox=tuple(b.bbox),
+            )
+        )
     for c in out:
-        if near := _nearest(c.bbox, regions): c.content, c.bbox = near.text, hull([c.bbox, near.bbox]); regions.remove(near)
+        if near := _nearest(c.bbox, regions):
+            c.content, c.bbox = near.text, hull([c.bbox, near.bbox])
+            regions.remove(near)
     for b in blocks:
         if b.role == 'caption' and not CAPTION.match(join_lines(b.text)) and out:
-            c = min(out, key=lambda c: _distance(c.bbox, b.bbox)); c.source += ('\n' if c.source else '')+normalise_width(join_lines(b.text))
-    return out+[Caption(b.doc, b.page, b.role, '', '', content=b.text, bbox=tuple(b.bbox)) for b in regions]
+            c = min(out, key=lambda c: _distance(c.bbox, b.bbox))
+            c.source += ('\n' if c.source else '') + normalise_width(join_lines(b.text))
+    return out + [
+        Caption(b.doc, b.page, b.role, '', '', content=b.text, bbox=tuple(b.bbox))
+        for b in regions
+    ]
 
-def _distance(a, b): return max(a[0]-b[2], b[0]-a[2], 0)*3+max(a[1]-b[3], b[1]-a[3], 0)
+
+def _distance(a, b):
+    return max(a[0] - b[2], b[0] - a[2], 0) * 3 + max(a[1] - b[3], b[1] - a[3], 0)
+
+
 def _nearest(box, regions, most=60):
     near = min(regions, key=lambda r: _distance(box, r.bbox), default=None)
     return near if near and _distance(box, near.bbox) < most else None
@@ -140,83 +233,145 @@ def combine_sentences(text: str) -> str:
     out, cur = [], ''
     for line in text.split('\n'):
         cur += line.strip()
-        if cur.endswith('。'): out.append(cur); cur = ''
-    return '\n'.join(out+[cur] if cur else out)
+        if cur.endswith('。'):
+            out.append(cur)
+            cur = ''
+    return '\n'.join(out + [cur] if cur else out)
 
 # %% ../nbs/04_clean.ipynb #548cf742
 @dataclass
 class Clean(Record):
     "A paragraph or heading of the cleaned text"
-    doc: str
-    role: str          # heading, body, list, column, footnote
-    text: str
-    pages: list        # 1-based
-    level: int = 0     # of a heading, from 1
-    size: float = 0.   # points
-    ocr: list = field(default_factory=list, repr=False) # the pages of it that were read by OCR
 
-def _width(line): return sum(1 if c > '\u02ff' else .55 for c in line)
+    doc: str
+    role: str  # heading, body, list, column, footnote
+    text: str
+    pages: list  # 1-based
+    level: int = 0  # of a heading, from 1
+    size: float = 0.0  # points
+    ocr: list = field(
+        default_factory=list, repr=False
+    )  # the pages of it that were read by OCR
+
+
+def _width(line):
+    return sum(1 if c > '\u02ff' else 0.55 for c in line)
+
 
 def _continues(a, end, b):
     "Does block `b` go on where paragraph `a`, whose last block is `end`, stops?"
-    if end.page == b.page and 0 <= b.bbox[1]-end.bbox[3] < 2*b.size and b.bbox[0] < end.bbox[2] and end.bbox[0] < b.bbox[2]: return False # right below: layout saw a new paragraph
-    if a.role not in ('body', 'list', 'column') or b.role not in ('body', 'column') or (a.role == 'column') != (b.role == 'column'): return False
-    if abs(a.size-b.size) > .6 or a.text.endswith(END) or b.page-a.pages[-1] > 1 or BULLET.match(b.text): return False
-    if _width(end.text.split('\n')[-1]) < .7*max(map(_width, (end.text+'\n'+b.text).split('\n'))): return False # its last line is not full
-    return not (a.role == 'column' and a.text.startswith('コラム') and len(a.text) < 40) and not (NUMBERED.match(b.text) and len(b.text) < 40 and not b.text.endswith('。'))
+    if (
+        end.page == b.page
+        and 0 <= b.bbox[1] - end.bbox[3] < 2 * b.size
+        and b.bbox[0] < end.bbox[2]
+        and end.bbox[0] < b.bbox[2]
+    ):
+        return False  # right below: layout saw a new paragraph
+    if (
+        a.role not in ('body', 'list', 'column')
+        or b.role not in ('body', 'column')
+        or (a.role == 'column') != (b.role == 'column')
+    ):
+        return False
+    if (
+        abs(a.size - b.size) > 0.6
+        or a.text.endswith(END)
+        or b.page - a.pages[-1] > 1
+        or BULLET.match(b.text)
+    ):
+        return False
+    if _width(end.text.split('\n')[-1]) < 0.7 * max(
+        map(_width, (end.text + '\n' + b.text).split('\n'))
+    ):
+        return False  # its last line is not full
+    return not (
+        a.role == 'column' and a.text.startswith('コラム') and len(a.text) < 40
+    ) and not (NUMBERED.match(b.text) and len(b.text) < 40 and not b.text.endswith('。'))
 
 # %% ../nbs/04_clean.ipynb #15bfcb07
 _GLYPH = re.compile(r'^\s*[\x7f-\x9f\uf000-\uf0ff◼■□●○◆◇▶►▷➢➤✓•◎★☆▪‣・〇◯⚫⚪⬤➡✔☑❖▲△▼▽]\s*')
 TOC = re.compile(r'(?:[.．…・‥·]\s?){4,}\s*[0-9ivx]+\s*$', re.M)
 
+
 def _paragraph(b):
     text = join_lines(b.text)
-    return Clean(b.doc, b.role, _GLYPH.sub('', text) if b.role == 'list' else text, [b.page], b.level, b.size)
+    return Clean(
+        b.doc,
+        b.role,
+        _GLYPH.sub('', text) if b.role == 'list' else text,
+        [b.page],
+        b.level,
+        b.size,
+    )
+
 
 def join_paragraphs(
-    blocks, # of a document in reading order, without furniture, captions and charts
-) -> list: # of `Clean`
+    blocks,  # of a document in reading order, without furniture, captions and charts
+) -> list:  # of `Clean`
     "Paragraphs that were cut by a column, a page or a float made whole"
     out, last = [], {}
     for b in blocks:
         key = 'column' if b.role == 'column' else 'text'
         a, end = last.get(key, (None, None))
         if a and _continues(a, end, b):
-            a.text = join_lines(a.text+'\n'+b.text); a.pages += [b.page] if b.page not in a.pages else []
+            a.text = join_lines(a.text + '\n' + b.text)
+            a.pages += [b.page] if b.page not in a.pages else []
             last[key] = a, b
         else:
             out.append(_paragraph(b))
-            if b.role != 'footnote': last[key] = out[-1], b
+            if b.role != 'footnote':
+                last[key] = out[-1], b
     for c in out:
         c.text = normalise_width(c.text)
-        if c.role == 'heading': c.text = re.sub(r'^(第\s?[\d一二三四五六七八九十]+\s?[部編章節]|\d{1,2}(?:\.\d{1,2})+|\d{1,2}(?=[^\d.年月日]))[ 　]*(?=\S)', r'\1　', c.text)
+        if c.role == 'heading':
+            c.text = re.sub(
+                r'^(第\s?[\d一二三四五六七八九十]+\s?[部編章節]|\d{1,2}(?:\.\d{1,2})+|\d{1,2}(?=[^\d.年月日]))[ 　]*(?=\S)',
+                r'\1　',
+                c.text,
+            )
     return [c for c in out if c.text]
 
 # %% ../nbs/04_clean.ipynb #e21b4d3e
 def heading_level(
     text: str,
-) -> int: # 0 if the number says nothing
+) -> int:  # 0 if the number says nothing
     "The level that a heading's number tells: 第3章 is 1, 3.1 is 2, 3.1.2 is 3"
-    if m := re.match(r'第\s*[\d０-９一二三四五六七八九十]+\s*([部編章節款項])', text): return {'部': 1, '編': 1, '章': 1, '節': 2, '款': 3, '項': 3}[m[1]]
+    if m := re.match(r'第\s*[\d０-９一二三四五六七八九十]+\s*([部編章節款項])', text):
+        return {'部': 1, '編': 1, '章': 1, '節': 2, '款': 3, '項': 3}[m[1]]
     m = re.match(r'(?:[A-Z]|付録\s*[A-Z]|\d{1,2})((?:[.．]\d{1,2})*)[.．]?(?=\D)', text)
-    return 1+len(re.findall(r'\d+', m[1])) if m else 0
+    return 1 + len(re.findall(r'\d+', m[1])) if m else 0
+
 
 def set_levels(blocks) -> None:
     "Set `level` of the headings of a document"
     heads = [b for b in blocks if b.role == 'heading']
-    for b in heads: b.level = heading_level(b.text)
-    sizes = {s: Counter(b.level for b in heads if b.level and round(b.size) == s).most_common(1)[0][0] for s in {round(b.size) for b in heads if b.level}}
+    for b in heads:
+        b.level = heading_level(b.text)
+    sizes = {
+        s: Counter(b.level for b in heads if b.level and round(b.size) == s).most_common(1)[0][
+            0
+        ]
+        for s in {round(b.size) for b in heads if b.level}
+    }
     ranks = sorted({round(b.size) for b in heads}, reverse=True)
     for b in heads:
-        if not b.level: b.level = sizes.get(round(b.size)) or max([l for s,l in sizes.items() if s > b.size], default=0)+1 if sizes else ranks.index(round(b.size))+1
+        if not b.level:
+            b.level = (
+                sizes.get(round(b.size))
+                or max([l for s, l in sizes.items() if s > b.size], default=0) + 1
+                if sizes
+                else ranks.index(round(b.size)) + 1
+            )
 
 # %% ../nbs/04_clean.ipynb #8c280249
 @dataclass
 class Cleaned(Record):
     "A cleaned document: text blocks, caption records, and what was taken out"
-    blocks: list = field(default_factory=list)    # of `Clean`
+
+    blocks: list = field(default_factory=list)  # of `Clean`
     captions: list = field(default_factory=list)  # of `Caption`
-    furniture: list = field(default_factory=list) # of `Block`
+    furniture: list = field(default_factory=list)  # of `Block`
+
     def __post_init__(self):
         self.blocks = as_records(self.blocks, Clean)
         self.captions = as_records(self.captions, Caption)
@@ -228,48 +383,73 @@ def _clean_document(pages):
     odd, text, res = find_furniture(pages), [], Cleaned()
     for p in pages:
         kept = []
-        for i,b in enumerate(p.blocks):
-            if (p.number, i) in odd: res.furniture.append(b)
-            elif _contents(b, p): b.role = 'toc'; res.furniture.append(b)
-            else: kept.append(b)
+        for i, b in enumerate(p.blocks):
+            if (p.number, i) in odd:
+                res.furniture.append(b)
+            elif _contents(b, p):
+                b.role = 'toc'
+                res.furniture.append(b)
+            else:
+                kept.append(b)
         res.captions += take_captions(kept)
         text += [b for b in kept if b.role not in ('caption', 'chart', 'table')]
-    for b in text: # what stands near an edge but does not repeat
-        if b.role in ('running_head', 'page_number', ''): b.role = 'heading' if NUMBERED.match(b.text) and len(b.text) < 50 else 'body'
+    for b in text:  # what stands near an edge but does not repeat
+        if b.role in ('running_head', 'page_number', ''):
+            b.role = 'heading' if NUMBERED.match(b.text) and len(b.text) < 50 else 'body'
     res.blocks = join_paragraphs(text)
     _drop_marks(res.blocks)
     set_levels(res.blocks)
     scanned = {p.number for p in pages if p.ocr}
-    for b in res.blocks: b.ocr = [n for n in b.pages if n in scanned]
+    for b in res.blocks:
+        b.ocr = [n for n in b.pages if n in scanned]
     return res
+
 
 def _mark_pattern(notes):
     "What matches the marks (注1) of these footnotes; None if they have none"
     marks = [m[0] for t in notes if (m := re.match(r'注\s?\d+|※\d+|\*\d+', t))]
-    return re.compile('(?:'+'|'.join(sorted(map(re.escape, marks), key=len, reverse=True))+r')(?!\d)') if marks else None
+    return (
+        re.compile(
+            '(?:' + '|'.join(sorted(map(re.escape, marks), key=len, reverse=True)) + r')(?!\d)'
+        )
+        if marks
+        else None
+    )
+
 
 def _contents(b, page):
     "True for entries of a table of contents: lines that end in dots and a page number, and on such a page what ends in a number"
     n = len(TOC.findall(b.text))
-    return n > .5*(b.text.count('\n')+1) or len(TOC.findall(page.text)) > 4 and bool(re.search(r'[^。\d]\s*\d{1,3}$', b.text)) and '。' not in b.text
+    return (
+        n > 0.5 * (b.text.count('\n') + 1)
+        or len(TOC.findall(page.text)) > 4
+        and bool(re.search(r'[^。\d]\s*\d{1,3}$', b.text))
+        and '。' not in b.text
+    )
+
 
 def _drop_marks(blocks):
     "Take the marks of footnotes out of the sentences"
-    if not (pat := _mark_pattern(b.text for b in blocks if b.role == 'footnote')): return
+    if not (pat := _mark_pattern(b.text for b in blocks if b.role == 'footnote')):
+        return
     for b in blocks:
-        if b.role != 'footnote': b.text = pat.sub('', b.text)
+        if b.role != 'footnote':
+            b.text = pat.sub('', b.text)
 
 # %% ../nbs/04_clean.ipynb #d3d83004
 def clean_pages(
-    pages, # `Page` records of the block extractor, of one or several documents
-    progress: Progress|None=None,
+    pages,  # `Page` records of the block extractor, of one or several documents
+    progress: Progress | None = None,
 ) -> Cleaned:
     "Paragraphs and headings, caption records, and the furniture that was removed"
     docs, res = defaultdict(list), Cleaned()
-    for p in pages: docs[p.doc].append(p)
+    for p in pages:
+        docs[p.doc].append(p)
     for doc in tracked(list(docs), progress, 'cleaning'):
         c = _clean_document(docs[doc])
-        res.blocks += c.blocks; res.captions += c.captions; res.furniture += c.furniture
+        res.blocks += c.blocks
+        res.captions += c.captions
+        res.furniture += c.furniture
     return res
 
 # %% ../nbs/04_clean.ipynb #b8ff0f2d
@@ -279,90 +459,129 @@ def to_text(
     "Headings as Markdown, paragraphs separated by blank lines, footnotes left out"
     out = []
     for b in cleaned.blocks:
-        if b.role == 'heading': out.append('#'*max(b.level, 1)+' '+b.text)
-        elif b.role != 'footnote': out.append('- '+b.text if b.role == 'list' else b.text)
-    return '\n\n'.join(out)+'\n'
+        if b.role == 'heading':
+            out.append('#' * max(b.level, 1) + ' ' + b.text)
+        elif b.role != 'footnote':
+            out.append('- ' + b.text if b.role == 'list' else b.text)
+    return '\n\n'.join(out) + '\n'
 
 # %% ../nbs/04_clean.ipynb #4e7b9d01
-def _counted(n, what): return f"{n:,} {what}{'' if n == 1 else 's'}"
+def _counted(n, what):
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
+
 
 def _pages(ps):
     numbers, more = ', '.join(str(p.number) for p in ps[:12]), ' …' if len(ps) > 12 else ''
     return f"page{'s' if len(ps) > 1 else ''} {numbers}{more}"
 
+
 def told_of(
-    pages, # `Page` records of the block extractor
+    pages,  # `Page` records of the block extractor
     cleaned: Cleaned,
-) -> list[str]: # a line for each document
+) -> list[str]:  # a line for each document
     "What was read of each document, and what was set aside, so that a loss is seen"
     by, out = defaultdict(list), []
-    for p in pages: by[p.doc].append(p)
-    for doc,ps in by.items():
+    for p in pages:
+        by[p.doc].append(p)
+    for doc, ps in by.items():
         text = [b.text for b in cleaned.blocks if b.doc == doc and b.role != 'heading']
-        said = [_counted(len(ps), 'page'), _counted(sum(map(len, text)), 'character'), _counted(sum(len(sentences(t)) for t in text), 'sentence')]
+        said = [
+            _counted(len(ps), 'page'),
+            _counted(sum(map(len, text)), 'character'),
+            _counted(sum(len(sentences(t)) for t in text), 'sentence'),
+        ]
         aside = []
         for role in ('chart', 'table'):
             found = [b.text for p in ps for b in p.blocks if b.role == role]
-            if found: aside.append(f'{_counted(len(found), role)} ({_counted(sum(map(len, found)), "character")})')
+            if found:
+                aside.append(
+                    f'{_counted(len(found), role)} ({_counted(sum(map(len, found)), "character")})'
+                )
         taken = [b for b in cleaned.furniture if b.doc == doc]
         toc = [b for b in taken if b.role == 'toc']
-        if len(taken) > len(toc): aside.append(_counted(len(taken)-len(toc), 'running head')+', page numbers and the like included')
-        if toc: aside.append(_counted(len(toc), 'block')+' of a table of contents')
+        if len(taken) > len(toc):
+            aside.append(
+                _counted(len(taken) - len(toc), 'running head')
+                + ', page numbers and the like included'
+            )
+        if toc:
+            aside.append(_counted(len(toc), 'block') + ' of a table of contents')
         line = f"{doc}: {', '.join(said)} of text; set aside: {'; '.join(aside) or 'nothing'}"
         if scanned := [p for p in ps if p.ocr]:
             line += f'; read by OCR: {_pages(scanned)} ({_counted(sum(len(p.text) for p in scanned), "character")})'
-        if silent := [p for p in ps if not p.text.strip()]: line += f'; nothing read on {_pages(silent)}'
+        if silent := [p for p in ps if not p.text.strip()]:
+            line += f'; nothing read on {_pages(silent)}'
         out.append(line)
     return out
 
 # %% ../nbs/04_clean.ipynb #dcd2950b
 def run_clean(
-    ws: Workspace, # reads `extracted_pages`, writes `extracted_cleaned` and `cleaned_blocks`
-    progress: Progress|None=None,
-    notice=None, # called with each line of `told_of`
+    ws: Workspace,  # reads `extracted_pages`, writes `extracted_cleaned` and `cleaned_blocks`
+    progress: Progress | None = None,
+    notice=None,  # called with each line of `told_of`
 ) -> Cleaned:
     "The cleaning stage"
     src = ws.path('extracted_pages')
     pages = read_records(src, Page, 'extract')
     c = clean_pages(pages, progress)
-    if not any(b.role in ('body', 'list', 'column') for b in c.blocks): raise CourseError(f'{src} holds no running text: look at `documents/extracted_blocks.txt`, the PDF may be a scan')
+    if not any(b.role in ('body', 'list', 'column') for b in c.blocks):
+        raise CourseError(
+            f'{src} holds no running text: look at `documents/extracted_blocks.txt`, the PDF may be a scan'
+        )
     write_text(ws.path('extracted_cleaned'), to_text(c))
     write_json(ws.path('cleaned_blocks'), c)
-    for line in told_of(pages, c) if notice else (): notice(line)
+    for line in told_of(pages, c) if notice else ():
+        notice(line)
     return c
 
 # %% ../nbs/04_clean.ipynb #0b172eb0
 _TEXT = ('heading', 'body', 'list', 'column')
 
+
 def gold_paragraphs(
-    rows, # gold blocks of all pages in order
+    rows,  # gold blocks of all pages in order
 ) -> list[str]:
     "The paragraphs of the gold prose, whole again where a page cut them (`continued`), without the marks of footnotes"
     out, pat = [], _mark_pattern(b['text'] for b in rows if b['role'] == 'footnote')
     for b in rows:
-        if b['role'] not in _TEXT: continue
-        k = next((k for k in range(len(out)-1, -1, -1) if out[k][0] == b['role']), None) if b.get('continued') else None
-        if k is None: out.append([b['role'], b['text']])
-        else: out[k][1] += b['text']
-    return [pat.sub('', t) if pat else t for _,t in out]
+        if b['role'] not in _TEXT:
+            continue
+        k = (
+            next((k for k in range(len(out) - 1, -1, -1) if out[k][0] == b['role']), None)
+            if b.get('continued')
+            else None
+        )
+        if k is None:
+            out.append([b['role'], b['text']])
+        else:
+            out[k][1] += b['text']
+    return [pat.sub('', t) if pat else t for _, t in out]
+
 
 def boundaries(
-    paras, # texts of paragraphs
-    k=5, # characters on each side that must agree
+    paras,  # texts of paragraphs
+    k=5,  # characters on each side that must agree
 ) -> Counter:
     "The sentence ends of a text, each as the characters around it"
     ss = [s for t in paras for s in map(normalise, sentences(t)) if s]
-    return Counter((a[-k:], b[:k]) for a,b in zip(ss, ss[1:]+['']))
+    return Counter((a[-k:], b[:k]) for a, b in zip(ss, ss[1:] + ['']))
 
 # %% ../nbs/04_clean.ipynb #def5062c
 def score_cleaned(
     cleaned: Cleaned,
-    gold: dict, # from `load_gold`
-) -> dict: # cer in percent, boundary_f1 from 0 to 1, heads left
+    gold: dict,  # from `load_gold`
+) -> dict:  # cer in percent, boundary_f1 from 0 to 1, heads left
     "CER, sentence-boundary F1 and running heads left, against the gold prose"
     rows = [b for n in sorted(gold) for b in gold[n]]
     want, have = gold_paragraphs(rows), [b.text for b in cleaned.blocks if b.role in _TEXT]
     g, o = normalise(''.join(want)), normalise(''.join(have))
     bw, bh = boundaries(want), boundaries(have)
-    heads = {normalise(b['text']) for b in rows if b['role'] in ('running_head', 'page_number')}
-    return dict(cer=100*errors(o, g)/max(len(g), 1), boundary_f1=2*(bw & bh).total()/max(bw.total()+bh.total(), 1), heads=sum(normalise(t) in heads for t in have), chars=len(g))
+    heads = {
+        normalise(b['text']) for b in rows if b['role'] in ('running_head', 'page_number')
+    }
+    return dict(
+        cer=100 * errors(o, g) / max(len(g), 1),
+        boundary_f1=2 * (bw & bh).total() / max(bw.total() + bh.total(), 1),
+        heads=sum(normalise(t) in heads for t in have),
+        chars=len(g),
+    )

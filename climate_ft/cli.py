@@ -4,7 +4,12 @@
 
 # %% ../nbs/15_cli.ipynb #62aaadc8
 from __future__ import annotations
-import json, logging, os, shlex, sys, warnings
+import json
+import logging
+import os
+import shlex
+import sys
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Optional
@@ -19,36 +24,55 @@ __all__ = ['app', 'Out', 'Json', 'Profile', 'Pdf', 'Base', 'Sets', 'Config', 'Gp
            'diagnose', 'report', 'newest_model', 'workspace_of', 'not_installed', 'main']
 
 # %% ../nbs/15_cli.ipynb #ff72f3ae
-def errors_page() -> str: # its address on the course's site
+def errors_page() -> str:  # its address on the course's site
     "The page that leads from an error message to the lab that makes it happen and repairs it"
     from climate_ft._modidx import d
+
     return f"{d['settings']['doc_host']}{d['settings']['doc_baseurl']}/errors.html"
 
-app = typer.Typer(name='climate-ft', no_args_is_help=True, pretty_exceptions_enable=False,
-                  rich_markup_mode='markdown', epilog=f'Error messages and their labs: {errors_page()}')
+
+app = typer.Typer(
+    name='climate-ft',
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode='markdown',
+    epilog=f'Error messages and their labs: {errors_page()}',
+)
+
 
 def _version(wanted: bool):
-    if not wanted: return
+    if not wanted:
+        return
     from climate_ft import __version__
+
     print(f'climate-ft {__version__}')
     raise typer.Exit
 
+
 @app.callback()
-def _main(version:Annotated[bool, typer.Option('--version', callback=_version, is_eager=True,
-                                                help='The version.')]=False):
+def _main(
+    version: Annotated[
+        bool, typer.Option('--version', callback=_version, is_eager=True, help='The version.')
+    ] = False,
+):
     "From a Japanese PDF to a domain-tuned local LLM. Start with `climate-ft run`."
 
-def say(*a): print(*map(visible, a), file=sys.stderr, flush=True)
+
+def say(*a):
+    print(*map(visible, a), file=sys.stderr, flush=True)
+
 
 def show(
-    obj, # a dictionary
-    as_json:bool, # one JSON object on standard output
-    text:str='', # what a person reads instead
+    obj,  # a dictionary
+    as_json: bool,  # one JSON object on standard output
+    text: str = '',  # what a person reads instead
 ):
     "Print a result for a program or for a person"
-    if not as_json: return print(visible(text or obj))
+    if not as_json:
+        return print(visible(text or obj))
     readable = (sys.stdout.encoding or '').lower().replace('-', '') == 'utf8'
     print(escaped(json.dumps(obj, ensure_ascii=not readable, indent=1, default=str)))
+
 
 def tell(path):
     "Print the path of what was made: as it is for a program, without control characters on a terminal"
@@ -57,156 +81,298 @@ def tell(path):
 # %% ../nbs/15_cli.ipynb #71805cd6
 class StageBars:
     "Draws `progress(stage, index, count, fraction, message)` on standard error"
-    def __init__(self): self.bars, self.task, self.name, self.last = None, None, None, 0.
+
+    def __init__(self):
+        self.bars, self.task, self.name, self.last = None, None, None, 0.0
+
     def __enter__(self):
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
         console = Console(stderr=True)
-        if sys.stderr.isatty():         # `is_terminal` also believes FORCE_COLOR, which Jupyter sets
-            self.bars = Progress(TextColumn('{task.description}'), BarColumn(28), TextColumn('{task.percentage:>3.0f} %'), TimeElapsedColumn(),
-                                 TextColumn('{task.fields[msg]}', markup=False), console=console).__enter__()
+        if sys.stderr.isatty():  # `is_terminal` also believes FORCE_COLOR, which Jupyter sets
+            self.bars = Progress(
+                TextColumn('{task.description}'),
+                BarColumn(28),
+                TextColumn('{task.percentage:>3.0f} %'),
+                TimeElapsedColumn(),
+                TextColumn('{task.fields[msg]}', markup=False),
+                console=console,
+            ).__enter__()
         return self
+
     def __exit__(self, *a):
-        if self.bars: self.bars.__exit__(*a)
+        if self.bars:
+            self.bars.__exit__(*a)
+
     def __call__(self, stage, index, count, fraction, message=''):
         import time
-        title = f'{index+1:2}/{count} {stage:<9}'
+
+        title = f'{index + 1:2}/{count} {stage:<9}'
         if self.bars:
-            if stage != self.name: self.task = self.bars.add_task(title, total=1., msg='')
+            if stage != self.name:
+                self.task = self.bars.add_task(title, total=1.0, msg='')
             self.bars.update(self.task, completed=fraction, msg=visible(message))
-        elif stage != self.name or fraction >= 1 or time.time()-self.last > 10:
-            say(f'{title} {fraction:4.0%}  {message}'); self.last = time.time()
+        elif stage != self.name or fraction >= 1 or time.time() - self.last > 10:
+            say(f'{title} {fraction:4.0%}  {message}')
+            self.last = time.time()
         self.name = stage
-    def one(self, stage): return lambda f, m='': self(stage, 0, 1, f, m)
+
+    def one(self, stage):
+        return lambda f, m='': self(stage, 0, 1, f, m)
+
 
 @contextmanager
-def bar(stage): # name of the one stage that is drawn
+def bar(stage):  # name of the one stage that is drawn
     "A `progress` callable for a command that is one stage"
-    with StageBars() as b: yield b.one(stage)
+    with StageBars() as b:
+        yield b.one(stage)
 
 # %% ../nbs/15_cli.ipynb #6aa4d7ec
-def profiles() -> str: # for the help
+def profiles() -> str:  # for the help
     "The names of all profiles"
     from climate_ft.train import PROFILES
+
     return ', '.join(PROFILES)
 
-Out = Annotated[Optional[Path], typer.Option(
-    '--out', help='Workspace folder; the current project if left out.')]
-Json = Annotated[bool, typer.Option(
-    '--json', help='One JSON object on standard output, nothing else.')]
-Profile = Annotated[Optional[str], typer.Option(
-    '--profile', help=f'{profiles()}; cpu if there is no GPU.')]
-Pdf = Annotated[Optional[list[Path]], typer.Option(
-    '--pdf', help="A PDF or a folder of PDFs, may be repeated; the course's own report if left out.")]
-Base = Annotated[Optional[str], typer.Option(
-    '--base', help='Another base model: a name of the hub, or a folder.')]
-Sets = Annotated[Optional[list[str]], typer.Option(
-    '--set', help='One setting as key=value, e.g. --set epochs=2; may be repeated.')]
-Config = Annotated[Optional[Path], typer.Option(
-    '--config', help='Settings as JSON, e.g. the train_config.json of another run.')]
-Gpus = Annotated[Optional[str], typer.Option(
-    '--gpus', help='GPUs to train on: a number, or all; one if left out.')]
-Ocr = Annotated[str, typer.Option(
-    '--ocr', help='Read by OCR: auto (pages without usable text, if an engine is there), never, always.')]
-HoldOut = Annotated[Optional[str], typer.Option(
-    '--hold-out', help="What is not trained: sections (of the course's report) or wordings (of your own PDF).")]
+
+Out = Annotated[
+    Optional[Path],
+    typer.Option('--out', help='Workspace folder; the current project if left out.'),
+]
+Json = Annotated[
+    bool, typer.Option('--json', help='One JSON object on standard output, nothing else.')
+]
+Profile = Annotated[
+    Optional[str], typer.Option('--profile', help=f'{profiles()}; cpu if there is no GPU.')
+]
+Pdf = Annotated[
+    Optional[list[Path]],
+    typer.Option(
+        '--pdf',
+        help="A PDF or a folder of PDFs, may be repeated; the course's own report if left out.",
+    ),
+]
+Base = Annotated[
+    Optional[str],
+    typer.Option('--base', help='Another base model: a name of the hub, or a folder.'),
+]
+Sets = Annotated[
+    Optional[list[str]],
+    typer.Option(
+        '--set', help='One setting as key=value, e.g. --set epochs=2; may be repeated.'
+    ),
+]
+Config = Annotated[
+    Optional[Path],
+    typer.Option(
+        '--config', help='Settings as JSON, e.g. the train_config.json of another run.'
+    ),
+]
+Gpus = Annotated[
+    Optional[str],
+    typer.Option('--gpus', help='GPUs to train on: a number, or all; one if left out.'),
+]
+Ocr = Annotated[
+    str,
+    typer.Option(
+        '--ocr',
+        help='Read by OCR: auto (pages without usable text, if an engine is there), never, always.',
+    ),
+]
+HoldOut = Annotated[
+    Optional[str],
+    typer.Option(
+        '--hold-out',
+        help="What is not trained: sections (of the course's report) or wordings (of your own PDF).",
+    ),
+]
 
 # %% ../nbs/15_cli.ipynb #a6dd5a9b
 def nvidia_gpus() -> int:
     "NVIDIA GPUs that programs may use here; counted without importing torch"
-    import shutil, subprocess
-    if not shutil.which('nvidia-smi'): return 0
+    import shutil
+    import subprocess
+
+    if not shutil.which('nvidia-smi'):
+        return 0
     r = subprocess.run(['nvidia-smi', '-L'], capture_output=True, text=True)
     there = sum(l.startswith('GPU ') for l in r.stdout.splitlines())
     allowed = os.environ.get('CUDA_VISIBLE_DEVICES')
-    if allowed is None: return there
+    if allowed is None:
+        return there
     return min(there, sum(d.strip() not in ('', '-1') for d in allowed.split(',')))
+
 
 def default_profile() -> str:
     "`qwen3-8b-4bit` on a machine with an NVIDIA GPU, `cpu` elsewhere"
     return 'qwen3-8b-4bit' if nvidia_gpus() else 'cpu'
 
+
 def job_of(out, profile, base=None, sets=None, config=None, **options):
     "The job that the options of a command describe"
     from climate_ft.pipeline import make_job
+
     profile = profile or (None if config else default_profile())
-    return make_job(out, profile, base=base, sets=sets or (), config=config, documents=False,
-                    **options)
+    return make_job(
+        out, profile, base=base, sets=sets or (), config=config, documents=False, **options
+    )
 
 # %% ../nbs/15_cli.ipynb #58236478
 def next_steps(
-    result: dict, # from `run_all`
-    out: Path, # workspace
-) -> list[str]: # lines
+    result: dict,  # from `run_all`
+    out: Path,  # workspace
+) -> list[str]:  # lines
     "What a finished run left, and the commands that use it"
-    ws, model = Workspace(out), result.get('merged') or Workspace(out).models/result['name']
+    ws, model = Workspace(out), result.get('merged') or Workspace(out).models / result['name']
     lines = list(result['notes'])
-    if result.get('merged'): lines.append(f"Model: {result['merged']}")
-    if (model/'config.json').is_file() or (model/'adapter_config.json').is_file():
-        lines.append(f'Ask it: climate-ft ask --model {shlex.quote(str(model))}')
-        lines.append(f'Talk to it in a browser: climate-ft chat --model {shlex.quote(str(model))}')
     if result.get('merged'):
-        lines.append(f'For Ollama and LM Studio: climate-ft export --gguf q8_0 --out {shlex.quote(str(out))}')
-        lines.append(f'Share it: climate-ft push merged --repo user/name --dry-run --out {shlex.quote(str(out))}')
-    logs = ws.logs/'tensorboard'/result['name']
-    if logs.is_dir(): lines.append(f'Curves: tensorboard --logdir {shlex.quote(str(logs))}')
-    if result.get('report'): return lines+[f"Report: {result['report']}"]
-    return lines+[f"Done up to {list(result['stages'])[-1]}; files are in {out}"]
+        lines.append(f"Model: {result['merged']}")
+    if (model / 'config.json').is_file() or (model / 'adapter_config.json').is_file():
+        lines.append(f'Ask it: climate-ft ask --model {shlex.quote(str(model))}')
+        lines.append(
+            f'Talk to it in a browser: climate-ft chat --model {shlex.quote(str(model))}'
+        )
+    if result.get('merged'):
+        lines.append(
+            f'For Ollama and LM Studio: climate-ft export --gguf q8_0 --out {shlex.quote(str(out))}'
+        )
+        lines.append(
+            f'Share it: climate-ft push merged --repo user/name --dry-run --out {shlex.quote(str(out))}'
+        )
+    logs = ws.logs / 'tensorboard' / result['name']
+    if logs.is_dir():
+        lines.append(f'Curves: tensorboard --logdir {shlex.quote(str(logs))}')
+    if result.get('report'):
+        return lines + [f"Report: {result['report']}"]
+    return lines + [f"Done up to {list(result['stages'])[-1]}; files are in {out}"]
 
 # %% ../nbs/15_cli.ipynb #f2217110
 @app.command()
-def run(profile:Profile=None, pdf:Pdf=None,
-        first:Annotated[Optional[str], typer.Option('--from', help='Run this stage and all after it, '
-            'even if they are up to date; given again after an interruption, it continues.')]=None,
-        last:Annotated[Optional[str], typer.Option('--to', help='Stop after this stage.')]=None,
-        base:Base=None, sets:Sets=None, config:Config=None, hold_out:HoldOut=None, gpus:Gpus=None,
-        ocr:Ocr='auto', out:Annotated[Path, typer.Option('--out', help='Workspace folder of this run.')]=Path('runs/demo')):
+def run(
+    profile: Profile = None,
+    pdf: Pdf = None,
+    first: Annotated[
+        Optional[str],
+        typer.Option(
+            '--from',
+            help='Run this stage and all after it, '
+            'even if they are up to date; given again after an interruption, it continues.',
+        ),
+    ] = None,
+    last: Annotated[Optional[str], typer.Option('--to', help='Stop after this stage.')] = None,
+    base: Base = None,
+    sets: Sets = None,
+    config: Config = None,
+    hold_out: HoldOut = None,
+    gpus: Gpus = None,
+    ocr: Ocr = 'auto',
+    out: Annotated[Path, typer.Option('--out', help='Workspace folder of this run.')] = Path(
+        'runs/demo'
+    ),
+):
     "Every stage in order; what is up to date is skipped, what was interrupted continues."
     from climate_ft.pipeline import run_all
+
     if gpus is None and (n := nvidia_gpus()) > 1:
-        say(f'climate-ft: this machine has {n} GPUs and the run uses one; --gpus all trains on all of them')
+        say(
+            f'climate-ft: this machine has {n} GPUs and the run uses one; --gpus all trains on all of them'
+        )
     with StageBars() as b:
-        result = run_all(out, profile or (None if config else default_profile()), pdf, first, last, b,
-                         base=base, sets=sets or (), config=config, hold_out=hold_out, gpus=gpus,
-                         ocr=ocr)
-    for line in next_steps(result, out): say(line)
+        result = run_all(
+            out,
+            profile or (None if config else default_profile()),
+            pdf,
+            first,
+            last,
+            b,
+            base=base,
+            sets=sets or (),
+            config=config,
+            hold_out=hold_out,
+            gpus=gpus,
+            ocr=ocr,
+        )
+    for line in next_steps(result, out):
+        say(line)
 
 # %% ../nbs/15_cli.ipynb #84574a79
 @app.command()
-def preflight(as_json:Json=False, profile:Profile=None, base:Base=None, sets:Sets=None,
-              config:Config=None):
+def preflight(
+    as_json: Json = False,
+    profile: Profile = None,
+    base: Base = None,
+    sets: Sets = None,
+    config: Config = None,
+):
     "What this machine can do: memory, disk and minutes of every stage."
     from climate_ft import preflight as p
+
     job = job_of(None, profile, base, sets, config)
     r = p.preflight(profile or job.name, job.cfg, job.plan)
     show(r, as_json, p.describe(r))
 
 # %% ../nbs/15_cli.ipynb #3d56ca42
 @app.command()
-def extract(pdf:Annotated[list[Path], typer.Argument(help='PDF files, or folders of them.')],
-            using:Annotated[str, typer.Option('--with', help='direct, blocks, pymupdf4llm, pdfplumber, pypdfium2 or all.')]='all',
-            ocr:Ocr='auto', out:Out=None):
+def extract(
+    pdf: Annotated[list[Path], typer.Argument(help='PDF files, or folders of them.')],
+    using: Annotated[
+        str,
+        typer.Option(
+            '--with', help='direct, blocks, pymupdf4llm, pdfplumber, pypdfium2 or all.'
+        ),
+    ] = 'all',
+    ocr: Ocr = 'auto',
+    out: Out = None,
+):
     "Text files `documents/extracted_*.txt`, one for each extractor."
     from climate_ft.extract import EXTRACTORS, run_extract
     from climate_ft.pipeline import source_pdfs
-    if using != 'all' and using not in EXTRACTORS: raise CourseError(f"unknown extractor {using!r}: --with takes {', '.join(EXTRACTORS)} or all")
-    names, pdfs, ws = list(EXTRACTORS) if using == 'all' else [using], source_pdfs(pdf), Workspace(out)
-    def left_out(line): say(f'climate-ft: left out: {line}')
+
+    if using != 'all' and using not in EXTRACTORS:
+        raise CourseError(
+            f"unknown extractor {using!r}: --with takes {', '.join(EXTRACTORS)} or all"
+        )
+    names, pdfs, ws = (
+        list(EXTRACTORS) if using == 'all' else [using],
+        source_pdfs(pdf),
+        Workspace(out),
+    )
+
+    def left_out(line):
+        say(f'climate-ft: left out: {line}')
+
     with locked(ws, 'climate-ft extract'), bar('extract') as progress:
         found = []
-        paths = run_extract(ws, pdfs, names, progress, notice=found.append, unreadable=left_out, ocr=ocr)
-    for f in found: say(f'climate-ft: {f}')
-    for p in paths: tell(p)
+        paths = run_extract(
+            ws, pdfs, names, progress, notice=found.append, unreadable=left_out, ocr=ocr
+        )
+    for f in found:
+        say(f'climate-ft: {f}')
+    for p in paths:
+        tell(p)
+
 
 @app.command()
-def compare(pdf:Annotated[Path, typer.Argument(help='The PDF.')],
-            gold:Annotated[Optional[Path], typer.Option('--gold', help='Its true text: pages separated by form feeds (.txt), or blocks with roles (.json).')]=None,
-            as_json:Json=False, out:Out=None):
+def compare(
+    pdf: Annotated[Path, typer.Argument(help='The PDF.')],
+    gold: Annotated[
+        Optional[Path],
+        typer.Option(
+            '--gold',
+            help='Its true text: pages separated by form feeds (.txt), or blocks with roles (.json).',
+        ),
+    ] = None,
+    as_json: Json = False,
+    out: Out = None,
+):
     "The scoreboard of the extractors for any PDF that has a gold text."
     from climate_ft.compare import run_compare, describe
     from climate_ft.pipeline import find_gold, source_pdfs
+
     pdf, ws = source_pdfs([pdf])[0], Workspace(out)
-    if not (gold := gold or find_gold(pdf)): raise CourseError(f'{pdf.name} has no gold text: name a file with --gold')
+    if not (gold := gold or find_gold(pdf)):
+        raise CourseError(f'{pdf.name} has no gold text: name a file with --gold')
     with locked(ws, 'climate-ft compare'), bar('compare') as progress:
         scores = run_compare(ws, pdf, gold, progress=progress)
     show(scores, as_json, describe(scores))
@@ -215,35 +381,50 @@ def compare(pdf:Annotated[Path, typer.Argument(help='The PDF.')],
 def one_stage(name, job, **how):
     "Run the stage of a command, with its bar"
     from climate_ft.pipeline import run_command
-    with bar(name) as progress: notes = run_command(job, name, progress, **how)
-    for n in notes: say(n)
+
+    with bar(name) as progress:
+        notes = run_command(job, name, progress, **how)
+    for n in notes:
+        say(n)
+
 
 @app.command()
-def clean(out:Out=None):
+def clean(out: Out = None):
     "Cleaned text and caption records from the extracted pages."
     from climate_ft.pipeline import Job
+
     one_stage('clean', Job(Workspace(out)))
 
-@app.command()
-def corpus(out:Out=None):
-    "Sections and chunks from the cleaned text."
-    from climate_ft.pipeline import Job
-    one_stage('corpus', Job(Workspace(out)))
 
 @app.command()
-def dataset(out:Out=None, hold_out:HoldOut=None,
-            seed:Annotated[int, typer.Option(help='Seed of the split and of the sampling.')]=42):
+def corpus(out: Out = None):
+    "Sections and chunks from the cleaned text."
+    from climate_ft.pipeline import Job
+
+    one_stage('corpus', Job(Workspace(out)))
+
+
+@app.command()
+def dataset(
+    out: Out = None,
+    hold_out: HoldOut = None,
+    seed: Annotated[int, typer.Option(help='Seed of the split and of the sampling.')] = 42,
+):
     "Question-answer pairs and their splits from the corpus."
     from climate_ft.dataset import read_report, run_dataset, told
     from climate_ft.pipeline import Job, what_to_hold_out
+
     ws = Workspace(out)
-    own = _documents(ws) <= {p.stem for p in (REPO/'documents').glob('*.pdf')}
+    own = _documents(ws) <= {p.stem for p in (REPO / 'documents').glob('*.pdf')}
     job = Job(ws, hold_out=what_to_hold_out(hold_out, own))
-    if seed == 42: one_stage('dataset', job)
+    if seed == 42:
+        one_stage('dataset', job)
     else:
         with locked(ws, 'climate-ft dataset'), bar('dataset') as progress:
             run_dataset(ws, seed=seed, progress=progress, hold_out=job.hold_out)
-    for line in told(read_report(ws)): say(line)
+    for line in told(read_report(ws)):
+        say(line)
+
 
 def _documents(ws):
     "The names of the documents in the corpus"
@@ -251,173 +432,348 @@ def _documents(ws):
 
 # %% ../nbs/15_cli.ipynb #c9e55e0e
 @app.command()
-def train(profile:Profile=None, out:Out=None, base:Base=None, sets:Sets=None, config:Config=None,
-          gpus:Gpus=None, resume:Annotated[bool, typer.Option(help='Continue from the last complete checkpoint, if there is one.')]=True):
+def train(
+    profile: Profile = None,
+    out: Out = None,
+    base: Base = None,
+    sets: Sets = None,
+    config: Config = None,
+    gpus: Gpus = None,
+    resume: Annotated[
+        bool, typer.Option(help='Continue from the last complete checkpoint, if there is one.')
+    ] = True,
+):
     "Fine-tune; prints loss, grad_norm, tokens/s and memory."
     from climate_ft import train as t
+
     job = job_of(out, profile, base, sets, config, gpus=gpus)
     one_stage('train', job, fresh=not resume)
     print(t.describe(t.verify_training(job.ws, job.name)))
-    say(f'Adapter: {job.ws.models/job.name}')
+    say(f'Adapter: {job.ws.models / job.name}')
+
 
 @app.command()
-def merge(profile:Profile=None, out:Out=None, base:Base=None, sets:Sets=None, config:Config=None):
+def merge(
+    profile: Profile = None,
+    out: Out = None,
+    base: Base = None,
+    sets: Sets = None,
+    config: Config = None,
+):
     "The adapter merged onto the base it was trained on."
     from climate_ft.pipeline import merged_folder
+
     job = job_of(out, profile, base, sets, config)
     one_stage('merge', job, forced=True)
     tell(merged_folder(job))
 
 # %% ../nbs/15_cli.ipynb #15ex0002
 @app.command()
-def export(gguf:Annotated[str, typer.Option('--gguf', help='f16, q8_0 or q4_k_m.')],
-           model:Annotated[Optional[Path], typer.Option('--model', help='Merged model folder; the newest one if left out.')]=None,
-           out:Out=None,
-           weighed:Annotated[bool, typer.Option('--importance', help='q4_k_m: weigh the columns by how the corpus uses them.')]=False,
-           check:Annotated[int, typer.Option('--check', help='Questions compared with the merged model.')]=20,
-           system:Annotated[str, typer.Option('--system', help='A system text for Ollama and LM Studio.')]=''):
+def export(
+    gguf: Annotated[str, typer.Option('--gguf', help='f16, q8_0 or q4_k_m.')],
+    model: Annotated[
+        Optional[Path],
+        typer.Option('--model', help='Merged model folder; the newest one if left out.'),
+    ] = None,
+    out: Out = None,
+    weighed: Annotated[
+        bool,
+        typer.Option(
+            '--importance', help='q4_k_m: weigh the columns by how the corpus uses them.'
+        ),
+    ] = False,
+    check: Annotated[
+        int, typer.Option('--check', help='Questions compared with the merged model.')
+    ] = 20,
+    system: Annotated[
+        str, typer.Option('--system', help='A system text for Ollama and LM Studio.')
+    ] = '',
+):
     "The merged model for Ollama, LM Studio and llama.cpp, compared with the original."
     from climate_ft.llamacpp import export_gguf
     from climate_ft.hub import write_gguf_card
     from climate_ft.generate import question_of, read_questions
+
     ws, folder = Workspace(out), model or newest_merged(out)
-    texts = [c.text for c in read_records(ws.path('corpus_chunks'), Chunk, 'corpus')[::8]] if weighed else None
-    recall = ws.path('splits')/'recall.jsonl'
+    texts = (
+        [c.text for c in read_records(ws.path('corpus_chunks'), Chunk, 'corpus')[::8]]
+        if weighed
+        else None
+    )
+    recall = ws.path('splits') / 'recall.jsonl'
     rows = read_questions(recall) if check and recall.is_file() else []
-    questions = [question_of(r) for r in rows[::max(1, len(rows)//max(check, 1))][:check]]
-    with bar('export') as progress: done = export_gguf(folder, gguf, None, texts, questions, system, progress)
-    if (done/'parity.json').is_file():
-        p = read_json(done/'parity.json')
-        say(f"{p['agree']} of {p['n']} answers are the merged model's; {p['bytes']/1e6:.0f} MB, {p['tokens_per_second']:.0f} tokens/s")
+    questions = [question_of(r) for r in rows[:: max(1, len(rows) // max(check, 1))][:check]]
+    with bar('export') as progress:
+        done = export_gguf(folder, gguf, None, texts, questions, system, progress)
+    if (done / 'parity.json').is_file():
+        p = read_json(done / 'parity.json')
+        say(
+            f"{p['agree']} of {p['n']} answers are the merged model's; {p['bytes'] / 1e6:.0f} MB, {p['tokens_per_second']:.0f} tokens/s"
+        )
     write_gguf_card(done, folder)
-    say(f'Ollama: cd {shlex.quote(str(done))} && ollama create {shlex.quote(done.name)} -f Modelfile')
+    say(
+        f'Ollama: cd {shlex.quote(str(done))} && ollama create {shlex.quote(done.name)} -f Modelfile'
+    )
     tell(done)
+
 
 def newest_merged(root):
     "The merged model that was written last"
     model = newest_model(root)
-    if not model.name.endswith('-merged'): raise CourseError(f'{model} is not merged: run `climate-ft merge` first')
+    if not model.name.endswith('-merged'):
+        raise CourseError(f'{model} is not merged: run `climate-ft merge` first')
     return model
 
 # %% ../nbs/15_cli.ipynb #15ex0004
 @app.command()
-def serve(model:Annotated[Optional[Path], typer.Option('--model', help='GGUF file; the newest one if left out.')]=None,
-          out:Out=None,
-          port:Annotated[int, typer.Option('--port', help='Port to listen on.')]=8080,
-          host:Annotated[str, typer.Option('--host', help='127.0.0.1 is this machine only; 0.0.0.0 is everybody.')]='127.0.0.1',
-          passages:Annotated[bool, typer.Option('--passages', help='Put the best passage of the corpus behind each question.')]=False):
+def serve(
+    model: Annotated[
+        Optional[Path], typer.Option('--model', help='GGUF file; the newest one if left out.')
+    ] = None,
+    out: Out = None,
+    port: Annotated[int, typer.Option('--port', help='Port to listen on.')] = 8080,
+    host: Annotated[
+        str,
+        typer.Option('--host', help='127.0.0.1 is this machine only; 0.0.0.0 is everybody.'),
+    ] = '127.0.0.1',
+    passages: Annotated[
+        bool,
+        typer.Option(
+            '--passages', help='Put the best passage of the corpus behind each question.'
+        ),
+    ] = False,
+):
     "An OpenAI-compatible server for the exported model; Ctrl-C ends it."
     from climate_ft.serve import Passages, Served, newest_gguf
-    served = Served(model or newest_gguf(out or find_root()), host, port, Passages(Workspace(out)) if passages else None)
+
+    served = Served(
+        model or newest_gguf(out or find_root()),
+        host,
+        port,
+        Passages(Workspace(out)) if passages else None,
+    )
     say(f'Serving at {served.url}/v1 (any API key); Ctrl-C ends it')
-    try: served.wait()
-    except KeyboardInterrupt: say('climate-ft: the server has ended')
+    try:
+        served.wait()
+    except KeyboardInterrupt:
+        say('climate-ft: the server has ended')
 
 # %% ../nbs/15_cli.ipynb #15ex0006
 @app.command()
-def chat(model:Annotated[Optional[Path], typer.Option('--model', help='Model folder; the newest one if left out.')]=None,
-         out:Out=None, pdf:Pdf=None,
-         port:Annotated[int, typer.Option('--port', help='Port to listen on.')]=7860,
-         base:Annotated[bool, typer.Option(help='Load the base model too, for comparison.')]=True):
+def chat(
+    model: Annotated[
+        Optional[Path],
+        typer.Option('--model', help='Model folder; the newest one if left out.'),
+    ] = None,
+    out: Out = None,
+    pdf: Pdf = None,
+    port: Annotated[int, typer.Option('--port', help='Port to listen on.')] = 7860,
+    base: Annotated[
+        bool, typer.Option(help='Load the base model too, for comparison.')
+    ] = True,
+):
     "A page to talk to the model, beside its base, with the pages of the report; Ctrl-C ends it."
     from climate_ft.chat import Chat, load_talk
     from climate_ft.pipeline import source_pdfs
     from climate_ft.serve import Passages, check_port
+
     check_port('127.0.0.1', port)
     folder = model or newest_model(out)
-    ws = Workspace(out or (folder.resolve().parent.parent if folder.resolve().parent.name == 'models' else None))
+    ws = Workspace(
+        out
+        or (
+            folder.resolve().parent.parent
+            if folder.resolve().parent.name == 'models'
+            else None
+        )
+    )
     find = Passages(ws) if ws.path('corpus_chunks').is_file() else None
     say('loading the models ...')
-    page = Chat(load_talk(folder, base, find), ws, port=port, pdfs=source_pdfs(pdf) if pdf else None)
+    page = Chat(
+        load_talk(folder, base, find), ws, port=port, pdfs=source_pdfs(pdf) if pdf else None
+    )
     say(f'Open {page.url} in a browser; Ctrl-C ends it')
-    try: page.wait()
-    except KeyboardInterrupt: say(f'climate-ft: the page has ended; votes are in {page.votes_file}')
+    try:
+        page.wait()
+    except KeyboardInterrupt:
+        say(f'climate-ft: the page has ended; votes are in {page.votes_file}')
 
 # %% ../nbs/15_cli.ipynb #f569e9a7
 @app.command()
-def push(kind:Annotated[str, typer.Argument(help='adapter, merged, gguf or dataset.')],
-         repo:Annotated[str, typer.Option('--repo', help='Name on the Hugging Face hub: user/name.')],
-         model:Annotated[Optional[Path], typer.Option('--model', help='Its folder; the newest one if left out.')]=None,
-         out:Out=None,
-         dry_run:Annotated[bool, typer.Option('--dry-run', help='Show what would go; send nothing.')]=False,
-         public:Annotated[bool, typer.Option('--public', help='Everybody may read it; private if left out.')]=False,
-         include:Annotated[bool, typer.Option('--include-document', help='What belongs to your document may go too: '
-             'its rows, its questions, its name.')]=False,
-         licence:Annotated[str, typer.Option('--licence', help='Of the base, where this program does not know it.')]=''):
+def push(
+    kind: Annotated[str, typer.Argument(help='adapter, merged, gguf or dataset.')],
+    repo: Annotated[
+        str, typer.Option('--repo', help='Name on the Hugging Face hub: user/name.')
+    ],
+    model: Annotated[
+        Optional[Path], typer.Option('--model', help='Its folder; the newest one if left out.')
+    ] = None,
+    out: Out = None,
+    dry_run: Annotated[
+        bool, typer.Option('--dry-run', help='Show what would go; send nothing.')
+    ] = False,
+    public: Annotated[
+        bool, typer.Option('--public', help='Everybody may read it; private if left out.')
+    ] = False,
+    include: Annotated[
+        bool,
+        typer.Option(
+            '--include-document',
+            help='What belongs to your document may go too: '
+            'its rows, its questions, its name.',
+        ),
+    ] = False,
+    licence: Annotated[
+        str,
+        typer.Option('--licence', help='Of the base, where this program does not know it.'),
+    ] = '',
+):
     "A model or a dataset to the Hugging Face hub, with its card; private if not asked otherwise."
     from climate_ft import hub
+
     hub.check_repo(repo)
     run, folder = hub.pick(kind, out or find_root(), model)
     with hub.packed(run, kind, folder, repo, public, include, licence) as parcel:
-        if dry_run: return print(hub.describe(parcel))
+        if dry_run:
+            return print(hub.describe(parcel))
         print(hub.push(parcel, run.ws, say))
 
 # %% ../nbs/15_cli.ipynb #20502655
 @app.command()
-def ask(question:Annotated[Optional[str], typer.Argument(help='A question; a chat starts if there is none.')]=None,
-        model:Annotated[Optional[Path], typer.Option('--model', help='Model folder; the newest one of this project if left out.')]=None,
-        out:Annotated[Optional[Path], typer.Option('--out', help='Folder of a run: its newest model, and its document to look answers up in.')]=None,
-        from_memory:Annotated[bool, typer.Option('--from-memory', help='Look nothing up.')]=False, as_json:Json=False):
+def ask(
+    question: Annotated[
+        Optional[str], typer.Argument(help='A question; a chat starts if there is none.')
+    ] = None,
+    model: Annotated[
+        Optional[Path],
+        typer.Option(
+            '--model', help='Model folder; the newest one of this project if left out.'
+        ),
+    ] = None,
+    out: Annotated[
+        Optional[Path],
+        typer.Option(
+            '--out',
+            help='Folder of a run: its newest model, and its document to look answers up in.',
+        ),
+    ] = None,
+    from_memory: Annotated[
+        bool, typer.Option('--from-memory', help='Look nothing up.')
+    ] = False,
+    as_json: Json = False,
+):
     "One answer with its page, or a chat when no question is given."
     from climate_ft.generate import chat, check_model, searcher
-    if as_json and not question: raise CourseError('--json needs a question: climate-ft ask "…" --json')
-    if out and not out.is_dir(): raise CourseError(f'{out} is no folder: name the folder of a run with --out')
+
+    if as_json and not question:
+        raise CourseError('--json needs a question: climate-ft ask "…" --json')
+    if out and not out.is_dir():
+        raise CourseError(f'{out} is no folder: name the folder of a run with --out')
     model = model or newest_model(out)
     check_model(model)
     find = None if from_memory else searcher(Workspace(out or workspace_of(model)))
     say(f'climate-ft: loading {model} …')
     reply = chat(model, question, say=(lambda s: None) if as_json else None, find=find)
-    if as_json: show(reply.asdict(), True)
+    if as_json:
+        show(reply.asdict(), True)
+
 
 @app.command()
-def answer(questions:Annotated[Path, typer.Argument(help='Lines of JSON with a "question".')],
-           model:Annotated[Path, typer.Option('--model', help='Model folder.')], out:Annotated[Path, typer.Option('--out', help='Answers, one JSON line each.')]):
+def answer(
+    questions: Annotated[Path, typer.Argument(help='Lines of JSON with a "question".')],
+    model: Annotated[Path, typer.Option('--model', help='Model folder.')],
+    out: Annotated[Path, typer.Option('--out', help='Answers, one JSON line each.')],
+):
     "Batched answers to a file of questions; continues where it stopped."
     from climate_ft.generate import answer_file
-    with bar('answer') as progress: answer_file(questions, model, out, progress=progress)
+
+    with bar('answer') as progress:
+        answer_file(questions, model, out, progress=progress)
     tell(out)
 
 # %% ../nbs/15_cli.ipynb #252165ca
 @app.command()
-def score(answers:Annotated[Path, typer.Argument(help='Lines of JSON with "prediction" and "reference".')], as_json:Json=False,
-          bertscore:Annotated[bool, typer.Option(help='Also BERTScore, which loads an encoder.')]=False,
-          allow_empty:Annotated[bool, typer.Option('--allow-empty', help='Count an empty prediction as 0.')]=False):
+def score(
+    answers: Annotated[
+        Path, typer.Argument(help='Lines of JSON with "prediction" and "reference".')
+    ],
+    as_json: Json = False,
+    bertscore: Annotated[
+        bool, typer.Option(help='Also BERTScore, which loads an encoder.')
+    ] = False,
+    allow_empty: Annotated[
+        bool, typer.Option('--allow-empty', help='Count an empty prediction as 0.')
+    ] = False,
+):
     "All metrics over a file of answers."
     from climate_ft.metrics import describe, score_file
+
     r = score_file(answers, bertscore=bertscore, allow_empty=allow_empty)
     show(r, as_json, describe(r))
 
-@app.command()
-def answers(profile:Profile=None, out:Out=None, base:Base=None, sets:Sets=None, config:Config=None,
-            fresh:Annotated[bool, typer.Option('--fresh', help='Ask everything again.')]=False):
-    "The answers of every model to every question set, for `evaluate`; continues where it stopped."
-    from climate_ft.pipeline import answer_files
-    job = job_of(out, profile, base, sets, config)
-    one_stage('answer', job, forced=fresh, fresh=fresh)
-    for p in answer_files(job): tell(p)
 
 @app.command()
-def evaluate(profile:Profile=None, out:Out=None, base:Base=None, sets:Sets=None,
-             config:Config=None, as_json:Json=False):
+def answers(
+    profile: Profile = None,
+    out: Out = None,
+    base: Base = None,
+    sets: Sets = None,
+    config: Config = None,
+    fresh: Annotated[bool, typer.Option('--fresh', help='Ask everything again.')] = False,
+):
+    "The answers of every model to every question set, for `evaluate`; continues where it stopped."
+    from climate_ft.pipeline import answer_files
+
+    job = job_of(out, profile, base, sets, config)
+    one_stage('answer', job, forced=fresh, fresh=fresh)
+    for p in answer_files(job):
+        tell(p)
+
+
+@app.command()
+def evaluate(
+    profile: Profile = None,
+    out: Out = None,
+    base: Base = None,
+    sets: Sets = None,
+    config: Config = None,
+    as_json: Json = False,
+):
     "The scores of the saved answers, with intervals."
     from climate_ft import evaluation as e
     from climate_ft.pipeline import results_file
+
     job = job_of(out, profile, base, sets, config)
     one_stage('evaluate', job)
     r = read_json(results_file(job))
     show(r, as_json, e.describe(r))
 
+
 @app.command()
-def diagnose(profile:Profile=None, out:Out=None, base:Base=None, sets:Sets=None,
-             config:Config=None, as_json:Json=False):
+def diagnose(
+    profile: Profile = None,
+    out: Out = None,
+    base: Base = None,
+    sets: Sets = None,
+    config: Config = None,
+    as_json: Json = False,
+):
     "Why the wrong answers of a run are wrong: counts, examples and remedies."
     from climate_ft.mistakes import describe, run_diagnose
+
     job = job_of(out, profile, base, sets, config)
     found = run_diagnose(job.ws, job.cfg, job.plan)
     show(found, as_json, describe(found))
 
+
 @app.command()
-def report(profile:Profile=None, out:Out=None, base:Base=None, sets:Sets=None, config:Config=None):
+def report(
+    profile: Profile = None,
+    out: Out = None,
+    base: Base = None,
+    sets: Sets = None,
+    config: Config = None,
+):
     "The HTML report of a run."
     job = job_of(out, profile, base, sets, config)
     one_stage('report', job)
@@ -425,25 +781,34 @@ def report(profile:Profile=None, out:Out=None, base:Base=None, sets:Sets=None, c
 
 # %% ../nbs/15_cli.ipynb #e459c5fe
 def newest_model(
-    root:Path|None=None, # the project; found from the current folder if None
+    root: Path | None = None,  # the project; found from the current folder if None
 ) -> Path:
     "The model folder that was written last, the merged one before its adapter"
     root = root or find_root()
     folders = [d for pat in ('models/*', 'runs/*/models/*') for d in root.glob(pat)]
-    def found(name): return [d/name for d in folders if d.name[0] != '.' and (d/name).is_file()]
-    def when(p): return p.stat().st_mtime
+
+    def found(name):
+        return [d / name for d in folders if d.name[0] != '.' and (d / name).is_file()]
+
+    def when(p):
+        return p.stat().st_mtime
+
     adapters = {p.parent: when(p) for p in found('adapter_model.safetensors')}
     merged = {p.parent: when(p) for p in found('config.json')}
     adapter_of = {m: m.with_name(m.name.removesuffix('-merged')) for m in merged}
-    fit = {m: t for m,t in merged.items() if t >= adapters.get(adapter_of[m], 0)}
+    fit = {m: t for m, t in merged.items() if t >= adapters.get(adapter_of[m], 0)}
     hidden = {adapter_of[m] for m in fit if adapter_of[m] != m}
-    models = fit | {a: t for a,t in adapters.items() if a not in hidden}
-    if not models: raise CourseError('there is no trained model yet: run `climate-ft run`, or name a folder with --model')
+    models = fit | {a: t for a, t in adapters.items() if a not in hidden}
+    if not models:
+        raise CourseError(
+            'there is no trained model yet: run `climate-ft run`, or name a folder with --model'
+        )
     return max(models, key=models.get)
 
+
 def workspace_of(
-    model:Path, # folder of a model
-) -> Path: # the project's, if the model lies in no workspace
+    model: Path,  # folder of a model
+) -> Path:  # the project's, if the model lies in no workspace
     "The workspace that a model was trained in"
     folder = Path(model).resolve().parent.parent
     return folder if Workspace(folder).path('corpus_chunks').is_file() else find_root()
@@ -451,53 +816,88 @@ def workspace_of(
 # %% ../nbs/15_cli.ipynb #3258dfeb
 def _unforeseen(kind, e, tb):
     sys.__excepthook__(kind, e, tb)
-    if not issubclass(kind, KeyboardInterrupt): say(f'climate-ft: what this message means, and what helps: {errors_page()}')
+    if not issubclass(kind, KeyboardInterrupt):
+        say(f'climate-ft: what this message means, and what helps: {errors_page()}')
+
 
 def not_installed(
     e: ModuleNotFoundError,
-) -> str|None: # the line for the user; None for a module of the course itself
+) -> str | None:  # the line for the user; None for a module of the course itself
     "Which extra brings a package that is missing"
     package = (e.name or '').partition('.')[0]
-    if package in ('', 'climate_ft'): return None
+    if package in ('', 'climate_ft'):
+        return None
     gpu = package == 'unsloth' or nvidia_gpus() > 0
     extra = 'cpu,gpu' if gpu else 'cpu'
     return f'this needs {package}, which is not installed: run `pip install "climate-ft[{extra}]"`'
 
+
 def _of_the_system(e):
     "One line for an error of disk, network or memory; None for any other"
-    if line := disk_error(e, doing='use'): return line
-    if isinstance(e, MemoryError): return CourseError('there is not enough memory: close other programs, or choose a smaller profile')
-    if isinstance(e, OSError): return CourseError(f'{e or type(e).__name__}')
+    if line := disk_error(e, doing='use'):
+        return line
+    if isinstance(e, MemoryError):
+        return CourseError(
+            'there is not enough memory: close other programs, or choose a smaller profile'
+        )
+    if isinstance(e, OSError):
+        return CourseError(f'{e or type(e).__name__}')
     return None
+
 
 def main():
     "Entry point: exit status 0, 2 for a wrong input, 1 for anything else"
-    for s in (sys.stdout, sys.stderr):          # a character that the terminal does not have is spelled out
-        if hasattr(s, 'reconfigure'): s.reconfigure(errors='backslashreplace')
+    for s in (
+        sys.stdout,
+        sys.stderr,
+    ):  # a character that the terminal does not have is spelled out
+        if hasattr(s, 'reconfigure'):
+            s.reconfigure(errors='backslashreplace')
     debug, sys.excepthook = os.environ.get('CLIMATE_FT_DEBUG'), _unforeseen
     if not debug:
         warnings.filterwarnings('ignore')
         logging.getLogger('bitsandbytes').setLevel(logging.ERROR)
-        for k,v in dict(TOKENIZERS_PARALLELISM='false', TRANSFORMERS_VERBOSITY='error', HF_HUB_DISABLE_PROGRESS_BARS='1', TRL_EXPERIMENTAL_SILENCE='1',
-                        DATASETS_VERBOSITY='error', PYTHONWARNINGS='ignore').items(): os.environ.setdefault(k, v)
-    try: app()
+        for k, v in dict(
+            TOKENIZERS_PARALLELISM='false',
+            TRANSFORMERS_VERBOSITY='error',
+            HF_HUB_DISABLE_PROGRESS_BARS='1',
+            TRL_EXPERIMENTAL_SILENCE='1',
+            DATASETS_VERBOSITY='error',
+            PYTHONWARNINGS='ignore',
+        ).items():
+            os.environ.setdefault(k, v)
+    try:
+        app()
     except SystemExit as e:
-        if e.code == 130: say('climate-ft: interrupted; what is done is kept: run the same command again to continue')
+        if e.code == 130:
+            say(
+                'climate-ft: interrupted; what is done is kept: run the same command again to continue'
+            )
         raise
     except CourseError as e:
-        if debug: raise
-        say(f'climate-ft: {e}'); sys.exit(2)
+        if debug:
+            raise
+        say(f'climate-ft: {e}')
+        sys.exit(2)
     except ModuleNotFoundError as e:
-        if debug or not (line := not_installed(e)): raise
-        say(f'climate-ft: {line}'); sys.exit(2)
+        if debug or not (line := not_installed(e)):
+            raise
+        say(f'climate-ft: {line}')
+        sys.exit(2)
     except KeyboardInterrupt:
-        say('climate-ft: interrupted; what is done is kept: run the same command again to continue')
+        say(
+            'climate-ft: interrupted; what is done is kept: run the same command again to continue'
+        )
         sys.exit(130)
-    except BrokenPipeError: sys.exit(1)
+    except BrokenPipeError:
+        sys.exit(1)
     except Exception as e:
         line = _of_the_system(e)
-        if debug or not line: raise
-        say(f'climate-ft: {line}'); sys.exit(2)
+        if debug or not line:
+            raise
+        say(f'climate-ft: {line}')
+        sys.exit(2)
 
 # %% ../nbs/15_cli.ipynb #01f49ab4
-if __name__ == '__main__' and '__file__' in globals(): main()
+if __name__ == '__main__' and '__file__' in globals():
+    main()

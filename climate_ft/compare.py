@@ -4,7 +4,9 @@
 
 # %% ../nbs/03_compare.ipynb #57f5c3c4
 from __future__ import annotations
-import json, re, unicodedata
+import json
+import re
+import unicodedata
 from pathlib import Path
 from .workspace import *
 from .text import sentences
@@ -18,152 +20,276 @@ __all__ = ['SCORES', 'load_gold', 'normalise', 'errors', 'kendall', 'split_by', 
 
 # %% ../nbs/03_compare.ipynb #85f04648
 def load_gold(
-    path: str|Path, # .json with roles, or .txt with form feeds between pages
-) -> dict: # page number -> list of blocks (role, text)
+    path: str | Path,  # .json with roles, or .txt with form feeds between pages
+) -> dict:  # page number -> list of blocks (role, text)
     "The gold text of a document; every block of a plain text file is body"
     path = Path(path)
-    if path.suffix != '.json': return {i: [dict(role='body', text=t)] for i,t in enumerate(read_text(path).split('\f'), 1)}
+    if path.suffix != '.json':
+        return {
+            i: [dict(role='body', text=t)]
+            for i, t in enumerate(read_text(path).split('\f'), 1)
+        }
     g = read_json(path)
-    if bad := misfit(g, {'pages': list[{'page': int, 'blocks': list[{'role': str, 'text': str}]}]}):
-        raise CourseError(f'{path} is no gold text: it needs "pages", each with "page" and "blocks" of "role" and "text", and {bad}')
+    if bad := misfit(
+        g, {'pages': list[{'page': int, 'blocks': list[{'role': str, 'text': str}]}]}
+    ):
+        raise CourseError(
+            f'{path} is no gold text: it needs "pages", each with "page" and "blocks" of "role" and "text", and {bad}'
+        )
     return {p['page']: [dict(b) for b in p['blocks']] for p in g['pages']}
 
 # %% ../nbs/03_compare.ipynb #735b92c5
-_MARKUP = re.compile(r'<!--.*?-->|<br>|^\s*\|?(?:\s*:?-+:?\s*\|)+\s*$|^#+ |^[-*] |^> |\*\*|`|~~|==> picture.*?<==|-----(?:Start|End) of picture text-----|</?su[bp]>', re.S|re.M)
+_MARKUP = re.compile(
+    r'<!--.*?-->|<br>|^\s*\|?(?:\s*:?-+:?\s*\|)+\s*$|^#+ |^[-*] |^> |\*\*|`|~~|==> picture.*?<==|-----(?:Start|End) of picture text-----|</?su[bp]>',
+    re.S | re.M,
+)
 _GLYPHS = re.compile(r'[\s◼■□●○◆◇▶►·•・|_\u200b\ufeff\ue000-\uf8ff]+')
+
 
 def normalise(text: str) -> str:
     "Characters only: without white space, Markdown and bullets, in NFKC form"
-    return _GLYPHS.sub('', unicodedata.normalize('NFKC', plain_kanji(_MARKUP.sub('', text)))).translate(_SAME)
+    return _GLYPHS.sub(
+        '', unicodedata.normalize('NFKC', plain_kanji(_MARKUP.sub('', text)))
+    ).translate(_SAME)
+
 
 _SAME = str.maketrans('−–—‐‑―〜', '------~')
 
 # %% ../nbs/03_compare.ipynb #3a5d98cc
 def errors(
-    out: str, gold: str, # normalised
+    out: str,
+    gold: str,  # normalised
 ) -> int:
     "Edit distance in characters"
     from rapidfuzz.distance import Levenshtein
+
     return Levenshtein.distance(out, gold)
 
 # %% ../nbs/03_compare.ipynb #9d55e6a2
 def kendall(
-    positions: list, # place in the output of each sentence, in gold order
-): # concordant minus discordant pairs, number of pairs
+    positions: list,  # place in the output of each sentence, in gold order
+):  # concordant minus discordant pairs, number of pairs
     "Pairs of sentences that kept their order, minus pairs that did not"
     n = len(positions)
-    return sum((positions[j] > positions[i])-(positions[j] < positions[i]) for i in range(n) for j in range(i+1, n)), n*(n-1)//2
+    return sum(
+        (positions[j] > positions[i]) - (positions[j] < positions[i])
+        for i in range(n)
+        for j in range(i + 1, n)
+    ), n * (n - 1) // 2
+
 
 def _places(out, sents):
     return [p for s in sents if (p := out.find(s[:12])) >= 0 and out.count(s[:12]) == 1]
 
 # %% ../nbs/03_compare.ipynb #99a820b3
-_PROSE, _FLOAT, _HEAD = {'body', 'list', 'column', 'heading', 'footnote'}, {'caption', 'table', 'chart'}, {'running_head', 'page_number'}
+_PROSE, _FLOAT, _HEAD = (
+    {'body', 'list', 'column', 'heading', 'footnote'},
+    {'caption', 'table', 'chart'},
+    {'running_head', 'page_number'},
+)
+
 
 def split_by(
-    out: str, # normalised output of a page
-    floats: list, prose: str, # normalised texts of captions and charts; of the page's prose
-    k=6, # characters looked at on each side
+    out: str,  # normalised output of a page
+    floats: list,
+    prose: str,  # normalised texts of captions and charts; of the page's prose
+    k=6,  # characters looked at on each side
 ) -> int:
     "How many floats stand inside a sentence of the prose"
     n = 0
     for f in floats:
         i = out.find(f) if len(f) > 3 else -1
-        if i >= k and out[i-k:i]+out[i+len(f):i+len(f)+k] in prose and out[i-1] not in '。！？': n += 1
+        if (
+            i >= k
+            and out[i - k : i] + out[i + len(f) : i + len(f) + k] in prose
+            and out[i - 1] not in '。！？'
+        ):
+            n += 1
     return n
 
 # %% ../nbs/03_compare.ipynb #458c4006
 def score_page(
-    out: str, # text of one page
-    blocks: list, # gold blocks of that page
-) -> dict: # counts
+    out: str,  # text of one page
+    blocks: list,  # gold blocks of that page
+) -> dict:  # counts
     "The counts of one page, from which `score_pages` makes rates"
     o = normalise(out)
-    text = {r: [normalise(b['text']) for b in blocks if b['role'] in r] for r in map(frozenset, (_PROSE, _FLOAT, _HEAD))}
+    text = {
+        r: [normalise(b['text']) for b in blocks if b['role'] in r]
+        for r in map(frozenset, (_PROSE, _FLOAT, _HEAD))
+    }
     prose, floats, heads = text.values()
     gold = ''.join(normalise(b['text']) for b in blocks)
-    sents = [s for b in blocks if b['role'] in _PROSE-{'heading'} for s in map(normalise, sentences(b['text'])) if len(s) >= 10]
+    sents = [
+        s
+        for b in blocks
+        if b['role'] in _PROSE - {'heading'}
+        for s in map(normalise, sentences(b['text']))
+        if len(s) >= 10
+    ]
     con, pairs = kendall(_places(o, sents))
-    return dict(errors=errors(o, gold), chars=len(gold), found=sum(s in o for s in sents), sentences=len(sents), concordance=con, pairs=pairs,
-                heads=sum(h in o for h in heads if len(h) > 3), torn=split_by(o, floats, ''.join(prose)))
+    return dict(
+        errors=errors(o, gold),
+        chars=len(gold),
+        found=sum(s in o for s in sents),
+        sentences=len(sents),
+        concordance=con,
+        pairs=pairs,
+        heads=sum(h in o for h in heads if len(h) > 3),
+        torn=split_by(o, floats, ''.join(prose)),
+    )
+
 
 def score_pages(
-    pages, # `Page` records of one extractor
-    gold: dict, # from `load_gold`
-) -> dict: # cer, recall, order in percent or -1..1; heads and torn as counts
+    pages,  # `Page` records of one extractor
+    gold: dict,  # from `load_gold`
+) -> dict:  # cer, recall, order in percent or -1..1; heads and torn as counts
     "CER, sentence recall, order, running heads left and captions inside sentences, over all gold pages"
     out, total = {p.number: p.text for p in pages}, {}
-    for n,blocks in gold.items():
-        for k,v in score_page(out.get(n, ''), blocks).items(): total[k] = total.get(k, 0)+v
-    share = lambda a,b: total[a]/max(total[b], 1)
-    return dict(cer=100*share('errors', 'chars'), recall=100*share('found', 'sentences'), order=share('concordance', 'pairs') if total['pairs'] else 1.,
-                heads=total['heads'], torn=total['torn'], pages=len(gold), chars=total['chars'])
+    for n, blocks in gold.items():
+        for k, v in score_page(out.get(n, ''), blocks).items():
+            total[k] = total.get(k, 0) + v
+    share = lambda a, b: total[a] / max(total[b], 1)
+    return dict(
+        cer=100 * share('errors', 'chars'),
+        recall=100 * share('found', 'sentences'),
+        order=share('concordance', 'pairs') if total['pairs'] else 1.0,
+        heads=total['heads'],
+        torn=total['torn'],
+        pages=len(gold),
+        chars=total['chars'],
+    )
 
 # %% ../nbs/03_compare.ipynb #561889f1
-_COLUMNS = dict(cer=('CER %', '{:.1f}'), recall=('sentences %', '{:.1f}'), order=('order', '{:.3f}'), heads=('heads left', '{}'), torn=('torn by captions', '{}'),
-                seconds=('ms/page', '{:.0f}'), peak_mib=('peak MiB', '{:.0f}'))
+_COLUMNS = dict(
+    cer=('CER %', '{:.1f}'),
+    recall=('sentences %', '{:.1f}'),
+    order=('order', '{:.3f}'),
+    heads=('heads left', '{}'),
+    torn=('torn by captions', '{}'),
+    seconds=('ms/page', '{:.0f}'),
+    peak_mib=('peak MiB', '{:.0f}'),
+)
+
 
 def describe(
-    scores: dict, # from `scoreboard`
+    scores: dict,  # from `scoreboard`
 ) -> str:
     "The scoreboard as a table of text"
-    columns = {k: c for k,c in _COLUMNS.items() if any(k in s for s in scores.values())} or _COLUMNS
-    rows = [['extractor', *(h for h,_ in columns.values())]]
-    for e,s in scores.items():
-        rows.append([e, s['error']] if 'error' in s else [e, *(f.format(s[k]*1000 if k == 'seconds' else s[k]) if k in s else '' for k,(_,f) in columns.items())])
+    columns = {
+        k: c for k, c in _COLUMNS.items() if any(k in s for s in scores.values())
+    } or _COLUMNS
+    rows = [['extractor', *(h for h, _ in columns.values())]]
+    for e, s in scores.items():
+        rows.append(
+            [e, s['error']]
+            if 'error' in s
+            else [
+                e,
+                *(
+                    f.format(s[k] * 1000 if k == 'seconds' else s[k]) if k in s else ''
+                    for k, (_, f) in columns.items()
+                ),
+            ]
+        )
     w = [max(len(r[i]) for r in rows if len(r) > 2) for i in range(len(rows[0]))]
-    return '\n'.join('  '.join(c.ljust(w[i]) if i == 0 else c.rjust(w[i]) if len(r) > 2 else c for i,c in enumerate(r)) for r in rows)
+    return '\n'.join(
+        '  '.join(
+            c.ljust(w[i]) if i == 0 else c.rjust(w[i]) if len(r) > 2 else c
+            for i, c in enumerate(r)
+        )
+        for r in rows
+    )
 
 # %% ../nbs/03_compare.ipynb #4828070b
 def scoreboard(
-    pdf: str|Path, # path of the file
-    gold: str|Path, # see `load_gold`
-    extractors=None, # keys of `EXTRACTORS`; all if None
-    progress: Progress|None=None,
-    seconds: float=60, # longest time for one page
-) -> dict: # extractor -> scores
+    pdf: str | Path,  # path of the file
+    gold: str | Path,  # see `load_gold`
+    extractors=None,  # keys of `EXTRACTORS`; all if None
+    progress: Progress | None = None,
+    seconds: float = 60,  # longest time for one page
+) -> dict:  # extractor -> scores
     "Scores of every extractor on one PDF; an extractor that fails has an `error` instead"
     gold, names, res = load_gold(gold), list(extractors or EXTRACTORS), {}
-    for i,e in enumerate(names):
+    for i, e in enumerate(names):
         pages, cost = [], {}
         try:
             for m in _messages(pdf, e, seconds, 4):
-                if 'text' in m: pages.append(Page.fromdict(m))
-                elif 'done' in m: cost = dict(seconds=m['seconds']/max(len(pages), 1), peak_mib=m['peak_mib'])
-                if progress: progress((i+len(pages)/(len(pages)+5))/len(names), e)
+                if 'text' in m:
+                    pages.append(Page.fromdict(m))
+                elif 'done' in m:
+                    cost = dict(
+                        seconds=m['seconds'] / max(len(pages), 1), peak_mib=m['peak_mib']
+                    )
+                if progress:
+                    progress((i + len(pages) / (len(pages) + 5)) / len(names), e)
             res[e] = score_pages(pages, gold) | cost
         except CourseError as err:
-            if len(names) == 1 or e == 'blocks': raise
+            if len(names) == 1 or e == 'blocks':
+                raise
             res[e] = dict(error=str(err))
-    if progress: progress(1., '')
+    if progress:
+        progress(1.0, '')
     return res
 
 # %% ../nbs/03_compare.ipynb #3202e327
 def plot_scoreboard(
-    scores: dict, # from `scoreboard`
+    scores: dict,  # from `scoreboard`
 ):
     "Bars of CER, recall and order for every extractor; a figure"
     import matplotlib.pyplot as plt
-    ok = {e: s for e,s in scores.items() if 'error' not in s}
-    fig, axs = plt.subplots(1, 4, figsize=(10, .5+.4*len(ok)), sharey=True, layout='constrained')
-    for ax,(k,title) in zip(axs, dict(cer='CER, % (less is better)', recall='whole sentences, %', order="order, Kendall's tau", seconds='ms per page').items()):
-        v = [s.get(k, 0)*(1000 if k == 'seconds' else 1) for s in ok.values()]
-        bars = ax.barh(list(ok), v, color='0.85', edgecolor='0.2', hatch=['//' if e == 'blocks' else '' for e in ok])
-        ax.bar_label(bars, [f'{x:.2f}' if k == 'order' else f'{x:.1f}' for x in v], padding=2, fontsize=8)
-        ax.set_title(title, fontsize=9); ax.set_xlim(min(0, *v), max(*v, 1e-9)*1.35); ax.spines[['top', 'right']].set_visible(False); ax.tick_params(labelsize=8)
+
+    ok = {e: s for e, s in scores.items() if 'error' not in s}
+    fig, axs = plt.subplots(
+        1, 4, figsize=(10, 0.5 + 0.4 * len(ok)), sharey=True, layout='constrained'
+    )
+    for ax, (k, title) in zip(
+        axs,
+        dict(
+            cer='CER, % (less is better)',
+            recall='whole sentences, %',
+            order="order, Kendall's tau",
+            seconds='ms per page',
+        ).items(),
+    ):
+        v = [s.get(k, 0) * (1000 if k == 'seconds' else 1) for s in ok.values()]
+        bars = ax.barh(
+            list(ok),
+            v,
+            color='0.85',
+            edgecolor='0.2',
+            hatch=['//' if e == 'blocks' else '' for e in ok],
+        )
+        ax.bar_label(
+            bars,
+            [f'{x:.2f}' if k == 'order' else f'{x:.1f}' for x in v],
+            padding=2,
+            fontsize=8,
+        )
+        ax.set_title(title, fontsize=9)
+        ax.set_xlim(min(0, *v), max(*v, 1e-9) * 1.35)
+        ax.spines[['top', 'right']].set_visible(False)
+        ax.tick_params(labelsize=8)
     axs[0].invert_yaxis()
     return fig
 
 # %% ../nbs/03_compare.ipynb #0c39a8d8
-SCORES = {'document?': str, 'extractors': dict[str, {'error?': str, 'cer?': float, 'recall?': float, 'order?': float, 'seconds?': float}]} # of `run_compare`
+SCORES = {
+    'document?': str,
+    'extractors': dict[
+        str,
+        {'error?': str, 'cer?': float, 'recall?': float, 'order?': float, 'seconds?': float},
+    ],
+}  # of `run_compare`
+
 
 def run_compare(
-    ws: Workspace, # where to write `extractor_scores`
-    pdf: str|Path, # path of the file
-    gold: str|Path, # see `load_gold`
-    extractors=None, # keys of `EXTRACTORS`; all if None
-    progress: Progress|None=None,
-) -> dict: # extractor -> scores
+    ws: Workspace,  # where to write `extractor_scores`
+    pdf: str | Path,  # path of the file
+    gold: str | Path,  # see `load_gold`
+    extractors=None,  # keys of `EXTRACTORS`; all if None
+    progress: Progress | None = None,
+) -> dict:  # extractor -> scores
     "Score every extractor and write `data/extractor_scores.json`"
     check_pdf_safely(pdf)
     scores = scoreboard(pdf, gold, extractors, progress)

@@ -14,104 +14,152 @@ __all__ = ['REPLACED', 'use_one_device', 'unnumber_cpu', 'say_once', 'flash_kern
 
 # %% ../nbs/06a_compat.ipynb #compat-one
 def use_one_device(
-    args, # `TrainingArguments`
+    args,  # `TrainingArguments`
 ):
     "Keep the Trainer on the GPU of this process; several GPUs get a process each"
-    if args.n_gpu > 1: args._n_gpu = 1
     if args.n_gpu > 1:
-        raise CourseError('this version of transformers spreads one process over all GPUs: '
-                          'set CUDA_VISIBLE_DEVICES=0 and start again')
+        args._n_gpu = 1
+    if args.n_gpu > 1:
+        raise CourseError(
+            'this version of transformers spreads one process over all GPUs: '
+            'set CUDA_VISIBLE_DEVICES=0 and start again'
+        )
 
 # %% ../nbs/06a_compat.ipynb #compat-cpu
 def unnumber_cpu(
-    args, # `TrainingArguments`
+    args,  # `TrainingArguments`
 ):
     "Call the processor `cpu`, not `cpu:0`"
     import torch
-    if str(args.device) != 'cpu:0': return
+
+    if str(args.device) != 'cpu:0':
+        return
     args.distributed_state.device = args.__dict__['_setup_devices'] = torch.device('cpu')
 
 # %% ../nbs/06a_compat.ipynb #compat-flash
 def say_once(
-    text: str, # one line
+    text: str,  # one line
     said=set(),
 ):
     "A line on standard error, the first time"
-    if text not in said: print(f'climate-ft: {text}', file=sys.stderr)
+    if text not in said:
+        print(f'climate-ft: {text}', file=sys.stderr)
     said.add(text)
+
 
 def flash_kernel():
     "kernel(q, k, v, borders, longest, dropout, scale, window) -> [tokens, heads, width], or None"
     import torch
+
     op = getattr(torch.ops.aten, '_flash_attention_forward', None)
     if op is None:
-        return say_once('this PyTorch has no attention with borders that the course knows; '
-                        'training is slower with it than with torch 2.13')
+        return say_once(
+            'this PyTorch has no attention with borders that the course knows; '
+            'training is slower with it than with torch 2.13'
+        )
+
     def kernel(q, k, v, borders, longest, dropout, scale, window):
-        left = (window-1, 0) if window else (None, None)
-        return op(q, k, v, borders, borders, longest, longest, dropout, True, False, scale=scale,
-                  window_size_left=left[0], window_size_right=left[1])[0]
+        left = (window - 1, 0) if window else (None, None)
+        return op(
+            q,
+            k,
+            v,
+            borders,
+            borders,
+            longest,
+            longest,
+            dropout,
+            True,
+            False,
+            scale=scale,
+            window_size_left=left[0],
+            window_size_right=left[1],
+        )[0]
+
     return kernel
 
 # %% ../nbs/06a_compat.ipynb #compat-attn
-def attention_name(model) -> str: # of the attention that a loaded model uses
+def attention_name(model) -> str:  # of the attention that a loaded model uses
     return model.config._attn_implementation
 
+
 def set_attention(
-    model, # a Transformers model
-    name: str, # registered with `AttentionInterface`
+    model,  # a Transformers model
+    name: str,  # registered with `AttentionInterface`
 ):
     "Let a loaded model attend with the function called `name`"
-    if hasattr(model, 'set_attn_implementation'): model.set_attn_implementation(name)
-    if attention_name(model) != name: model.config._attn_implementation = name
+    if hasattr(model, 'set_attn_implementation'):
+        model.set_attn_implementation(name)
+    if attention_name(model) != name:
+        model.config._attn_implementation = name
 
 # %% ../nbs/06a_compat.ipynb #compat-liger
 def liger_knows(
-    kind: str, # `model_type` of a configuration
+    kind: str,  # `model_type` of a configuration
 ) -> bool:
     "Is Liger installed, and has it kernels for this kind of model?"
     from importlib.util import find_spec
-    if not find_spec('liger_kernel'): return False
-    try: from liger_kernel.transformers.monkey_patch import MODEL_TYPE_TO_APPLY_LIGER_FN as known
-    except ImportError: return False
+
+    if not find_spec('liger_kernel'):
+        return False
+    try:
+        from liger_kernel.transformers.monkey_patch import (
+            MODEL_TYPE_TO_APPLY_LIGER_FN as known,
+        )
+    except ImportError:
+        return False
     return kind in known
 
 # %% ../nbs/06a_compat.ipynb #compat-lora
 def can_expand(
-    layer, # a linear layer, possibly of bitsandbytes
+    layer,  # a linear layer, possibly of bitsandbytes
 ) -> bool:
     "Is the weight stored as `fast.expand` reads it?"
     kind, w = type(layer).__name__, getattr(layer, 'weight', None)
-    if kind == 'Linear4bit': return getattr(w, 'quant_state', None) is not None
-    if kind != 'Linear8bitLt': return kind == 'Linear'
+    if kind == 'Linear4bit':
+        return getattr(w, 'quant_state', None) is not None
+    if kind != 'Linear8bitLt':
+        return kind == 'Linear'
     state = getattr(layer, 'state', None)
     return getattr(state, 'SCB', None) is not None or getattr(w, 'SCB', None) is not None
 
+
 def lora_parts(
-    module, # a LoRA layer of PEFT
-    adapter: str='default',
-) -> tuple|None: # frozen layer, A, B, scale; None if it is not built as expected
+    module,  # a LoRA layer of PEFT
+    adapter: str = 'default',
+) -> tuple | None:  # frozen layer, A, B, scale; None if it is not built as expected
     "What our layers compute with"
     try:
         parts = module.base_layer, module.lora_A[adapter].weight, module.lora_B[adapter].weight
         scale = float(module.scaling[adapter])
-    except (AttributeError, KeyError, TypeError): parts = None
-    if parts and can_expand(parts[0]): return *parts, scale
-    say_once('an adapted layer is not built as this package expects; the layers compute as PEFT and '
-             'bitsandbytes do, which is slower')
+    except (AttributeError, KeyError, TypeError):
+        parts = None
+    if parts and can_expand(parts[0]):
+        return *parts, scale
+    say_once(
+        'an adapted layer is not built as this package expects; the layers compute as PEFT and '
+        'bitsandbytes do, which is slower'
+    )
 
 # %% ../nbs/06a_compat.ipynb #compat-trainer
-REPLACED = dict(_save_checkpoint='checkpoints are not written whole, and a broken one is passed over',
-                _get_train_sampler='examples come in another order, and an interrupted epoch may repeat some',
-                _clip_grad_norm='clipping is slower')
+REPLACED = dict(
+    _save_checkpoint='checkpoints are not written whole, and a broken one is passed over',
+    _get_train_sampler='examples come in another order, and an interrupted epoch may repeat some',
+    _clip_grad_norm='clipping is slower',
+)
+
 
 def check_trainer(
-    trainer: type, # `SFTTrainer`
-) -> list[str]: # the lines that were said
+    trainer: type,  # `SFTTrainer`
+) -> list[str]:  # the lines that were said
     "Say what is lost if this Trainer has other methods than ours replaces"
-    lost = [f'this version of transformers has no Trainer.{m}: {what}'
-            for m,what in REPLACED.items() if not hasattr(trainer, m)]
-    for line in lost: say_once(line)
+    lost = [
+        f'this version of transformers has no Trainer.{m}: {what}'
+        for m, what in REPLACED.items()
+        if not hasattr(trainer, m)
+    ]
+    for line in lost:
+        say_once(line)
     return lost
 
 # %% ../nbs/06a_compat.ipynb #compat-gguf
@@ -119,10 +167,16 @@ def check_trainer(
 def without_gguf_bar():
     "No progress bar of the conversion inside the block"
     from functools import partial
-    try: from transformers import modeling_gguf_pytorch_utils as module
-    except ImportError: module = None
+
+    try:
+        from transformers import modeling_gguf_pytorch_utils as module
+    except ImportError:
+        module = None
     bar = getattr(module, 'tqdm', None)
-    if bar: module.tqdm = partial(bar, disable=True)
-    try: yield
+    if bar:
+        module.tqdm = partial(bar, disable=True)
+    try:
+        yield
     finally:
-        if bar: module.tqdm = bar
+        if bar:
+            module.tqdm = bar

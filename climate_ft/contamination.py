@@ -4,7 +4,8 @@
 
 # %% ../nbs/05c_contamination.ipynb #65a37590
 from __future__ import annotations
-import re, unicodedata
+import re
+import unicodedata
 from collections import Counter, defaultdict
 from functools import lru_cache
 from typing import NamedTuple
@@ -17,8 +18,8 @@ __all__ = ['SHARE', 'NEAR', 'sources', 'squeeze', 'normal', 'both_styles', 'gram
 
 # %% ../nbs/05c_contamination.ipynb #7523c14f
 def sources(
-    row, # a `QA` or its dictionary
-) -> list[str]: # ids of the facts it was made from; two for a combined pair
+    row,  # a `QA` or its dictionary
+) -> list[str]:  # ids of the facts it was made from; two for a combined pair
     "Where a pair comes from"
     return (row['source_id'] if isinstance(row, dict) else row.source_id).split('+')
 
@@ -26,101 +27,167 @@ def sources(
 _polite = re.compile('です|ます|ませ|まし|でし|くださ')
 _marks = re.compile(r'[\W_]+')
 
-def squeeze(text:str) -> str:
+
+def squeeze(text: str) -> str:
     "One width, lower case, no blanks and no punctuation"
     return _marks.sub('', unicodedata.normalize('NFKC', text)).lower()
 
+
 @lru_cache(None)
 def normal(
-    text:str,
-) -> str: # `squeeze`d, and in the plain style
+    text: str,
+) -> str:  # `squeeze`d, and in the plain style
     "The form in which texts are compared"
-    return squeeze('\n'.join(to_plain(t) for t in text.split('\n')) if _polite.search(text) else text)
+    return squeeze(
+        '\n'.join(to_plain(t) for t in text.split('\n')) if _polite.search(text) else text
+    )
+
 
 def both_styles(
-    text:str,
-) -> set[str]: # `squeeze`d as it is, in plain and in polite style
+    text: str,
+) -> set[str]:  # `squeeze`d as it is, in plain and in polite style
     "What a text may look like in the other style: cheaper than `normal` for all texts that it is compared with"
     return {squeeze(t) for t in (text, to_plain(text), to_polite(text))}
 
 # %% ../nbs/05c_contamination.ipynb #a4da3faa
-def grams(t:str, n:int) -> set[int]:
+def grams(t: str, n: int) -> set[int]:
     "Hashes of the character n-grams of a text; of the whole text if it is shorter"
-    return {hash(t[i:i+n]) for i in range(max(1, len(t)-n+1))}
+    return {hash(t[i : i + n]) for i in range(max(1, len(t) - n + 1))}
+
 
 def overlaps(
-    texts:list[str], # normal forms of the evaluation rows
-    answers:set[str], # normal forms of the training answers
-    n:int=13, # characters of a gram in the report
-    probe:int=8, # characters of a gram that makes two texts worth comparing
-    common:int=10, # rows; a gram that more of them share is a turn of phrase and makes nothing worth comparing
-) -> list[tuple[float,float]]: # per row: share of its n-grams seen in training, and similarity to the nearest training answer
+    texts: list[str],  # normal forms of the evaluation rows
+    answers: set[str],  # normal forms of the training answers
+    n: int = 13,  # characters of a gram in the report
+    probe: int = 8,  # characters of a gram that makes two texts worth comparing
+    common: int = 10,  # rows; a gram that more of them share is a turn of phrase and makes nothing worth comparing
+) -> list[
+    tuple[float, float]
+]:  # per row: share of its n-grams seen in training, and similarity to the nearest training answer
     "Stream the training answers past an index of the evaluation rows, so time and memory stay linear"
     from rapidfuzz.fuzz import partial_ratio, ratio
-    index, seen, best = defaultdict(list), set(), [0.]*len(texts)
-    for i,t in enumerate(texts):
-        for g in grams(t, probe): index[g].append(i)
-    index = {g: v for g,v in index.items() if len(v)<=common}
-    size, wanted = Counter(i for v in index.values() for i in v), set().union(*(grams(t, n) for t in texts))
+
+    index, seen, best = defaultdict(list), set(), [0.0] * len(texts)
+    for i, t in enumerate(texts):
+        for g in grams(t, probe):
+            index[g].append(i)
+    index = {g: v for g, v in index.items() if len(v) <= common}
+    size, wanted = (
+        Counter(i for v in index.values() for i in v),
+        set().union(*(grams(t, n) for t in texts)),
+    )
     for u in answers:
         seen |= grams(u, n) & wanted
-        for i,k in Counter(i for g in grams(u, probe) for i in index.get(g, ())).items():
+        for i, k in Counter(i for g in grams(u, probe) for i in index.get(g, ())).items():
             t = texts[i]
-            if k>=.25*size[i]: best[i] = max(best[i], (ratio if len(u)<len(t) else partial_ratio)(t, u, score_cutoff=50)/100)
-    return [(len(grams(t, n) & seen)/len(grams(t, n)), b) for t,b in zip(texts, best)]
+            if k >= 0.25 * size[i]:
+                best[i] = max(
+                    best[i],
+                    (ratio if len(u) < len(t) else partial_ratio)(t, u, score_cutoff=50) / 100,
+                )
+    return [(len(grams(t, n) & seen) / len(grams(t, n)), b) for t, b in zip(texts, best)]
 
 # %% ../nbs/05c_contamination.ipynb #3fae4d70
 class Trained(NamedTuple):
     "What evaluation rows are compared with; made once for all of them by `trained`"
-    sources: set             # ids of facts
-    questions: set           # `squeeze`d
-    answers: set             # `normal` forms
+
+    sources: set  # ids of facts
+    questions: set  # `squeeze`d
+    answers: set  # `normal` forms
+
 
 def trained(
-    rows:list[QA], # the training pairs
+    rows: list[QA],  # the training pairs
 ) -> Trained:
     "Sources, questions and answers of the training pairs, ready for comparison"
-    if isinstance(rows, Trained): return rows
-    return Trained({s for r in rows for s in sources(r)}, {squeeze(r.instruction) for r in rows}, {normal(r.output) for r in rows})
+    if isinstance(rows, Trained):
+        return rows
+    return Trained(
+        {s for r in rows for s in sources(r)},
+        {squeeze(r.instruction) for r in rows},
+        {normal(r.output) for r in rows},
+    )
 
 # %% ../nbs/05c_contamination.ipynb #0ccd719d
-SHARE, NEAR = .4, .8 # see `contamination`
+SHARE, NEAR = 0.4, 0.8  # see `contamination`
+
 
 def contamination(
-    train:list[QA]|Trained, # training pairs, or what `trained` makes of them
-    rows:list[QA], # one evaluation set
-    share:float=SHARE, # of 13-grams, from which a row is called contaminated
-    near:float=NEAR, # similarity, likewise
-    facts_too:bool=True, # False for recall, whose facts are trained on purpose
-) -> dict: # counts, `flagged`: id -> reason, and the largest overlap of the rows that were not flagged
+    train: list[QA] | Trained,  # training pairs, or what `trained` makes of them
+    rows: list[QA],  # one evaluation set
+    share: float = SHARE,  # of 13-grams, from which a row is called contaminated
+    near: float = NEAR,  # similarity, likewise
+    facts_too: bool = True,  # False for recall, whose facts are trained on purpose
+) -> dict:  # counts, `flagged`: id -> reason, and the largest overlap of the rows that were not flagged
     "What the training data gives away about an evaluation set"
-    train, flagged, most = trained(train), {}, (0., 0.)
+    train, flagged, most = trained(train), {}, (0.0, 0.0)
     for r in rows:
-        if train.questions & {w for t in (r.instruction, r.extra.get('question2', '')) if t for w in both_styles(t)}: flagged[r.id] = 'question'
-        if facts_too and train.sources & set(sources(r)): flagged[r.id] = 'source'
+        if train.questions & {
+            w
+            for t in (r.instruction, r.extra.get('question2', ''))
+            if t
+            for w in both_styles(t)
+        }:
+            flagged[r.id] = 'question'
+        if facts_too and train.sources & set(sources(r)):
+            flagged[r.id] = 'source'
     if facts_too:
-        got = overlaps([normal(r.extra.get('support') or r.output) for r in rows], train.answers)
-        for r,(a,b) in zip(rows, got):
-            if r.id not in flagged and (a>=share or b>=near): flagged[r.id] = 'copy' if b>=near else 'grams'
-        most = tuple(max((g[k] for r,g in zip(rows, got) if r.id not in flagged), default=0.) for k in (0,1))
-    return dict(rows=len(rows), shared_sources=sum(v=='source' for v in flagged.values()), shared_questions=sum(v=='question' for v in flagged.values()),
-                copies=sum(v in ('copy','grams') for v in flagged.values()), most_13grams=round(most[0], 3), nearest=round(most[1], 3), flagged=flagged)
+        got = overlaps(
+            [normal(r.extra.get('support') or r.output) for r in rows], train.answers
+        )
+        for r, (a, b) in zip(rows, got):
+            if r.id not in flagged and (a >= share or b >= near):
+                flagged[r.id] = 'copy' if b >= near else 'grams'
+        most = tuple(
+            max((g[k] for r, g in zip(rows, got) if r.id not in flagged), default=0.0)
+            for k in (0, 1)
+        )
+    return dict(
+        rows=len(rows),
+        shared_sources=sum(v == 'source' for v in flagged.values()),
+        shared_questions=sum(v == 'question' for v in flagged.values()),
+        copies=sum(v in ('copy', 'grams') for v in flagged.values()),
+        most_13grams=round(most[0], 3),
+        nearest=round(most[1], 3),
+        flagged=flagged,
+    )
 
 # %% ../nbs/05c_contamination.ipynb #a85d30ee
 def plot_overlaps(
-    train:list[QA]|Trained, # see `contamination`
-    sets:dict[str,list[QA]], # name -> rows
-    share:float=SHARE, near:float=NEAR,
+    train: list[QA] | Trained,  # see `contamination`
+    sets: dict[str, list[QA]],  # name -> rows
+    share: float = SHARE,
+    near: float = NEAR,
 ):
     "Overlap with the training answers, one point a row"
-    import matplotlib.pyplot as plt, matplotlib_fontja
+    import matplotlib.pyplot as plt
+    import matplotlib_fontja
+
     fig, ax = plt.subplots(figsize=(5.4, 3.2), dpi=90)
     train = trained(train)
-    for (name,rows),mark in zip(sets.items(), 'ox^s+'):
-        got = overlaps([normal(r.extra.get('support') or r.output) for r in rows], train.answers)
-        ax.plot([a for a,_ in got], [b for _,b in got], mark, ms=5, mfc='none', ls='', label=f'{name} ({len(rows)})', alpha=.8)
-    ax.axvline(share, color='k', lw=.8, ls='--'); ax.axhline(near, color='k', lw=.8, ls='--')
-    ax.set(xlabel='share of 13-grams seen in training', ylabel='similarity to the nearest\ntraining answer', xlim=(-.04,1.04), ylim=(-.04,1.06))
+    for (name, rows), mark in zip(sets.items(), 'ox^s+'):
+        got = overlaps(
+            [normal(r.extra.get('support') or r.output) for r in rows], train.answers
+        )
+        ax.plot(
+            [a for a, _ in got],
+            [b for _, b in got],
+            mark,
+            ms=5,
+            mfc='none',
+            ls='',
+            label=f'{name} ({len(rows)})',
+            alpha=0.8,
+        )
+    ax.axvline(share, color='k', lw=0.8, ls='--')
+    ax.axhline(near, color='k', lw=0.8, ls='--')
+    ax.set(
+        xlabel='share of 13-grams seen in training',
+        ylabel='similarity to the nearest\ntraining answer',
+        xlim=(-0.04, 1.04),
+        ylim=(-0.04, 1.06),
+    )
     ax.legend(frameon=False, loc='lower right')
-    for s in ('top','right'): ax.spines[s].set_visible(False)
+    for s in ('top', 'right'):
+        ax.spines[s].set_visible(False)
     return ax

@@ -4,7 +4,9 @@
 
 # %% ../nbs/05_corpus.ipynb #f6e5bfe9
 from __future__ import annotations
-import hashlib, re, unicodedata
+import hashlib
+import re
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
 from .workspace import *
@@ -16,178 +18,252 @@ __all__ = ['TEXT_ROLES', 'CLEANED', 'tidy', 'Section', 'block_pages', 'document_
            'plot_chunks']
 
 # %% ../nbs/05_corpus.ipynb #1c2ec235
-_junk = {c: None for c in (*range(32), 127, *range(128,160), 0xAD, *range(0x200B,0x2010), 0x2060, 0xFEFF, 0xFFFE, 0xFFFF, *range(0xD800,0xE000), *range(0xE000,0xF900))}
+_junk = {
+    c: None
+    for c in (
+        *range(32),
+        127,
+        *range(128, 160),
+        0xAD,
+        *range(0x200B, 0x2010),
+        0x2060,
+        0xFEFF,
+        0xFFFE,
+        0xFFFF,
+        *range(0xD800, 0xE000),
+        *range(0xE000, 0xF900),
+    )
+}
 _junk.update({ord(c): ' ' for c in '\t\n\r\x0b\x0c\u2028\u2029'})
 
+
 def tidy(
-    text:str, # text of one block
-) -> str: # the same without control, zero-width and private-use characters, on one line
+    text: str,  # text of one block
+) -> str:  # the same without control, zero-width and private-use characters, on one line
     "Remove what is no text, and write 、 and 。 where a document writes ， and ．; width and spelling are left alone"
-    return japanese_stops(re.sub(' {2,}', ' ', unicodedata.normalize('NFC', text.translate(_junk))).strip())
+    return japanese_stops(
+        re.sub(' {2,}', ' ', unicodedata.normalize('NFC', text.translate(_junk))).strip()
+    )
 
 # %% ../nbs/05_corpus.ipynb #3ff89630
 @dataclass
 class Section:
     "A run of paragraphs under one heading path"
+
     doc: str
-    path: list               # headings, outermost first; empty before the first heading
+    path: list  # headings, outermost first; empty before the first heading
     paras: list = field(default_factory=list)  # (text, pages) of each paragraph
 
-TEXT_ROLES = ('body', 'list', 'column', 'footnote') # blocks that are running text; captions and tables are kept by chapter 04
+
+TEXT_ROLES = (
+    'body',
+    'list',
+    'column',
+    'footnote',
+)  # blocks that are running text; captions and tables are kept by chapter 04
 
 # %% ../nbs/05_corpus.ipynb #c294fde2
-def _get(o, name, default=None): return o.get(name, default) if isinstance(o, dict) else getattr(o, name, default)
+def _get(o, name, default=None):
+    return o.get(name, default) if isinstance(o, dict) else getattr(o, name, default)
 
-def _item(text): return text if re.match(r'[◼■●・]|[A-ZＡ-Ｚ0-9]+[)）.]|[(（①-⑳]', text) else f'- {text}'
+
+def _item(text):
+    return text if re.match(r'[◼■●・]|[A-ZＡ-Ｚ0-9]+[)）.]|[(（①-⑳]', text) else f'- {text}'
+
 
 def block_pages(
-    b, # a `Block` or its dictionary
+    b,  # a `Block` or its dictionary
 ) -> list[int]:
     "The pages a block stands on: a sentence that was joined across pages stands on two"
     return list(_get(b, 'pages') or [_get(b, 'page')])
 
+
 def document_sections(
-    blocks:list, # of one document, in reading order
-    doc:str='', # its name
+    blocks: list,  # of one document, in reading order
+    doc: str = '',  # its name
 ) -> list[Section]:
     "Sections in reading order; footnotes at the end of theirs, boxed columns behind it"
     stack, done, boxes, notes = [], [], [], []
     cur = Section(doc, [])
+
     def close():
         cur.paras += notes
         done.extend(s for s in (cur, *boxes) if s.paras or s.path)
-        notes.clear(); boxes.clear()
+        notes.clear()
+        boxes.clear()
+
     for b in blocks:
         role, text = _get(b, 'role') or 'body', tidy(_get(b, 'text'))
         para = text, block_pages(b)
-        if not text: continue
-        if role=='heading':
+        if not text:
+            continue
+        if role == 'heading':
             close()
             level = _get(b, 'level') or 1
-            while stack and stack[-1][0]>=level: stack.pop()
+            while stack and stack[-1][0] >= level:
+                stack.pop()
             stack.append((level, text))
-            cur = Section(doc, [h for _,h in stack])
-        elif role=='column':
-            head = text if len(text)<=60 and text[-1]!='。' else 'コラム'
-            if text.startswith('コラム') or not boxes: boxes.append(Section(doc, [head]))
-            if text!=boxes[-1].path[-1]: boxes[-1].paras.append(para)
-        elif role=='footnote': notes.append(para)
-        elif role in TEXT_ROLES: cur.paras.append((_item(text) if role=='list' else text, para[1]))
+            cur = Section(doc, [h for _, h in stack])
+        elif role == 'column':
+            head = text if len(text) <= 60 and text[-1] != '。' else 'コラム'
+            if text.startswith('コラム') or not boxes:
+                boxes.append(Section(doc, [head]))
+            if text != boxes[-1].path[-1]:
+                boxes[-1].paras.append(para)
+        elif role == 'footnote':
+            notes.append(para)
+        elif role in TEXT_ROLES:
+            cur.paras.append((_item(text) if role == 'list' else text, para[1]))
     close()
     return done
 
 # %% ../nbs/05_corpus.ipynb #31483627
 _ascii = re.compile(r'[!-~]+')
 
+
 def count_tokens(
-    text:str,
-) -> int: # an estimate: 3 for 4 Japanese characters, 1 for 3 ASCII ones
+    text: str,
+) -> int:  # an estimate: 3 for 4 Japanese characters, 1 for 3 ASCII ones
     "How many tokens a subword tokenizer will need, roughly"
-    a = sum(m.end()-m.start() for m in _ascii.finditer(text))
-    return -(-3*(len(text)-a)//4) - (-a//3)
+    a = sum(m.end() - m.start() for m in _ascii.finditer(text))
+    return -(-3 * (len(text) - a) // 4) - (-a // 3)
 
 # %% ../nbs/05_corpus.ipynb #11a71075
 def cut_long(
-    text:str,
-    a:int, b:int, # offsets of one sentence
-    max_tokens:int,
+    text: str,
+    a: int,
+    b: int,  # offsets of one sentence
+    max_tokens: int,
     count=count_tokens,
-) -> list[tuple[int,int]]: # spans of at most `max_tokens`, each but the last ending at a 、 where there is one
+) -> list[
+    tuple[int, int]
+]:  # spans of at most `max_tokens`, each but the last ending at a 、 where there is one
     "Split a sentence that does not fit the budget"
     res = []
-    while count(text[a:b])>max_tokens:
-        n = max(1, int((b-a)*max_tokens/count(text[a:b])))
-        while n>1 and count(text[a:a+n])>max_tokens: n -= 1
-        cut = text.rfind('、', a+n//2, a+n)+1 or a+n
-        res.append((a, cut)); a = cut
+    while count(text[a:b]) > max_tokens:
+        n = max(1, int((b - a) * max_tokens / count(text[a:b])))
+        while n > 1 and count(text[a : a + n]) > max_tokens:
+            n -= 1
+        cut = text.rfind('、', a + n // 2, a + n) + 1 or a + n
+        res.append((a, cut))
+        a = cut
     return res + [(a, b)]
 
 # %% ../nbs/05_corpus.ipynb #9b241d12
 def pack(
-    text:str, # the document
-    paras:list, # (start, end) of the paragraphs of one section
-    max_tokens:int=512, # budget of a chunk
-    count=count_tokens, # text -> number of tokens
-) -> list[tuple[int,int,int]]: # (start, end, tokens) of each chunk
+    text: str,  # the document
+    paras: list,  # (start, end) of the paragraphs of one section
+    max_tokens: int = 512,  # budget of a chunk
+    count=count_tokens,  # text -> number of tokens
+) -> list[tuple[int, int, int]]:  # (start, end, tokens) of each chunk
     "Fill chunks with whole sentences, in order, up to the budget"
     res = []
-    for a,b in paras:
-        for s,e in sentence_spans(text[a:b]):
-            for x,y in cut_long(text, a+s, a+e, max_tokens, count):
+    for a, b in paras:
+        for s, e in sentence_spans(text[a:b]):
+            for x, y in cut_long(text, a + s, a + e, max_tokens, count):
                 n = count(text[x:y])
-                if res and res[-1][2]+n<=max_tokens: res[-1] = res[-1][0], y, res[-1][2]+n
-                else: res.append((x, y, n))
+                if res and res[-1][2] + n <= max_tokens:
+                    res[-1] = res[-1][0], y, res[-1][2] + n
+                else:
+                    res.append((x, y, n))
     return res
 
 # %% ../nbs/05_corpus.ipynb #af8cec36
 def chunk_id(
-    doc:str, path:list, text:str,
-) -> str: # the document's name and 8 hexadecimal digits
+    doc: str,
+    path: list,
+    text: str,
+) -> str:  # the document's name and 8 hexadecimal digits
     "A stable id: it depends on nothing but the chunk itself"
     return f"{doc}-{hashlib.sha256(chr(31).join([doc, *path, text]).encode()).hexdigest()[:8]}"
 
 # %% ../nbs/05_corpus.ipynb #a72f60ae
 def layout(
-    sections:list[Section], # of one document
-) -> tuple[str, list]: # its text, and for each section the (start, end, pages) of its paragraphs
+    sections: list[Section],  # of one document
+) -> tuple[
+    str, list
+]:  # its text, and for each section the (start, end, pages) of its paragraphs
     "Set headings and paragraphs one after the other, with blank lines between"
     parts, spans, at = [], [], 0
+
     def add(s):
         nonlocal at
-        parts.append(s); at += len(s)+2
-        return at-len(s)-2, at-2
+        parts.append(s)
+        at += len(s) + 2
+        return at - len(s) - 2, at - 2
+
     for sec in sections:
-        if sec.path: add('#'*len(sec.path)+' '+sec.path[-1])
-        spans.append([(*add(text), pages) for text,pages in sec.paras])
+        if sec.path:
+            add('#' * len(sec.path) + ' ' + sec.path[-1])
+        spans.append([(*add(text), pages) for text, pages in sec.paras])
     return '\n\n'.join(parts), spans
 
 # %% ../nbs/05_corpus.ipynb #7ff4f4b3
 def document_chunks(
-    doc:str, # name of the document
-    blocks:list, # its blocks in reading order
-    max_tokens:int=512,
+    doc: str,  # name of the document
+    blocks: list,  # its blocks in reading order
+    max_tokens: int = 512,
     count=count_tokens,
-) -> tuple[str, list[Chunk]]: # the document's text and its chunks
+) -> tuple[str, list[Chunk]]:  # the document's text and its chunks
     "Text and chunks of one document; `start` and `end` are offsets in that text"
     sections = document_sections(blocks, doc)
     text, spans = layout(sections)
     seen, res, scanned = Counter(), [], {p for b in blocks for p in _get(b, 'ocr') or ()}
-    for sec,paras in zip(sections, spans):
-        for a,b,n in pack(text, [p[:2] for p in paras], max_tokens, count):
+    for sec, paras in zip(sections, spans):
+        for a, b, n in pack(text, [p[:2] for p in paras], max_tokens, count):
             id = chunk_id(doc, sec.path, text[a:b])
             seen[id] += 1
-            pages = sorted({p for x,y,ps in paras if x<b and y>a for p in ps})
-            id = id if seen[id]==1 else f'{id}-{seen[id]}'
+            pages = sorted({p for x, y, ps in paras if x < b and y > a for p in ps})
+            id = id if seen[id] == 1 else f'{id}-{seen[id]}'
             by_ocr = [p for p in pages if p in scanned]
             res.append(Chunk(id, doc, sec.path, text[a:b], pages, a, b, n, by_ocr))
     return text, res
 
 # %% ../nbs/05_corpus.ipynb #ca105c5b
 def by_document(
-    cleaned, # the object or dictionary of chapter 04: anything with `blocks`
-) -> dict[str, list]: # document name -> its blocks, in order of first appearance
+    cleaned,  # the object or dictionary of chapter 04: anything with `blocks`
+) -> dict[str, list]:  # document name -> its blocks, in order of first appearance
     "Group blocks by the document that they come from"
     res = {}
-    for b in _get(cleaned, 'blocks', cleaned): res.setdefault(_get(b, 'doc') or 'document', []).append(b)
+    for b in _get(cleaned, 'blocks', cleaned):
+        res.setdefault(_get(b, 'doc') or 'document', []).append(b)
     return res
 
+
 def build_corpus(
-    cleaned, # see `by_document`
-    max_tokens:int=512, # budget of a chunk, in tokens as `count` counts them
+    cleaned,  # see `by_document`
+    max_tokens: int = 512,  # budget of a chunk, in tokens as `count` counts them
     count=count_tokens,
 ) -> list[Chunk]:
     "The chunks of every document"
-    return [c for doc,blocks in by_document(cleaned).items() for c in document_chunks(doc, blocks, max_tokens, count)[1]]
+    return [
+        c
+        for doc, blocks in by_document(cleaned).items()
+        for c in document_chunks(doc, blocks, max_tokens, count)[1]
+    ]
 
 # %% ../nbs/05_corpus.ipynb #a9e1fde4
-CLEANED = {'blocks': list[{'text': str, 'doc?': str|None, 'role?': str|None, 'level?': int|None,
-                           'pages?': list[int], 'page?': int}]}
+CLEANED = {
+    'blocks': list[
+        {
+            'text': str,
+            'doc?': str | None,
+            'role?': str | None,
+            'level?': int | None,
+            'pages?': list[int],
+            'page?': int,
+        }
+    ]
+}
+
 
 def run_corpus(
-    ws:Workspace, # reads `cleaned_blocks`, writes `corpus` and `corpus_chunks`
-    max_tokens:int=512, # budget of a chunk
-    progress:Progress|None=None,
-) -> dict: # numbers of documents, sections, chunks and characters, and the blocks left out by role
+    ws: Workspace,  # reads `cleaned_blocks`, writes `corpus` and `corpus_chunks`
+    max_tokens: int = 512,  # budget of a chunk
+    progress: Progress | None = None,
+) -> (
+    dict
+):  # numbers of documents, sections, chunks and characters, and the blocks left out by role
     "Chapter 05 for a whole workspace"
     src = ws.path('cleaned_blocks')
     cleaned = read_json(src, 'clean', CLEANED)
@@ -196,41 +272,82 @@ def run_corpus(
     texts, chunks, docs = [], [], by_document(cleaned)
     for doc in tracked(list(docs), progress, lambda d: f'corpus: {d}'):
         text, new = document_chunks(doc, docs[doc], max_tokens)
-        if not new: raise CourseError(f'{src}: the document {doc} holds no text; check what `climate-ft extract` made of its PDF, or leave it out')
-        texts.append(text); chunks += new
-    if not chunks: raise CourseError(f'{src} holds no text; check what `climate-ft extract` made of the PDF')
+        if not new:
+            raise CourseError(
+                f'{src}: the document {doc} holds no text; check what `climate-ft extract` made of its PDF, or leave it out'
+            )
+        texts.append(text)
+        chunks += new
+    if not chunks:
+        raise CourseError(
+            f'{src} holds no text; check what `climate-ft extract` made of the PDF'
+        )
     write_text(ws.path('corpus'), '\f'.join(texts))
     write_json(ws.path('corpus_chunks'), chunks)
-    return dict(documents=len(docs), sections=len({(c.doc, *c.section) for c in chunks}), chunks=len(chunks), characters=sum(map(len, texts)),
-                left_out=dict(Counter(b.get('role') for b in cleaned['blocks'] if b.get('role') not in (*TEXT_ROLES, 'heading', '', None))))
+    return dict(
+        documents=len(docs),
+        sections=len({(c.doc, *c.section) for c in chunks}),
+        chunks=len(chunks),
+        characters=sum(map(len, texts)),
+        left_out=dict(
+            Counter(
+                b.get('role')
+                for b in cleaned['blocks']
+                if b.get('role') not in (*TEXT_ROLES, 'heading', '', None)
+            )
+        ),
+    )
 
 # %% ../nbs/05_corpus.ipynb #5de546c4
 def load_corpus(
-    ws:Workspace,
-) -> tuple[dict[str,str], list[Chunk]]: # text by document, and the chunks
+    ws: Workspace,
+) -> tuple[dict[str, str], list[Chunk]]:  # text by document, and the chunks
     "Read the corpus back; a `CourseError` if the two files do not belong together"
     again = 'run `climate-ft corpus` again'
     path = ws.path('corpus_chunks')
     chunks = read_records(path, Chunk, 'corpus')
-    if not chunks: raise CourseError(f'{path} holds no chunks; {again}')
-    docs, texts = list(dict.fromkeys(c.doc for c in chunks)), read_text(ws.path('corpus'), 'corpus').split('\f')
-    if len(docs)!=len(texts): raise CourseError(f'{ws.path("corpus")} holds {len(texts)} documents and {path} {len(docs)}; {again}')
+    if not chunks:
+        raise CourseError(f'{path} holds no chunks; {again}')
+    docs, texts = (
+        list(dict.fromkeys(c.doc for c in chunks)),
+        read_text(ws.path('corpus'), 'corpus').split('\f'),
+    )
+    if len(docs) != len(texts):
+        raise CourseError(
+            f'{ws.path("corpus")} holds {len(texts)} documents and {path} {len(docs)}; {again}'
+        )
     texts = dict(zip(docs, texts))
-    if bad := next((c for c in chunks if texts[c.doc][c.start:c.end]!=c.text), None):
-        raise CourseError(f'{ws.path("corpus")} does not match {path} at {bad.id}: one of them was cut or edited; {again}')
+    if bad := next((c for c in chunks if texts[c.doc][c.start : c.end] != c.text), None):
+        raise CourseError(
+            f'{ws.path("corpus")} does not match {path} at {bad.id}: one of them was cut or edited; {again}'
+        )
     return texts, chunks
 
 # %% ../nbs/05_corpus.ipynb #7431566c
 def plot_chunks(
-    chunks:list[Chunk],
-    max_tokens:int=512, # the budget, drawn as a line
+    chunks: list[Chunk],
+    max_tokens: int = 512,  # the budget, drawn as a line
 ):
     "Estimated tokens of every chunk in reading order, one shade per chapter"
-    import matplotlib.pyplot as plt, matplotlib_fontja
+    import matplotlib.pyplot as plt
+    import matplotlib_fontja
+
     fig, ax = plt.subplots(figsize=(7.5, 2.6), dpi=90)
     tops = list(dict.fromkeys((c.doc, *c.section[:1]) for c in chunks))
-    ax.bar(range(len(chunks)), [c.tokens for c in chunks], width=1., color=[('#35618f','#9dbbd8')[tops.index((c.doc, *c.section[:1]))%2] for c in chunks])
-    ax.axhline(max_tokens, color='k', lw=.8, ls='--')
-    ax.set(xlabel='chunk, in reading order (the shade changes with the chapter)', ylabel='tokens (estimate)', xlim=(-.5, len(chunks)-.5))
-    for s in ('top','right'): ax.spines[s].set_visible(False)
+    ax.bar(
+        range(len(chunks)),
+        [c.tokens for c in chunks],
+        width=1.0,
+        color=[
+            ('#35618f', '#9dbbd8')[tops.index((c.doc, *c.section[:1])) % 2] for c in chunks
+        ],
+    )
+    ax.axhline(max_tokens, color='k', lw=0.8, ls='--')
+    ax.set(
+        xlabel='chunk, in reading order (the shade changes with the chapter)',
+        ylabel='tokens (estimate)',
+        xlim=(-0.5, len(chunks) - 0.5),
+    )
+    for s in ('top', 'right'):
+        ax.spines[s].set_visible(False)
     return ax

@@ -11,7 +11,15 @@ from itertools import accumulate
 from .workspace import *
 from .corpus import sentences, load_corpus
 from .facts import Fact, corpus_facts, figure_refs
-from .contamination import both_styles, contamination, normal, plot_overlaps, sources, squeeze, trained
+from climate_ft.contamination import (
+    both_styles,
+    contamination,
+    normal,
+    plot_overlaps,
+    sources,
+    squeeze,
+    trained,
+)
 from .pairs import *
 
 # %% auto #0
@@ -22,86 +30,142 @@ __all__ = ['PINNED', 'ORIGINAL', 'ALPACA', 'REPORT', 'unit_of', 'same_units', 's
 
 # %% ../nbs/06_dataset.ipynb #498e5bd4
 def unit_of(
-    c:Chunk,
-    depth:int=2, # levels of heading that make a unit
-) -> tuple: # document and headings; without headings, each chunk is a unit
+    c: Chunk,
+    depth: int = 2,  # levels of heading that make a unit
+) -> tuple:  # document and headings; without headings, each chunk is a unit
     "The unit of the split that a chunk belongs to"
     return (c.doc, *(c.section[:depth] or [c.id]))
 
+
 def same_units(
-    chunks:list[Chunk],
-    share:float=.3, # of the sentences of the smaller unit
-) -> dict[tuple,tuple]: # unit -> the unit whose side it takes
+    chunks: list[Chunk],
+    share: float = 0.3,  # of the sentences of the smaller unit
+) -> dict[tuple, tuple]:  # unit -> the unit whose side it takes
     "Units that repeat each other's sentences"
     where, size, both = defaultdict(dict), Counter(), Counter()
     for c in chunks:
         for s in sentences(c.text):
-            if len(n := squeeze(s))>=10: where[hash(n)][unit_of(c)] = True
+            if len(n := squeeze(s)) >= 10:
+                where[hash(n)][unit_of(c)] = True
     for us in where.values():
         size.update(us)
-        if 1<len(us)<=20: both.update((u,v) for u in us for v in us if u<v)
+        if 1 < len(us) <= 20:
+            both.update((u, v) for u in us for v in us if u < v)
     leader = {}
+
     def find(u):
-        while u in leader: u = leader[u]
+        while u in leader:
+            u = leader[u]
         return u
-    for (u,v),n in sorted(both.items()):
-        if n>=share*min(size[u], size[v]) and find(u)!=find(v): leader[max(find(u), find(v))] = min(find(u), find(v))
+
+    for (u, v), n in sorted(both.items()):
+        if n >= share * min(size[u], size[v]) and find(u) != find(v):
+            leader[max(find(u), find(v))] = min(find(u), find(v))
     return {u: find(u) for u in leader}
 
 # %% ../nbs/06_dataset.ipynb #20db85a1
-PINNED = ('雪氷面のアルベド', '三要素', 'SWOT', '気候変動と国際協力') # headings that the examples of chapters 08 to 12 ask about
+PINNED = (
+    '雪氷面のアルベド',
+    '三要素',
+    'SWOT',
+    '気候変動と国際協力',
+)  # headings that the examples of chapters 08 to 12 ask about
+
 
 def split_sections(
-    chunks:list[Chunk],
-    seed:int=42,
-    test:float=.12, dev:float=.06, # shares of the characters in a document's sentences
-    pinned=PINNED, # a unit with a heading that contains one of these is trained
-) -> dict[tuple,str]: # unit -> train, dev or test
+    chunks: list[Chunk],
+    seed: int = 42,
+    test: float = 0.12,
+    dev: float = 0.06,  # shares of the characters in a document's sentences
+    pinned=PINNED,  # a unit with a heading that contains one of these is trained
+) -> dict[tuple, str]:  # unit -> train, dev or test
     "Assign every unit of every document to one side"
     size, docs, res = Counter(), defaultdict(list), {}
     for c in chunks:
-        size[unit_of(c)] += sum(len(s) for s in sentences(c.text) if s[-1]=='。')
-        if any(p in h for p in pinned for h in c.section): res[unit_of(c)] = 'train'
-    for u in size: docs[u[0]].append(u)
+        size[unit_of(c)] += sum(len(s) for s in sentences(c.text) if s[-1] == '。')
+        if any(p in h for p in pinned for h in c.section):
+            res[unit_of(c)] = 'train'
+    for u in size:
+        docs[u[0]].append(u)
     for us in docs.values():
         total = sum(size[u] for u in us)
-        left = dict(test=test*total, dev=dev*total) if len(us)>2 else {}
+        left = dict(test=test * total, dev=dev * total) if len(us) > 2 else {}
         for u in sorted((u for u in us if u not in res), key=lambda u: rank(seed, *u)):
-            res[u] = next((s for s,n in left.items() if n>0 and 0<size[u]<=max(2*n, total/len(us))), 'train')
-            if res[u]!='train': left[res[u]] -= size[u]
-    return res | {u: res[l] for u,l in same_units(chunks).items()}
+            res[u] = next(
+                (
+                    s
+                    for s, n in left.items()
+                    if n > 0 and 0 < size[u] <= max(2 * n, total / len(us))
+                ),
+                'train',
+            )
+            if res[u] != 'train':
+                left[res[u]] -= size[u]
+    return res | {u: res[l] for u, l in same_units(chunks).items()}
 
 # %% ../nbs/06_dataset.ipynb #3efb0c08
 def plot_split(
-    chunks:list[Chunk],
-    sides:dict, # of `split_sections`
+    chunks: list[Chunk],
+    sides: dict,  # of `split_sections`
 ):
     "The units of the split in reading order, their length in characters, and their side"
-    import matplotlib.pyplot as plt, matplotlib_fontja
+    import matplotlib.pyplot as plt
+    import matplotlib_fontja
+
     size = Counter()
-    for c in chunks: size[unit_of(c)] += len(c.text)
+    for c in chunks:
+        size[unit_of(c)] += len(c.text)
     fig, ax = plt.subplots(figsize=(7.5, 2.4), dpi=90)
-    for side,color,hatch in (('train','#c9d1d3',''), ('dev','#d9822b','//'), ('test','#35618f','xx')):
-        at = [(i,n) for i,(u,n) in enumerate(size.items()) if sides[u]==side]
-        ax.bar([i for i,_ in at], [n for _,n in at], width=.9, color=color, hatch=hatch, ec='k', lw=.4, label=f'{side} ({len(at)})')
-    ax.set(xlabel='section of the second level, in reading order', ylabel='characters', xlim=(-1, len(size))); ax.legend(frameon=False, ncol=3)
-    for s in ('top','right'): ax.spines[s].set_visible(False)
+    for side, color, hatch in (
+        ('train', '#c9d1d3', ''),
+        ('dev', '#d9822b', '//'),
+        ('test', '#35618f', 'xx'),
+    ):
+        at = [(i, n) for i, (u, n) in enumerate(size.items()) if sides[u] == side]
+        ax.bar(
+            [i for i, _ in at],
+            [n for _, n in at],
+            width=0.9,
+            color=color,
+            hatch=hatch,
+            ec='k',
+            lw=0.4,
+            label=f'{side} ({len(at)})',
+        )
+    ax.set(
+        xlabel='section of the second level, in reading order',
+        ylabel='characters',
+        xlim=(-1, len(size)),
+    )
+    ax.legend(frameon=False, ncol=3)
+    for s in ('top', 'right'):
+        ax.spines[s].set_visible(False)
     return ax
 
 # %% ../nbs/06_dataset.ipynb #b5fc601a
 def funnel(
-    facts:list[Fact], # of the training sections
-    seed:int=42,
-    templates:int=3, # see `template_pairs`
-    figures:str='drop', # see `filter_figures`
-    captions:dict|None=None,
-    reserved=(), # questions that belong to an evaluation set
-    progress:Progress|None=None,
-) -> tuple[list[QA], dict]: # training pairs; counts after each step, and of the figure filter
+    facts: list[Fact],  # of the training sections
+    seed: int = 42,
+    templates: int = 3,  # see `template_pairs`
+    figures: str = 'drop',  # see `filter_figures`
+    captions: dict | None = None,
+    reserved=(),  # questions that belong to an evaluation set
+    progress: Progress | None = None,
+) -> tuple[list[QA], dict]:  # training pairs; counts after each step, and of the figure filter
     "Base pairs, four augmentations, the figure filter, and the removal of duplicates"
-    rows = [p for f in tracked(facts, progress, 'augmenting') for p in base_pairs(f, seed)+template_pairs(f, seed, templates)+style_pairs(f, seed)+polite_pairs(f, seed)]
+    rows = [
+        p
+        for f in tracked(facts, progress, 'augmenting')
+        for p in base_pairs(f, seed)
+        + template_pairs(f, seed, templates)
+        + style_pairs(f, seed)
+        + polite_pairs(f, seed)
+    ]
     rows += combined_pairs(facts, seed)
-    n, kinds = Counter(r.kind for r in rows), ('base','template','style','polite','combined')
+    n, kinds = (
+        Counter(r.kind for r in rows),
+        ('base', 'template', 'style', 'polite', 'combined'),
+    )
     steps = dict(zip(kinds, accumulate(n[k] for k in kinds)))
     rows, fig = filter_figures(rows, figures, captions)
     steps['figures'] = len(rows)
@@ -119,282 +183,496 @@ def funnel(
 # the original course: base pairs, after augmentation, after its figure filter
 ORIGINAL = {'base': 400, 'combined': 4148, 'figures': 2243}
 
+
 def plot_funnel(
-    steps:dict[str,int], # of `funnel`
+    steps: dict[str, int],  # of `funnel`
 ):
     "Training pairs after each step, with the original's three numbers beside them"
-    import matplotlib.pyplot as plt, matplotlib_fontja
-    names = dict(base='base pairs', template='+ wordings', style='+ style', polite='+ politeness', combined='+ combined topics', figures='− figure references', exact='− exact duplicates', near='− near duplicates', reserved='− questions of the gold set')
+    import matplotlib.pyplot as plt
+    import matplotlib_fontja
+
+    names = dict(
+        base='base pairs',
+        template='+ wordings',
+        style='+ style',
+        polite='+ politeness',
+        combined='+ combined topics',
+        figures='− figure references',
+        exact='− exact duplicates',
+        near='− near duplicates',
+        reserved='− questions of the gold set',
+    )
     fig, ax = plt.subplots(figsize=(7, 3), dpi=90)
     y = range(len(steps))
     ax.barh(y, list(steps.values()), color='#35618f', label='this report')
-    ax.plot([ORIGINAL[k] for k in steps if k in ORIGINAL], [i for i,k in enumerate(steps) if k in ORIGINAL], 'D', color='#d9822b', mec='k', label='the original course')
-    for i,v in enumerate(steps.values()): ax.text(v, i, f' {v:,}', va='center', fontsize=8)
-    ax.set_yticks(y, [names[k] for k in steps]); ax.invert_yaxis(); ax.set_xlabel('pairs'); ax.legend(frameon=False); ax.margins(x=.12)
-    for s in ('top','right'): ax.spines[s].set_visible(False)
+    ax.plot(
+        [ORIGINAL[k] for k in steps if k in ORIGINAL],
+        [i for i, k in enumerate(steps) if k in ORIGINAL],
+        'D',
+        color='#d9822b',
+        mec='k',
+        label='the original course',
+    )
+    for i, v in enumerate(steps.values()):
+        ax.text(v, i, f' {v:,}', va='center', fontsize=8)
+    ax.set_yticks(y, [names[k] for k in steps])
+    ax.invert_yaxis()
+    ax.set_xlabel('pairs')
+    ax.legend(frameon=False)
+    ax.margins(x=0.12)
+    for s in ('top', 'right'):
+        ax.spines[s].set_visible(False)
     return ax
 
 # %% ../nbs/06_dataset.ipynb #df3988d0
 def read_captions(
-    ws:Workspace,
-) -> dict: # document -> number -> caption; empty if chapter 04 has not run here
+    ws: Workspace,
+) -> dict:  # document -> number -> caption; empty if chapter 04 has not run here
     "Captions for `resolve_figures`"
     path = ws.path('cleaned_blocks')
-    res, shape = {}, {'captions?': list[{'doc': str, 'number': str|int, 'text': str}]}
+    res, shape = {}, {'captions?': list[{'doc': str, 'number': str | int, 'text': str}]}
     found = read_json(path, 'clean', shape).get('captions', []) if path.exists() else []
-    for c in found: res.setdefault(c['doc'], {})[str(c['number'])] = c['text']
+    for c in found:
+        res.setdefault(c['doc'], {})[str(c['number'])] = c['text']
     return res
 
 # %% ../nbs/06_dataset.ipynb #9754e8e4
 def recall_rows(
-    train:list[QA],
-    facts:list[Fact],
-    seed:int=42,
+    train: list[QA],
+    facts: list[Fact],
+    seed: int = 42,
 ) -> list[QA]:
     "The facts behind the training pairs, asked in a wording that training never uses"
     used = {s for r in train for s in sources(r)}
-    res = [pair(f, 'recall', 0, pick(seed, f.id, RECALL)[0].format(s=f.subject), f.answer) for f in facts if f.id in used and not figure_refs(f.answer)]
-    for r in res: r.split = 'recall'
+    res = [
+        pair(f, 'recall', 0, pick(seed, f.id, RECALL)[0].format(s=f.subject), f.answer)
+        for f in facts
+        if f.id in used and not figure_refs(f.answer)
+    ]
+    for r in res:
+        r.split = 'recall'
     return res
 
+
 def held_out_rows(
-    facts:list[Fact], # of sections that are not trained
-    split:str, # dev or unseen
-    seed:int=42,
+    facts: list[Fact],  # of sections that are not trained
+    split: str,  # dev or unseen
+    seed: int = 42,
 ) -> list[QA]:
     "Base pairs, and for dev the other wordings too, without references to figures"
-    rows = [p for f in facts for p in base_pairs(f, seed) + (template_pairs(f, seed) if split=='dev' else [])]
+    rows = [
+        p
+        for f in facts
+        for p in base_pairs(f, seed) + (template_pairs(f, seed) if split == 'dev' else [])
+    ]
     rows = drop_exact(filter_figures(rows)[0])
-    for r in rows: r.split = split
+    for r in rows:
+        r.split = split
     return rows
 
 # %% ../nbs/06_dataset.ipynb #d9baeaa2
 def gold_rows(
-    questions:list[dict], # question, question2, answer, variants, support, kind, section_hint
-    chunks:list[Chunk],
-    sides:dict, # of `split_sections`
-) -> tuple[list[QA], list[dict]]: # rows with `seen` in `extra`, and questions whose support is not in the corpus
+    questions: list[
+        dict
+    ],  # question, question2, answer, variants, support, kind, section_hint
+    chunks: list[Chunk],
+    sides: dict,  # of `split_sections`
+) -> tuple[
+    list[QA], list[dict]
+]:  # rows with `seen` in `extra`, and questions whose support is not in the corpus
     "Hand-written questions, each tied to the chunk that holds its support"
     from bisect import bisect
+
     squeezed = [squeeze(c.text) for c in chunks]
     starts, whole = [0], ''.join(squeezed)
-    for t in squeezed: starts.append(starts[-1]+len(t))
+    for t in squeezed:
+        starts.append(starts[-1] + len(t))
     rows, missing = [], []
-    for i,q in enumerate(questions):
+    for i, q in enumerate(questions):
         at = whole.find(squeeze(q['support']))
-        if at<0: missing.append(q); continue
-        c = chunks[bisect(starts, at)-1]
-        extra = {k: q.get(k, '') for k in ('question2','support')} | dict(variants=q.get('variants', []), about=q.get('kind', ''), seen=sides[unit_of(c)]=='train', doc=c.doc, chunk=c.id)
-        rows.append(QA(q.get('id') or f'gold-{i+1:03}', f'gold-{i+1:03}', q['question'], '', q['answer'], 'gold', 'gold', c.section, c.pages, extra))
+        if at < 0:
+            missing.append(q)
+            continue
+        c = chunks[bisect(starts, at) - 1]
+        extra = {k: q.get(k, '') for k in ('question2', 'support')} | dict(
+            variants=q.get('variants', []),
+            about=q.get('kind', ''),
+            seen=sides[unit_of(c)] == 'train',
+            doc=c.doc,
+            chunk=c.id,
+        )
+        rows.append(
+            QA(
+                q.get('id') or f'gold-{i + 1:03}',
+                f'gold-{i + 1:03}',
+                q['question'],
+                '',
+                q['answer'],
+                'gold',
+                'gold',
+                c.section,
+                c.pages,
+                extra,
+            )
+        )
     return rows, missing
 
-def general_rows(questions:list[dict]) -> list[QA]:
+
+def general_rows(questions: list[dict]) -> list[QA]:
     "Everyday questions, outside of any document"
-    return [QA(q.get('id') or f'general-{i+1:03}', f'general-{i+1:03}', q['question'], '', q['answer'], 'general', 'general', extra=dict(variants=q.get('variants', []))) for i,q in enumerate(questions)]
+    return [
+        QA(
+            q.get('id') or f'general-{i + 1:03}',
+            f'general-{i + 1:03}',
+            q['question'],
+            '',
+            q['answer'],
+            'general',
+            'general',
+            extra=dict(variants=q.get('variants', [])),
+        )
+        for i, q in enumerate(questions)
+    ]
 
 # %% ../nbs/06_dataset.ipynb #67a720cf
 def clean_sets(
-    train:list[QA],
-    sets:dict[str,list[QA]], # dev, recall, unseen, gold, general
-) -> dict[str,dict]: # report by set: what was found and what is left
+    train: list[QA],
+    sets: dict[str, list[QA]],  # dev, recall, unseen, gold, general
+) -> dict[str, dict]:  # report by set: what was found and what is left
     "Remove or reclassify what the training data gives away; `sets` is changed in place"
     report, train = {}, trained(train)
-    for name in ('dev','unseen','recall','general'):
-        report[name] = found = contamination(train, sets[name], facts_too=name in ('dev','unseen'))
+    for name in ('dev', 'unseen', 'recall', 'general'):
+        report[name] = found = contamination(
+            train, sets[name], facts_too=name in ('dev', 'unseen')
+        )
         sets[name] = [r for r in sets[name] if r.id not in found['flagged']]
-    report['gold (not trained)'] = found = contamination(train, [r for r in sets['gold'] if not r.extra['seen']])
-    for r in sets['gold']: r.extra['seen'] |= found['flagged'].get(r.id) in ('source','copy','grams')
-    report['gold (trained)'] = asked = contamination(train, [r for r in sets['gold'] if r.extra['seen']], facts_too=False)
-    sets['gold'] = [r for r in sets['gold'] if 'question' not in (asked['flagged'].get(r.id), found['flagged'].get(r.id))]
+    report['gold (not trained)'] = found = contamination(
+        train, [r for r in sets['gold'] if not r.extra['seen']]
+    )
+    for r in sets['gold']:
+        r.extra['seen'] |= found['flagged'].get(r.id) in ('source', 'copy', 'grams')
+    report['gold (trained)'] = asked = contamination(
+        train, [r for r in sets['gold'] if r.extra['seen']], facts_too=False
+    )
+    sets['gold'] = [
+        r
+        for r in sets['gold']
+        if 'question' not in (asked['flagged'].get(r.id), found['flagged'].get(r.id))
+    ]
     return report
 
 # %% ../nbs/06_dataset.ipynb #7aa213ac
-ALPACA = ('instruction','input','output')
-def _line(r, keys=None): return json.dumps({k: v for k,v in vars(r).items() if not keys or k in keys}, ensure_ascii=False)
+ALPACA = ('instruction', 'input', 'output')
+
+
+def _line(r, keys=None):
+    return json.dumps(
+        {k: v for k, v in vars(r).items() if not keys or k in keys}, ensure_ascii=False
+    )
+
 
 def write_rows(
-    path, # ends in .json for one array with a row a line, else JSON lines
-    rows:list[QA],
-    keys=None, # fields to write; all if None
+    path,  # ends in .json for one array with a row a line, else JSON lines
+    rows: list[QA],
+    keys=None,  # fields to write; all if None
 ):
     "Write records without building the whole text in memory"
     array = str(path).endswith('.json')
     with atomic_path(path) as tmp, open(tmp, 'w', encoding='utf-8', newline='\n') as out:
-        if array: out.write('[\n')
-        for i,r in enumerate(rows): out.write((',\n' if array and i else '') + _line(r, keys) + ('' if array else '\n'))
-        if array: out.write('\n]\n')
+        if array:
+            out.write('[\n')
+        for i, r in enumerate(rows):
+            out.write(
+                (',\n' if array and i else '') + _line(r, keys) + ('' if array else '\n')
+            )
+        if array:
+            out.write('\n]\n')
 
 # %% ../nbs/06_dataset.ipynb #6d0dd60e
 def read_questions(
-    ws:Workspace,
-    name:str, # gold or general
+    ws: Workspace,
+    name: str,  # gold or general
 ) -> list[dict]:
     "The questions of the workspace, else those of the course; each with its required fields"
-    need = ('question','answer','support') if name=='gold' else ('question','answer')
-    own, ours = ws.documents/f'{name}_questions.jsonl', course_file(f'documents/{name}_questions.jsonl')
+    need = ('question', 'answer', 'support') if name == 'gold' else ('question', 'answer')
+    own, ours = (
+        ws.documents / f'{name}_questions.jsonl',
+        course_file(f'documents/{name}_questions.jsonl'),
+    )
     path = next((p for p in (own, ours) if p.exists()), None)
     rows = read_jsonl(path) if path else []
-    for n,r in enumerate(rows, 1):
-        if bad := [k for k in need if not r.get(k)]: raise CourseError(f'{path} line {n} has no {bad[0]!r}: add it or remove the line')
-        if not isinstance(r['answer'], str): raise CourseError(f'{path} line {n}: "answer" must be a text; further answers go into "variants"')
+    for n, r in enumerate(rows, 1):
+        if bad := [k for k in need if not r.get(k)]:
+            raise CourseError(f'{path} line {n} has no {bad[0]!r}: add it or remove the line')
+        if not isinstance(r['answer'], str):
+            raise CourseError(
+                f'{path} line {n}: "answer" must be a text; further answers go into "variants"'
+            )
     return rows
 
+
 def build_dataset(
-    chunks:list[Chunk],
-    seed:int=42,
-    templates:int=3, figures:str='drop', captions:dict|None=None, # see `funnel`
-    gold:list|None=None, general:list|None=None, # questions, see `gold_rows`
-    hold_out:str='sections', # sections: some are not trained; wordings: everything is trained
-    progress:Progress|None=None,
-) -> tuple[dict[str,list[QA]], dict]: # rows by split, and the report
+    chunks: list[Chunk],
+    seed: int = 42,
+    templates: int = 3,
+    figures: str = 'drop',
+    captions: dict | None = None,  # see `funnel`
+    gold: list | None = None,
+    general: list | None = None,  # questions, see `gold_rows`
+    hold_out: str = 'sections',  # sections: some are not trained; wordings: everything is trained
+    progress: Progress | None = None,
+) -> tuple[dict[str, list[QA]], dict]:  # rows by split, and the report
     "Split, generate, filter and check"
-    if hold_out not in ('sections','wordings'): raise CourseError(f'hold_out={hold_out!r} is unknown: use sections or wordings')
-    if figures not in ('drop','resolve','keep'): raise CourseError(f'figures={figures!r} is unknown: use drop, resolve or keep')
-    part = lambda a, b: progress and (lambda f, m='': progress(a+(b-a)*f, m))
+    if hold_out not in ('sections', 'wordings'):
+        raise CourseError(f'hold_out={hold_out!r} is unknown: use sections or wordings')
+    if figures not in ('drop', 'resolve', 'keep'):
+        raise CourseError(f'figures={figures!r} is unknown: use drop, resolve or keep')
+    part = lambda a, b: progress and (lambda f, m='': progress(a + (b - a) * f, m))
     sides, of = split_sections(chunks, seed), defaultdict(list)
-    if hold_out=='wordings': sides = dict.fromkeys(sides, 'train')
-    for f in corpus_facts(chunks, part(0, .3)): of[sides[unit_of(f.chunk)]].append(f)
-    if not of['train']: raise CourseError('no question can be made from this corpus: it holds no complete Japanese sentence with a topic (は or が); check data/corpus.txt')
+    if hold_out == 'wordings':
+        sides = dict.fromkeys(sides, 'train')
+    for f in corpus_facts(chunks, part(0, 0.3)):
+        of[sides[unit_of(f.chunk)]].append(f)
+    if not of['train']:
+        raise CourseError(
+            'no question can be made from this corpus: it holds no complete Japanese sentence with a topic (は or が); check data/corpus.txt'
+        )
     rows, missing = gold_rows(gold or [], chunks, sides)
-    train, counts = funnel(of['train'], seed, templates, figures, captions, [q for r in rows for q in (r.instruction, r.extra['question2'])], part(.3, .6))
-    sets = dict(dev=held_out_rows(of['dev'], 'dev', seed), recall=recall_rows(train, of['train'], seed), unseen=held_out_rows(of['test'], 'unseen', seed), gold=rows, general=general_rows(general or []))
-    if progress: progress(.6, 'looking for leaks')
+    train, counts = funnel(
+        of['train'],
+        seed,
+        templates,
+        figures,
+        captions,
+        [q for r in rows for q in (r.instruction, r.extra['question2'])],
+        part(0.3, 0.6),
+    )
+    sets = dict(
+        dev=held_out_rows(of['dev'], 'dev', seed),
+        recall=recall_rows(train, of['train'], seed),
+        unseen=held_out_rows(of['test'], 'unseen', seed),
+        gold=rows,
+        general=general_rows(general or []),
+    )
+    if progress:
+        progress(0.6, 'looking for leaks')
     report = clean_sets(train, sets)
-    assert not any(report[s]['shared_sources'] for s in ('dev','unseen')), 'a fact is on two sides of the split'
-    for f in (normal, polite_answer): f.cache_clear()
-    return dict(train=train, **sets), dict(seed=seed, hold_out=hold_out, templates=templates, original=ORIGINAL, funnel=counts['steps'], figures=counts['figures'],
-        facts={s: len(of[s]) for s in ('train','dev','test')}, units=dict(Counter(sides.values())), pinned=list(PINNED), held_out=sorted(' > '.join(u) for u,s in sides.items() if s!='train'),
-        kinds=dict(Counter(r.kind for r in train)), rows=dict(train=len(train), **{k: len(v) for k,v in sets.items()}),
-        gold=dict(seen=sum(r.extra['seen'] for r in sets['gold']), unseen=sum(not r.extra['seen'] for r in sets['gold']), support_not_found=len(missing)), contamination=report)
+    assert not any(report[s]['shared_sources'] for s in ('dev', 'unseen')), (
+        'a fact is on two sides of the split'
+    )
+    for f in (normal, polite_answer):
+        f.cache_clear()
+    return dict(train=train, **sets), dict(
+        seed=seed,
+        hold_out=hold_out,
+        templates=templates,
+        original=ORIGINAL,
+        funnel=counts['steps'],
+        figures=counts['figures'],
+        facts={s: len(of[s]) for s in ('train', 'dev', 'test')},
+        units=dict(Counter(sides.values())),
+        pinned=list(PINNED),
+        held_out=sorted(' > '.join(u) for u, s in sides.items() if s != 'train'),
+        kinds=dict(Counter(r.kind for r in train)),
+        rows=dict(train=len(train), **{k: len(v) for k, v in sets.items()}),
+        gold=dict(
+            seen=sum(r.extra['seen'] for r in sets['gold']),
+            unseen=sum(not r.extra['seen'] for r in sets['gold']),
+            support_not_found=len(missing),
+        ),
+        contamination=report,
+    )
 
 # %% ../nbs/06_dataset.ipynb #a77e9c02
 def mark_ocr(
-    rows:list[QA],
-    chunks:list[Chunk],
+    rows: list[QA],
+    chunks: list[Chunk],
 ):
     "Set `extra['ocr']` of the rows whose passage, or a part of it, was read by OCR"
     scanned = {c.id for c in chunks if c.ocr}
     for r in rows:
-        if r.source_id.rpartition('.')[0] in scanned: r.extra['ocr'] = True
+        if r.source_id.rpartition('.')[0] in scanned:
+            r.extra['ocr'] = True
+
 
 def write_forms(
-    ws:Workspace,
-    chunks:list[Chunk],
-    sets:dict[str,list[QA]], # rows by split; `short` is added, and `dev` filled if it is empty
-    report:dict, # of `build_dataset`; the report of chapter 05f is added
-    seed:int=42,
-    mix=None, # `Mix` of chapter 05f
+    ws: Workspace,
+    chunks: list[Chunk],
+    sets: dict[
+        str, list[QA]
+    ],  # rows by split; `short` is added, and `dev` filled if it is empty
+    report: dict,  # of `build_dataset`; the report of chapter 05f is added
+    seed: int = 42,
+    mix=None,  # `Mix` of chapter 05f
 ):
     "Every form of every trained sentence: `forms.jsonl` beside the splits, the held-out short questions in `short.jsonl`"
     from climate_ft.passages import build_forms
+
     sides = split_sections(chunks, seed)
-    whole = report['hold_out']=='wordings'
-    known = [c for c in chunks if whole or sides[unit_of(c)]=='train']
-    asked = [q for s in ('gold','general') for r in sets[s] for q in (r.instruction, r.extra.get('question2')) if q]
+    whole = report['hold_out'] == 'wordings'
+    known = [c for c in chunks if whole or sides[unit_of(c)] == 'train']
+    asked = [
+        q
+        for s in ('gold', 'general')
+        for r in sets[s]
+        for q in (r.instruction, r.extra.get('question2'))
+        if q
+    ]
     rows, held, report['forms'] = build_forms(known, sets['train'], asked, seed, mix)
-    for r in held: r.split = 'short'
-    if whole:                                    # no section is held out: wordings steer the training
-        sets['dev'] = [r for r in held if rank(seed, r.id, 'dev')<.25]
+    for r in held:
+        r.split = 'short'
+    if whole:  # no section is held out: wordings steer the training
+        sets['dev'] = [r for r in held if rank(seed, r.id, 'dev') < 0.25]
         held = [r for r in held if r not in sets['dev']]
-        for r in sets['dev']: r.split = 'dev'
+        for r in sets['dev']:
+            r.split = 'dev'
     sets['short'] = held
     report['rows'] |= dict(dev=len(sets['dev']), short=len(held), forms=len(rows))
     mark_ocr(rows, chunks)
-    write_rows(ws.path('splits')/'forms.jsonl', rows)
+    write_rows(ws.path('splits') / 'forms.jsonl', rows)
+
 
 def run_dataset(
-    ws:Workspace, # reads the corpus, the captions and the questions; writes `dataset`, `alpaca`, `splits` and `dataset_report`
-    seed:int=42,
-    templates:int=3, # wordings of a fact besides the base one
-    figures:str='drop', # drop, resolve or keep references to figures
-    progress:Progress|None=None,
-    hold_out:str='sections', # see `build_dataset`
-    mix=None, # `Mix` of chapter 05f
-) -> dict: # the report
+    ws: Workspace,  # reads the corpus, the captions and the questions; writes `dataset`, `alpaca`, `splits` and `dataset_report`
+    seed: int = 42,
+    templates: int = 3,  # wordings of a fact besides the base one
+    figures: str = 'drop',  # drop, resolve or keep references to figures
+    progress: Progress | None = None,
+    hold_out: str = 'sections',  # see `build_dataset`
+    mix=None,  # `Mix` of chapter 05f
+) -> dict:  # the report
     "Chapter 06 for a whole workspace"
     _, chunks = load_corpus(ws)
     questions = [read_questions(ws, n) for n in ('gold', 'general')]
-    sets, report = build_dataset(chunks, seed, templates, figures, read_captions(ws), *questions, hold_out, progress)
-    if progress: progress(.7, 'short questions and passages')
+    sets, report = build_dataset(
+        chunks, seed, templates, figures, read_captions(ws), *questions, hold_out, progress
+    )
+    if progress:
+        progress(0.7, 'short questions and passages')
     write_forms(ws, chunks, sets, report, seed, mix)
-    if progress: progress(.9, 'writing')
-    for rows in sets.values(): mark_ocr(rows, chunks)
-    for name,rows in sets.items(): write_rows(ws.path('splits')/f'{name}.jsonl', rows)
-    write_rows(ws.path('dataset'), [r for name in ('train','dev','recall','unseen') for r in sets[name]])
+    if progress:
+        progress(0.9, 'writing')
+    for rows in sets.values():
+        mark_ocr(rows, chunks)
+    for name, rows in sets.items():
+        write_rows(ws.path('splits') / f'{name}.jsonl', rows)
+    write_rows(
+        ws.path('dataset'),
+        [r for name in ('train', 'dev', 'recall', 'unseen') for r in sets[name]],
+    )
     write_rows(ws.path('alpaca'), sets['train'], ALPACA)
     write_json(ws.path('dataset_report'), report)
-    if progress: progress(1., f"{report['rows']['train']+report['rows']['forms']:,} training pairs")
+    if progress:
+        progress(1.0, f"{report['rows']['train'] + report['rows']['forms']:,} training pairs")
     return report
 
-REPORT = {'seed': int, 'funnel': dict[str, int], 'kinds': dict[str, int], 'facts': {'train': int},
-    'rows': {'train': int, 'forms': int, 'short': int},
-    'forms': {'coverage': {'short': int, 'sentences': int, 'left': dict[str, list]}}}
 
-def read_report(ws:Workspace) -> dict:
+REPORT = {
+    'seed': int,
+    'funnel': dict[str, int],
+    'kinds': dict[str, int],
+    'facts': {'train': int},
+    'rows': {'train': int, 'forms': int, 'short': int},
+    'forms': {'coverage': {'short': int, 'sentences': int, 'left': dict[str, list]}},
+}
+
+
+def read_report(ws: Workspace) -> dict:
     "What `run_dataset` wrote down about itself"
     return read_json(ws.path('dataset_report'), 'dataset', REPORT)
 
+
 def told(
-    report:dict, # of `run_dataset`
-) -> list[str]: # lines for a person
+    report: dict,  # of `run_dataset`
+) -> list[str]:  # lines for a person
     "How much of the document is trained, and what is not"
     c, rows = report['forms']['coverage'], report['rows']
-    lines = [f"{report['facts']['train']} facts and {c['short']} sentences with short questions are trained, in {rows['train']+rows['forms']:,} rows; "
-             f"{rows['short']} short questions are held out"]
-    left = {k: len(v) for k,v in c['left'].items()}
-    why = ', '.join(f'{n} {k}' for k,n in left.items())
-    if left: lines.append(f"{sum(left.values())} of {c['sentences']} sentences are not covered: {why} (listed in data/dataset_report.json)")
+    lines = [
+        f"{report['facts']['train']} facts and {c['short']} sentences with short questions are trained, in {rows['train'] + rows['forms']:,} rows; "
+        f"{rows['short']} short questions are held out"
+    ]
+    left = {k: len(v) for k, v in c['left'].items()}
+    why = ', '.join(f'{n} {k}' for k, n in left.items())
+    if left:
+        lines.append(
+            f"{sum(left.values())} of {c['sentences']} sentences are not covered: {why} (listed in data/dataset_report.json)"
+        )
     return lines
-
 
 # %% ../nbs/06_dataset.ipynb #a9803cca
 def load_rows(
-    ws:Workspace,
-    split:str, # train, dev, recall, unseen, gold or general
+    ws: Workspace,
+    split: str,  # train, dev, recall, unseen, gold or general
 ) -> list[QA]:
     "Read one split back; a `CourseError` that names the line if it is damaged"
-    return read_rows(ws.path('splits')/f'{split}.jsonl', QA, 'dataset')
+    return read_rows(ws.path('splits') / f'{split}.jsonl', QA, 'dataset')
 
 # %% ../nbs/06_dataset.ipynb #e9980bca
-def _field(r, name): return r[name] if isinstance(r, dict) else getattr(r, name)
+def _field(r, name):
+    return r[name] if isinstance(r, dict) else getattr(r, name)
+
 
 def subset(
-    rows:list, # training pairs, `QA` or dictionaries
-    max_sources:int, # number of facts
-    seed:int=42,
-    wordings:int=3, # pairs of each fact, the base pair first
-    max_chars:int=60, # answers up to this length are preferred
-    topics=(), # words; up to two facts of each that name it come first
-) -> list: # whole facts, in the order of `rows`
+    rows: list,  # training pairs, `QA` or dictionaries
+    max_sources: int,  # number of facts
+    seed: int = 42,
+    wordings: int = 3,  # pairs of each fact, the base pair first
+    max_chars: int = 60,  # answers up to this length are preferred
+    topics=(),  # words; up to two facts of each that name it come first
+) -> list:  # whole facts, in the order of `rows`
     "A small training set: base and template pairs of some facts"
     by = defaultdict(list)
     for r in rows:
-        if _field(r, 'kind') in ('base','template'): by[_field(r, 'source_id')].append(r)
+        if _field(r, 'kind') in ('base', 'template'):
+            by[_field(r, 'source_id')].append(r)
     nth, keys = Counter(), {}
     for s in sorted(by, key=lambda s: rank(seed, s)):
         section = tuple(_field(by[s][0], 'section'))
-        keys[s] = (s.endswith('.h') or len(_field(by[s][0], 'output'))>max_chars, nth[section], rank(seed, s))
+        keys[s] = (
+            s.endswith('.h') or len(_field(by[s][0], 'output')) > max_chars,
+            nth[section],
+            rank(seed, s),
+        )
         nth[section] += not keys[s][0]
     order = sorted(by, key=keys.get)
-    asked = [s for t in topics for s in [s for s in order if t in _field(by[s][0], 'instruction')+_field(by[s][0], 'output')][:2]]
-    chosen = set(list(dict.fromkeys(asked+order))[:max_sources])
-    return [r for s,rs in by.items() if s in chosen for r in rs[:wordings]]
+    asked = [
+        s
+        for t in topics
+        for s in [
+            s
+            for s in order
+            if t in _field(by[s][0], 'instruction') + _field(by[s][0], 'output')
+        ][:2]
+    ]
+    chosen = set(list(dict.fromkeys(asked + order))[:max_sources])
+    return [r for s, rs in by.items() if s in chosen for r in rs[:wordings]]
 
-def limit(rows:list, train:list) -> list:
+
+def limit(rows: list, train: list) -> list:
     "The rows whose facts are all in `train`: recall questions for a subset"
     ids = {s for r in train for s in sources(r)}
-    return [r for r in rows if set(sources(r))<=ids]
+    return [r for r in rows if set(sources(r)) <= ids]
 
 # %% ../nbs/06_dataset.ipynb #d3bce9b6
 def to_chat(
-    rows, # `QA`s
-) -> list[dict]: # {"messages": [user, assistant]}
+    rows,  # `QA`s
+) -> list[dict]:  # {"messages": [user, assistant]}
     "Pairs as chat messages"
-    return [dict(messages=[dict(role='user', content=(r.instruction+'\n\n'+r.input).strip()), dict(role='assistant', content=r.output)]) for r in rows]
+    return [
+        dict(
+            messages=[
+                dict(role='user', content=(r.instruction + '\n\n' + r.input).strip()),
+                dict(role='assistant', content=r.output),
+            ]
+        )
+        for r in rows
+    ]
 
-def write_chat(ws:Workspace, folder=None):
+
+def write_chat(ws: Workspace, folder=None):
     "Write train and dev as chat JSON lines, `chat_<split>.jsonl`"
-    for s in ('train','dev'): write_jsonl((folder or ws.data)/f'chat_{s}.jsonl', to_chat(load_rows(ws, s)))
+    for s in ('train', 'dev'):
+        write_jsonl((folder or ws.data) / f'chat_{s}.jsonl', to_chat(load_rows(ws, s)))
 
 # %% ../nbs/06_dataset.ipynb #04d25669
 _card = '''---
@@ -415,36 +693,59 @@ Answers of `base` and `template` pairs are sentences of the source, word for wor
 No source is on two sides of the split; `recall` asks for trained facts in wordings that training does not use.
 '''
 
+
 def save_hf(
-    ws:Workspace,
-    folder=None, # `data/hf_dataset` if None
+    ws: Workspace,
+    folder=None,  # `data/hf_dataset` if None
 ):
     "A `datasets.DatasetDict` on disk with a dataset card"
     from datasets import Dataset, DatasetDict
-    folder = folder or ws.data/'hf_dataset'
-    rows = {s: load_rows(ws, s) for s in ('train','dev','recall','unseen')}
-    keys = ('id','source_id','instruction','input','output','kind','section','pages')
-    d = DatasetDict({s: Dataset.from_list([{k: getattr(r, k) for k in keys} for r in rs]) for s,rs in rows.items() if rs})
+
+    folder = folder or ws.data / 'hf_dataset'
+    rows = {s: load_rows(ws, s) for s in ('train', 'dev', 'recall', 'unseen')}
+    keys = ('id', 'source_id', 'instruction', 'input', 'output', 'kind', 'section', 'pages')
+    d = DatasetDict(
+        {
+            s: Dataset.from_list([{k: getattr(r, k) for k in keys} for r in rs])
+            for s, rs in rows.items()
+            if rs
+        }
+    )
     d.save_to_disk(str(folder))
     report = read_report(ws)
-    write_text(folder/'README.md', _card.format(docs=in_markdown('、'.join(sorted({r.extra['doc'] for r in rows['train']}))), seed=report['seed'],
-        table='\n'.join(f'| {s} | {len(r)} |' for s,r in rows.items()), kinds=', '.join(report['kinds'])))
+    write_text(
+        folder / 'README.md',
+        _card.format(
+            docs=in_markdown('、'.join(sorted({r.extra['doc'] for r in rows['train']}))),
+            seed=report['seed'],
+            table='\n'.join(f'| {s} | {len(r)} |' for s, r in rows.items()),
+            kinds=', '.join(report['kinds']),
+        ),
+    )
     return d
 
 # %% ../nbs/06_dataset.ipynb #5be50c1b
 def preview(
-    rows:list[QA],
-    texts:dict[str,str], # document -> corpus text
-    n:int=12, # pairs to show
-    seed:int=42,
-    around:int=80, # characters of the source on each side
-) -> str: # HTML; everything that came from a document is escaped
+    rows: list[QA],
+    texts: dict[str, str],  # document -> corpus text
+    n: int = 12,  # pairs to show
+    seed: int = 42,
+    around: int = 80,  # characters of the source on each side
+) -> str:  # HTML; everything that came from a document is escaped
     "A table of pairs with their source highlighted"
     res = []
     for r in sorted(rows, key=lambda r: rank(seed, r.id))[:n]:
         t, a = texts[r.extra['doc']], r.extra['start']
-        b = t.find('。', a)+1 or len(t)
+        b = t.find('。', a) + 1 or len(t)
         cells = r.kind, r.instruction, r.output
-        src = f"…{escape(t[max(0, a-around):a])}<mark>{escape(t[a:b])}</mark>{escape(t[b:b+around])}…"
-        res.append('<tr>'+''.join(f'<td>{escape(c)}</td>' for c in cells)+f"<td>{src}<br><small>{escape(' > '.join(r.section))}, p. {escape(', '.join(map(str, r.pages)))}</small></td></tr>")
-    return "<table><thead><tr><th>kind</th><th>instruction</th><th>output</th><th>source</th></tr></thead><tbody>"+'\n'.join(res)+'</tbody></table>'
+        src = f"…{escape(t[max(0, a - around) : a])}<mark>{escape(t[a:b])}</mark>{escape(t[b : b + around])}…"
+        res.append(
+            '<tr>'
+            + ''.join(f'<td>{escape(c)}</td>' for c in cells)
+            + f"<td>{src}<br><small>{escape(' > '.join(r.section))}, p. {escape(', '.join(map(str, r.pages)))}</small></td></tr>"
+        )
+    return (
+        "<table><thead><tr><th>kind</th><th>instruction</th><th>output</th><th>source</th></tr></thead><tbody>"
+        + '\n'.join(res)
+        + '</tbody></table>'
+    )

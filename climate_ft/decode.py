@@ -17,18 +17,19 @@ __all__ = ['FAMILIES', 'grouped_attention', 'Slots', 'slot_attention', 'slot_mod
 
 # %% ../nbs/09a_decode.ipynb #eb9e25c9
 def grouped_attention(
-    q, # [rows, heads, n, width]
-    k, # [rows, key heads, length, width]
-    v, # as `k`
-    seen, # [rows or 1, n, length]: True where a position may be attended to
+    q,  # [rows, heads, n, width]
+    k,  # [rows, key heads, length, width]
+    v,  # as `k`
+    seen,  # [rows or 1, n, length]: True where a position may be attended to
     scale: float,
-    softcap: float|None=None, # bound of the scores (Gemma 2)
-): # [rows, n, heads, width]
+    softcap: float | None = None,  # bound of the scores (Gemma 2)
+):  # [rows, n, heads, width]
     "Attention that reads each key once for all the heads that share it"
     rows, heads, n, width = q.shape
     shared = q.reshape(rows, k.shape[1], -1, width)
-    scores = (shared @ k.transpose(2, 3)).float()*scale
-    if softcap: scores = (scores/softcap).tanh()*softcap
+    scores = (shared @ k.transpose(2, 3)).float() * scale
+    if softcap:
+        scores = (scores / softcap).tanh() * softcap
     scores = scores.view(rows, heads, n, -1).masked_fill(~seen[:, None], float('-inf'))
     weights = scores.softmax(-1).to(v.dtype).view(*shared.shape[:3], -1)
     return (weights @ v).view(rows, heads, n, width).transpose(1, 2)
@@ -36,57 +37,99 @@ def grouped_attention(
 # %% ../nbs/09a_decode.ipynb #8b23f458
 class Slots:
     "Answers in progress: their tokens, keys and values, and the step that adds a token to each"
-    def __init__(self,
-        net, # causal language model of Transformers, in evaluation mode
-        n: int, # answers in progress
-        length: int, # tokens of a prompt with its answer, at most
-        stops: list[int], # tokens that end an answer
-        record: bool=False, # record the step as a CUDA graph
+
+    def __init__(
+        self,
+        net,  # causal language model of Transformers, in evaluation mode
+        n: int,  # answers in progress
+        length: int,  # tokens of a prompt with its answer, at most
+        stops: list[int],  # tokens that end an answer
+        record: bool = False,  # record the step as a CUDA graph
     ):
         import torch
+
         c, self.net, self.length, self.record = net.config, net, length, record
         self.graph, self.filling, self.steps = None, None, 0
         heads = getattr(c, 'num_key_value_heads', None) or c.num_attention_heads
-        width = getattr(c, 'head_dim', None) or c.hidden_size//c.num_attention_heads
-        def zeros(*shape, dtype=torch.long): return torch.zeros(shape, dtype=dtype, device=net.device)
-        def cache(): return [zeros(n, heads, length, width, dtype=net.dtype) for _ in range(c.num_hidden_layers)]
+        width = getattr(c, 'head_dim', None) or c.hidden_size // c.num_attention_heads
+
+        def zeros(*shape, dtype=torch.long):
+            return torch.zeros(shape, dtype=dtype, device=net.device)
+
+        def cache():
+            return [
+                zeros(n, heads, length, width, dtype=net.dtype)
+                for _ in range(c.num_hidden_layers)
+            ]
+
         self.k, self.v = cache(), cache()
-        self.tokens, self.at, self.end = zeros(n, length+1), zeros(n), zeros(n)
+        self.tokens, self.at, self.end = zeros(n, length + 1), zeros(n), zeros(n)
         self.done = torch.ones(n, dtype=torch.bool, device=net.device)
-        self.rows, self.places = torch.arange(n, device=net.device), torch.arange(length, device=net.device)
+        self.rows, self.places = (
+            torch.arange(n, device=net.device),
+            torch.arange(length, device=net.device),
+        )
         self.stops = torch.tensor(stops, device=net.device)
 
-def slot_attention(module, query, key, value, attention_mask, scaling=None, slots=None, sliding_window=None, softcap=None, **kw):
+
+def slot_attention(
+    module,
+    query,
+    key,
+    value,
+    attention_mask,
+    scaling=None,
+    slots=None,
+    sliding_window=None,
+    softcap=None,
+    **kw,
+):
     "The attention of a layer, as Transformers calls it"
-    return slots.attend(module.layer_idx, query, key, value, scaling or query.shape[-1]**-.5, sliding_window, softcap), None
+    return slots.attend(
+        module.layer_idx,
+        query,
+        key,
+        value,
+        scaling or query.shape[-1] ** -0.5,
+        sliding_window,
+        softcap,
+    ), None
+
 
 @contextmanager
 def slot_model(
-    model, # from `load_for_inference`; may have an adapter
+    model,  # from `load_for_inference`; may have an adapter
 ):
     "The Transformers model inside `model`, attending through slots inside the block"
     from transformers import AttentionInterface
+
     AttentionInterface.register('slots', slot_attention)
     net = model.get_base_model() if hasattr(model, 'peft_config') else model
     before = attention_name(net)
     set_attention(net, 'slots')
-    try: yield net
-    finally: set_attention(net, before)
+    try:
+        yield net
+    finally:
+        set_attention(net, before)
 
 # %% ../nbs/09a_decode.ipynb #1300c313
 @patch
-def attend(self:Slots, layer, q, k, v, scale, window, softcap):
+def attend(self: Slots, layer, q, k, v, scale, window, softcap):
     "Store keys and values of a layer, and attend to what is stored"
-    if self.filling is not None: return self._attend_prompts(layer, q, k, v, scale, window, softcap)
+    if self.filling is not None:
+        return self._attend_prompts(layer, q, k, v, scale, window, softcap)
     self.k[layer][self.rows, :, self.at] = k[:, :, 0]
     self.v[layer][self.rows, :, self.at] = v[:, :, 0]
     seen = self.places <= self.at[:, None]
-    if window: seen = seen & (self.places > self.at[:, None]-window)
+    if window:
+        seen = seen & (self.places > self.at[:, None] - window)
     return grouped_attention(q, self.k[layer], self.v[layer], seen[:, None], scale, softcap)
 
+
 @patch
-def _attend_prompts(self:Slots, layer, q, k, v, scale, window, softcap):
+def _attend_prompts(self: Slots, layer, q, k, v, scale, window, softcap):
     import torch
+
     n = q.shape[2]
     self.k[layer][self.filling, :, :n], self.v[layer][self.filling, :, :n] = k, v
     i = self.places[:n]
@@ -94,108 +137,150 @@ def _attend_prompts(self:Slots, layer, q, k, v, scale, window, softcap):
         attention = torch.nn.functional.scaled_dot_product_attention
         return attention(q, k, v, is_causal=True, scale=scale, enable_gqa=True).transpose(1, 2)
     seen = i <= i[:, None]
-    if window: seen = seen & (i > i[:, None]-window)
+    if window:
+        seen = seen & (i > i[:, None] - window)
     return grouped_attention(q, k, v, seen[None], scale, softcap)
 
+
 @patch
-def fill(self:Slots,
-    rows: list[int], # slots that are free
-    prompts: list[list[int]], # a prompt for each, in tokens
-    most: int, # new tokens
+def fill(
+    self: Slots,
+    rows: list[int],  # slots that are free
+    prompts: list[list[int]],  # a prompt for each, in tokens
+    most: int,  # new tokens
 ):
     "Let new prompts move in: all of their tokens but the last, which is the first step's"
     import torch
+
     width = max(map(len, prompts))
-    ids = torch.tensor([p+[0]*(width-len(p)) for p in prompts], device=self.tokens.device)
+    ids = torch.tensor(
+        [p + [0] * (width - len(p)) for p in prompts], device=self.tokens.device
+    )
     self.filling = torch.tensor(rows, device=self.tokens.device)
     size = torch.tensor([len(p) for p in prompts], device=self.tokens.device)
     self.tokens[self.filling, :width] = ids
-    self.at[self.filling], self.end[self.filling], self.done[self.filling] = size-1, size-1+most, False
-    if width > 1: self.net.base_model(input_ids=ids[:, :-1], position_ids=self.places[None, :width-1], slots=self, use_cache=False)
+    self.at[self.filling], self.end[self.filling], self.done[self.filling] = (
+        size - 1,
+        size - 1 + most,
+        False,
+    )
+    if width > 1:
+        self.net.base_model(
+            input_ids=ids[:, :-1],
+            position_ids=self.places[None, : width - 1],
+            slots=self,
+            use_cache=False,
+        )
     self.filling = None
 
 # %% ../nbs/09a_decode.ipynb #bebe79c4
 @patch
-def _step(self:Slots):
+def _step(self: Slots):
     ids = self.tokens[self.rows, self.at]
-    out = self.net(input_ids=ids[:, None], position_ids=self.at[:, None], slots=self, use_cache=False)
-    new, then = out.logits[:, -1].argmax(-1), self.at+1
+    out = self.net(
+        input_ids=ids[:, None], position_ids=self.at[:, None], slots=self, use_cache=False
+    )
+    new, then = out.logits[:, -1].argmax(-1), self.at + 1
     self.tokens[self.rows, then] = new.where(~self.done, self.tokens[self.rows, then])
     self.at.copy_(then.where(~self.done, self.at))
     self.done |= (new[:, None] == self.stops).any(-1) | (self.at >= self.end)
 
+
 @patch
-def step(self:Slots):
+def step(self: Slots):
     "Add a token to every slot: as ordinary code first, which builds the kernels; then recorded; then replayed"
     import torch
+
     self.steps += 1
-    if not self.record: return self._step()
+    if not self.record:
+        return self._step()
     if self.steps == 1:
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side): self._step()
+        with torch.cuda.stream(side):
+            self._step()
         return torch.cuda.current_stream().wait_stream(side)
     if self.graph is None:
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph): self._step()
+        with torch.cuda.graph(self.graph):
+            self._step()
     self.graph.replay()
 
+
 @patch
-def answer(self:Slots,
-    row: int, # a slot that is done
-    prompt: list[int], # which moved in there
-) -> list[int]: # token ids
+def answer(
+    self: Slots,
+    row: int,  # a slot that is done
+    prompt: list[int],  # which moved in there
+) -> list[int]:  # token ids
     "The new tokens of a slot, the one that ended it included"
-    return self.tokens[row, len(prompt):int(self.at[row])+1].tolist()
+    return self.tokens[row, len(prompt) : int(self.at[row]) + 1].tolist()
 
 # %% ../nbs/09a_decode.ipynb #ef7ec2fb
 def room(
-    net, # Transformers model
-    n: int, # slots wanted
-    length: int, # tokens of a slot
-    spare: float=2., # GiB for the prompts' passes
-    most: float=12., # GiB for all slots
-) -> int: # slots, at least one
+    net,  # Transformers model
+    n: int,  # slots wanted
+    length: int,  # tokens of a slot
+    spare: float = 2.0,  # GiB for the prompts' passes
+    most: float = 12.0,  # GiB for all slots
+) -> int:  # slots, at least one
     "How many slots the free memory of the GPU holds; on a CPU as many as are wanted"
     import torch
-    if net.device.type != 'cuda': return n
-    c, free = net.config, torch.cuda.mem_get_info()[0]+torch.cuda.memory_reserved()-torch.cuda.memory_allocated()
-    width = getattr(c, 'head_dim', None) or c.hidden_size//c.num_attention_heads
+
+    if net.device.type != 'cuda':
+        return n
+    c, free = (
+        net.config,
+        torch.cuda.mem_get_info()[0]
+        + torch.cuda.memory_reserved()
+        - torch.cuda.memory_allocated(),
+    )
+    width = getattr(c, 'head_dim', None) or c.hidden_size // c.num_attention_heads
     heads = getattr(c, 'num_key_value_heads', None) or c.num_attention_heads
-    one = 2*c.num_hidden_layers*heads*width*length*net.dtype.itemsize
-    return max(1, min(n, int(min(free-spare*2**30, most*2**30)/one)))
+    one = 2 * c.num_hidden_layers * heads * width * length * net.dtype.itemsize
+    return max(1, min(n, int(min(free - spare * 2**30, most * 2**30) / one)))
+
 
 def by_length(
-    prompts: list[list[int]], # in tokens
-    most: int, # new tokens
-    short: int=256, # tokens of the shortest slots; all others are a multiple of twice that
-) -> dict[int, list[int]]: # length of the slots -> indices of the prompts, the longest first
+    prompts: list[list[int]],  # in tokens
+    most: int,  # new tokens
+    short: int = 256,  # tokens of the shortest slots; all others are a multiple of twice that
+) -> dict[int, list[int]]:  # length of the slots -> indices of the prompts, the longest first
     "The prompts that share slots"
     out = {}
     for i in sorted(range(len(prompts)), key=lambda i: -len(prompts[i])):
-        need = len(prompts[i])+most
-        out.setdefault(short if need <= short else up(need, 2*short), []).append(i)
+        need = len(prompts[i]) + most
+        out.setdefault(short if need <= short else up(need, 2 * short), []).append(i)
     return out
 
+
 def decode(
-    model, # from `load_for_inference`
-    prompts: list[list[int]], # in tokens
-    stops: list[int], # tokens that end an answer
-    most: int=128, # new tokens of an answer
-    n: int=32, # slots
-    record: bool|None=None, # None: on a GPU
-    every: int=16, # steps between two looks at what is done
-    on_done: Callable|None=None, # on_done(index, tokens)
-) -> list[list[int]]: # the new tokens of each prompt
+    model,  # from `load_for_inference`
+    prompts: list[list[int]],  # in tokens
+    stops: list[int],  # tokens that end an answer
+    most: int = 128,  # new tokens of an answer
+    n: int = 32,  # slots
+    record: bool | None = None,  # None: on a GPU
+    every: int = 16,  # steps between two looks at what is done
+    on_done: Callable | None = None,  # on_done(index, tokens)
+) -> list[list[int]]:  # the new tokens of each prompt
     "Greedy answers to all prompts"
     import torch
-    out = [[]]*len(prompts)
+
+    out = [[]] * len(prompts)
     with torch.inference_mode(), slot_model(model) as net:
-        for length,waiting in by_length(prompts, most).items():
-            slots = Slots(net, room(net, min(n, len(waiting)), length), length, stops, net.device.type == 'cuda' if record is None else record)
-            for i,tokens in _serve(slots, prompts, waiting, most, every):
+        for length, waiting in by_length(prompts, most).items():
+            slots = Slots(
+                net,
+                room(net, min(n, len(waiting)), length),
+                length,
+                stops,
+                net.device.type == 'cuda' if record is None else record,
+            )
+            for i, tokens in _serve(slots, prompts, waiting, most, every):
                 out[i] = tokens
-                if on_done: on_done(i, tokens)
+                if on_done:
+                    on_done(i, tokens)
             del slots
     return out
 
@@ -205,59 +290,92 @@ def _serve(slots, prompts, waiting, most, every, tokens=16384):
     inside, waiting = {}, list(waiting)
     while inside or waiting:
         done = slots.done.tolist()
-        for r in [r for r in inside if done[r]]: yield inside[r], slots.answer(r, prompts[inside.pop(r)])
+        for r in [r for r in inside if done[r]]:
+            yield inside[r], slots.answer(r, prompts[inside.pop(r)])
         free = [r for r in range(len(done)) if r not in inside]
         while free and waiting:
-            k = min(len(free), len(waiting), max(1, tokens//len(prompts[waiting[0]])))
+            k = min(len(free), len(waiting), max(1, tokens // len(prompts[waiting[0]])))
             rows, new, free, waiting = free[:k], waiting[:k], free[k:], waiting[k:]
             slots.fill(rows, [prompts[i] for i in new], most)
             inside.update(zip(rows, new))
         if inside:
-            for _ in range(every): slots.step()
+            for _ in range(every):
+                slots.step()
 
 # %% ../nbs/09a_decode.ipynb #52debea9
-def quantised_layers(model) -> list: # modules
+def quantised_layers(model) -> list:  # modules
     "The layers of `model` that bitsandbytes holds, and those with an adapter"
-    return [m for n,m in model.named_modules() if type(m).__name__ in ('Linear4bit', 'Linear8bitLt') and not n.endswith('.base_layer')]
+    return [
+        m
+        for n, m in model.named_modules()
+        if type(m).__name__ in ('Linear4bit', 'Linear8bitLt') and not n.endswith('.base_layer')
+    ]
+
 
 def use_expanded(
-    model, # quantised, in evaluation mode; cannot be trained afterwards
+    model,  # quantised, in evaluation mode; cannot be trained afterwards
 ):
     "Let the quantised layers of `model` expand their weights once for all rows; a single row takes the old way"
     import torch
+
     def forward(self, x, *args, **kw):
-        if x.numel() == x.shape[-1]: return self._one_row(x, *args, **kw)
+        if x.numel() == x.shape[-1]:
+            return self._one_row(x, *args, **kw)
         base = getattr(self, 'base_layer', self)
         W, rows = expand(base, x.dtype)
         y = x @ W.T
-        if rows is not None: y = y*rows
-        if base.bias is not None: y = y+base.bias.to(x.dtype)
-        for A,B,s in self._adapters: y = y + (x @ A.T) @ B.T * s
+        if rows is not None:
+            y = y * rows
+        if base.bias is not None:
+            y = y + base.bias.to(x.dtype)
+        for A, B, s in self._adapters:
+            y = y + (x @ A.T) @ B.T * s
         return y
-    dtype = next(p.dtype for n,p in model.named_parameters() if 'norm' in n)
+
+    dtype = next(p.dtype for n, p in model.named_parameters() if 'norm' in n)
     lora = [m for m in model.modules() if hasattr(m, 'lora_A') and hasattr(m, 'base_layer')]
     for m in (*quantised_layers(model), *lora):
         names = getattr(m, 'active_adapters', [])
-        m._adapters = [(m.lora_A[a].weight.detach().to(dtype), m.lora_B[a].weight.detach().to(dtype), m.scaling[a]) for a in names if a in getattr(m, 'lora_A', {})]
+        m._adapters = [
+            (
+                m.lora_A[a].weight.detach().to(dtype),
+                m.lora_B[a].weight.detach().to(dtype),
+                m.scaling[a],
+            )
+            for a in names
+            if a in getattr(m, 'lora_A', {})
+        ]
         m._one_row, m.forward = m.forward, types.MethodType(forward, m)
 
 # %% ../nbs/09a_decode.ipynb #0117ad4c
 FAMILIES = ('qwen3', 'qwen2', 'llama', 'mistral', 'gemma2', 'gemma3_text')
 
+
 def serves(
-    model, # from `load_for_inference`
+    model,  # from `load_for_inference`
 ) -> bool:
     "Does `decode` answer for this model? On a GPU, for the families that the tests compare with `generate`"
     return model.device.type == 'cuda' and model.config.model_type in FAMILIES
 
+
 def faster(
-    model, # on a GPU, in evaluation mode; cannot be trained afterwards
+    model,  # on a GPU, in evaluation mode; cannot be trained afterwards
 ):
     "The model prepared for many rows: fused small steps where Liger has them, quantised layers expanded once for all rows"
     from importlib.util import find_spec
+
     if model.config.model_type == 'qwen3' and find_spec('liger_kernel'):
         from liger_kernel.transformers import apply_liger_kernel_to_qwen3
+
         net = model.get_base_model() if hasattr(model, 'peft_config') else model
-        apply_liger_kernel_to_qwen3(rope=True, rms_norm=True, swiglu=True, cross_entropy=False, fused_linear_cross_entropy=False, model=net)
-    if quantised_layers(model): use_expanded(model)
+        apply_liger_kernel_to_qwen3(
+            rope=True,
+            rms_norm=True,
+            swiglu=True,
+            cross_entropy=False,
+            fused_linear_cross_entropy=False,
+            model=net,
+        )
+    if quantised_layers(model):
+        use_expanded(model)
     return model

@@ -13,21 +13,37 @@ __all__ = ['gradient_facts', 'Diagnosis', 'diagnose_gradients']
 
 # %% ../nbs/24_grad_norm_zero.ipynb #aae540be
 def gradient_facts(
-    model, # with an adapter, in training mode
-    batch: dict, # `input_ids` and `labels`, [examples, tokens]
-    scale: float=1., # loss scale: 65536 at the start of fp16 training
-) -> dict: # counts of tensors, unless the name says otherwise
+    model,  # with an adapter, in training mode
+    batch: dict,  # `input_ids` and `labels`, [examples, tokens]
+    scale: float = 1.0,  # loss scale: 65536 at the start of fp16 training
+) -> dict:  # counts of tensors, unless the name says otherwise
     "What one backward pass does to every trained tensor of the adapter"
     import torch
+
     loss = model(**batch).loss
     model.zero_grad(set_to_none=True)
-    if loss.requires_grad: (loss*scale).backward()
-    params = {n: p for n,p in model.named_parameters() if p.requires_grad and 'lora_' in n}
+    if loss.requires_grad:
+        (loss * scale).backward()
+    params = {n: p for n, p in model.named_parameters() if p.requires_grad and 'lora_' in n}
     grads = [p.grad for p in params.values() if p.grad is not None]
-    facts = dict(enabled=torch.is_grad_enabled(), labels=int((batch['labels'][:, 1:] != -100).sum()), loss=loss.item(), attached=loss.requires_grad,
-        checkpointing=bool(getattr(model, 'is_gradient_checkpointing', False)), half=any(p.dtype == torch.float16 for p in params.values()), layers=count_layers(model),
-        trained=len(params), none=len(params)-len(grads), not_finite=sum(not bool(g.isfinite().all()) for g in grads), zero=sum(not bool(g.any()) for g in grads),
-        fresh=sum(not bool(params[n.replace('lora_A', 'lora_B')].any()) for n in params if 'lora_A' in n and n.replace('lora_A', 'lora_B') in params))
+    facts = dict(
+        enabled=torch.is_grad_enabled(),
+        labels=int((batch['labels'][:, 1:] != -100).sum()),
+        loss=loss.item(),
+        attached=loss.requires_grad,
+        checkpointing=bool(getattr(model, 'is_gradient_checkpointing', False)),
+        half=any(p.dtype == torch.float16 for p in params.values()),
+        layers=count_layers(model),
+        trained=len(params),
+        none=len(params) - len(grads),
+        not_finite=sum(not bool(g.isfinite().all()) for g in grads),
+        zero=sum(not bool(g.any()) for g in grads),
+        fresh=sum(
+            not bool(params[n.replace('lora_A', 'lora_B')].any())
+            for n in params
+            if 'lora_A' in n and n.replace('lora_A', 'lora_B') in params
+        ),
+    )
     model.zero_grad(set_to_none=True)
     return facts
 
@@ -35,30 +51,74 @@ def gradient_facts(
 @dataclass
 class Diagnosis(Record):
     "Why gradients are as they are"
+
     cause: str
     advice: str
     facts: dict
-    def __repr__(self): return f'{self.cause}: {self.advice}'
+
+    def __repr__(self):
+        return f'{self.cause}: {self.advice}'
+
 
 _LAYERS = {4: {'Linear4bit'}, 8: {'Linear8bitLt'}, 16: {'Linear'}}
 _CAUSES = [
-    ('gradients off', lambda f, bits: not f['enabled'], 'the call is inside torch.no_grad(), or set_grad_enabled(False) was left behind'),
-    ('no labels', lambda f, bits: not f['labels'], 'every label is -100: look at one example with prompts.show_tokens; marker, template or length cut the answer off'),
-    ('frozen', lambda f, bits: not f['trained'], 'no adapter tensor is trainable: load it with PeftModel.from_pretrained(…, is_trainable=True)'),
-    ('cut graph', lambda f, bits: f['none'] == f['trained'] and f['checkpointing'], 'gradients end at a checkpointed layer: use_reentrant=False, or model.enable_input_require_grads()'),
-    ('unused adapter', lambda f, bits: f['none'] == f['trained'], 'the adapter takes no part in the forward pass: model.set_adapter(…), and not inside disable_adapter()'),
-    ('overflow', lambda f, bits: f['not_finite'], 'infinite or NaN gradients: train in bfloat16; in float16 let the loss scaler come down for some steps'),
-    ('underflow', lambda f, bits: f['half'] and f['zero'] > f['fresh'], 'float16 gradients are rounded to zero: keep the adapter in float32 and use a loss scaler'),
-    ('other precision', lambda f, bits: bits and set(f['layers']) != _LAYERS[bits], 'the layers are not in the precision asked for: models.check_bits says which'),
-    ('zero', lambda f, bits: f['zero'] > f['fresh'], 'some gradients are exactly zero although the loss reaches them: look for a learning rate of 0 times, a mask, or a clamp'),
-    ('healthy', lambda f, bits: True, 'gradients arrive at every tensor of the adapter')]
+    (
+        'gradients off',
+        lambda f, bits: not f['enabled'],
+        'the call is inside torch.no_grad(), or set_grad_enabled(False) was left behind',
+    ),
+    (
+        'no labels',
+        lambda f, bits: not f['labels'],
+        'every label is -100: look at one example with prompts.show_tokens; marker, template or length cut the answer off',
+    ),
+    (
+        'frozen',
+        lambda f, bits: not f['trained'],
+        'no adapter tensor is trainable: load it with PeftModel.from_pretrained(…, is_trainable=True)',
+    ),
+    (
+        'cut graph',
+        lambda f, bits: f['none'] == f['trained'] and f['checkpointing'],
+        'gradients end at a checkpointed layer: use_reentrant=False, or model.enable_input_require_grads()',
+    ),
+    (
+        'unused adapter',
+        lambda f, bits: f['none'] == f['trained'],
+        'the adapter takes no part in the forward pass: model.set_adapter(…), and not inside disable_adapter()',
+    ),
+    (
+        'overflow',
+        lambda f, bits: f['not_finite'],
+        'infinite or NaN gradients: train in bfloat16; in float16 let the loss scaler come down for some steps',
+    ),
+    (
+        'underflow',
+        lambda f, bits: f['half'] and f['zero'] > f['fresh'],
+        'float16 gradients are rounded to zero: keep the adapter in float32 and use a loss scaler',
+    ),
+    (
+        'other precision',
+        lambda f, bits: bits and set(f['layers']) != _LAYERS[bits],
+        'the layers are not in the precision asked for: models.check_bits says which',
+    ),
+    (
+        'zero',
+        lambda f, bits: f['zero'] > f['fresh'],
+        'some gradients are exactly zero although the loss reaches them: look for a learning rate of 0 times, a mask, or a clamp',
+    ),
+    ('healthy', lambda f, bits: True, 'gradients arrive at every tensor of the adapter'),
+]
+
 
 def diagnose_gradients(
-    model, # with an adapter, in training mode
-    batch: dict, # `input_ids` and `labels`, [examples, tokens]
-    bits: int|None=None, # 4, 8 or 16: also check the precision of the layers
-    scale: float=1., # see `gradient_facts`
+    model,  # with an adapter, in training mode
+    batch: dict,  # `input_ids` and `labels`, [examples, tokens]
+    bits: int | None = None,  # 4, 8 or 16: also check the precision of the layers
+    scale: float = 1.0,  # see `gradient_facts`
 ) -> Diagnosis:
     "The first known cause of missing, zero or infinite gradients that fits"
     facts = gradient_facts(model, batch, scale)
-    return next(Diagnosis(cause, advice, facts) for cause,fits,advice in _CAUSES if fits(facts, bits))
+    return next(
+        Diagnosis(cause, advice, facts) for cause, fits, advice in _CAUSES if fits(facts, bits)
+    )

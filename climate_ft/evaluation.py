@@ -6,9 +6,37 @@
 from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
-from .workspace import Chunk, CourseError, Progress, Workspace, read_json, read_jsonl, read_records, tracked, write_json, write_jsonl
-from .metrics import FAST, SCORERS, bert_rows, nll, nll_rows, normalize, pair_rows, shuffled, signatures, totals
-from .generate import answer_rows, load_for_inference, model_key, question_of, read_questions
+from climate_ft.workspace import (
+    Chunk,
+    CourseError,
+    Progress,
+    Workspace,
+    read_json,
+    read_jsonl,
+    read_records,
+    tracked,
+    write_json,
+    write_jsonl,
+)
+from climate_ft.metrics import (
+    FAST,
+    SCORERS,
+    bert_rows,
+    nll,
+    nll_rows,
+    normalize,
+    pair_rows,
+    shuffled,
+    signatures,
+    totals,
+)
+from climate_ft.generate import (
+    answer_rows,
+    load_for_inference,
+    model_key,
+    question_of,
+    read_questions,
+)
 from .passages import CHARS, PASSAGES, Retriever, context, found, passage
 
 # %% auto #0
@@ -20,430 +48,829 @@ __all__ = ['SETS', 'PLANS', 'CONDITIONS', 'INTERVALS', 'PAIRS', 'LOWER_IS_BETTER
            'cost_table', 'plot_scores', 'plot_outcomes']
 
 # %% ../nbs/12_evaluation.ipynb #e8f66a41
-SETS = dict(trained='trained facts, wording of the training', recall='trained facts, new wording', unseen='sections never trained',
-            short='short questions about trained facts, in a form not trained',
-            gold='hand-written questions with short answers', general='general Japanese questions')
+SETS = dict(
+    trained='trained facts, wording of the training',
+    recall='trained facts, new wording',
+    unseen='sections never trained',
+    short='short questions about trained facts, in a form not trained',
+    gold='hand-written questions with short answers',
+    general='general Japanese questions',
+)
+
 
 @dataclass
 class Plan:
     "How much is evaluated"
-    limits: dict = field(default_factory=dict)   # most questions per set; a set that is not named is used whole
-    max_new_tokens: int = 160                    # of an answer
-    batch_size: int = 128                        # answers in progress; fewer where the memory holds fewer
-    passages: tuple = ('recall', 'unseen', 'short', 'gold') # sets that are also asked with retrieved passages
-    passage_chars: int = CHARS                   # of a passage
-    likelihood: tuple = ('recall', 'unseen', 'gold') # sets with the likelihood of the reference
-    bertscore: bool = True
-    resamples: int = 5000                        # of the bootstrap
-    retrieved: int = PASSAGES                    # passages of a prompt
 
-PLANS = dict(tiny=Plan(dict(trained=4, recall=6, unseen=4, short=4, gold=4, general=2), 16, 8, ('short', 'gold'), 200, ('recall',),
-                       False, 500),
-             cpu=Plan(dict(trained=12, recall=40, unseen=16, short=20, gold=20, general=12), 56, 20, ('short', 'gold'), 200,
-                      ('recall',), True, 2000))
+    limits: dict = field(
+        default_factory=dict
+    )  # most questions per set; a set that is not named is used whole
+    max_new_tokens: int = 160  # of an answer
+    batch_size: int = 128  # answers in progress; fewer where the memory holds fewer
+    passages: tuple = (
+        'recall',
+        'unseen',
+        'short',
+        'gold',
+    )  # sets that are also asked with retrieved passages
+    passage_chars: int = CHARS  # of a passage
+    likelihood: tuple = (
+        'recall',
+        'unseen',
+        'gold',
+    )  # sets with the likelihood of the reference
+    bertscore: bool = True
+    resamples: int = 5000  # of the bootstrap
+    retrieved: int = PASSAGES  # passages of a prompt
+
+
+PLANS = dict(
+    tiny=Plan(
+        dict(trained=4, recall=6, unseen=4, short=4, gold=4, general=2),
+        16,
+        8,
+        ('short', 'gold'),
+        200,
+        ('recall',),
+        False,
+        500,
+    ),
+    cpu=Plan(
+        dict(trained=12, recall=40, unseen=16, short=20, gold=20, general=12),
+        56,
+        20,
+        ('short', 'gold'),
+        200,
+        ('recall',),
+        True,
+        2000,
+    ),
+)
 PLANS['cpu-8bit'] = PLANS['cpu']
 
 # %% ../nbs/12_evaluation.ipynb #2d024007
 def spread(
-    rows: list, # anything
-    n: int|None, # how many to keep; None: all
+    rows: list,  # anything
+    n: int | None,  # how many to keep; None: all
 ) -> list:
     "`n` of the rows at even distances, so that no part of the report is left out"
-    return rows if n is None or n >= len(rows) else [rows[i*len(rows)//n] for i in range(n)]
+    return (
+        rows if n is None or n >= len(rows) else [rows[i * len(rows) // n] for i in range(n)]
+    )
 
 # %% ../nbs/12_evaluation.ipynb #ab113fb2
 def question_sets(
     ws: Workspace,
-    plan: Plan, # the limits
-    trained: set|None=None, # sources the model was trained on, if not all
-) -> list[dict]: # rows with `set`, `id`, question, reference, source_id
+    plan: Plan,  # the limits
+    trained: set | None = None,  # sources the model was trained on, if not all
+) -> list[dict]:  # rows with `set`, `id`, question, reference, source_id
     "The questions of every set"
     d = ws.path('splits')
-    def read(name): return read_questions(d/f'{name}.jsonl', 'dataset')
-    def known(r): return trained is None or r.get('source_id') in trained
-    rows = dict(trained=[r for r in read('train') if r.get('kind', 'base') == 'base' and known(r)], recall=[r for r in read('recall') if known(r)],
-                **{s: read(s) for s in ('unseen', 'short', 'gold', 'general') if (d/f'{s}.jsonl').is_file() and (d/f'{s}.jsonl').stat().st_size})
-    return [{**r, 'set': s, 'id': r.get('id') or f'{s}-{i}'} for s,rs in rows.items() for i,r in enumerate(spread(rs, plan.limits.get(s)))]
+
+    def read(name):
+        return read_questions(d / f'{name}.jsonl', 'dataset')
+
+    def known(r):
+        return trained is None or r.get('source_id') in trained
+
+    rows = dict(
+        trained=[r for r in read('train') if r.get('kind', 'base') == 'base' and known(r)],
+        recall=[r for r in read('recall') if known(r)],
+        **{
+            s: read(s)
+            for s in ('unseen', 'short', 'gold', 'general')
+            if (d / f'{s}.jsonl').is_file() and (d / f'{s}.jsonl').stat().st_size
+        },
+    )
+    return [
+        {**r, 'set': s, 'id': r.get('id') or f'{s}-{i}'}
+        for s, rs in rows.items()
+        for i, r in enumerate(spread(rs, plan.limits.get(s)))
+    ]
 
 # %% ../nbs/12_evaluation.ipynb #030c4849
-CONDITIONS = dict(base='base', tuned='tuned', base_passage='base + passage', tuned_passage='tuned + passage')
-_ORDER = ('base', 'base_passage', 'tuned', 'tuned_passage') # each model is loaded once
+CONDITIONS = dict(
+    base='base', tuned='tuned', base_passage='base + passage', tuned_passage='tuned + passage'
+)
+_ORDER = ('base', 'base_passage', 'tuned', 'tuned_passage')  # each model is loaded once
 
-def answers_path(ws: Workspace, name: str, condition: str) -> Path: return ws.data/f'answers_{name}_{condition}.jsonl'
+
+def answers_path(ws: Workspace, name: str, condition: str) -> Path:
+    return ws.data / f'answers_{name}_{condition}.jsonl'
+
 
 class _Models:
     "Loads at most one model at a time: the base, or the base with its adapter"
-    def __init__(self, ws, name, progress): self.folder, self.progress, self.loaded = ws.models/name, progress, (None, None)
+
+    def __init__(self, ws, name, progress):
+        self.folder, self.progress, self.loaded = ws.models / name, progress, (None, None)
+
     def __call__(self, kind):
         if self.loaded[0] != kind:
-            self.loaded = None, None                # the memory of one model is free before the next comes
-            self.loaded = kind, load_for_inference(self.folder, adapter=kind == 'tuned', progress=self.progress)
+            self.loaded = None, None  # the memory of one model is free before the next comes
+            self.loaded = (
+                kind,
+                load_for_inference(
+                    self.folder, adapter=kind == 'tuned', progress=self.progress
+                ),
+            )
         return self.loaded[1]
 
 # %% ../nbs/12_evaluation.ipynb #d55de9fe
 def settings_of(
-    profile, # key of `climate_ft.train.PROFILES`, or a `TrainConfig`
-    plan: Plan|None=None, # None: `PLANS[profile]`, or everything
-) -> tuple: # `TrainConfig`, `Plan`
+    profile,  # key of `climate_ft.train.PROFILES`, or a `TrainConfig`
+    plan: Plan | None = None,  # None: `PLANS[profile]`, or everything
+) -> tuple:  # `TrainConfig`, `Plan`
     "How a profile is trained and how it is evaluated"
     from climate_ft.train import get_profile
-    return (get_profile(profile), plan or PLANS.get(profile) or Plan()) if isinstance(profile, str) else (profile, plan or Plan())
+
+    return (
+        (get_profile(profile), plan or PLANS.get(profile) or Plan())
+        if isinstance(profile, str)
+        else (profile, plan or Plan())
+    )
+
 
 def run_answers(
     ws: Workspace,
-    profile, # key of `climate_ft.train.PROFILES`, or a `TrainConfig`
-    fresh: bool=False, # forget answers of an earlier run
-    plan: Plan|None=None, # None: `PLANS[profile]`, or everything
-    progress: Progress|None=None,
-) -> list[Path]: # one JSON-lines file per condition
+    profile,  # key of `climate_ft.train.PROFILES`, or a `TrainConfig`
+    fresh: bool = False,  # forget answers of an earlier run
+    plan: Plan | None = None,  # None: `PLANS[profile]`, or everything
+    progress: Progress | None = None,
+) -> list[Path]:  # one JSON-lines file per condition
     "Every condition on every question set, with the likelihood of the references; resumable"
     cfg, plan = settings_of(profile, plan)
     rows = question_sets(ws, plan, trained_sources(ws, cfg.name))
     find = Retriever(read_records(ws.path('corpus_chunks'), Chunk, 'corpus'))
-    def given(q): return context([t for _,t in found(q, find, plan.retrieved, plan.passage_chars)])
-    contexts = [given(q) if r['set'] in plan.passages else None for r in rows if (q := question_of(r))]
-    models, key, paths = _Models(ws, cfg.name, progress), model_key(ws.models/cfg.name), []
-    shares = _shares(progress, 2*len(CONDITIONS))
+
+    def given(q):
+        return context([t for _, t in found(q, find, plan.retrieved, plan.passage_chars)])
+
+    contexts = [
+        given(q) if r['set'] in plan.passages else None for r in rows if (q := question_of(r))
+    ]
+    models, key, paths = _Models(ws, cfg.name, progress), model_key(ws.models / cfg.name), []
+    shares = _shares(progress, 2 * len(CONDITIONS))
     for condition in _ORDER:
         kind, with_passage = condition.split('_')[0], condition.endswith('_passage')
         pick = [i for i in range(len(rows)) if not with_passage or contexts[i]]
         out = answers_path(ws, cfg.name, condition)
         if fresh:
-            for f in (out, *ws.data.glob(f'.{out.stem}*.part')): f.unlink(missing_ok=True)
-        asked, ctx = [rows[i] for i in pick], [contexts[i] for i in pick] if with_passage else None
-        answer_rows(lambda: models(kind), asked, out, CONDITIONS[condition], key, ctx, batch_size=plan.batch_size, max_new_tokens=plan.max_new_tokens, progress=next(shares))
+            for f in (out, *ws.data.glob(f'.{out.stem}*.part')):
+                f.unlink(missing_ok=True)
+        asked, ctx = (
+            [rows[i] for i in pick],
+            [contexts[i] for i in pick] if with_passage else None,
+        )
+        answer_rows(
+            lambda: models(kind),
+            asked,
+            out,
+            CONDITIONS[condition],
+            key,
+            ctx,
+            batch_size=plan.batch_size,
+            max_new_tokens=plan.max_new_tokens,
+            progress=next(shares),
+        )
         _add_likelihood(lambda: models(kind), out, asked, ctx, plan, next(shares))
         paths.append(out)
     return paths
 
+
 def _shares(progress, n):
     "`n` progress functions, each for its part of the whole"
-    for k in range(n): yield progress and (lambda f, m='', k=k: progress((k+f)/n, m))
+    for k in range(n):
+        yield progress and (lambda f, m='', k=k: progress((k + f) / n, m))
 
 # %% ../nbs/12_evaluation.ipynb #bdd32180
 def trained_sources(
     ws: Workspace,
-    name: str, # of the adapter
-) -> set|None: # None: all of the training split
+    name: str,  # of the adapter
+) -> set | None:  # None: all of the training split
     "The sources that the adapter was trained on, if its training was limited"
-    p = ws.models/name/'train_config.json'
-    got = read_json(p, 'train', {'sources?': list[str]}).get('sources') if p.is_file() else None
+    p = ws.models / name / 'train_config.json'
+    got = (
+        read_json(p, 'train', {'sources?': list[str]}).get('sources') if p.is_file() else None
+    )
     return set(got) if got else None
+
 
 def _add_likelihood(load, out, asked, contexts, plan, progress):
     "Store [nats, characters] of each reference in the answers' `extra`"
     answers = read_jsonl(out)
-    todo = [i for i,a in enumerate(answers) if a['set'] in plan.likelihood and 'nll' not in a['extra']]
-    if not todo: return
+    todo = [
+        i
+        for i, a in enumerate(answers)
+        if a['set'] in plan.likelihood and 'nll' not in a['extra']
+    ]
+    if not todo:
+        return
     model, tok = load()
-    rows = nll_rows(model, tok, [answers[i]['question'] for i in todo], [answers[i]['reference'] for i in todo], [contexts[i] for i in todo] if contexts else None, progress=progress)
-    for i,r in zip(todo, rows): answers[i]['extra']['nll'] = [round(r[0], 4), r[1]]
+    rows = nll_rows(
+        model,
+        tok,
+        [answers[i]['question'] for i in todo],
+        [answers[i]['reference'] for i in todo],
+        [contexts[i] for i in todo] if contexts else None,
+        progress=progress,
+    )
+    for i, r in zip(todo, rows):
+        answers[i]['extra']['nll'] = [round(r[0], 4), r[1]]
     write_jsonl(out, answers)
 
 # %% ../nbs/12_evaluation.ipynb #18ed8c7a
 def draws(
-    n: int, # sources
-    resamples: int, # repetitions
-    seed: int=0,
-): # array (resamples, n): how often each source is drawn
+    n: int,  # sources
+    resamples: int,  # repetitions
+    seed: int = 0,
+):  # array (resamples, n): how often each source is drawn
     "Multinomial counts: every row draws `n` sources with replacement"
     import numpy as np
-    return np.random.default_rng(seed).multinomial(n, [1/n]*n, size=resamples)
+
+    return np.random.default_rng(seed).multinomial(n, [1 / n] * n, size=resamples)
+
 
 def by_source(
-    rows: list, # one list of counts per pair
-    sources: list[str], # one per pair
-): # array (sources, columns)
+    rows: list,  # one list of counts per pair
+    sources: list[str],  # one per pair
+):  # array (sources, columns)
     "The counts of each source added up"
     import numpy as np
-    names = {s: i for i,s in enumerate(dict.fromkeys(sources))}
+
+    names = {s: i for i, s in enumerate(dict.fromkeys(sources))}
     out = np.zeros((len(names), len(rows[0])))
     np.add.at(out, [names[s] for s in sources], np.asarray(rows, float))
     return out
 
 # %% ../nbs/12_evaluation.ipynb #3d35a3ef
 def resampled(
-    rows: list, # counts per pair of one metric
-    total, # the metric's `total`
-    sources: list[str], # one per pair
-    counts, # from `draws`
-) -> dict: # score name -> array (resamples,)
+    rows: list,  # counts per pair of one metric
+    total,  # the metric's `total`
+    sources: list[str],  # one per pair
+    counts,  # from `draws`
+) -> dict:  # score name -> array (resamples,)
     "The scores of every resample"
     import numpy as np
-    scores = [total(s) for s in counts@by_source(rows, sources)]
-    return {k: np.array([np.nan if s[k] is None else s[k] for s in scores], float) for k in scores[0]}
+
+    scores = [total(s) for s in counts @ by_source(rows, sources)]
+    return {
+        k: np.array([np.nan if s[k] is None else s[k] for s in scores], float)
+        for k in scores[0]
+    }
+
 
 def interval(
-    values, # scores of the resamples
-    level: float=.95,
-) -> list[float]|None: # low, high; None if nothing was counted
+    values,  # scores of the resamples
+    level: float = 0.95,
+) -> list[float] | None:  # low, high; None if nothing was counted
     "Percentile interval"
     import numpy as np
+
     v = values[~np.isnan(values)]
-    return [round(float(o), 6) for o in np.quantile(v, [(1-level)/2, (1+level)/2])] if len(v) else None
+    return (
+        [round(float(o), 6) for o in np.quantile(v, [(1 - level) / 2, (1 + level) / 2])]
+        if len(v)
+        else None
+    )
 
 # %% ../nbs/12_evaluation.ipynb #56ca1507
-INTERVALS = dict(bleu='bleu', chrf='chrf', rouge='rougeL', char_f1='char_f1', exact='exact', contains='contains', number='number', bertscore='bertscore_f1', nll='nll')
-PAIRS = (('tuned', 'base'), ('base + passage', 'base'), ('tuned', 'base + passage'), ('tuned + passage', 'tuned'), ('tuned + passage', 'base + passage'))
+INTERVALS = dict(
+    bleu='bleu',
+    chrf='chrf',
+    rouge='rougeL',
+    char_f1='char_f1',
+    exact='exact',
+    contains='contains',
+    number='number',
+    bertscore='bertscore_f1',
+    nll='nll',
+)
+PAIRS = (
+    ('tuned', 'base'),
+    ('base + passage', 'base'),
+    ('tuned', 'base + passage'),
+    ('tuned + passage', 'tuned'),
+    ('tuned + passage', 'base + passage'),
+)
 LOWER_IS_BETTER = {'nll'}
 
-def _pair_of_nll(row, where):
-    if len(row['extra'].get('nll', (0, 0))) != 2: raise CourseError(f'{where}: "nll" must be two numbers; run `climate-ft answers --fresh` again')
 
-ANSWER = {'question': str, 'prediction': str, 'reference': str, 'source_id': str, 'set': str,
-          'extra': {'id': str, 'chunk?': str, 'nll?': list[float]}}
+def _pair_of_nll(row, where):
+    if len(row['extra'].get('nll', (0, 0))) != 2:
+        raise CourseError(
+            f'{where}: "nll" must be two numbers; run `climate-ft answers --fresh` again'
+        )
+
+
+ANSWER = {
+    'question': str,
+    'prediction': str,
+    'reference': str,
+    'source_id': str,
+    'set': str,
+    'extra': {'id': str, 'chunk?': str, 'nll?': list[float]},
+}
+
 
 def load_answers(
     ws: Workspace,
-    name: str, # of the adapter
-) -> list[dict]: # id, set, question, reference, source_id, predictions and nll by model
+    name: str,  # of the adapter
+) -> list[dict]:  # id, set, question, reference, source_id, predictions and nll by model
     "The saved answers of all conditions, one record per question"
     rows = {}
-    for c,model in CONDITIONS.items():
+    for c, model in CONDITIONS.items():
         p = answers_path(ws, name, c)
         made_by = 'answers --fresh' if p.is_file() else 'answers'
         for a in read_jsonl(p, made_by, check=_pair_of_nll, kind=ANSWER):
             x = a['extra']
-            r = rows.setdefault((a['set'], x['id']), dict(id=x['id'], set=a['set'], question=a['question'], reference=a['reference'], source_id=a['source_id'],
-                **{k: x[k] for k in ('variants', 'kind', 'about', 'section', 'chunk', 'seen') if x.get(k) not in (None, [], '')}, predictions={}, nll={}))
+            r = rows.setdefault(
+                (a['set'], x['id']),
+                dict(
+                    id=x['id'],
+                    set=a['set'],
+                    question=a['question'],
+                    reference=a['reference'],
+                    source_id=a['source_id'],
+                    **{
+                        k: x[k]
+                        for k in ('variants', 'kind', 'about', 'section', 'chunk', 'seen')
+                        if x.get(k) not in (None, [], '')
+                    },
+                    predictions={},
+                    nll={},
+                ),
+            )
             r['predictions'][model] = a['prediction']
-            if 'nll' in x: r['nll'][model] = x['nll']
+            if 'nll' in x:
+                r['nll'][model] = x['nll']
     return list(rows.values())
 
 # %% ../nbs/12_evaluation.ipynb #9bce85dd
 def add_bertscore(
-    answers: list[dict], # from `load_answers`; changed in place
-    encoder: str|Path|None=None,
-    progress: Progress|None=None,
+    answers: list[dict],  # from `load_answers`; changed in place
+    encoder: str | Path | None = None,
+    progress: Progress | None = None,
 ):
     "Store precision, recall and F1 of each prediction, and the same against the shuffled references of its set"
     todo = []
     for s in dict.fromkeys(a['set'] for a in answers):
         same = [a for a in answers if a['set'] == s]
-        for a,b in zip(same, shuffled(same)): todo += [(a, m, k, o['reference']) for m in a['predictions'] for k,o in (('bertscore', a), ('bertscore_floor', b))]
-    rows = bert_rows([a['predictions'][m] for a,m,_,_ in todo], [r for *_,r in todo], encoder, progress=progress)
-    for (a,m,k,_),r in zip(todo, rows): a.setdefault(k, {})[m] = [round(v, 5) for v in r[:3]]
+        for a, b in zip(same, shuffled(same)):
+            todo += [
+                (a, m, k, o['reference'])
+                for m in a['predictions']
+                for k, o in (('bertscore', a), ('bertscore_floor', b))
+            ]
+    rows = bert_rows(
+        [a['predictions'][m] for a, m, _, _ in todo],
+        [r for *_, r in todo],
+        encoder,
+        progress=progress,
+    )
+    for (a, m, k, _), r in zip(todo, rows):
+        a.setdefault(k, {})[m] = [round(v, 5) for v in r[:3]]
+
 
 def counts_of(
-    answers: list[dict], # of one set
-    model: str, # whose predictions
-) -> dict[str, list]: # metric -> rows
+    answers: list[dict],  # of one set
+    model: str,  # whose predictions
+) -> dict[str, list]:  # metric -> rows
     "The counts of every metric that can be computed for all of `answers`"
-    rows = pair_rows([a['predictions'][model] for a in answers], [[a['reference'], *a.get('variants', [])] for a in answers])
-    if all(model in a.get('bertscore', {}) for a in answers): rows['bertscore'] = [[*a['bertscore'][model], 1] for a in answers]
-    if all(model in a.get('nll', {}) for a in answers): rows['nll'] = [a['nll'][model] for a in answers]
+    rows = pair_rows(
+        [a['predictions'][model] for a in answers],
+        [[a['reference'], *a.get('variants', [])] for a in answers],
+    )
+    if all(model in a.get('bertscore', {}) for a in answers):
+        rows['bertscore'] = [[*a['bertscore'][model], 1] for a in answers]
+    if all(model in a.get('nll', {}) for a in answers):
+        rows['nll'] = [a['nll'][model] for a in answers]
     return rows
 
 # %% ../nbs/12_evaluation.ipynb #3492c5d7
 def floor_of(
-    answers: list[dict], # of one set
-    model: str, # whose predictions
-) -> dict[str, float]: # as `totals`
+    answers: list[dict],  # of one set
+    model: str,  # whose predictions
+) -> dict[str, float]:  # as `totals`
     "The scores against shuffled references"
-    if len(answers) < 2: return {}
-    rows = pair_rows([a['predictions'][model] for a in answers], shuffled([[a['reference'], *a.get('variants', [])] for a in answers]))
-    if all(model in a.get('bertscore_floor', {}) for a in answers): rows['bertscore'] = [[*a['bertscore_floor'][model], 1] for a in answers]
+    if len(answers) < 2:
+        return {}
+    rows = pair_rows(
+        [a['predictions'][model] for a in answers],
+        shuffled([[a['reference'], *a.get('variants', [])] for a in answers]),
+    )
+    if all(model in a.get('bertscore_floor', {}) for a in answers):
+        rows['bertscore'] = [[*a['bertscore_floor'][model], 1] for a in answers]
     return totals(rows)
 
-def _total(metric): return (nll if metric == 'nll' else SCORERS[metric]).total
+
+def _total(metric):
+    return (nll if metric == 'nll' else SCORERS[metric]).total
+
 
 def score_set(
-    answers: list[dict], # of one set
-    resamples: int=5000, # of the bootstrap
-    seed: int=0,
-) -> tuple[dict, dict]: # scores by model; paired differences by 'tuned - base' …
+    answers: list[dict],  # of one set
+    resamples: int = 5000,  # of the bootstrap
+    seed: int = 0,
+) -> tuple[dict, dict]:  # scores by model; paired differences by 'tuned - base' …
     "Scores with intervals and floors, and the differences of the conditions"
     models = [m for m in CONDITIONS.values() if all(m in a['predictions'] for a in answers)]
-    sources = [a.get('chunk') or a['source_id'] or a['id'] for a in answers] # facts of one passage are learned together
+    sources = [
+        a.get('chunk') or a['source_id'] or a['id'] for a in answers
+    ]  # facts of one passage are learned together
     counts = draws(len(set(sources)), resamples, seed)
     rows = {m: counts_of(answers, m) for m in models}
-    boot = {m: {INTERVALS[k]: resampled(r, _total(k), sources, counts)[INTERVALS[k]] for k,r in rows[m].items()} for m in models}
-    scores = {m: dict(n=len(answers), sources=len(set(sources)), empty=sum(not a['predictions'][m].strip() for a in answers), scores=totals(rows[m]),
-        interval={k: interval(v) for k,v in boot[m].items()}, floor=floor_of(answers, m)) for m in models}
-    def point(m, k): return scores[m]['scores'][k]
-    diffs = {f'{b} - {a}': {k: [round(point(b, k)-point(a, k), 6), *interval(boot[b][k]-boot[a][k])] for k in boot[b] if k in boot[a] and point(b, k) is not None and point(a, k) is not None}
-        for b,a in PAIRS if a in models and b in models}
+    boot = {
+        m: {
+            INTERVALS[k]: resampled(r, _total(k), sources, counts)[INTERVALS[k]]
+            for k, r in rows[m].items()
+        }
+        for m in models
+    }
+    scores = {
+        m: dict(
+            n=len(answers),
+            sources=len(set(sources)),
+            empty=sum(not a['predictions'][m].strip() for a in answers),
+            scores=totals(rows[m]),
+            interval={k: interval(v) for k, v in boot[m].items()},
+            floor=floor_of(answers, m),
+        )
+        for m in models
+    }
+
+    def point(m, k):
+        return scores[m]['scores'][k]
+
+    diffs = {
+        f'{b} - {a}': {
+            k: [round(point(b, k) - point(a, k), 6), *interval(boot[b][k] - boot[a][k])]
+            for k in boot[b]
+            if k in boot[a] and point(b, k) is not None and point(a, k) is not None
+        }
+        for b, a in PAIRS
+        if a in models and b in models
+    }
     return scores, diffs
 
 # %% ../nbs/12_evaluation.ipynb #d8883d3b
 def evaluate_answers(
-    answers: list[dict], # from `load_answers`, with BERTScore added if wanted
-    resamples: int=5000, # of the bootstrap
-    seed: int=0,
-    progress: Progress|None=None,
-) -> dict: # scores and differences by set, and the answers
+    answers: list[dict],  # from `load_answers`, with BERTScore added if wanted
+    resamples: int = 5000,  # of the bootstrap
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> dict:  # scores and differences by set, and the answers
     "Everything that can be computed from saved answers"
     sets = [s for s in SETS if any(a['set'] == s for a in answers)]
     scores, differences = {}, {}
-    for s in tracked(sets, progress, lambda s: f'intervals: {s}'): scores[s], differences[s] = score_set([a for a in answers if a['set'] == s], resamples, seed)
-    return dict(scores=scores, differences=differences, answers=answers, resamples=resamples, seed=seed)
+    for s in tracked(sets, progress, lambda s: f'intervals: {s}'):
+        scores[s], differences[s] = score_set(
+            [a for a in answers if a['set'] == s], resamples, seed
+        )
+    return dict(
+        scores=scores, differences=differences, answers=answers, resamples=resamples, seed=seed
+    )
+
 
 def recompute(
-    results: dict, # from a results file
+    results: dict,  # from a results file
 ) -> dict:
     "The same results from the answers inside the file"
     return evaluate_answers(results['answers'], results['resamples'], results['seed'])
 
 # %% ../nbs/12_evaluation.ipynb #1778b475
 def table(
-    results: dict, # from `evaluate_answers`
-    metric: str='char_f1', # a score in `INTERVALS`
-) -> list[dict]: # set, model, n, sources, score, low, high, floor
+    results: dict,  # from `evaluate_answers`
+    metric: str = 'char_f1',  # a score in `INTERVALS`
+) -> list[dict]:  # set, model, n, sources, score, low, high, floor
     "One row per set and model"
-    return [dict(set=s, model=m, n=v['n'], sources=v['sources'], score=v['scores'][metric], low=i[0], high=i[1], floor=v['floor'].get(metric))
-            for s,ms in results['scores'].items() for m,v in ms.items() if (i := v['interval'].get(metric))]
+    return [
+        dict(
+            set=s,
+            model=m,
+            n=v['n'],
+            sources=v['sources'],
+            score=v['scores'][metric],
+            low=i[0],
+            high=i[1],
+            floor=v['floor'].get(metric),
+        )
+        for s, ms in results['scores'].items()
+        for m, v in ms.items()
+        if (i := v['interval'].get(metric))
+    ]
+
 
 def describe(
-    results: dict, # from `evaluate_answers`
-    metrics: tuple=('char_f1', 'rougeL', 'contains', 'number'), # score names
+    results: dict,  # from `evaluate_answers`
+    metrics: tuple = ('char_f1', 'rougeL', 'contains', 'number'),  # score names
 ) -> str:
     "The scores with 95 % intervals, for a terminal"
+
     def cell(v, m):
         i, x = v['interval'].get(m), v['scores'].get(m)
-        return '–'.rjust(22) if i is None or x is None else f'{x:.3f} [{i[0]:.3f}, {i[1]:.3f}]'.rjust(22)
-    lines = [f'{"":26}{"n":>5}'+''.join(m.rjust(22) for m in metrics)]
-    for s,ms in results['scores'].items(): lines += [f'{s+": "+m:26}{v["n"]:>5}'+''.join(cell(v, k) for k in metrics) for m,v in ms.items()]
+        return (
+            '–'.rjust(22)
+            if i is None or x is None
+            else f'{x:.3f} [{i[0]:.3f}, {i[1]:.3f}]'.rjust(22)
+        )
+
+    lines = [f'{"":26}{"n":>5}' + ''.join(m.rjust(22) for m in metrics)]
+    for s, ms in results['scores'].items():
+        lines += [
+            f'{s + ": " + m:26}{v["n"]:>5}' + ''.join(cell(v, k) for k in metrics)
+            for m, v in ms.items()
+        ]
     return '\n'.join(lines)
 
 # %% ../nbs/12_evaluation.ipynb #a4d259a4
 def question_scores(
-    answers: list[dict], # of any sets
-    model: str, # whose predictions
-    metric: str='char_f1', # a metric that is a mean over questions
-) -> list[float|None]:
+    answers: list[dict],  # of any sets
+    model: str,  # whose predictions
+    metric: str = 'char_f1',  # a metric that is a mean over questions
+) -> list[float | None]:
     "One score per question"
-    rows = SCORERS[metric].rows([a['predictions'][model] for a in answers], [[a['reference'], *a.get('variants', [])] for a in answers])
-    return [v/n if n else None for v,n in rows]
+    rows = SCORERS[metric].rows(
+        [a['predictions'][model] for a in answers],
+        [[a['reference'], *a.get('variants', [])] for a in answers],
+    )
+    return [v / n if n else None for v, n in rows]
+
 
 def outcomes(
-    results: dict, # from `evaluate_answers`
-    before: str='base', # model
-    after: str='tuned', # model
-    margin: float=.05, # a smaller change of character F1 is a tie
-) -> list[dict]: # set, question, change, outcome … the worst change first
+    results: dict,  # from `evaluate_answers`
+    before: str = 'base',  # model
+    after: str = 'tuned',  # model
+    margin: float = 0.05,  # a smaller change of character F1 is a tie
+) -> list[dict]:  # set, question, change, outcome … the worst change first
     "Win, tie or loss of every question that both models answered"
-    both = [a for a in results['answers'] if before in a['predictions'] and after in a['predictions']]
+    both = [
+        a
+        for a in results['answers']
+        if before in a['predictions'] and after in a['predictions']
+    ]
     pairs = zip(both, question_scores(both, before), question_scores(both, after))
-    rows = [dict(set=a['set'], id=a['id'], question=a['question'], reference=a['reference'], before=a['predictions'][before], after=a['predictions'][after], change=round(y-x, 4),
-                 outcome='win' if y-x > margin else 'loss' if x-y > margin else 'tie') for a,x,y in pairs]
+    rows = [
+        dict(
+            set=a['set'],
+            id=a['id'],
+            question=a['question'],
+            reference=a['reference'],
+            before=a['predictions'][before],
+            after=a['predictions'][after],
+            change=round(y - x, 4),
+            outcome='win' if y - x > margin else 'loss' if x - y > margin else 'tie',
+        )
+        for a, x, y in pairs
+    ]
     return sorted(rows, key=lambda o: o['change'])
 
+
 def tally(
-    rows: list[dict], # from `outcomes`
+    rows: list[dict],  # from `outcomes`
 ) -> dict[str, dict[str, int]]:
     "Number of wins, ties and losses by set"
-    return {s: {k: sum(r['set'] == s and r['outcome'] == k for r in rows) for k in ('win', 'tie', 'loss')} for s in sorted({r['set'] for r in rows}, key=[*SETS, *{r['set'] for r in rows}].index)}
+    return {
+        s: {
+            k: sum(r['set'] == s and r['outcome'] == k for r in rows)
+            for k in ('win', 'tie', 'loss')
+        }
+        for s in sorted({r['set'] for r in rows}, key=[*SETS, *{r['set'] for r in rows}].index)
+    }
 
 # %% ../nbs/12_evaluation.ipynb #eebfa514
 TOPICS = ('国際協力', 'CSA', '雪氷面', '地球デジタルツイン')
 
+
 def examples(
-    results: dict, # from `evaluate_answers`
-    topics: tuple=TOPICS, # words to look for in question or reference
-    sets: tuple=('recall', 'gold', 'unseen', 'trained'), # searched in this order
-) -> list[dict]: # answers, at most one a topic
+    results: dict,  # from `evaluate_answers`
+    topics: tuple = TOPICS,  # words to look for in question or reference
+    sets: tuple = ('recall', 'gold', 'unseen', 'trained'),  # searched in this order
+) -> list[dict]:  # answers, at most one a topic
     "One question about each topic"
-    def first(t): return next((a for s in sets for a in results['answers'] if a['set'] == s and len(a['predictions']) > 1 and t in a['question']+a['reference']), None)
+
+    def first(t):
+        return next(
+            (
+                a
+                for s in sets
+                for a in results['answers']
+                if a['set'] == s
+                and len(a['predictions']) > 1
+                and t in a['question'] + a['reference']
+            ),
+            None,
+        )
+
     return [a for t in topics if (a := first(t))]
 
 # %% ../nbs/12_evaluation.ipynb #b8538162
 def training_summary(
     ws: Workspace,
-    name: str, # of the adapter
+    name: str,  # of the adapter
 ) -> dict:
     "What training cost: seconds, memory, tokens a second, device and versions"
     from climate_ft.train import read_info, read_log
+
     info, steps = read_info(ws, name), [r for r in read_log(ws, name) if 'loss' in r]
-    if not steps: raise CourseError(f"{ws.logs/f'{name}.jsonl'} has no steps: train again with `climate-ft train --no-resume`")
+    if not steps:
+        raise CourseError(
+            f"{ws.logs / f'{name}.jsonl'} has no steps: train again with `climate-ft train --no-resume`"
+        )
     rate = sorted(r['tokens_per_second'] for r in steps)
-    return {k: info[k] for k in ('seconds', 'rows', 'steps', 'device', 'versions') if k in info} | dict(sources=len(info.get('sources', [])), memory_gib=max(r['memory_gib'] for r in steps), tokens_per_second=rate[len(rate)//2])
+    return {
+        k: info[k] for k in ('seconds', 'rows', 'steps', 'device', 'versions') if k in info
+    } | dict(
+        sources=len(info.get('sources', [])),
+        memory_gib=max(r['memory_gib'] for r in steps),
+        tokens_per_second=rate[len(rate) // 2],
+    )
 
-def results_path(ws: Workspace, bits: int) -> Path: return ws.path('evaluation_8bit' if bits == 8 else 'evaluation')
 
-_SCORES, _TEXTS = dict[str, float|None], dict[str, str]
-RESULTS = {'name?': str, 'adapter?': str,
-    'scores': dict[str, dict[str, {'n': int, 'sources': int, 'scores': {'char_f1': float|None},
-                                   'interval': dict[str, list[float]|None], 'floor': _SCORES}]],
+def results_path(ws: Workspace, bits: int) -> Path:
+    return ws.path('evaluation_8bit' if bits == 8 else 'evaluation')
+
+
+_SCORES, _TEXTS = dict[str, float | None], dict[str, str]
+RESULTS = {
+    'name?': str,
+    'adapter?': str,
+    'scores': dict[
+        str,
+        dict[
+            str,
+            {
+                'n': int,
+                'sources': int,
+                'scores': {'char_f1': float | None},
+                'interval': dict[str, list[float] | None],
+                'floor': _SCORES,
+            },
+        ],
+    ],
     'differences': dict[str, dict[str, dict[str, list[float]]]],
-    'answers': list[{'set': str, 'id': str, 'question': str, 'reference': str, 'predictions': _TEXTS}]}
+    'answers': list[
+        {'set': str, 'id': str, 'question': str, 'reference': str, 'predictions': _TEXTS}
+    ],
+}
+
 
 def read_results(
-    path: str|Path, # of `run_evaluate`
+    path: str | Path,  # of `run_evaluate`
 ) -> dict:
     "Saved results, held against their shape"
     return read_json(path, 'evaluate', RESULTS)
 
+
 def run_evaluate(
     ws: Workspace,
-    profile, # key of `climate_ft.train.PROFILES`, or a `TrainConfig`
-    plan: Plan|None=None, # None: as in `run_answers`
-    encoder: str|Path|None=None, # BERTScore encoder; None: the packaged one
-    progress: Progress|None=None,
+    profile,  # key of `climate_ft.train.PROFILES`, or a `TrainConfig`
+    plan: Plan | None = None,  # None: as in `run_answers`
+    encoder: str | Path | None = None,  # BERTScore encoder; None: the packaged one
+    progress: Progress | None = None,
 ) -> dict:
     "Scores, intervals and answers of a run, written to the workspace"
     from importlib.metadata import version
+
     cfg, plan = settings_of(profile, plan)
     answers, (a, b) = load_answers(ws, cfg.name), _shares(progress, 2)
-    if plan.bertscore: add_bertscore(answers, encoder, a)
-    metrics = [*FAST, *['bertscore'][:plan.bertscore]]
-    results = dict(name=cfg.name, adapter=model_key(ws.models/cfg.name), base=cfg.base, training=training_summary(ws, cfg.name), bits=cfg.bits, max_new_tokens=plan.max_new_tokens, signatures=signatures(metrics, encoder),
-        versions={k: version(k) for k in ('torch', 'transformers', 'peft', 'bitsandbytes', 'sacrebleu')}, **evaluate_answers(answers, plan.resamples, progress=b))
+    if plan.bertscore:
+        add_bertscore(answers, encoder, a)
+    metrics = [*FAST, *['bertscore'][: plan.bertscore]]
+    results = dict(
+        name=cfg.name,
+        adapter=model_key(ws.models / cfg.name),
+        base=cfg.base,
+        training=training_summary(ws, cfg.name),
+        bits=cfg.bits,
+        max_new_tokens=plan.max_new_tokens,
+        signatures=signatures(metrics, encoder),
+        versions={
+            k: version(k)
+            for k in ('torch', 'transformers', 'peft', 'bitsandbytes', 'sacrebleu')
+        },
+        **evaluate_answers(answers, plan.resamples, progress=b),
+    )
     write_json(results_path(ws, cfg.bits), results)
     return results
 
 # %% ../nbs/12_evaluation.ipynb #17884540
 def merge_runs(
-    four: dict, # results in 4 bits
-    eight: dict, # results in 8 bits
-    model: str='tuned', # whose answers
-) -> list[dict]: # answers of the two runs as 'base' and 'tuned' of a comparison
+    four: dict,  # results in 4 bits
+    eight: dict,  # results in 8 bits
+    model: str = 'tuned',  # whose answers
+) -> list[dict]:  # answers of the two runs as 'base' and 'tuned' of a comparison
     "The questions that both runs answered; 4-bit stands as `base`, 8-bit as `tuned`"
     other = {(a['set'], a['id']): a for a in eight['answers']}
-    def both(a, b, k): return {n: o[k][model] for n,o in (('base', a), ('tuned', b)) if model in o.get(k, {})}
-    return [{**a, **{k: both(a, b, k) for k in ('predictions', 'nll', 'bertscore', 'bertscore_floor')}} for a in four['answers'] if model in a['predictions'] and (b := other.get((a['set'], a['id'])))]
+
+    def both(a, b, k):
+        return {
+            n: o[k][model] for n, o in (('base', a), ('tuned', b)) if model in o.get(k, {})
+        }
+
+    return [
+        {
+            **a,
+            **{
+                k: both(a, b, k)
+                for k in ('predictions', 'nll', 'bertscore', 'bertscore_floor')
+            },
+        }
+        for a in four['answers']
+        if model in a['predictions'] and (b := other.get((a['set'], a['id'])))
+    ]
+
 
 def compare_bits(
-    four: dict, # results in 4 bits
-    eight: dict, # results in 8 bits
-    metric: str='char_f1', # that decides
-    decide: tuple=('recall', 'unseen'), # sets that decide
-    model: str='tuned', # whose answers
-) -> dict: # rows by set, and a sentence
+    four: dict,  # results in 4 bits
+    eight: dict,  # results in 8 bits
+    metric: str = 'char_f1',  # that decides
+    decide: tuple = ('recall', 'unseen'),  # sets that decide
+    model: str = 'tuned',  # whose answers
+) -> dict:  # rows by set, and a sentence
     "8-bit minus 4-bit with paired intervals, and what follows"
-    r = evaluate_answers(merge_runs(four, eight, model), min(four['resamples'], eight['resamples']))
-    rows = {s: dict(four=v['base']['scores'][metric], eight=v['tuned']['scores'][metric], difference=r['differences'][s]['tuned - base'][metric]) for s,v in r['scores'].items() if metric in r['differences'][s].get('tuned - base', {})}
-    above, below = ([s for s in decide if s in rows and f(rows[s]['difference'])] for f in (lambda d: d[1] > 0, lambda d: d[2] < 0))
+    r = evaluate_answers(
+        merge_runs(four, eight, model), min(four['resamples'], eight['resamples'])
+    )
+    rows = {
+        s: dict(
+            four=v['base']['scores'][metric],
+            eight=v['tuned']['scores'][metric],
+            difference=r['differences'][s]['tuned - base'][metric],
+        )
+        for s, v in r['scores'].items()
+        if metric in r['differences'][s].get('tuned - base', {})
+    }
+    above, below = (
+        [s for s in decide if s in rows and f(rows[s]['difference'])]
+        for f in (lambda d: d[1] > 0, lambda d: d[2] < 0)
+    )
     better, worse = (below, above) if metric in LOWER_IS_BETTER else (above, below)
-    say = ('use 8 bits if they fit: better on '+', '.join(better) if better and not worse else
-           'use 4 bits: better on '+', '.join(worse)+' and smaller' if worse else 'use 4 bits: no difference can be shown, and they need less memory')
+    say = (
+        'use 8 bits if they fit: better on ' + ', '.join(better)
+        if better and not worse
+        else 'use 4 bits: better on ' + ', '.join(worse) + ' and smaller'
+        if worse
+        else 'use 4 bits: no difference can be shown, and they need less memory'
+    )
     return dict(metric=metric, sets=rows, recommendation=say)
 
+
 def cost_table(
-    **runs: dict, # results by column name
-) -> list[dict]: # one row per figure
+    **runs: dict,  # results by column name
+) -> list[dict]:  # one row per figure
     "What the runs cost, side by side"
-    keys = dict(memory_gib='memory while training, GiB', tokens_per_second='tokens a second', seconds='seconds', steps='steps', rows='pairs')
-    return [dict(figure=label, **{n: r['training'][k] for n,r in runs.items()}) for k,label in keys.items()]
+    keys = dict(
+        memory_gib='memory while training, GiB',
+        tokens_per_second='tokens a second',
+        seconds='seconds',
+        steps='steps',
+        rows='pairs',
+    )
+    return [
+        dict(figure=label, **{n: r['training'][k] for n, r in runs.items()})
+        for k, label in keys.items()
+    ]
 
 # %% ../nbs/12_evaluation.ipynb #5ca6bced
-_LOOK = {'base': ('white', '///'), 'tuned': ('#4c78a8', ''), 'base + passage': ('white', '...'), 'tuned + passage': ('#9ecae9', 'xxx')}
+_LOOK = {
+    'base': ('white', '///'),
+    'tuned': ('#4c78a8', ''),
+    'base + passage': ('white', '...'),
+    'tuned + passage': ('#9ecae9', 'xxx'),
+}
+
 
 def plot_scores(
-    results: dict, # from `evaluate_answers`
-    metric: str='char_f1', # score
-    ax=None, # matplotlib axes
+    results: dict,  # from `evaluate_answers`
+    metric: str = 'char_f1',  # score
+    ax=None,  # matplotlib axes
 ):
     "Bars with 95 % intervals, one group a set; a line marks the floor, the score against the references of other questions"
     import matplotlib.pyplot as plt
-    ax, w = ax or plt.subplots(figsize=(8, 3.2), dpi=90)[1], .8/len(CONDITIONS)
-    for k,s in enumerate(results['scores']):
+
+    ax, w = ax or plt.subplots(figsize=(8, 3.2), dpi=90)[1], 0.8 / len(CONDITIONS)
+    for k, s in enumerate(results['scores']):
         group = [r for r in table(results, metric) if r['set'] == s]
-        for j,r in enumerate(group):
-            x, (color, hatch) = k+(j-(len(group)-1)/2)*w, _LOOK[r['model']]
+        for j, r in enumerate(group):
+            x, (color, hatch) = k + (j - (len(group) - 1) / 2) * w, _LOOK[r['model']]
             ax.bar(x, r['score'], w, color=color, hatch=hatch, edgecolor='k', label=r['model'])
-            ax.errorbar(x, r['score'], [[max(0, r['score']-r['low'])], [max(0, r['high']-r['score'])]], color='k', capsize=3)
-            if r['floor'] is not None: ax.plot([x-w/2, x+w/2], [r['floor']]*2, color='crimson', lw=2, label='floor')
-    legend = {t: h for h,t in zip(*ax.get_legend_handles_labels())}
+            ax.errorbar(
+                x,
+                r['score'],
+                [[max(0, r['score'] - r['low'])], [max(0, r['high'] - r['score'])]],
+                color='k',
+                capsize=3,
+            )
+            if r['floor'] is not None:
+                ax.plot(
+                    [x - w / 2, x + w / 2],
+                    [r['floor']] * 2,
+                    color='crimson',
+                    lw=2,
+                    label='floor',
+                )
+    legend = {t: h for h, t in zip(*ax.get_legend_handles_labels())}
     names = [n for n in (*CONDITIONS.values(), 'floor') if n in legend]
     ax.legend([legend[n] for n in names], names, fontsize=8)
     ax.set_xticks(range(len(results['scores'])), results['scores'])
@@ -452,20 +879,39 @@ def plot_scores(
 
 # %% ../nbs/12_evaluation.ipynb #8ce5573a
 def plot_outcomes(
-    results: dict, # from `evaluate_answers`
-    ax=None, # matplotlib axes
+    results: dict,  # from `evaluate_answers`
+    ax=None,  # matplotlib axes
 ):
     "Wins, ties and losses of the tuned model against the base, per set"
     import matplotlib.pyplot as plt
+
     ax = ax or plt.subplots(figsize=(8, 2.4), dpi=90)[1]
     t, left = tally(outcomes(results)), {}
-    for k,(color,hatch) in dict(win=('#4c78a8', ''), tie=('white', ''), loss=('white', '///')).items():
-        share = [v[k]/sum(v.values()) for v in t.values()]
-        ax.barh(list(t), share, left=[left.get(s, 0) for s in t], color=color, hatch=hatch, edgecolor='k', label=k)
-        for s,v,x in zip(t, t.values(), share):
-            if v[k]: ax.text(left.get(s, 0)+x/2, s, v[k], ha='center', va='center', bbox=dict(fc='white', ec='none', pad=1))
-            left[s] = left.get(s, 0)+x
+    for k, (color, hatch) in dict(
+        win=('#4c78a8', ''), tie=('white', ''), loss=('white', '///')
+    ).items():
+        share = [v[k] / sum(v.values()) for v in t.values()]
+        ax.barh(
+            list(t),
+            share,
+            left=[left.get(s, 0) for s in t],
+            color=color,
+            hatch=hatch,
+            edgecolor='k',
+            label=k,
+        )
+        for s, v, x in zip(t, t.values(), share):
+            if v[k]:
+                ax.text(
+                    left.get(s, 0) + x / 2,
+                    s,
+                    v[k],
+                    ha='center',
+                    va='center',
+                    bbox=dict(fc='white', ec='none', pad=1),
+                )
+            left[s] = left.get(s, 0) + x
     ax.set_xlim(0, 1)
     ax.invert_yaxis()
-    ax.legend(ncols=3, loc='lower center', bbox_to_anchor=(.5, 1), fontsize=8, frameon=False)
+    ax.legend(ncols=3, loc='lower center', bbox_to_anchor=(0.5, 1), fontsize=8, frameon=False)
     return ax

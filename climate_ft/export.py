@@ -17,17 +17,20 @@ from .shards import by_tensor, check_adapter, merge_tensors
 __all__ = ['merged_path', 'save_model', 'merge', 'check_parity', 'merge_variants', 'changed', 'fits_here', 'run_merge']
 
 # %% ../nbs/13_export.ipynb #d94f6c5f
-def merged_path(ws: Workspace, name: str) -> Path: return ws.models/f'{name}-merged'
+def merged_path(ws: Workspace, name: str) -> Path:
+    return ws.models / f'{name}-merged'
+
 
 def save_model(
-    net, # plain model
-    tok, # its tokenizer
-    out: str|Path, # folder, replaced when the new one is complete
+    net,  # plain model
+    tok,  # its tokenizer
+    out: str | Path,  # folder, replaced when the new one is complete
 ) -> Path:
     "Weights (safetensors), tokenizer, chat template and stop tokens in one folder"
     net.generation_config.eos_token_id = stop_ids(tok)
     with atomic_folder(out) as tmp:
-        with quiet(): net.save_pretrained(tmp)
+        with quiet():
+            net.save_pretrained(tmp)
         tok.save_pretrained(tmp)
     return Path(out)
 
@@ -35,31 +38,43 @@ def save_model(
 def _settings_of_base(base, out, tok, dtype):
     "The configuration, stop tokens and tokenizer of a merged model"
     from transformers import GenerationConfig
+
     config = load_config(base)
-    if hasattr(config, 'quantization_config'): del config.quantization_config
+    if hasattr(config, 'quantization_config'):
+        del config.quantization_config
     config.dtype = dtype
-    own = (Path(base)/'generation_config.json').is_file()
+    own = (Path(base) / 'generation_config.json').is_file()
     with loading(base):
-        if own: stops = GenerationConfig.from_pretrained(base)
-        else: stops = GenerationConfig.from_model_config(config)
+        if own:
+            stops = GenerationConfig.from_pretrained(base)
+        else:
+            stops = GenerationConfig.from_model_config(config)
     stops.eos_token_id = stop_ids(tok)
-    for part in (config, stops, tok): part.save_pretrained(out)
+    for part in (config, stops, tok):
+        part.save_pretrained(out)
+
 
 def merge(
     ws: Workspace,
-    name: str, # of an adapter in `ws.models`
-    dtype: str|None=None, # of the saved weights; None: float32 on a CPU, else the GPU's 16-bit type
-    progress: Progress|None=None,
-) -> Path: # the folder of the merged model
+    name: str,  # of an adapter in `ws.models`
+    dtype: str
+    | None = None,  # of the saved weights; None: float32 on a CPU, else the GPU's 16-bit type
+    progress: Progress | None = None,
+) -> Path:  # the folder of the merged model
     "Add the adapter to the dequantised base it was trained on, one tensor at a time (chapter 12a)"
     import torch
-    folder, dtype = ws.models/name, dtype or inference_dtype()
-    trained, out = adapter_settings(folder), merged_path(ws, name)   # refuses a folder without an adapter
-    if progress: progress(0., 'looking for the base')
+
+    folder, dtype = ws.models / name, dtype or inference_dtype()
+    trained, out = (
+        adapter_settings(folder),
+        merged_path(ws, name),
+    )  # refuses a folder without an adapter
+    if progress:
+        progress(0.0, 'looking for the base')
     base = resolve_base(trained['base'], progress)
     check_adapter(folder, base)
     compute = dtype if dtype == trained.get('dtype') else 'float32'
-    if not by_tensor(base, folder):              # an adapter that is more than a product
+    if not by_tensor(base, folder):  # an adapter that is more than a product
         net, tok = load_model(folder, quantized=False, dtype=compute, progress=progress)
         return save_model(net.to(getattr(torch, dtype)), tok, out)
     with atomic_folder(out) as tmp, quiet():
@@ -70,72 +85,119 @@ def merge(
 # %% ../nbs/13_export.ipynb #11e326c5
 def check_parity(
     ws: Workspace,
-    name: str, # of the adapter
-    questions: list[str], # at least 20 for a result worth keeping
-    max_new_tokens: int=32, # compared length of each answer
-    batch_size: int=32, # prompts
-    dtype: str|None=None, # compute type of both
-    progress: Progress|None=None,
-) -> dict: # n, agree, differing
+    name: str,  # of the adapter
+    questions: list[str],  # at least 20 for a result worth keeping
+    max_new_tokens: int = 32,  # compared length of each answer
+    batch_size: int = 32,  # prompts
+    dtype: str | None = None,  # compute type of both
+    progress: Progress | None = None,
+) -> dict:  # n, agree, differing
     "Greedy answers of adapter + quantised base against the merged model"
+
     def answers(model, **kw):
         net, tok = load_for_inference(model, dtype=dtype, **kw)
-        return generate(net, tok, questions, batch_size=batch_size, max_new_tokens=max_new_tokens, progress=progress)
-    a, b = answers(ws.models/name, quantized=True), answers(merged_path(ws, name))
-    return dict(n=len(questions), agree=sum(x == y for x,y in zip(a, b)), max_new_tokens=max_new_tokens,
-        differing=[dict(question=q, adapter=x, merged=y) for q,x,y in zip(questions, a, b) if x != y])
+        return generate(
+            net,
+            tok,
+            questions,
+            batch_size=batch_size,
+            max_new_tokens=max_new_tokens,
+            progress=progress,
+        )
+
+    a, b = answers(ws.models / name, quantized=True), answers(merged_path(ws, name))
+    return dict(
+        n=len(questions),
+        agree=sum(x == y for x, y in zip(a, b)),
+        max_new_tokens=max_new_tokens,
+        differing=[
+            dict(question=q, adapter=x, merged=y) for q, x, y in zip(questions, a, b) if x != y
+        ],
+    )
 
 # %% ../nbs/13_export.ipynb #a57eeca2
 def merge_variants(
-    folder: str|Path, # of an adapter
+    folder: str | Path,  # of an adapter
     questions: list[str],
-    max_new_tokens: int=48, # compared length
-    batch_size: int=32, # prompts
-    dtype: str|None=None, # compute type; float32 leaves no difference but the merge
-    progress: Progress|None=None,
-) -> dict[str, list[str]]: # answers by the way of merging; 'adapter' is what the others should equal
+    max_new_tokens: int = 48,  # compared length
+    batch_size: int = 32,  # prompts
+    dtype: str | None = None,  # compute type; float32 leaves no difference but the merge
+    progress: Progress | None = None,
+) -> dict[
+    str, list[str]
+]:  # answers by the way of merging; 'adapter' is what the others should equal
     "Greedy answers of the adapter and of three ways to merge it"
-    def ask(net, tok): return generate(ready(net), tok, questions, batch_size=batch_size, max_new_tokens=max_new_tokens, progress=progress)
+
+    def ask(net, tok):
+        return generate(
+            ready(net),
+            tok,
+            questions,
+            batch_size=batch_size,
+            max_new_tokens=max_new_tokens,
+            progress=progress,
+        )
+
     net, tok = load_for_inference(folder, quantized=True, dtype=dtype)
     out = dict(adapter=ask(net, tok))
     out['merged in low precision'] = ask(net.merge_and_unload(), tok)
     del net
-    out['dequantised base'] = ask(load_for_inference(folder, quantized=False, dtype=dtype)[0], tok)
+    out['dequantised base'] = ask(
+        load_for_inference(folder, quantized=False, dtype=dtype)[0], tok
+    )
     original, _ = load_model(resolve_base(adapter_settings(folder)['base']), dtype=dtype)
     out['original base'] = ask(add_adapter(original, folder), tok)
     return out
 
+
 def changed(
-    variants: dict[str, list[str]], # from `merge_variants`
+    variants: dict[str, list[str]],  # from `merge_variants`
 ) -> dict[str, int]:
     "How many answers differ from the adapter's"
-    return {k: sum(a != b for a,b in zip(v, variants['adapter'])) for k,v in variants.items() if k != 'adapter'}
+    return {
+        k: sum(a != b for a, b in zip(v, variants['adapter']))
+        for k, v in variants.items()
+        if k != 'adapter'
+    }
 
 # %% ../nbs/13_export.ipynb #0147eda0
 def fits_here(
-    folder: str|Path, # of a merged model
+    folder: str | Path,  # of a merged model
 ) -> bool:
     "Is there room to answer with it?"
     import torch
     from climate_ft.preflight import free_memory
+
     gpu, width = torch.cuda.is_available(), getattr(torch, inference_dtype()).itemsize
-    saved = getattr(torch, read_json(Path(folder)/'config.json').get('dtype') or 'float32').itemsize
-    numbers = sum(f.stat().st_size for f in weight_files(folder))/saved
-    return 1.2*numbers*width < (torch.cuda.mem_get_info()[0] if gpu else free_memory())
+    saved = getattr(
+        torch, read_json(Path(folder) / 'config.json').get('dtype') or 'float32'
+    ).itemsize
+    numbers = sum(f.stat().st_size for f in weight_files(folder)) / saved
+    return 1.2 * numbers * width < (torch.cuda.mem_get_info()[0] if gpu else free_memory())
+
 
 def run_merge(
     ws: Workspace,
-    name: str, # of the adapter
-    n: int=20, # questions of the parity check; 0: no check
-    dtype: str|None=None, # of the saved weights and of the check, see `merge`
-    progress: Progress|None=None,
-) -> Path: # the merged model's folder
+    name: str,  # of the adapter
+    n: int = 20,  # questions of the parity check; 0: no check
+    dtype: str | None = None,  # of the saved weights and of the check, see `merge`
+    progress: Progress | None = None,
+) -> Path:  # the merged model's folder
     "The stage: merge, and check that the answers agree"
-    part = lambda a, b: progress and (lambda f, m='': progress(a+(b-a)*f, m))
-    out = merge(ws, name, dtype, part(0, .5))
+    part = lambda a, b: progress and (lambda f, m='': progress(a + (b - a) * f, m))
+    out = merge(ws, name, dtype, part(0, 0.5))
     parity = dict(n=0) if n and not fits_here(out) else None
-    if n and not parity and (ws.path('splits')/'recall.jsonl').is_file():
-        questions = [question_of(r) for r in read_questions(ws.path('splits')/'recall.jsonl')]
-        parity = check_parity(ws, name, questions[::max(1, len(questions)//n)][:n], dtype=dtype, progress=part(.5, 1))
-    if parity: write_json(out/'parity.json', parity)
+    if n and not parity and (ws.path('splits') / 'recall.jsonl').is_file():
+        questions = [
+            question_of(r) for r in read_questions(ws.path('splits') / 'recall.jsonl')
+        ]
+        parity = check_parity(
+            ws,
+            name,
+            questions[:: max(1, len(questions) // n)][:n],
+            dtype=dtype,
+            progress=part(0.5, 1),
+        )
+    if parity:
+        write_json(out / 'parity.json', parity)
     return out

@@ -4,7 +4,16 @@
 
 # %% ../nbs/02_extract.ipynb #af62cbd5
 from __future__ import annotations
-import io, json, os, re, shutil, subprocess, sys, tempfile, threading, time
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from collections import Counter
 from contextlib import ExitStack, closing, contextmanager, redirect_stdout
@@ -21,115 +30,176 @@ __all__ = ['HEADER_PAGES', 'EXTRACTORS', 'iter_pages', 'Finding', 'tell', 'check
 
 # %% ../nbs/02_extract.ipynb #87320590
 def _numbers(
-    doc_pages: int,          # pages in the document
-    pages: list|None, # 1-based page numbers; all if None
-    name: str,   # of the file, for the message
+    doc_pages: int,  # pages in the document
+    pages: list | None,  # 1-based page numbers; all if None
+    name: str,  # of the file, for the message
 ) -> list:
     "The 1-based page numbers to read"
-    if pages is None: return list(range(1, doc_pages+1))
-    if bad := [p for p in pages if not 1 <= p <= doc_pages]: raise CourseError(f'{name} has pages 1 to {doc_pages}, not {bad[0]}')
+    if pages is None:
+        return list(range(1, doc_pages + 1))
+    if bad := [p for p in pages if not 1 <= p <= doc_pages]:
+        raise CourseError(f'{name} has pages 1 to {doc_pages}, not {bad[0]}')
     return list(pages)
 
+
 def _page(
-    number, width, height, # 1-based; points
-    blocks, # (bbox, text) or `Block`
-    doc, # stem of the file name
-    text=None, # the page's text if it is more than its blocks
+    number,
+    width,
+    height,  # 1-based; points
+    blocks,  # (bbox, text) or `Block`
+    doc,  # stem of the file name
+    text=None,  # the page's text if it is more than its blocks
 ) -> Page:
     "A `Page` from plain tuples"
-    bs = [b if isinstance(b, Block) else Block(number, tuple(round(v, 1) for v in b[0]), b[1]) for b in blocks]
-    for b in bs: b.doc, b.text = doc, _valid(b.text)
-    return Page(number, round(width, 1), round(height, 1), '\n'.join(b.text for b in bs) if text is None else _valid(text), bs, doc)
+    bs = [
+        b if isinstance(b, Block) else Block(number, tuple(round(v, 1) for v in b[0]), b[1])
+        for b in blocks
+    ]
+    for b in bs:
+        b.doc, b.text = doc, _valid(b.text)
+    return Page(
+        number,
+        round(width, 1),
+        round(height, 1),
+        '\n'.join(b.text for b in bs) if text is None else _valid(text),
+        bs,
+        doc,
+    )
 
-def _valid(s): return s.encode('utf-8', 'replace').decode().replace('\x00', '\ufffd').replace('\f', '\n')
+
+def _valid(s):
+    return s.encode('utf-8', 'replace').decode().replace('\x00', '\ufffd').replace('\f', '\n')
 
 # %% ../nbs/02_extract.ipynb #3e5a2332
 def _direct(pdf, pages):
     with open_pdf(pdf) as doc:
         for n in _numbers(len(doc), pages, Path(pdf).name):
-            p = doc[n-1]
+            p = doc[n - 1]
             tp = p.get_textpage()
             bs = [(b[:4], b[4].strip('\n')) for b in tp.extractBLOCKS() if b[6] == 0]
             yield _page(n, p.rect.width, p.rect.height, bs, Path(pdf).stem, tp.extractText())
             _forget()
 
+
 def _forget():
     "Let MuPDF drop the fonts and images it cached: a thousand pages then need no more memory than ten"
     import pymupdf
+
     pymupdf.TOOLS.store_shrink(100)
 
 # %% ../nbs/02_extract.ipynb #2f1a5ff6
 def _pdfplumber(pdf, pages):
     import pdfplumber
-    with open_pdf(pdf) as doc: numbers = _numbers(len(doc), pages, Path(pdf).name)
+
+    with open_pdf(pdf) as doc:
+        numbers = _numbers(len(doc), pages, Path(pdf).name)
     with _reading(pdf, 'pdfplumber'), pdfplumber.open(pdf, pages=numbers) as d:
-        for n,p in zip(numbers, d.pages):
-            bs = [((l['x0'], l['top'], l['x1'], l['bottom']), l['text']) for l in p.extract_text_lines(return_chars=False)]
+        for n, p in zip(numbers, d.pages):
+            bs = [
+                ((l['x0'], l['top'], l['x1'], l['bottom']), l['text'])
+                for l in p.extract_text_lines(return_chars=False)
+            ]
             yield _page(n, p.width, p.height, bs, Path(pdf).stem)
             p.close()
+
 
 @contextmanager
 def _reading(pdf, extractor):
     "Any exception of an extractor's own becomes one line"
-    try: yield
-    except CourseError: raise
-    except Exception as e: raise CourseError(f'{extractor} cannot read {Path(pdf).name} ({type(e).__name__}): use --with blocks, or repair the file with `mutool clean`') from e
+    try:
+        yield
+    except CourseError:
+        raise
+    except Exception as e:
+        raise CourseError(
+            f'{extractor} cannot read {Path(pdf).name} ({type(e).__name__}): use --with blocks, or repair the file with `mutool clean`'
+        ) from e
 
 # %% ../nbs/02_extract.ipynb #b28589af
 def _pypdfium2(pdf, pages):
     import pypdfium2
-    with open_pdf(pdf) as doc: numbers = _numbers(len(doc), pages, Path(pdf).name)
+
+    with open_pdf(pdf) as doc:
+        numbers = _numbers(len(doc), pages, Path(pdf).name)
     with _reading(pdf, 'pypdfium2'):
         d = pypdfium2.PdfDocument(pdf)
         for n in numbers:
-            p = d[n-1]; tp = p.get_textpage()
+            p = d[n - 1]
+            tp = p.get_textpage()
             w, h = p.get_size()
             boxes = [tp.get_rect(i) for i in range(tp.count_rects())]
-            bs = [((a, h-t, r, h-b), tp.get_text_bounded(a, b, r, t)) for a, b, r, t in boxes]
-            page = _page(n, w, h, bs, Path(pdf).stem, tp.get_text_bounded().replace('\r\n', '\n'))
-            tp.close(); p.close()
+            bs = [
+                ((a, h - t, r, h - b), tp.get_text_bounded(a, b, r, t)) for a, b, r, t in boxes
+            ]
+            page = _page(
+                n, w, h, bs, Path(pdf).stem, tp.get_text_bounded().replace('\r\n', '\n')
+            )
+            tp.close()
+            p.close()
             yield page
         d.close()
 
 # %% ../nbs/02_extract.ipynb #d6f923d6
-HEADER_PAGES = 300      # pages from which pymupdf4llm learns which font sizes are headings
+HEADER_PAGES = 300  # pages from which pymupdf4llm learns which font sizes are headings
+
 
 def _pymupdf4llm(pdf, pages):
-    with redirect_stdout(io.StringIO()): import pymupdf4llm # it advertises its layout package
+    with redirect_stdout(io.StringIO()):
+        import pymupdf4llm  # it advertises its layout package
     with open_pdf(pdf) as doc:
         numbers = _numbers(len(doc), pages, Path(pdf).name)
-        seen = range(0, len(doc), 1+(len(doc)-1)//HEADER_PAGES)
-        with _reading(pdf, 'pymupdf4llm'): headers = pymupdf4llm.IdentifyHeaders(doc, pages=seen)
+        seen = range(0, len(doc), 1 + (len(doc) - 1) // HEADER_PAGES)
+        with _reading(pdf, 'pymupdf4llm'):
+            headers = pymupdf4llm.IdentifyHeaders(doc, pages=seen)
         for n in numbers:
-            r = doc[n-1].rect
+            r = doc[n - 1].rect
             with _reading(pdf, 'pymupdf4llm'):
-                md = pymupdf4llm.to_markdown(doc, pages=[n-1], hdr_info=headers, show_progress=False)
+                md = pymupdf4llm.to_markdown(
+                    doc, pages=[n - 1], hdr_info=headers, show_progress=False
+                )
             parts = [t for t in re.split(r'\n{2,}', md.strip('\n')) if t.strip()]
-            yield _page(n, r.width, r.height, [((0, 0, r.width, r.height), t) for t in parts], Path(pdf).stem, md)
+            yield _page(
+                n,
+                r.width,
+                r.height,
+                [((0, 0, r.width, r.height), t) for t in parts],
+                Path(pdf).stem,
+                md,
+            )
             _forget()
 
 # %% ../nbs/02_extract.ipynb #aec8a2e4
 def _blocks(pdf, pages, ocr='auto'):
     with open_pdf(pdf) as doc:
         numbers, used = _numbers(len(doc), pages, Path(pdf).name), set()
-        for n,bs in document_blocks((doc[n-1] for n in numbers), read=reader(ocr, used)):
-            r = doc[n-1].rect
+        for n, bs in document_blocks((doc[n - 1] for n in numbers), read=reader(ocr, used)):
+            r = doc[n - 1].rect
             page = _page(n, r.width, r.height, bs, Path(pdf).stem)
             page.ocr = n in used
             yield page
             _forget()
 
 # %% ../nbs/02_extract.ipynb #1be9e584
-EXTRACTORS = dict(direct=_direct, blocks=_blocks, pymupdf4llm=_pymupdf4llm, pdfplumber=_pdfplumber, pypdfium2=_pypdfium2)
+EXTRACTORS = dict(
+    direct=_direct,
+    blocks=_blocks,
+    pymupdf4llm=_pymupdf4llm,
+    pdfplumber=_pdfplumber,
+    pypdfium2=_pypdfium2,
+)
+
 
 def iter_pages(
-    pdf: str|Path, # path of the file
-    extractor: str='blocks', # a key of `EXTRACTORS`
-    pages: list|None=None, # 1-based page numbers; all if None
-    ocr: str='auto', # pages without usable text are read by OCR: auto (if an engine is there), never; always: every page
+    pdf: str | Path,  # path of the file
+    extractor: str = 'blocks',  # a key of `EXTRACTORS`
+    pages: list | None = None,  # 1-based page numbers; all if None
+    ocr: str = 'auto',  # pages without usable text are read by OCR: auto (if an engine is there), never; always: every page
 ) -> Iterator[Page]:
     "Pages one by one, so that a long document needs no more memory than a short one"
-    if extractor not in EXTRACTORS: raise CourseError(f"unknown extractor {extractor!r}: there are {', '.join(EXTRACTORS)}")
+    if extractor not in EXTRACTORS:
+        raise CourseError(
+            f"unknown extractor {extractor!r}: there are {', '.join(EXTRACTORS)}"
+        )
     check_mode(ocr)
     how = dict(ocr=ocr) if extractor == 'blocks' else {}
     return EXTRACTORS[extractor](Path(pdf), pages, **how)
@@ -138,132 +208,252 @@ def iter_pages(
 @dataclass
 class Finding(Record):
     "One trouble with a PDF"
-    kind: str           # scan, outlined, no_unicode, vertical, repaired, near_empty, not_japanese, unreadable
-    message: str        # what is wrong
-    advice: str         # what to do
-    fatal: bool = False # nothing can be built on this file
-    pages: list = None  # 1-based, where it was seen
-    def __str__(self): return f'{self.message}: {self.advice}' if self.advice else self.message
 
-def tell(finding): # a `Finding`
+    kind: str  # scan, outlined, no_unicode, vertical, repaired, near_empty, not_japanese, unreadable
+    message: str  # what is wrong
+    advice: str  # what to do
+    fatal: bool = False  # nothing can be built on this file
+    pages: list = None  # 1-based, where it was seen
+
+    def __str__(self):
+        return f'{self.message}: {self.advice}' if self.advice else self.message
+
+
+def tell(finding):  # a `Finding`
     "Say a finding to whoever sits before the screen"
     print(f'climate-ft: {visible(finding)}', file=sys.stderr, flush=True)
 
 # %% ../nbs/02_extract.ipynb #28c48773
-def _some(n, most): return list(range(n)) if n <= most else sorted({round(i*(n-1)/(most-1)) for i in range(most)})
+def _some(n, most):
+    return (
+        list(range(n))
+        if n <= most
+        else sorted({round(i * (n - 1) / (most - 1)) for i in range(most)})
+    )
+
 
 def check_pdf(
-    pdf: str|Path, # path of the file
-    most: int=40, # pages looked at, spread evenly
-    ocr: str='auto', # what will be done about pages without usable text: auto, never, always
+    pdf: str | Path,  # path of the file
+    most: int = 40,  # pages looked at, spread evenly
+    ocr: str = 'auto',  # what will be done about pages without usable text: auto, never, always
 ) -> list[Finding]:
     "What is wrong with a PDF, worst first; an empty list for a healthy one"
     name = Path(pdf).name
     try:
         with open_pdf(pdf) as doc:
-            repaired, count, seen = doc.is_repaired, len(doc), {i+1: page_counts(doc[i], read_page(doc[i])) for i in _some(len(doc), most)}
-    except CourseError as e: return [Finding('unreadable', str(e), '', True)]
+            repaired, count, seen = (
+                doc.is_repaired,
+                len(doc),
+                {i + 1: page_counts(doc[i], read_page(doc[i])) for i in _some(len(doc), most)},
+            )
+    except CourseError as e:
+        return [Finding('unreadable', str(e), '', True)]
     found = sorted(_judge(name, seen, repaired, ocr), key=lambda f: not f.fatal)
     if count > len(seen):
-        for f in found: f.message += f' ({len(seen)} of {count} pages were looked at)' if f.pages else ''
+        for f in found:
+            f.message += f' ({len(seen)} of {count} pages were looked at)' if f.pages else ''
     return found
 
 # %% ../nbs/02_extract.ipynb #d09003f3
 def _remedy(name, ocr):
     "What to do about pages that only OCR can read, and whether they will be read"
-    if ocr != 'never' and installed(): return 'read by OCR: hold names and numbers against the page', True
-    first = 'leave out --ocr never' if ocr == 'never' else f'install an OCR engine (`{INSTALL}`)'
-    return f'{first} and run this again; or run OCR first, e.g. `ocrmypdf -l jpn {name} ocr.pdf`, and use its result', False
+    if ocr != 'never' and installed():
+        return 'read by OCR: hold names and numbers against the page', True
+    first = (
+        'leave out --ocr never' if ocr == 'never' else f'install an OCR engine (`{INSTALL}`)'
+    )
+    return (
+        f'{first} and run this again; or run OCR first, e.g. `ocrmypdf -l jpn {name} ocr.pdf`, and use its result',
+        False,
+    )
+
 
 def _judge(name, seen, repaired, ocr='auto'):
     "Findings from what was counted"
-    def where(f): return [n for n,s in seen.items() if f(s)]
-    def pages(ns): return 'every page' if len(ns) == len(seen) else f"page{'s' if len(ns) > 1 else ''} {', '.join(map(str, ns[:8]))}{' …' if len(ns) > 8 else ''}"
+
+    def where(f):
+        return [n for n, s in seen.items() if f(s)]
+
+    def pages(ns):
+        return (
+            'every page'
+            if len(ns) == len(seen)
+            else f"page{'s' if len(ns) > 1 else ''} {', '.join(map(str, ns[:8]))}{' …' if len(ns) > 8 else ''}"
+        )
+
     ocr, read = _remedy(name, ocr)
     outlined = where(lambda s: s['outlined'] and not s['scan'])
-    scan, bad, vertical = where(lambda s: s['scan']), where(lambda s: s['bad'] > .2*max(s['n'], 1)), where(lambda s: s['vertical'])
+    scan, bad, vertical = (
+        where(lambda s: s['scan']),
+        where(lambda s: s['bad'] > 0.2 * max(s['n'], 1)),
+        where(lambda s: s['vertical']),
+    )
     empty = where(lambda s: s['n'] < 20 and not s['scan'] and not s['outlined'])
     total, letters = (sum(s[k] for s in seen.values()) for k in ('n', 'letters'))
-    few_ja = letters > 100 and sum(s['ja'] for s in seen.values()) < .2*letters
-    bad_all = sum(s['bad'] for s in seen.values()) > (.1 if few_ja else .4)*max(total, 1)
-    silent = total < 20*len(seen) and not read
-    if scan: yield Finding('scan', f'{name} has images and no text on {pages(scan)}', ocr, silent, scan)
-    if outlined: yield Finding('outlined', f'{name} has text that was turned into outlines on {pages(outlined)}', ocr.replace('-l jpn', '--force-ocr -l jpn'), silent, outlined)
-    if not total and not scan and not outlined: yield Finding('near_empty', f'{name} has no text on any page', ocr, True, empty)
-    elif empty and not (total < 20*len(seen) and (scan or outlined)): yield Finding('near_empty', f'{name} is nearly empty on {pages(empty)}', 'fine for covers and separators; otherwise look at these pages', False, empty)
-    if bad: yield Finding('no_unicode', f'{name} has a font without a table to Unicode on {pages(bad)}', ocr.replace('-l jpn', '--force-ocr -l jpn'), bad_all and not read, bad)
-    if vertical: yield Finding('vertical', f'{name} is set vertically on {pages(vertical)}', 'use --with blocks, which turns such pages by a quarter before it reads them', False, vertical)
-    if repaired: yield Finding('repaired', f'{name} is damaged and was repaired while opening', 'compare the page count with the original; `mutool clean` makes a sound copy')
+    few_ja = letters > 100 and sum(s['ja'] for s in seen.values()) < 0.2 * letters
+    bad_all = sum(s['bad'] for s in seen.values()) > (0.1 if few_ja else 0.4) * max(total, 1)
+    silent = total < 20 * len(seen) and not read
+    if scan:
+        yield Finding(
+            'scan', f'{name} has images and no text on {pages(scan)}', ocr, silent, scan
+        )
+    if outlined:
+        yield Finding(
+            'outlined',
+            f'{name} has text that was turned into outlines on {pages(outlined)}',
+            ocr.replace('-l jpn', '--force-ocr -l jpn'),
+            silent,
+            outlined,
+        )
+    if not total and not scan and not outlined:
+        yield Finding('near_empty', f'{name} has no text on any page', ocr, True, empty)
+    elif empty and not (total < 20 * len(seen) and (scan or outlined)):
+        yield Finding(
+            'near_empty',
+            f'{name} is nearly empty on {pages(empty)}',
+            'fine for covers and separators; otherwise look at these pages',
+            False,
+            empty,
+        )
+    if bad:
+        yield Finding(
+            'no_unicode',
+            f'{name} has a font without a table to Unicode on {pages(bad)}',
+            ocr.replace('-l jpn', '--force-ocr -l jpn'),
+            bad_all and not read,
+            bad,
+        )
+    if vertical:
+        yield Finding(
+            'vertical',
+            f'{name} is set vertically on {pages(vertical)}',
+            'use --with blocks, which turns such pages by a quarter before it reads them',
+            False,
+            vertical,
+        )
+    if repaired:
+        yield Finding(
+            'repaired',
+            f'{name} is damaged and was repaired while opening',
+            'compare the page count with the original; `mutool clean` makes a sound copy',
+        )
     if few_ja and not bad_all:
-        yield Finding('not_japanese', f'{name} has few kana and kanji', 'if it is Japanese to the eye, its fonts lack a table to Unicode: '+ocr.replace('-l jpn', '--force-ocr -l jpn'))
+        yield Finding(
+            'not_japanese',
+            f'{name} has few kana and kanji',
+            'if it is Japanese to the eye, its fonts lack a table to Unicode: '
+            + ocr.replace('-l jpn', '--force-ocr -l jpn'),
+        )
 
 # %% ../nbs/02_extract.ipynb #0034c2d1
 def extract(
-    pdf: str|Path, # path of the file
-    extractor: str='blocks', # a key of `EXTRACTORS`
-    pages: list|None=None, # 1-based page numbers; all if None
-    progress: Progress|None=None,
-    notice=tell, # called with each `Finding` that is not fatal
-    ocr: str='auto', # see `iter_pages`
+    pdf: str | Path,  # path of the file
+    extractor: str = 'blocks',  # a key of `EXTRACTORS`
+    pages: list | None = None,  # 1-based page numbers; all if None
+    progress: Progress | None = None,
+    notice=tell,  # called with each `Finding` that is not fatal
+    ocr: str = 'auto',  # see `iter_pages`
 ) -> list[Page]:
     "All pages of a PDF; a `CourseError` if nothing can be built on it"
     for f in check_pdf(pdf, ocr=ocr):
-        if f.fatal: raise CourseError(str(f))
+        if f.fatal:
+            raise CourseError(str(f))
         notice(f)
-    with open_pdf(pdf) as doc: n = len(pages or doc)
+    with open_pdf(pdf) as doc:
+        n = len(pages or doc)
     out = []
     for p in iter_pages(pdf, extractor, pages, ocr):
         out.append(p)
-        if progress: progress(len(out)/n, f'{extractor}, page {p.number}')
+        if progress:
+            progress(len(out) / n, f'{extractor}, page {p.number}')
     return out
 
 # %% ../nbs/02_extract.ipynb #7aaf6a90
 def _limit(gib):
     try:
         import resource
-        resource.setrlimit(resource.RLIMIT_AS, (int(gib*2**30),)*2); resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    except (ImportError, ValueError, OSError): pass # Windows has no such limits
+
+        resource.setrlimit(resource.RLIMIT_AS, (int(gib * 2**30),) * 2)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    except (ImportError, ValueError, OSError):
+        pass  # Windows has no such limits
+
 
 def _peak_mib():
     "Peak memory of this process"
-    if (status := Path('/proc/self/status')).exists(): return int(re.search(r'VmHWM:\s*(\d+)', status.read_text())[1])/2**10
+    if (status := Path('/proc/self/status')).exists():
+        return int(re.search(r'VmHWM:\s*(\d+)', status.read_text())[1]) / 2**10
     import psutil
+
     m = psutil.Process().memory_info()
-    return getattr(m, 'peak_wset', m.rss)/2**20
+    return getattr(m, 'peak_wset', m.rss) / 2**20
+
 
 def _serve(argv):
     "The worker: pages as lines of JSON on standard output, an error as one line"
     pdf, extractor, gib, ocr = argv
     _limit(float(gib))
     out = os.fdopen(os.dup(1), 'w', encoding='utf-8')
-    os.dup2(2, 1) # whatever a library prints must not mix with the pages
-    def send(o): out.write(json.dumps(o, ensure_ascii=False)+'\n'); out.flush()
+    os.dup2(2, 1)  # whatever a library prints must not mix with the pages
+
+    def send(o):
+        out.write(json.dumps(o, ensure_ascii=False) + '\n')
+        out.flush()
+
     try:
         start, spent = time.perf_counter(), 0
-        if extractor.startswith('check'): send(dict(findings=[f.asdict() for f in check_pdf(pdf, ocr=ocr)]))
+        if extractor.startswith('check'):
+            send(dict(findings=[f.asdict() for f in check_pdf(pdf, ocr=ocr)]))
         if extractor := extractor.removeprefix('check').strip('+'):
-            with open_pdf(pdf) as doc: send(dict(count=len(doc)))
+            with open_pdf(pdf) as doc:
+                send(dict(count=len(doc)))
             start = time.perf_counter()
-            for p in iter_pages(pdf, extractor, ocr=ocr): spent += time.perf_counter()-start; send(p.asdict()); start = time.perf_counter()
+            for p in iter_pages(pdf, extractor, ocr=ocr):
+                spent += time.perf_counter() - start
+                send(p.asdict())
+                start = time.perf_counter()
         send(dict(done=True, seconds=spent, peak_mib=_peak_mib()))
-    except CourseError as e: send(dict(error=str(e)))
-    except MemoryError: send(dict(error=f'{Path(pdf).name} needs more than {gib} GiB of memory with {extractor}: split it, e.g. with `qpdf --split-pages`'))
-    except ImportError as e: send(dict(error=f'{extractor} could not be loaded with {gib} GiB of memory for {Path(pdf).name} ({type(e).__name__}): allow more, or install what is missing'))
-    except Exception as e: send(dict(error=f'{extractor} cannot read {Path(pdf).name} ({type(e).__name__}): repair it with `mutool clean`, or use another extractor'))
+    except CourseError as e:
+        send(dict(error=str(e)))
+    except MemoryError:
+        send(
+            dict(
+                error=f'{Path(pdf).name} needs more than {gib} GiB of memory with {extractor}: split it, e.g. with `qpdf --split-pages`'
+            )
+        )
+    except ImportError as e:
+        send(
+            dict(
+                error=f'{extractor} could not be loaded with {gib} GiB of memory for {Path(pdf).name} ({type(e).__name__}): allow more, or install what is missing'
+            )
+        )
+    except Exception as e:
+        send(
+            dict(
+                error=f'{extractor} cannot read {Path(pdf).name} ({type(e).__name__}): repair it with `mutool clean`, or use another extractor'
+            )
+        )
 
 # %% ../nbs/02_extract.ipynb #fff1acdd
 def _next(q, p, seconds):
     "The next line of worker `p`; `queue.Empty` once it has computed for `seconds` without one, or waited eight times as long"
-    import psutil, queue
+    import psutil
+    import queue
+
     def used():
-        try: t = psutil.Process(p.pid).cpu_times()
-        except psutil.NoSuchProcess: return 0.
-        return t.user+t.system
+        try:
+            t = psutil.Process(p.pid).cpu_times()
+        except psutil.NoSuchProcess:
+            return 0.0
+        return t.user + t.system
+
     begin, before = time.monotonic(), used()
     while True:
-        try: return q.get(timeout=min(seconds, .5))
+        try:
+            return q.get(timeout=min(seconds, 0.5))
         except queue.Empty:
-            if used()-before > seconds or time.monotonic()-begin > 8*seconds: raise
+            if used() - before > seconds or time.monotonic() - begin > 8 * seconds:
+                raise
 
 # %% ../nbs/02_extract.ipynb #ab81c9dc
 def _listen(stream, q):
@@ -271,120 +461,192 @@ def _listen(stream, q):
     try:
         with stream:
             for line in stream:
-                if line.endswith('\n'): q.put(line) # a killed worker leaves half a line
-    finally: q.put(None)
+                if line.endswith('\n'):
+                    q.put(line)  # a killed worker leaves half a line
+    finally:
+        q.put(None)
+
 
 def _messages(
-    pdf, extractor,
-    seconds, # of its processor time without a message, e.g. for one page
-    gib, # memory limit of the worker
-    ocr='auto', # see `iter_pages`
+    pdf,
+    extractor,
+    seconds,  # of its processor time without a message, e.g. for one page
+    gib,  # memory limit of the worker
+    ocr='auto',  # see `iter_pages`
 ):
     "What a worker process sends; a `CourseError` if it fails, dies or falls silent"
-    import queue, threading
+    import queue
+    import threading
+
     code = 'import sys; from climate_ft.extract import _serve; _serve(sys.argv[1:])'
-    p = subprocess.Popen([sys.executable, '-c', code, str(pdf), extractor, str(gib), ocr], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, encoding='utf-8')
+    p = subprocess.Popen(
+        [sys.executable, '-c', code, str(pdf), extractor, str(gib), ocr],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL,
+        encoding='utf-8',
+    )
     q = queue.Queue(16)
     reader = threading.Thread(target=_listen, args=(p.stdout, q), daemon=True)
     reader.start()
     name, n = Path(pdf).name, 0
     try:
         while True:
-            try: line = _next(q, p, seconds)
-            except queue.Empty: raise Stalled(f'{name}: {extractor} was silent for {seconds:g} s at page {n+1}: repair the file with `mutool clean`, or leave that page out') from None
-            if line is None: raise CourseError(f'{name}: {extractor} crashed at page {n+1} (status {p.wait()}): repair the file with `mutool clean`, or leave that page out')
+            try:
+                line = _next(q, p, seconds)
+            except queue.Empty:
+                raise Stalled(
+                    f'{name}: {extractor} was silent for {seconds:g} s at page {n + 1}: repair the file with `mutool clean`, or leave that page out'
+                ) from None
+            if line is None:
+                raise CourseError(
+                    f'{name}: {extractor} crashed at page {n + 1} (status {p.wait()}): repair the file with `mutool clean`, or leave that page out'
+                )
             m = json.loads(line)
-            if 'error' in m: raise CourseError(m['error'])
+            if 'error' in m:
+                raise CourseError(m['error'])
             n += 'text' in m
             for f in m.get('findings', []):
-                if f['fatal']: raise CourseError(f"{f['message']}: {f['advice']}".strip(': '))
+                if f['fatal']:
+                    raise CourseError(f"{f['message']}: {f['advice']}".strip(': '))
             yield m
-            if 'done' in m: return
+            if 'done' in m:
+                return
     finally:
         p.kill()
-        while reader.is_alive():               # the stream is closed by whoever reads it
-            while not q.empty(): q.get_nowait()
-            reader.join(.01)
+        while reader.is_alive():  # the stream is closed by whoever reads it
+            while not q.empty():
+                q.get_nowait()
+            reader.join(0.01)
         p.wait()
 
-class Stalled(CourseError): "A worker that did not answer in time"
+
+class Stalled(CourseError):
+    "A worker that did not answer in time"
 
 # %% ../nbs/02_extract.ipynb #9cff8d6e
 def iter_pages_safely(
-    pdf: str|Path, # path of the file
-    extractor: str='blocks', # a key of `EXTRACTORS`
-    progress: Progress|None=None,
-    seconds: float=15, # of processor time, at most, for one page
-    gib: float=3, # memory limit of the worker
-    notice=None, # called with each `Finding` of a health check that is made first; None: no check
-    ocr: str='auto', # see `iter_pages`; where it may be used, a page has six times `seconds`
+    pdf: str | Path,  # path of the file
+    extractor: str = 'blocks',  # a key of `EXTRACTORS`
+    progress: Progress | None = None,
+    seconds: float = 15,  # of processor time, at most, for one page
+    gib: float = 3,  # memory limit of the worker
+    notice=None,  # called with each `Finding` of a health check that is made first; None: no check
+    ocr: str = 'auto',  # see `iter_pages`; where it may be used, a page has six times `seconds`
 ) -> Iterator[Page]:
     "`iter_pages` in a worker process with limits on time and memory"
-    if extractor not in EXTRACTORS: raise CourseError(f"unknown extractor {extractor!r}: there are {', '.join(EXTRACTORS)}")
+    if extractor not in EXTRACTORS:
+        raise CourseError(
+            f"unknown extractor {extractor!r}: there are {', '.join(EXTRACTORS)}"
+        )
     count, n = 1, 0
-    if extractor == 'blocks' and ocr != 'never' and installed(): seconds *= 6
-    with closing(_messages(pdf, ('check+' if notice else '')+extractor, seconds, gib, ocr)) as messages:
+    if extractor == 'blocks' and ocr != 'never' and installed():
+        seconds *= 6
+    with closing(
+        _messages(pdf, ('check+' if notice else '') + extractor, seconds, gib, ocr)
+    ) as messages:
         for m in messages:
-            for f in m.get('findings', []): notice(Finding.fromdict(f))
+            for f in m.get('findings', []):
+                notice(Finding.fromdict(f))
             count = m.get('count', count)
-            if 'text' not in m: continue
+            if 'text' not in m:
+                continue
             n += 1
-            if progress: progress(n/count, f'{extractor}, page {n}/{count}')
+            if progress:
+                progress(n / count, f'{extractor}, page {n}/{count}')
             yield Page.fromdict(m)
 
-def check_pdf_safely(pdf: str|Path, seconds: float=15, gib: float=3, ocr: str='auto') -> list[Finding]:
+
+def check_pdf_safely(
+    pdf: str | Path, seconds: float = 15, gib: float = 3, ocr: str = 'auto'
+) -> list[Finding]:
     "`check_pdf` in a worker process; a `CourseError` for a fatal finding"
-    return [Finding.fromdict(f) for m in _messages(pdf, 'check', seconds, gib, ocr) for f in m.get('findings', [])]
+    return [
+        Finding.fromdict(f)
+        for m in _messages(pdf, 'check', seconds, gib, ocr)
+        for f in m.get('findings', [])
+    ]
 
 # %% ../nbs/02_extract.ipynb #e681ad43
 def write_extracted(
-    pages, # `Page` records
-    path: str|Path, # text file
+    pages,  # `Page` records
+    path: str | Path,  # text file
 ) -> Path:
     "The text of the pages, separated by form feeds"
     return write_text(path, '\f'.join(p.text for p in pages))
 
+
 def _append(fs, extractor, pages):
     "Write the pages of a document to the open files `fs`"
-    for i,p in enumerate(pages):
-        fs[extractor].write(('\f' if i else '')+p.text)
-        if extractor == 'blocks': fs['pages'].write((',\n' if i else '')+json.dumps(p.asdict(), ensure_ascii=False))
+    for i, p in enumerate(pages):
+        fs[extractor].write(('\f' if i else '') + p.text)
+        if extractor == 'blocks':
+            fs['pages'].write(
+                (',\n' if i else '') + json.dumps(p.asdict(), ensure_ascii=False)
+            )
 
 # %% ../nbs/02_extract.ipynb #2fd5664d
 def _read_document(pdf, names, folder, seconds, notice, progress, ocr='auto'):
     "The text of one document by every extractor, and its pages, as files in `folder`"
     folder.mkdir()
-    def out(k, mode='w'): return open(folder/k, mode, encoding='utf-8', newline='\n')
+
+    def out(k, mode='w'):
+        return open(folder / k, mode, encoding='utf-8', newline='\n')
+
     stalled = False
-    for j,e in enumerate(names):
-        def report(f, m): progress((j+f)/len(names), f'{pdf.name}: {m}')
+    for j, e in enumerate(names):
+
+        def report(f, m):
+            progress((j + f) / len(names), f'{pdf.name}: {m}')
+
         try:
-            if stalled: raise CourseError(f'{pdf.name}: {e} was left out')
-            pages = iter_pages_safely(pdf, e, report, seconds, notice=None if j else notice, ocr=ocr)
-            with closing(pages), ExitStack() as files: _append({k: files.enter_context(out(k)) for k in ([e, 'pages'] if e == 'blocks' else [e])}, e, pages)
+            if stalled:
+                raise CourseError(f'{pdf.name}: {e} was left out')
+            pages = iter_pages_safely(
+                pdf, e, report, seconds, notice=None if j else notice, ocr=ocr
+            )
+            with closing(pages), ExitStack() as files:
+                _append(
+                    {
+                        k: files.enter_context(out(k))
+                        for k in ([e, 'pages'] if e == 'blocks' else [e])
+                    },
+                    e,
+                    pages,
+                )
         except CourseError as err:
-            if not j: raise
-            with out(e, 'a') as f: f.write(f'[{err}]')
+            if not j:
+                raise
+            with out(e, 'a') as f:
+                f.write(f'[{err}]')
             stalled |= isinstance(err, Stalled)
 
 # %% ../nbs/02_extract.ipynb #b8277d99
 def _side_by_side(
-    pdfs, # paths
-    read, # read(number, pdf, progress)
-    progress, # or None
-    workers: int, # documents at a time
-) -> list: # for each document None, or the `CourseError` that says why it could not be read
+    pdfs,  # paths
+    read,  # read(number, pdf, progress)
+    progress,  # or None
+    workers: int,  # documents at a time
+) -> list:  # for each document None, or the `CourseError` that says why it could not be read
     "Read the documents, several at a time"
-    shares, stop = [0.]*len(pdfs), threading.Event()
+    shares, stop = [0.0] * len(pdfs), threading.Event()
+
     def one(i):
         def report(f, m):
-            if stop.is_set(): raise CourseError(f'{pdfs[i].name}: stopped')
+            if stop.is_set():
+                raise CourseError(f'{pdfs[i].name}: stopped')
             shares[i] = f
-            if progress: progress(sum(shares)/len(shares), m)
-        try: read(i, pdfs[i], report)
-        except CourseError as e: return e
+            if progress:
+                progress(sum(shares) / len(shares), m)
+
+        try:
+            read(i, pdfs[i], report)
+        except CourseError as e:
+            return e
+
     pool = ThreadPoolExecutor(max(1, min(workers, len(pdfs))))
-    try: return list(pool.map(one, range(len(pdfs))))
+    try:
+        return list(pool.map(one, range(len(pdfs))))
     finally:
         stop.set()
         pool.shutdown(cancel_futures=True)
@@ -394,44 +656,73 @@ def _joined(paths, target, start='', between='\f', end=''):
     "One file from the files of the documents"
     with atomic_path(target) as tmp, open(tmp, 'w', encoding='utf-8', newline='\n') as out:
         out.write(start)
-        for i,p in enumerate(paths):
+        for i, p in enumerate(paths):
             out.write(between if i else '')
-            with open(p, encoding='utf-8', newline='\n') as f: shutil.copyfileobj(f, out)
+            with open(p, encoding='utf-8', newline='\n') as f:
+                shutil.copyfileobj(f, out)
         out.write(end)
+
 
 def _settle(errors, unreadable):
     "Name the documents that could not be read; an error if there is nobody to tell, or nothing left"
     bad = [e for e in errors if e]
     if bad and (not unreadable or len(bad) == len(errors)):
-        raise bad[0] if len(bad) == 1 else CourseError(f'none of the {len(bad)} PDFs can be read; the first: {bad[0]}' if all(errors) else str(bad[0]))
-    for e in bad: unreadable(str(e))
+        raise (
+            bad[0]
+            if len(bad) == 1
+            else CourseError(
+                f'none of the {len(bad)} PDFs can be read; the first: {bad[0]}'
+                if all(errors)
+                else str(bad[0])
+            )
+        )
+    for e in bad:
+        unreadable(str(e))
 
 # %% ../nbs/02_extract.ipynb #9a9d691b
 def run_extract(
-    ws: Workspace, # where to write
-    pdfs, # paths of PDF files
-    extractors=('direct', 'blocks', 'pymupdf4llm', 'pdfplumber'), # keys of `EXTRACTORS`
-    progress: Progress|None=None,
-    seconds: float=15, # of processor time, at most, for one page
-    notice=tell, # called with each `Finding` that is not fatal
-    unreadable=None, # called with a line for each PDF that cannot be read; None: it is an error
-    workers: int|None=None, # documents at a time; None: as many as there are processors, at most four
-    ocr: str='auto', # see `iter_pages`
-) -> list[Path]: # files written
+    ws: Workspace,  # where to write
+    pdfs,  # paths of PDF files
+    extractors=('direct', 'blocks', 'pymupdf4llm', 'pdfplumber'),  # keys of `EXTRACTORS`
+    progress: Progress | None = None,
+    seconds: float = 15,  # of processor time, at most, for one page
+    notice=tell,  # called with each `Finding` that is not fatal
+    unreadable=None,  # called with a line for each PDF that cannot be read; None: it is an error
+    workers: int
+    | None = None,  # documents at a time; None: as many as there are processors, at most four
+    ocr: str = 'auto',  # see `iter_pages`
+) -> list[Path]:  # files written
     "Text files by every extractor, and `extracted_pages` by the block extractor"
     check_mode(ocr)
     pdfs, names = [Path(p) for p in pdfs], sorted(extractors, key=lambda e: e != 'blocks')
-    if twice := [s for s,n in Counter(p.stem for p in pdfs).items() if n > 1]: raise CourseError(f'two PDFs are called {twice[0]}: rename one')
-    targets = {e: ws.path(f'extracted_{e}') for e in names} | ({'pages': ws.path('extracted_pages')} if 'blocks' in names else {})
+    if twice := [s for s, n in Counter(p.stem for p in pdfs).items() if n > 1]:
+        raise CourseError(f'two PDFs are called {twice[0]}: rename one')
+    targets = {e: ws.path(f'extracted_{e}') for e in names} | (
+        {'pages': ws.path('extracted_pages')} if 'blocks' in names else {}
+    )
     with writing(ws.documents):
         ws.documents.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix='.documents.', suffix='.tmp', dir=ws.documents) as tmp:
-            def read(i, pdf, report): _read_document(pdf, names, Path(tmp)/str(i), seconds, notice, report, ocr)
-            errors = _side_by_side(pdfs, read, progress, workers or min(os.cpu_count() or 1, 4))
+        with tempfile.TemporaryDirectory(
+            prefix='.documents.', suffix='.tmp', dir=ws.documents
+        ) as tmp:
+
+            def read(i, pdf, report):
+                _read_document(pdf, names, Path(tmp) / str(i), seconds, notice, report, ocr)
+
+            errors = _side_by_side(
+                pdfs, read, progress, workers or min(os.cpu_count() or 1, 4)
+            )
             _settle(errors, unreadable)
-            read_ones = [Path(tmp)/str(i) for i,e in enumerate(errors) if not e]
+            read_ones = [Path(tmp) / str(i) for i, e in enumerate(errors) if not e]
             before = file_digest(ws.path('extracted_pages'))
-            for k,p in targets.items(): _joined([d/k for d in read_ones], p, *(('[\n', ',\n', '\n]\n') if k == 'pages' else ()))
-    if file_digest(ws.path('extracted_pages')) != before:      # the scores are those of another text
+            for k, p in targets.items():
+                _joined(
+                    [d / k for d in read_ones],
+                    p,
+                    *(('[\n', ',\n', '\n]\n') if k == 'pages' else ()),
+                )
+    if (
+        file_digest(ws.path('extracted_pages')) != before
+    ):  # the scores are those of another text
         ws.path('extractor_scores').unlink(missing_ok=True)
     return list(targets.values())

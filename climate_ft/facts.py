@@ -4,7 +4,8 @@
 
 # %% ../nbs/05b_facts.ipynb #de6c9e69
 from __future__ import annotations
-import re, unicodedata
+import re
+import unicodedata
 from dataclasses import dataclass
 from .workspace import *
 from .corpus import sentence_spans, load_corpus
@@ -16,224 +17,434 @@ __all__ = ['bracket_depth', 'phrase_before', 'clean_topic', 'topic', 'Fact', 'he
 
 # %% ../nbs/05b_facts.ipynb #ecd160b0
 _open, _shut = '（(「『[［〈《【', '）)」』]］〉》】'
-_links = {'の','と','や','及び','および','から','まで','へ','による','に関する','における','に対する','に基づく','をめぐる','にわたる','として'}
+_links = {
+    'の',
+    'と',
+    'や',
+    '及び',
+    'および',
+    'から',
+    'まで',
+    'へ',
+    'による',
+    'に関する',
+    'における',
+    'に対する',
+    'に基づく',
+    'をめぐる',
+    'にわたる',
+    'として',
+}
+
 
 def bracket_depth(
-    ts:list[Token],
-) -> list[int]: # 0 outside of brackets and quotation marks
+    ts: list[Token],
+) -> list[int]:  # 0 outside of brackets and quotation marks
     "How many brackets are open at each token"
     d, res = 0, []
     for t in ts:
-        if t.surface[0] in _shut: d = max(0, d-1)
+        if t.surface[0] in _shut:
+            d = max(0, d - 1)
         res.append(d)
-        if t.surface[-1] in _open: d += 1
+        if t.surface[-1] in _open:
+            d += 1
     return res
 
-def _kanji(c): return '\u4e00'<=c<='\u9fff'
+
+def _kanji(c):
+    return '\u4e00' <= c <= '\u9fff'
+
 
 def _in_phrase(ts, k):
     t = ts[k]
-    if t.pos in ('名詞','接頭詞','連体詞') or (t.pos=='記号' and t.sub not in ('読点','句点')): return True
-    if t.pos in ('助詞','接続詞'): return t.surface in _links
-    return (t.pos=='助動詞' and (t.surface=='な' or k==0)) or (t.pos=='形容詞' and t.cform=='基本形')
+    if t.pos in ('名詞', '接頭詞', '連体詞') or (
+        t.pos == '記号' and t.sub not in ('読点', '句点')
+    ):
+        return True
+    if t.pos in ('助詞', '接続詞'):
+        return t.surface in _links
+    return (t.pos == '助動詞' and (t.surface == 'な' or k == 0)) or (
+        t.pos == '形容詞' and t.cform == '基本形'
+    )
 
 # %% ../nbs/05b_facts.ipynb #04145c07
 def phrase_before(
-    text:str,
-    ts:list[Token], # its tokens
-    depth:list[int], # see `bracket_depth`
-    j:int, # index of the marker
-    clause:bool=True, # with its relative clause
-) -> str: # '' if there is no complete phrase
+    text: str,
+    ts: list[Token],  # its tokens
+    depth: list[int],  # see `bracket_depth`
+    j: int,  # index of the marker
+    clause: bool = True,  # with its relative clause
+) -> str:  # '' if there is no complete phrase
     "The noun phrase that ends before token `j`"
     i = j
-    while i>0 and (depth[i-1]>0 or _in_phrase(ts, i-1)): i -= 1
-    if i==j: return ''
-    before = ts[i-1] if i else ts[0]
-    if clause and i and before.sub!='読点' and (ts[i].pos=='形容詞' or (before.pos in ('動詞','助動詞') and before.cform=='基本形')):
-        while i>0 and not (depth[i-1]==0 and ts[i-1].sub=='読点'): i -= 1
-        if any(t.sub=='接続助詞' and t.surface not in ('て','で') for t in ts[i:j]): return ''
-    elif i>1 and before.sub=='読点' and ts[i-2].pos=='名詞' and ts[i-2].sub not in ('接尾','副詞可能','数'): return ''
-    while i<j and (ts[i].pos in ('接続詞','副詞','助詞','フィラー') or (ts[i].pos=='助動詞' and i) or (ts[i].pos=='記号' and ts[i].surface[0] not in _open)): i += 1
-    if i==j: return ''
+    while i > 0 and (depth[i - 1] > 0 or _in_phrase(ts, i - 1)):
+        i -= 1
+    if i == j:
+        return ''
+    before = ts[i - 1] if i else ts[0]
+    if (
+        clause
+        and i
+        and before.sub != '読点'
+        and (
+            ts[i].pos == '形容詞'
+            or (before.pos in ('動詞', '助動詞') and before.cform == '基本形')
+        )
+    ):
+        while i > 0 and not (depth[i - 1] == 0 and ts[i - 1].sub == '読点'):
+            i -= 1
+        if any(t.sub == '接続助詞' and t.surface not in ('て', 'で') for t in ts[i:j]):
+            return ''
+    elif (
+        i > 1
+        and before.sub == '読点'
+        and ts[i - 2].pos == '名詞'
+        and ts[i - 2].sub not in ('接尾', '副詞可能', '数')
+    ):
+        return ''
+    while i < j and (
+        ts[i].pos in ('接続詞', '副詞', '助詞', 'フィラー')
+        or (ts[i].pos == '助動詞' and i)
+        or (ts[i].pos == '記号' and ts[i].surface[0] not in _open)
+    ):
+        i += 1
+    if i == j:
+        return ''
     a = ts[i].start
-    while a and _kanji(text[a-1]) and _kanji(text[a]): a -= 1 # MeCab may cut a word it does not know
-    return text[a:ts[j].start].strip()
+    while a and _kanji(text[a - 1]) and _kanji(text[a]):
+        a -= 1  # MeCab may cut a word it does not know
+    return text[a : ts[j].start].strip()
 
 # %% ../nbs/05b_facts.ipynb #45c94783
 _gloss = re.compile(r'（([A-Za-z0-9・\-]{2,12})[:：][^（）]*）')
 _bullet = re.compile(r'^(?:[◼■●・]|-(?= )|[A-ZＡ-Ｚ][)）]|[(（][0-9]+[)）]|注\s?[0-9]+)\s*')
-_label = re.compile(_bullet.pattern+r'([^。、:：（）]{2,20})[:：]')
-_pronoun = re.compile(r'^(?:これ|それ|あれ|ここ|そこ|この|その|こう|そう|同(?!位|化|時|心|期)|前者|後者|本[章節書図表]|次|以下|以上|今回|両者|両国|どちら|何)')
-_possible = re.compile('(?:こと|必要|恐れ|おそれ|可能性|傾向|場合|道|ところ|余地)$') # ～がある, ～ができる: no subjects
-_vague = re.compile(r'図表|の方$|^(?:こと|もの|ため|の|一方|場合|とき|うち|ほか|例|結果|背景|理由|目的|原因|特徴|利点|課題|問題|対象|影響|種類|点|方法|多く|一部|大半|残り|私たち|人々)$')
+_label = re.compile(_bullet.pattern + r'([^。、:：（）]{2,20})[:：]')
+_pronoun = re.compile(
+    r'^(?:これ|それ|あれ|ここ|そこ|この|その|こう|そう|同(?!位|化|時|心|期)|前者|後者|本[章節書図表]|次|以下|以上|今回|両者|両国|どちら|何)'
+)
+_possible = re.compile(
+    '(?:こと|必要|恐れ|おそれ|可能性|傾向|場合|道|ところ|余地)$'
+)  # ～がある, ～ができる: no subjects
+_vague = re.compile(
+    r'図表|の方$|^(?:こと|もの|ため|の|一方|場合|とき|うち|ほか|例|結果|背景|理由|目的|原因|特徴|利点|課題|問題|対象|影響|種類|点|方法|多く|一部|大半|残り|私たち|人々)$'
+)
 
-def clean_topic(p:str) -> str:
+
+def clean_topic(p: str) -> str:
     "Shorten glosses to the abbreviation and drop a bullet"
     return _bullet.sub('', _gloss.sub(r'（\1）', p))
 
+
 def topic(
-    text:str, # one sentence
-    longest:int=40, # characters
-) -> tuple[str,str]|None: # the topic, and 'definition' for Xとは, else 'topic'
+    text: str,  # one sentence
+    longest: int = 40,  # characters
+) -> tuple[str, str] | None:  # the topic, and 'definition' for Xとは, else 'topic'
     "What a sentence is about; None if that cannot be said without its context"
-    if m := _label.match(text): return m[1].strip(), 'topic'
+    if m := _label.match(text):
+        return m[1].strip(), 'topic'
     ts = tokens(text)
     depth = bracket_depth(ts)
-    for particle, sub in (('は','係助詞'), ('が','格助詞')):
-        at = [j for j,t in enumerate(ts) if j and not depth[j] and t.surface==particle and t.sub==sub
-              and (ts[j-1].pos in ('名詞','記号') or (ts[j-1].surface=='と' and ts[j-2].pos in ('名詞','記号')))]
-        if not at: continue
-        j = at[0] if particle=='は' else at[-1]
-        k = j-(ts[j-1].surface=='と')
-        p = next((p for c in (True, False) if len(p := clean_topic(phrase_before(text, ts, depth, k, c)))<=longest), '') if ts[k-1].surface!='の' else ''
-        if particle=='が' and (len(p)<4 or re.match('約|[0-9]', p) or _possible.search(p)): return None
-        if len(p)<2 or _pronoun.search(p) or _vague.search(p) or '、' in p or re.match('[0-9](?![0-9]{3}年)', p) or re.fullmatch(r'[\W\d]+', p): return None
-        return p, 'definition' if k<j else 'topic'
+    for particle, sub in (('は', '係助詞'), ('が', '格助詞')):
+        at = [
+            j
+            for j, t in enumerate(ts)
+            if j
+            and not depth[j]
+            and t.surface == particle
+            and t.sub == sub
+            and (
+                ts[j - 1].pos in ('名詞', '記号')
+                or (ts[j - 1].surface == 'と' and ts[j - 2].pos in ('名詞', '記号'))
+            )
+        ]
+        if not at:
+            continue
+        j = at[0] if particle == 'は' else at[-1]
+        k = j - (ts[j - 1].surface == 'と')
+        p = (
+            next(
+                (
+                    p
+                    for c in (True, False)
+                    if len(p := clean_topic(phrase_before(text, ts, depth, k, c))) <= longest
+                ),
+                '',
+            )
+            if ts[k - 1].surface != 'の'
+            else ''
+        )
+        if particle == 'が' and (len(p) < 4 or re.match('約|[0-9]', p) or _possible.search(p)):
+            return None
+        if (
+            len(p) < 2
+            or _pronoun.search(p)
+            or _vague.search(p)
+            or '、' in p
+            or re.match('[0-9](?![0-9]{3}年)', p)
+            or re.fullmatch(r'[\W\d]+', p)
+        ):
+            return None
+        return p, 'definition' if k < j else 'topic'
 
 # %% ../nbs/05b_facts.ipynb #46a86268
 @dataclass
 class Fact:
     "One thing that the corpus says, and what it is about"
-    id: str                  # the chunk's id and the number of the sentence in it
-    topic: str
-    answer: str              # verbatim
-    how: str                 # topic, definition or heading
-    chunk: Chunk
-    start: int               # offset of the answer in the document's corpus text
-    subject: str = ''        # the topic, made unique within the document
 
-_number = re.compile(r'^[0-9０-９]+(?:(?:[.．][0-9０-９]+)+[.．]?\s*|[.．]\s*|\s+)|^第[0-9０-９一二三四五六七八九十]+[章節項部]\s*|^付録\s*[A-Z]?\s*|^コラム[\s0-9:：]*')
-def heading_title(h:str) -> str:
+    id: str  # the chunk's id and the number of the sentence in it
+    topic: str
+    answer: str  # verbatim
+    how: str  # topic, definition or heading
+    chunk: Chunk
+    start: int  # offset of the answer in the document's corpus text
+    subject: str = ''  # the topic, made unique within the document
+
+
+_number = re.compile(
+    r'^[0-9０-９]+(?:(?:[.．][0-9０-９]+)+[.．]?\s*|[.．]\s*|\s+)|^第[0-9０-９一二三四五六七八九十]+[章節項部]\s*|^付録\s*[A-Z]?\s*|^コラム[\s0-9:：]*'
+)
+
+
+def heading_title(h: str) -> str:
     "A heading without its number"
     return _number.sub('', h).strip()
 
-def chunk_sentences(c:Chunk):
+
+def chunk_sentences(c: Chunk):
     "(offset in the document, sentence) for each sentence of a chunk"
     at = c.start
     for p in c.text.split('\n'):
-        for a,b in sentence_spans(p):
+        for a, b in sentence_spans(p):
             s = p[a:b].strip()
-            if s: yield at+a+p[a:b].index(s[0]), s
-        at += len(p)+1
+            if s:
+                yield at + a + p[a:b].index(s[0]), s
+        at += len(p) + 1
 
 # %% ../nbs/05b_facts.ipynb #441be870
-_leans = re.compile(r'^(?:しかし|ただ|そのため|このため|したがって|その結果|これ|それ|この|その|こうした|そうした|同じ|同年|本[章節書]|以下|次の|前者|後者|一方|もっとも)'
-                    r'|が該当する。$|^(?!.*のは).*(?:ため|から)である。$|(?:次の|以下の)[^。]*(?:である|分けられる|まとめられる|整理できる|進められる|ある)。$')
+_leans = re.compile(
+    r'^(?:しかし|ただ|そのため|このため|したがって|その結果|これ|それ|この|その|こうした|そうした|同じ|同年|本[章節書]|以下|次の|前者|後者|一方|もっとも)'
+    r'|が該当する。$|^(?!.*のは).*(?:ため|から)である。$|(?:次の|以下の)[^。]*(?:である|分けられる|まとめられる|整理できる|進められる|ある)。$'
+)
 
 _announces = re.compile('本[章節書]|次の|以下の')
 
+
 def chunk_facts(
-    c:Chunk,
-    shortest:int=15, longest:int=160, # limits of an answer in characters
-) -> list[Fact]: # subjects are still empty
+    c: Chunk,
+    shortest: int = 15,
+    longest: int = 160,  # limits of an answer in characters
+) -> list[Fact]:  # subjects are still empty
     "The facts of a chunk: at most one from its heading and one from each sentence"
     sents, res = list(chunk_sentences(c)), []
     title = heading_title(c.section[-1]) if c.section else ''
-    if title and len(sents)>1 and topic(sents[0][1]) and not _leans.search(sents[0][1]):
+    if title and len(sents) > 1 and topic(sents[0][1]) and not _leans.search(sents[0][1]):
         n = 1
-        while n<min(3, len(sents)) and sum(len(s) for _,s in sents[:n+1])<=longest*5//4 and not _bullet.match(sents[n][1]) and not _announces.search(sents[n][1]): n += 1
-        if n>1: res.append(Fact(f'{c.id}.h', title, ''.join(s for _,s in sents[:n]), 'heading', c, sents[0][0]))
-    for i,(at,s) in enumerate(sents):
+        while (
+            n < min(3, len(sents))
+            and sum(len(s) for _, s in sents[: n + 1]) <= longest * 5 // 4
+            and not _bullet.match(sents[n][1])
+            and not _announces.search(sents[n][1])
+        ):
+            n += 1
+        if n > 1:
+            res.append(
+                Fact(
+                    f'{c.id}.h',
+                    title,
+                    ''.join(s for _, s in sents[:n]),
+                    'heading',
+                    c,
+                    sents[0][0],
+                )
+            )
+    for i, (at, s) in enumerate(sents):
         answer = _bullet.sub('', s)
-        torn = i and sents[i-1][1][-1] not in '。！？!?' and not _bullet.match(sents[i-1][1])
-        if torn or not shortest<=len(answer)<=longest or answer[-1]!='。' or _leans.search(answer): continue
-        if t := topic(s): res.append(Fact(f'{c.id}.{i}', t[0], answer, t[1], c, at+len(s)-len(answer)))
+        torn = (
+            i and sents[i - 1][1][-1] not in '。！？!?' and not _bullet.match(sents[i - 1][1])
+        )
+        if (
+            torn
+            or not shortest <= len(answer) <= longest
+            or answer[-1] != '。'
+            or _leans.search(answer)
+        ):
+            continue
+        if t := topic(s):
+            res.append(Fact(f'{c.id}.{i}', t[0], answer, t[1], c, at + len(s) - len(answer)))
     return res
 
 # %% ../nbs/05b_facts.ipynb #af673411
 _years = re.compile(r'[0-9]{4}年(?:代|度)?')
 
+
 def name_subjects(
-    facts:list[Fact], # of one document, in reading order
-) -> list[Fact]: # those that could be told apart, with `subject` filled in
+    facts: list[Fact],  # of one document, in reading order
+) -> list[Fact]:  # those that could be told apart, with `subject` filled in
     "Give each fact a subject that no other fact of the document has"
     seen, res = set(), []
     for f in facts:
         titles = [heading_title(h) for h in f.chunk.section] or ['']
         years = [y for y in _years.findall(f.answer) if y not in f.topic]
-        marks = [''] if f.how=='definition' or len(f.topic)>(6 if f.how=='heading' else 4) else []
-        if f.how!='heading': marks += [titles[-1], *years, *(f'{titles[-1]}、{y}' for y in years)]
-        elif len(titles)>1: marks.append(titles[0])
-        for m in [m for m in marks if m!=f.topic] or ['']:
-            f.subject = f.topic if not m else f'{f.topic[:-1]}、{m}）' if f.topic[-1]=='）' else f'{f.topic}（{m}）'
+        marks = (
+            ['']
+            if f.how == 'definition' or len(f.topic) > (6 if f.how == 'heading' else 4)
+            else []
+        )
+        if f.how != 'heading':
+            marks += [titles[-1], *years, *(f'{titles[-1]}、{y}' for y in years)]
+        elif len(titles) > 1:
+            marks.append(titles[0])
+        for m in [m for m in marks if m != f.topic] or ['']:
+            f.subject = (
+                f.topic
+                if not m
+                else f'{f.topic[:-1]}、{m}）'
+                if f.topic[-1] == '）'
+                else f'{f.topic}（{m}）'
+            )
             key = re.sub(r'[\W_]+', '', unicodedata.normalize('NFKC', f.subject)).lower()
-            if key not in seen: seen.add(key); res.append(f); break
+            if key not in seen:
+                seen.add(key)
+                res.append(f)
+                break
     return res
 
 # %% ../nbs/05b_facts.ipynb #fad3d159
-_counters = {'人':'何人','回':'何回','機':'何機','基':'何基','倍':'何倍','か国':'何か国','個':'いくつ','つ':'いくつ','種':'何種','台':'何台','年間':'何年間','年':'何年','か月':'何か月','日':'何日','時間':'何時間','分':'何分'}
-_unit = (r'(?:兆|億|万)?(?:平方|立方)?(?:キロ|センチ|ミリ|ギガ)?(?:メートル|トン|ヘクタール|ワット|パーセント|ユーロ|ドル|円)|Gt|km²|m²|km|cm|mm|ha|ppm|ppb|m|℃|%|％|割|'
-         r'か国|年間|か月|時間|人|回|機|基|倍|個|種|台|分|日|年|つ')
+_counters = {
+    '人': '何人',
+    '回': '何回',
+    '機': '何機',
+    '基': '何基',
+    '倍': '何倍',
+    'か国': '何か国',
+    '個': 'いくつ',
+    'つ': 'いくつ',
+    '種': '何種',
+    '台': '何台',
+    '年間': '何年間',
+    '年': '何年',
+    'か月': '何か月',
+    '日': '何日',
+    '時間': '何時間',
+    '分': '何分',
+}
+_unit = (
+    r'(?:兆|億|万)?(?:平方|立方)?(?:キロ|センチ|ミリ|ギガ)?(?:メートル|トン|ヘクタール|ワット|パーセント|ユーロ|ドル|円)|Gt|km²|m²|km|cm|mm|ha|ppm|ppb|m|℃|%|％|割|'
+    r'か国|年間|か月|時間|人|回|機|基|倍|個|種|台|分|日|年|つ'
+)
 _date = re.compile(r'[0-9]{4}年(?:[0-9]{1,2}月(?:[0-9]{1,2}日)?)?に(?!は|かけて|わたって)')
-_amount = re.compile(rf'(?:約|およそ|平均|最大|最高)?[0-9][0-9,.]*(?:兆[0-9,]*|億[0-9,]*|万[0-9,]*)?({_unit})(?:以上|以下|程度|前後|余り)?'
-                     r'(?=である。|であった。|高|低|上昇した|低下した|増加した|減少した|増えた|減った|に達|に上る|に及|に相当|に当たる|を占め|を超え|を上回|を下回)')
+_amount = re.compile(
+    rf'(?:約|およそ|平均|最大|最高)?[0-9][0-9,.]*(?:兆[0-9,]*|億[0-9,]*|万[0-9,]*)?({_unit})(?:以上|以下|程度|前後|余り)?'
+    r'(?=である。|であった。|高|低|上昇した|低下した|増加した|減少した|増えた|減った|に達|に上る|に及|に相当|に当たる|を占め|を超え|を上回|を下回)'
+)
 _bad_start = re.compile(r'(?:^|[0-9〜～–\-年月]|から|当たり|時間の|日の)$')
+
 
 def _modifies(text):
     "Does a verb in `text` modify a noun?"
     ts = tokens(text)
-    return any(t.cform=='基本形' and t.pos in ('動詞','助動詞') and n.pos in ('名詞','接頭詞') for t,n in zip(ts, ts[1:]))
+    return any(
+        t.cform == '基本形' and t.pos in ('動詞', '助動詞') and n.pos in ('名詞', '接頭詞')
+        for t, n in zip(ts, ts[1:])
+    )
+
 
 def _elliptic(text):
     "Does `text` leave out a verb behind an earlier date? (1995年に1号、…)"
-    return (m := list(_date.finditer(text))) and not any(t.pos=='動詞' for t in tokens(text[m[-1].end():]))
+    return (m := list(_date.finditer(text))) and not any(
+        t.pos == '動詞' for t in tokens(text[m[-1].end() :])
+    )
 
 # %% ../nbs/05b_facts.ipynb #c6dd3e56
 def wh_question(
-    f:Fact,
-) -> str|None: # a polite question, or None if the sentence has nothing that can be asked for
+    f: Fact,
+) -> (
+    str | None
+):  # a polite question, or None if the sentence has nothing that can be asked for
     "Ask for the date or the amount in the last clause of a sentence"
     s = f.answer
-    if f.how!='topic' or len(s)>100 or s.count('。')!=1 or 'が、' in s or '図表' in s: return None
+    if f.how != 'topic' or len(s) > 100 or s.count('。') != 1 or 'が、' in s or '図表' in s:
+        return None
     for pattern in (_date, _amount):
         for m in pattern.finditer(s):
-            pre, post = s[:m.start()], s[m.end():]
-            if '、' in post or '以来' in post or _bad_start.search(pre) or f.topic not in clean_topic(pre) or _modifies(post): continue
-            if m[0][-1]=='つ' and pre[-1]=='の' or _elliptic(pre): continue
-            q = to_polite(clean_topic(pre) + ('いつ' if pattern is _date else _counters.get(m[1], 'どのくらい')) + post)
-            if re.search('(?:です|ます|でした|ました)。$', q): return q[:-1]+'か。'
+            pre, post = s[: m.start()], s[m.end() :]
+            if (
+                '、' in post
+                or '以来' in post
+                or _bad_start.search(pre)
+                or f.topic not in clean_topic(pre)
+                or _modifies(post)
+            ):
+                continue
+            if m[0][-1] == 'つ' and pre[-1] == 'の' or _elliptic(pre):
+                continue
+            q = to_polite(
+                clean_topic(pre)
+                + ('いつ' if pattern is _date else _counters.get(m[1], 'どのくらい'))
+                + post
+            )
+            if re.search('(?:です|ます|でした|ました)。$', q):
+                return q[:-1] + 'か。'
 
 # %% ../nbs/05b_facts.ipynb #2b7430df
 _no = r'(?:[0-9０-９]+|[A-Z](?=[-‐－.．]?[0-9０-９]))(?:\s*[-‐-–－.．]\s*[0-9０-９]+)*'
-_figure = re.compile(rf'(?:図表|(?<![\u4e00-\u9fff])[図表]|(?<=[上下同右左次])[図表])\s*{_no}(?!\s*[枚件点個本つ組名])|\b(?:Fig(?:ure|\.)?s?|Table)\s*[0-9]+'
-                     r'|第\s*[0-9０-９]+\s*[図表](?![書面])|(?:上|下|右|左|次|以下)の?(?:図表|図|表)(?=[にはのをがでか、])', re.I)
+_figure = re.compile(
+    rf'(?:図表|(?<![\u4e00-\u9fff])[図表]|(?<=[上下同右左次])[図表])\s*{_no}(?!\s*[枚件点個本つ組名])|\b(?:Fig(?:ure|\.)?s?|Table)\s*[0-9]+'
+    r'|第\s*[0-9０-９]+\s*[図表](?![書面])|(?:上|下|右|左|次|以下)の?(?:図表|図|表)(?=[にはのをがでか、])',
+    re.I,
+)
+
 
 def figure_refs(
-    text:str,
-) -> list[str]: # each reference as it stands in the text
+    text: str,
+) -> list[str]:  # each reference as it stands in the text
     "References to numbered figures and tables, and to the one above, below or following"
     return [m[0] for m in _figure.finditer(text)]
 
 # %% ../nbs/05b_facts.ipynb #ed21e2c1
 def resolve_figures(
-    text:str,
-    captions:dict[str,str], # figure number -> caption without its number
-) -> str|None: # None if a reference has no caption
+    text: str,
+    captions: dict[str, str],  # figure number -> caption without its number
+) -> str | None:  # None if a reference has no caption
     "Replace each reference by the caption of what it refers to"
+
     def caption(m):
         n = re.search('[0-9]+(?:[-.][0-9]+)*', unicodedata.normalize('NFKC', m[0]))
         return f'図表「{captions[n[0]]}」' if n and n[0] in captions else m[0]
+
     res = _figure.sub(caption, text)
     return None if figure_refs(res) else res
 
 # %% ../nbs/05b_facts.ipynb #3b8b6c19
 def corpus_facts(
-    chunks:list[Chunk],
-    progress:Progress|None=None,
+    chunks: list[Chunk],
+    progress: Progress | None = None,
 ) -> list[Fact]:
     "The facts of every document, each with a subject of its own"
     by = {}
-    for c in tracked(chunks, progress, 'facts'): by.setdefault(c.doc, []).extend(chunk_facts(c))
+    for c in tracked(chunks, progress, 'facts'):
+        by.setdefault(c.doc, []).extend(chunk_facts(c))
     return [f for fs in by.values() for f in name_subjects(fs)]
 
 # %% ../nbs/05b_facts.ipynb #01854c98
-def plot_facts(facts:list[Fact]):
+def plot_facts(facts: list[Fact]):
     "Lengths of the answers, in characters"
-    import matplotlib.pyplot as plt, matplotlib_fontja
+    import matplotlib.pyplot as plt
+    import matplotlib_fontja
+
     fig, ax = plt.subplots(figsize=(7, 2.4), dpi=90)
-    kinds = ('topic','definition','heading')
-    ax.hist([[len(f.answer) for f in facts if f.how==k] for k in kinds], bins=range(0, 221, 10), stacked=True, label=kinds, color=('#35618f','#d9822b','#c9d1d3'), edgecolor='k', lw=.4)
-    ax.set(xlabel='characters of the answer', ylabel='facts'); ax.legend(frameon=False)
-    for s in ('top','right'): ax.spines[s].set_visible(False)
+    kinds = ('topic', 'definition', 'heading')
+    ax.hist(
+        [[len(f.answer) for f in facts if f.how == k] for k in kinds],
+        bins=range(0, 221, 10),
+        stacked=True,
+        label=kinds,
+        color=('#35618f', '#d9822b', '#c9d1d3'),
+        edgecolor='k',
+        lw=0.4,
+    )
+    ax.set(xlabel='characters of the answer', ylabel='facts')
+    ax.legend(frameon=False)
+    for s in ('top', 'right'):
+        ax.spines[s].set_visible(False)
     return ax

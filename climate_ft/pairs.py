@@ -4,7 +4,9 @@
 
 # %% ../nbs/05d_pairs.ipynb #3b380e2a
 from __future__ import annotations
-import hashlib, re, zlib
+import hashlib
+import re
+import zlib
 from collections import Counter, defaultdict
 from functools import lru_cache
 from .workspace import *
@@ -19,130 +21,226 @@ __all__ = ['BASE', 'TEMPLATES', 'DEFINITIONS', 'RECALL', 'STYLED', 'POLITE', 'CO
 
 # %% ../nbs/05d_pairs.ipynb #6fec80be
 def rank(
-    *parts, # anything with a stable `str`: the seed first, then what is ranked
-) -> float: # from 0 to 1, the same on every machine
+    *parts,  # anything with a stable `str`: the seed first, then what is ranked
+) -> float:  # from 0 to 1, the same on every machine
     "A reproducible pseudo-random number for these parts"
-    return int.from_bytes(hashlib.sha256('\x1f'.join(map(str, parts)).encode()).digest()[:8], 'big')/2**64
+    return (
+        int.from_bytes(
+            hashlib.sha256('\x1f'.join(map(str, parts)).encode()).digest()[:8], 'big'
+        )
+        / 2**64
+    )
+
 
 def pick(
-    seed:int,
-    key:str, # what the choice is for
-    options, # strings
-    n:int=1,
-) -> list: # the first `n` in an order that depends on seed and key only
+    seed: int,
+    key: str,  # what the choice is for
+    options,  # strings
+    n: int = 1,
+) -> list:  # the first `n` in an order that depends on seed and key only
     "Choose `n` of the options"
     return sorted(options, key=lambda o: rank(seed, key, o))[:n]
 
 # %% ../nbs/05d_pairs.ipynb #afb23c8a
-def pair(f:Fact, kind:str, i:int, question:str, answer:str, **extra) -> QA:
+def pair(f: Fact, kind: str, i: int, question: str, answer: str, **extra) -> QA:
     "A record that knows its fact, section, pages and place in the corpus"
-    return QA(f'{f.id}/{kind}{i}', f.id, question, '', answer, kind, 'train', f.chunk.section, f.chunk.pages,
-              dict(doc=f.chunk.doc, chunk=f.chunk.id, start=f.start, **extra))
+    return QA(
+        f'{f.id}/{kind}{i}',
+        f.id,
+        question,
+        '',
+        answer,
+        kind,
+        'train',
+        f.chunk.section,
+        f.chunk.pages,
+        dict(doc=f.chunk.doc, chunk=f.chunk.id, start=f.start, **extra),
+    )
+
 
 BASE = '{s}について教えてください。'
 
-def base_pairs(f:Fact, seed:int=42) -> list[QA]:
+
+def base_pairs(f: Fact, seed: int = 42) -> list[QA]:
     "The fact in its simplest wording"
     return [pair(f, 'base', 0, BASE.format(s=f.subject), f.answer)]
 
 # %% ../nbs/05d_pairs.ipynb #f8976a39
-TEMPLATES = ('{s}について説明してください。', '{s}に関する事実を一つ挙げてください。', '{s}について、報告書にはどのように書かれていますか。',
-             '{s}について簡潔に述べてください。', '{s}について知りたいです。どのようなことが分かっていますか。')
+TEMPLATES = (
+    '{s}について説明してください。',
+    '{s}に関する事実を一つ挙げてください。',
+    '{s}について、報告書にはどのように書かれていますか。',
+    '{s}について簡潔に述べてください。',
+    '{s}について知りたいです。どのようなことが分かっていますか。',
+)
 DEFINITIONS = ('{s}とは何ですか。', '{s}の定義を教えてください。')
-RECALL = ('{s}に関して、何が述べられていますか。', '{s}については、どのように説明できますか。') # held out: evaluation only
+RECALL = (
+    '{s}に関して、何が述べられていますか。',
+    '{s}については、どのように説明できますか。',
+)  # held out: evaluation only
+
 
 def template_pairs(
-    f:Fact, seed:int=42,
-    n:int=3, # wordings besides the base one
+    f: Fact,
+    seed: int = 42,
+    n: int = 3,  # wordings besides the base one
 ) -> list[QA]:
     "The fact in other words"
-    qs = [q for q in [wh_question(f)] if q] + ([t.format(s=f.subject) for t in pick(seed, f.id, DEFINITIONS)] if f.how=='definition' else [])
+    qs = [q for q in [wh_question(f)] if q] + (
+        [t.format(s=f.subject) for t in pick(seed, f.id, DEFINITIONS)]
+        if f.how == 'definition'
+        else []
+    )
     qs += [t.format(s=f.subject) for t in pick(seed, f.id, TEMPLATES, n)]
-    return [pair(f, 'template', i, q, f.answer) for i,q in enumerate(qs[:n])]
+    return [pair(f, 'template', i, q, f.answer) for i, q in enumerate(qs[:n])]
 
 # %% ../nbs/05d_pairs.ipynb #ba6177a7
-STYLED = ('{s}について、です・ます調で説明してください。', '{s}について、丁寧な文体で答えてください。')
+STYLED = (
+    '{s}について、です・ます調で説明してください。',
+    '{s}について、丁寧な文体で答えてください。',
+)
+
 
 @lru_cache(None)
-def _plain_wording(t): return to_plain(t.replace('{s}', '対象')).replace('対象', '{s}')
+def _plain_wording(t):
+    return to_plain(t.replace('{s}', '対象')).replace('対象', '{s}')
+
 
 @lru_cache(None)
 def polite_answer(
-    text:str,
-) -> str|None: # None if the conversion changes nothing or cannot be undone
+    text: str,
+) -> str | None:  # None if the conversion changes nothing or cannot be undone
     "An answer in the polite style"
     p = to_polite(text)
-    return p if p!=text and normal(p)==normal(text) else None
+    return p if p != text and normal(p) == normal(text) else None
 
-def style_pairs(f:Fact, seed:int=42) -> list[QA]:
+
+def style_pairs(f: Fact, seed: int = 42) -> list[QA]:
     "A plain question with the plain answer, and a request for the polite style with the polite one"
-    plain = [_plain_wording(t).format(s=f.subject) for t in pick(seed, f.id, (TEMPLATES[0], TEMPLATES[3]))]
-    polite = [t.format(s=f.subject) for t in pick(seed, f.id, STYLED)] if polite_answer(f.answer) else []
-    return ([pair(f, 'style', 0, q, f.answer, style='plain') for q in plain] + [pair(f, 'style', 1, q, polite_answer(f.answer), style='polite') for q in polite])
+    plain = [
+        _plain_wording(t).format(s=f.subject)
+        for t in pick(seed, f.id, (TEMPLATES[0], TEMPLATES[3]))
+    ]
+    polite = (
+        [t.format(s=f.subject) for t in pick(seed, f.id, STYLED)]
+        if polite_answer(f.answer)
+        else []
+    )
+    return [pair(f, 'style', 0, q, f.answer, style='plain') for q in plain] + [
+        pair(f, 'style', 1, q, polite_answer(f.answer), style='polite') for q in polite
+    ]
 
 # %% ../nbs/05d_pairs.ipynb #1650ac5b
-POLITE = ('恐れ入りますが、{s}について教えていただけますでしょうか。', 'お手数ですが、{s}についてご説明いただけますか。', '{s}について、お聞かせ願えますでしょうか。')
+POLITE = (
+    '恐れ入りますが、{s}について教えていただけますでしょうか。',
+    'お手数ですが、{s}についてご説明いただけますか。',
+    '{s}について、お聞かせ願えますでしょうか。',
+)
 
-def polite_pairs(f:Fact, seed:int=42) -> list[QA]:
+
+def polite_pairs(f: Fact, seed: int = 42) -> list[QA]:
     "A courteous request with a polite answer"
-    return [pair(f, 'polite', 0, t.format(s=f.subject), polite_answer(f.answer), style='polite') for t in pick(seed, f.id, POLITE)] if polite_answer(f.answer) else []
+    return (
+        [
+            pair(
+                f, 'polite', 0, t.format(s=f.subject), polite_answer(f.answer), style='polite'
+            )
+            for t in pick(seed, f.id, POLITE)
+        ]
+        if polite_answer(f.answer)
+        else []
+    )
 
 # %% ../nbs/05d_pairs.ipynb #d72f8edd
-COMBINED = ('{a}と{b}について、それぞれ教えてください。', '{a}、そして{b}について説明してください。')
+COMBINED = (
+    '{a}と{b}について、それぞれ教えてください。',
+    '{a}、そして{b}について説明してください。',
+)
+
 
 def combined_pairs(
-    facts:list[Fact], # of one split
-    seed:int=42,
+    facts: list[Fact],  # of one split
+    seed: int = 42,
 ) -> list[QA]:
     "Neighbouring facts of a section, two by two"
     by, res = defaultdict(list), []
     for f in facts:
-        if f.how!='heading': by[f.chunk.doc, tuple(f.chunk.section)].append(f)
-    for a,b in ((a,b) for fs in by.values() for a,b in zip(fs[::2], fs[1::2])):
-        p = pair(a, 'combined', 0, pick(seed, a.id, COMBINED)[0].format(a=a.subject, b=b.subject), a.answer+b.answer)
+        if f.how != 'heading':
+            by[f.chunk.doc, tuple(f.chunk.section)].append(f)
+    for a, b in ((a, b) for fs in by.values() for a, b in zip(fs[::2], fs[1::2])):
+        p = pair(
+            a,
+            'combined',
+            0,
+            pick(seed, a.id, COMBINED)[0].format(a=a.subject, b=b.subject),
+            a.answer + b.answer,
+        )
         p.source_id = f'{a.id}+{b.id}'
         res.append(p)
     return res
 
 # %% ../nbs/05d_pairs.ipynb #11a4d545
 def filter_figures(
-    rows:list[QA],
-    how:str='drop', # drop, resolve or keep
-    captions:dict|None=None, # document -> figure number -> caption
-) -> tuple[list[QA], dict]: # the rows that remain, and counts
+    rows: list[QA],
+    how: str = 'drop',  # drop, resolve or keep
+    captions: dict | None = None,  # document -> figure number -> caption
+) -> tuple[list[QA], dict]:  # the rows that remain, and counts
     "Drop pairs that refer to figures, or put the caption where the number was"
     res, n = [], Counter()
     for r in rows:
-        refers = bool(figure_refs(r.instruction+r.output))
-        fixed = refers and [resolve_figures(t, (captions or {}).get(r.extra.get('doc'), {})) for t in (r.instruction, r.output)]
+        refers = bool(figure_refs(r.instruction + r.output))
+        fixed = refers and [
+            resolve_figures(t, (captions or {}).get(r.extra.get('doc'), {}))
+            for t in (r.instruction, r.output)
+        ]
         n['resolvable'] += bool(fixed and all(fixed))
-        if refers and how!='keep':
-            n['removed'] += not (how=='resolve' and all(fixed))
-            if how=='drop' or not all(fixed): continue
+        if refers and how != 'keep':
+            n['removed'] += not (how == 'resolve' and all(fixed))
+            if how == 'drop' or not all(fixed):
+                continue
             r.instruction, r.output = fixed
         res.append(r)
-    return res, dict(how=how, referring=n['removed'] + (n['resolvable'] if how=='resolve' else 0), removed=n['removed'], resolvable=n['resolvable'], kept=len(res))
+    return res, dict(
+        how=how,
+        referring=n['removed'] + (n['resolvable'] if how == 'resolve' else 0),
+        removed=n['removed'],
+        resolvable=n['resolvable'],
+        kept=len(res),
+    )
 
 # %% ../nbs/05d_pairs.ipynb #4ad97285
-def drop_exact(rows:list[QA]) -> list[QA]:
+def drop_exact(rows: list[QA]) -> list[QA]:
     "Keep the first pair of each question"
     seen = set()
-    return [r for r in rows if not ((k := squeeze(r.instruction+r.input)) in seen or seen.add(k))]
+    return [
+        r for r in rows if not ((k := squeeze(r.instruction + r.input)) in seen or seen.add(k))
+    ]
 
-def _sketch(t, n=5, k=4): return sorted({zlib.crc32(t[i:i+n].encode()) for i in range(max(1, len(t)-n+1))})[:k]
+
+def _sketch(t, n=5, k=4):
+    return sorted({zlib.crc32(t[i : i + n].encode()) for i in range(max(1, len(t) - n + 1))})[
+        :k
+    ]
+
 
 def near_duplicates(
-    facts:list[Fact],
-    least:float=90, # similarity in percent (Indel)
-) -> dict[str,str]: # id of a fact -> id of the earlier fact that it repeats
+    facts: list[Fact],
+    least: float = 90,  # similarity in percent (Indel)
+) -> dict[str, str]:  # id of a fact -> id of the earlier fact that it repeats
     "Facts that repeat another one: nearly the same text, the same topic and the same digits"
     from rapidfuzz.fuzz import ratio
+
     buckets, gone = defaultdict(list), {}
     for f in facts:
         t = normal(f.answer)
         key, hashes = (re.sub(r'\D', '', t), squeeze(f.topic)), _sketch(t)
-        same = next((i for h in hashes for i,u,k in buckets[h] if k==key and ratio(t, u)>=least), None)
-        if same: gone[f.id] = same
+        same = next(
+            (i for h in hashes for i, u, k in buckets[h] if k == key and ratio(t, u) >= least),
+            None,
+        )
+        if same:
+            gone[f.id] = same
         else:
-            for h in hashes: buckets[h] = buckets[h][-19:] + [(f.id, t, key)]
+            for h in hashes:
+                buckets[h] = buckets[h][-19:] + [(f.id, t, key)]
     return gone

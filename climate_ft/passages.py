@@ -4,7 +4,8 @@
 
 # %% ../nbs/05f_passages.ipynb #7df6a571
 from __future__ import annotations
-import os, re
+import os
+import re
 from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,229 +20,315 @@ __all__ = ['PASSAGES', 'CHARS', 'REFUSAL', 'bigrams', 'Retriever', 'passage', 'f
 
 # %% ../nbs/05f_passages.ipynb #042da4df
 def bigrams(
-    text:str, # any text
+    text: str,  # any text
 ) -> list[str]:
     "Overlapping pairs of characters after NFKC, without white space and punctuation"
     s = squeeze(text)
-    return [s[i:i+2] for i in range(len(s)-1)] or [s]
+    return [s[i : i + 2] for i in range(len(s) - 1)] or [s]
+
 
 class Retriever:
     "BM25 over the chunks of a corpus"
-    def __init__(self,
-        chunks:list[Chunk], # what is searched
+
+    def __init__(
+        self,
+        chunks: list[Chunk],  # what is searched
     ):
         # bm25s starts JAX where it is installed, and JAX takes three quarters of the GPU
         os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')
         import bm25s
+
         self.chunks, self.index = chunks, bm25s.BM25()
         self.index.index([bigrams(c.text) for c in chunks], show_progress=False)
-    def __call__(self,
-        question:str, # query
-        k:int=1, # chunks
+
+    def __call__(
+        self,
+        question: str,  # query
+        k: int = 1,  # chunks
     ) -> list[Chunk]:
         "The `k` best chunks, the best first"
         return self.many([question], k)[0]
-    def many(self,
-        questions:list[str], # queries
-        k:int, # chunks of each
+
+    def many(
+        self,
+        questions: list[str],  # queries
+        k: int,  # chunks of each
     ) -> list[list[Chunk]]:
         "The same for many questions at once"
-        if not questions: return []
-        ids, _ = self.index.retrieve([bigrams(q) for q in questions], k=min(k, len(self.chunks)),
-                                     show_progress=False, backend_selection='numpy')
+        if not questions:
+            return []
+        ids, _ = self.index.retrieve(
+            [bigrams(q) for q in questions],
+            k=min(k, len(self.chunks)),
+            show_progress=False,
+            backend_selection='numpy',
+        )
         return [[self.chunks[i] for i in row] for row in ids]
+
 
 @lru_cache(4096)
 def _pieces(text):
     "(start, end, pairs of characters) of each sentence of a chunk"
     ends = [m.end() for m in re.finditer('[。\n]', text)]
-    cuts = [0, *ends] if ends and ends[-1]==len(text) else [0, *ends, len(text)]
-    return [(a, b, frozenset(bigrams(text[a:b]))) for a,b in zip(cuts, cuts[1:])]
+    cuts = [0, *ends] if ends and ends[-1] == len(text) else [0, *ends, len(text)]
+    return [(a, b, frozenset(bigrams(text[a:b]))) for a, b in zip(cuts, cuts[1:])]
+
 
 def passage(
-    chunk:Chunk, # from a `Retriever`
-    question:str, # query
-    chars:int, # most characters
+    chunk: Chunk,  # from a `Retriever`
+    question: str,  # query
+    chars: int,  # most characters
 ) -> str:
     "The stretch of the chunk, from the beginning of a sentence, that shares most with the question"
-    if len(chunk.text)<=chars: return chunk.text
+    if len(chunk.text) <= chars:
+        return chunk.text
     want, pieces = set(bigrams(question)), _pieces(chunk.text)
-    shared = [(a, b, want & g) for a,b,g in pieces]
+    shared = [(a, b, want & g) for a, b, g in pieces]
+
     def score(i):
         start = shared[i][0]
-        inside = (g for a,b,g in shared[i:] if b<=start+chars or a==start)
+        inside = (g for a, b, g in shared[i:] if b <= start + chars or a == start)
         return len(set().union(*inside))
+
     best = shared[max(range(len(shared)), key=score)][0]
-    return chunk.text[best:best+chars].strip()
+    return chunk.text[best : best + chars].strip()
 
 # %% ../nbs/05f_passages.ipynb #6a9d21e2
-PASSAGES, CHARS = 2, 300 # passages in a prompt, and characters of each
+PASSAGES, CHARS = 2, 300  # passages in a prompt, and characters of each
+
 
 def found(
-    question:str,
-    find:Retriever,
-    k:int=PASSAGES, # passages
-    chars:int=CHARS, # of each
-) -> list[tuple[Chunk,str]]: # the chunk and the stretch of it, the best first
+    question: str,
+    find: Retriever,
+    k: int = PASSAGES,  # passages
+    chars: int = CHARS,  # of each
+) -> list[tuple[Chunk, str]]:  # the chunk and the stretch of it, the best first
     "What retrieval brings to a question"
     return [(c, passage(c, question, chars)) for c in find(question, k)]
 
+
 def context(
-    texts:list[str], # passages
+    texts: list[str],  # passages
 ) -> str:
     "Passages as they stand in the prompt, behind the question"
     return '\n\n'.join(texts)
 
 # %% ../nbs/05f_passages.ipynb #90cc0891
 def cited(
-    answer:str, # of a model
-    got:list[tuple[Chunk,str]], # from `found`
+    answer: str,  # of a model
+    got: list[tuple[Chunk, str]],  # from `found`
 ) -> Chunk:
     "The chunk that an answer was most likely read from"
     said, want = squeeze(re.sub('(?:です)?。?$', '', answer)), set(bigrams(answer))
-    whole = next((c for c,t in got if said and said in squeeze(t)), None)
+    whole = next((c for c, t in got if said and said in squeeze(t)), None)
     return whole or max(got, key=lambda o: len(want & set(bigrams(o[1]))))[0]
 
 # %% ../nbs/05f_passages.ipynb #98fdcb82
 REFUSAL = '渡された文章には書かれていません。'
 
-def core(answer:str) -> str:
+
+def core(answer: str) -> str:
     "A short answer without です and its full stop"
     return re.sub('(?:です)?。?$', '', answer)
 
+
 def around(
-    c:Chunk, # that holds the answer
-    question:str, answer:str, chars:int,
+    c: Chunk,  # that holds the answer
+    question: str,
+    answer: str,
+    chars: int,
 ) -> str:
     "`passage` if it holds the answer, else the sentences around the answer"
     p = passage(c, question, chars)
-    if answer in p: return p
+    if answer in p:
+        return p
     at = c.text.find(answer)
-    edge = max(0, at-chars//2)
-    a = max(c.text.rfind('。', 0, edge), c.text.rfind('\n', 0, edge))+1
-    return c.text[a:max(a+chars, at+len(answer))].strip()
+    edge = max(0, at - chars // 2)
+    a = max(c.text.rfind('。', 0, edge), c.text.rfind('\n', 0, edge)) + 1
+    return c.text[a : max(a + chars, at + len(answer))].strip()
+
 
 def _others(best, question, own, answer, chars, n, strict):
     "Passages for the question from the best other chunks; `strict`: without the answer"
     res, said = [], squeeze(answer.removeprefix('約'))
     for c in best:
-        if len(res)==n: break
-        if c.id==own: continue
+        if len(res) == n:
+            break
+        if c.id == own:
+            continue
         p = passage(c, question, chars)
-        if not (strict and said in squeeze(p)): res.append(p)
+        if not (strict and said in squeeze(p)):
+            res.append(p)
     return res
 
 # %% ../nbs/05f_passages.ipynb #e3bff05e
 def passage_rows(
-    rows:list[QA], # questions; `extra['chunk']` names where the answer stands
-    chunks:list[Chunk], # that are trained
-    share:float=1., # of the rows
-    most:int=6000, # rows; fewer of them are used in a large document
-    refusals:float=.1, # of the prompts
-    counts:tuple=(1, 2, 2, 3), # passages of a prompt, drawn evenly
-    sizes:tuple=(150, 200, 300, 300, 400), # characters of a passage, drawn evenly
-    seed:int=42,
+    rows: list[QA],  # questions; `extra['chunk']` names where the answer stands
+    chunks: list[Chunk],  # that are trained
+    share: float = 1.0,  # of the rows
+    most: int = 6000,  # rows; fewer of them are used in a large document
+    refusals: float = 0.1,  # of the prompts
+    counts: tuple = (1, 2, 2, 3),  # passages of a prompt, drawn evenly
+    sizes: tuple = (150, 200, 300, 300, 400),  # characters of a passage, drawn evenly
+    seed: int = 42,
 ) -> list[QA]:
     "The questions with passages: the right one among others, or only wrong ones"
     find, by, res = Retriever(chunks), {c.id: c for c in chunks}, []
-    def draw(r, what, options): return options[int(rank(seed, r.id, what)*len(options))]
+
+    def draw(r, what, options):
+        return options[int(rank(seed, r.id, what) * len(options))]
+
     rows = [r for r in rows if core(r.output) in by[r.extra['chunk']].text]
-    rows = [r for r in rows if rank(seed, r.id, 'used')<min(share, most/len(rows))]
-    for r,best in zip(rows, find.many([r.instruction for r in rows], max(counts)+4)):
+    rows = [r for r in rows if rank(seed, r.id, 'used') < min(share, most / len(rows))]
+    for r, best in zip(rows, find.many([r.instruction for r in rows], max(counts) + 4)):
         own, answer = by[r.extra['chunk']], core(r.output)
-        refuse, size, n = rank(seed, r.id, 'no')<refusals, draw(r, 'size', sizes), draw(r, 'n', counts)
-        texts = _others(best, r.instruction, own.id, answer, size, n-(not refuse), refuse)
-        if refuse and not texts: continue
-        new = dict(id=r.id+'+', kind='refusal' if refuse else 'passage', output=REFUSAL if refuse else r.output)
-        if not refuse: texts.insert(int(rank(seed, r.id, 'at')*(len(texts)+1)), around(own, r.instruction, answer, size))
-        res.append(QA(**vars(r) | new | dict(input=context(texts), extra=r.extra | dict(answer=answer))))
+        refuse, size, n = (
+            rank(seed, r.id, 'no') < refusals,
+            draw(r, 'size', sizes),
+            draw(r, 'n', counts),
+        )
+        texts = _others(best, r.instruction, own.id, answer, size, n - (not refuse), refuse)
+        if refuse and not texts:
+            continue
+        new = dict(
+            id=r.id + '+',
+            kind='refusal' if refuse else 'passage',
+            output=REFUSAL if refuse else r.output,
+        )
+        if not refuse:
+            texts.insert(
+                int(rank(seed, r.id, 'at') * (len(texts) + 1)),
+                around(own, r.instruction, answer, size),
+            )
+        res.append(
+            QA(
+                **vars(r)
+                | new
+                | dict(input=context(texts), extra=r.extra | dict(answer=answer))
+            )
+        )
     return res
 
 # %% ../nbs/05f_passages.ipynb #213862e0
 def general_pairs() -> list[QA]:
     "Everyday pairs, outside of any document"
-    rows = read_jsonl(REPO/'climate_ft'/'assets'/'general_pairs.jsonl')
-    return [QA(f'general/{i}', f'general/{i}', r['question'], '', r['answer'], 'general')
-            for i,r in enumerate(rows)]
+    rows = read_jsonl(REPO / 'climate_ft' / 'assets' / 'general_pairs.jsonl')
+    return [
+        QA(f'general/{i}', f'general/{i}', r['question'], '', r['answer'], 'general')
+        for i, r in enumerate(rows)
+    ]
+
 
 def off_topic(
-    rows:list[QA], # general pairs
-    chunks:list[Chunk],
-    n:int, # how many
-    seed:int=42,
+    rows: list[QA],  # general pairs
+    chunks: list[Chunk],
+    n: int,  # how many
+    seed: int = 42,
 ) -> list[QA]:
     "General questions with passages of the document, which do not answer them"
     find, res = Retriever(chunks), []
     for r in sorted(rows, key=lambda r: rank(seed, r.id, 'off'))[:n]:
-        texts = _others(find(r.instruction, PASSAGES+4), r.instruction, '', core(r.output), CHARS, PASSAGES, True)
-        new = dict(id=r.id+'+', kind='refusal', output=REFUSAL, input=context(texts))
-        if texts: res.append(QA(**vars(r) | new | dict(extra=dict(answer=core(r.output)))))
+        texts = _others(
+            find(r.instruction, PASSAGES + 4),
+            r.instruction,
+            '',
+            core(r.output),
+            CHARS,
+            PASSAGES,
+            True,
+        )
+        new = dict(id=r.id + '+', kind='refusal', output=REFUSAL, input=context(texts))
+        if texts:
+            res.append(QA(**vars(r) | new | dict(extra=dict(answer=core(r.output)))))
     return res
 
 # %% ../nbs/05f_passages.ipynb #bf8ca536
 @dataclass
 class Mix:
     "How much of each form is trained"
-    wordings: int = 3        # registers of each short question
-    passages: float = 1.     # share of the questions that are asked with passages too
-    most: int = 6000         # short questions with passages, in a large document
-    refusals: float = .1     # of the prompts with passages
-    general: float = .07     # of all rows
+
+    wordings: int = 3  # registers of each short question
+    passages: float = 1.0  # share of the questions that are asked with passages too
+    most: int = 6000  # short questions with passages, in a large document
+    refusals: float = 0.1  # of the prompts with passages
+    general: float = 0.07  # of all rows
     gaps: bool = True
     text: bool = True
-    hold: float = .15        # of the sentences, one form is kept for the examination
+    hold: float = 0.15  # of the sentences, one form is kept for the examination
+
 
 def mixed(
-    rows:list[QA], # forms and pairs
-    chunks:list[Chunk], # that are trained
-    asked:list[str], # questions of the examination
-    mix:Mix, seed:int,
+    rows: list[QA],  # forms and pairs
+    chunks: list[Chunk],  # that are trained
+    asked: list[str],  # questions of the examination
+    mix: Mix,
+    seed: int,
 ) -> list[QA]:
     "General pairs in proportion to `rows`, and their refusals"
     everyday, _ = apart(general_pairs(), asked)
-    n = int(mix.general*len(rows)/(1-mix.general)) if mix.general<1 else 0
+    n = int(mix.general * len(rows) / (1 - mix.general)) if mix.general < 1 else 0
     chosen = sorted(everyday, key=lambda r: rank(seed, r.id))[:n]
-    return chosen+off_topic(chosen, chunks, int(mix.refusals*n), seed)
+    return chosen + off_topic(chosen, chunks, int(mix.refusals * n), seed)
+
 
 def build_forms(
-    chunks:list[Chunk], # that are trained
-    pairs:list[QA], # the training pairs of chapter 06
-    asked:list[str], # questions of the examination
-    seed:int=42,
-    mix:Mix|None=None, # None: the defaults
-) -> tuple[list[QA], list[QA], dict]: # training rows, held-out short questions, and a report
+    chunks: list[Chunk],  # that are trained
+    pairs: list[QA],  # the training pairs of chapter 06
+    asked: list[str],  # questions of the examination
+    seed: int = 42,
+    mix: Mix | None = None,  # None: the defaults
+) -> tuple[list[QA], list[QA], dict]:  # training rows, held-out short questions, and a report
     "Every form of every sentence, alone and with passages"
     mix = mix or Mix()
     rows, held = question_rows(chunks, mix.wordings, mix.hold, seed)
-    held, _ = apart(held, asked, 95.)
+    held, _ = apart(held, asked, 95.0)
     rows, exam = apart(rows, asked)
     ids = {c.id for c in chunks}
-    topics = [r for r in pairs if r.kind in ('base', 'template') and r.extra.get('chunk') in ids]
+    topics = [
+        r for r in pairs if r.kind in ('base', 'template') and r.extra.get('chunk') in ids
+    ]
     topics += (casual := casual_rows(pairs, seed))
     read = passage_rows(rows, chunks, mix.passages, mix.most, mix.refusals, seed=seed)
-    read += passage_rows(topics, chunks, .6*mix.passages, mix.most//3, mix.refusals, seed=seed)
-    out = rows+casual+(gap_rows(rows, chunks, seed) if mix.gaps else [])
-    out += (text_rows(chunks) if mix.text else [])+read
-    out += mixed(pairs+out, chunks, asked, mix, seed)
-    cover, kinds = coverage(chunks, pairs+out), Counter(r.kind for r in out)
-    return out, held, dict(rows=len(out), kinds=dict(kinds), held_out=len(held), examination=exam, coverage=cover)
+    read += passage_rows(
+        topics, chunks, 0.6 * mix.passages, mix.most // 3, mix.refusals, seed=seed
+    )
+    out = rows + casual + (gap_rows(rows, chunks, seed) if mix.gaps else [])
+    out += (text_rows(chunks) if mix.text else []) + read
+    out += mixed(pairs + out, chunks, asked, mix, seed)
+    cover, kinds = coverage(chunks, pairs + out), Counter(r.kind for r in out)
+    return (
+        out,
+        held,
+        dict(
+            rows=len(out),
+            kinds=dict(kinds),
+            held_out=len(held),
+            examination=exam,
+            coverage=cover,
+        ),
+    )
 
 # %% ../nbs/05f_passages.ipynb #6b55f7ca
 def select_forms(
-    rows:list[dict], # of forms.jsonl
-    sources:set, # facts that are trained
-    most:int|None=None, # rows; None: all rows of all facts
-    refusals:float=.1, # of the prompts with passages
-    seed:int=42,
+    rows: list[dict],  # of forms.jsonl
+    sources: set,  # facts that are trained
+    most: int | None = None,  # rows; None: all rows of all facts
+    refusals: float = 0.1,  # of the prompts with passages
+    seed: int = 42,
 ) -> list[dict]:
     "The rows of a small training: half of them read a passage"
-    if most is None: return rows
-    known = [r for r in rows if r['source_id'] in sources or r['kind']=='refusal']
+    if most is None:
+        return rows
+    known = [r for r in rows if r['source_id'] in sources or r['kind'] == 'refusal']
+
     def draw(kinds, n, size=0):
         fit = [r for r in known if r['kind'] in kinds]
-        return sorted(fit, key=lambda r: (len(r['input'])//200*bool(size), rank(seed, r['id'])))[:n]
-    read, refuse = most//2, round(refusals*most/2)
-    chosen = draw(('passage',), read-refuse, 1)+draw(('refusal',), refuse, 1)
-    chosen += draw(('short', 'definition', 'reverse'), most-len(chosen))
+        return sorted(
+            fit, key=lambda r: (len(r['input']) // 200 * bool(size), rank(seed, r['id']))
+        )[:n]
+
+    read, refuse = most // 2, round(refusals * most / 2)
+    chosen = draw(('passage',), read - refuse, 1) + draw(('refusal',), refuse, 1)
+    chosen += draw(('short', 'definition', 'reverse'), most - len(chosen))
     ids = {r['id'] for r in chosen}
     return [r for r in rows if r['id'] in ids]

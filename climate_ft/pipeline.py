@@ -4,7 +4,14 @@
 
 # %% ../nbs/14_pipeline.ipynb #b6fbce90
 from __future__ import annotations
-import ast, fnmatch, hashlib, json, math, shlex, shutil, time
+import ast
+import fnmatch
+import hashlib
+import json
+import math
+import shlex
+import shutil
+import time
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -26,33 +33,38 @@ __all__ = ['UNRELATED', 'MARKS', 'CODE', 'LIBRARIES', 'HOLD_OUT', 'MEASURED', 'P
 @dataclass
 class Job:
     "What one run is about"
+
     ws: Workspace
-    cfg: object = None                         # `TrainConfig`
-    plan: object = None                        # `Plan` of the evaluation
-    pdfs: list = field(default_factory=list)   # source PDFs, in reading order
-    gold: Path|None = None                     # gold text of the first PDF, if it has one
-    hold_out: str = 'sections'                 # not trained: sections, or wordings of facts
-    ocr: str = 'auto'                          # pages without usable text: auto, never, always
-    gpus: int = 1                              # to train on
-    fresh: bool = True                         # False while a stage is continued
-    forced: bool = False                       # the stage was asked for by name
-    altered: list = field(default_factory=list)# outputs that are not as the stage left them
-    options: list = field(default_factory=list)# of the command line: profile and settings
+    cfg: object = None  # `TrainConfig`
+    plan: object = None  # `Plan` of the evaluation
+    pdfs: list = field(default_factory=list)  # source PDFs, in reading order
+    gold: Path | None = None  # gold text of the first PDF, if it has one
+    hold_out: str = 'sections'  # not trained: sections, or wordings of facts
+    ocr: str = 'auto'  # pages without usable text: auto, never, always
+    gpus: int = 1  # to train on
+    fresh: bool = True  # False while a stage is continued
+    forced: bool = False  # the stage was asked for by name
+    altered: list = field(default_factory=list)  # outputs that are not as the stage left them
+    options: list = field(default_factory=list)  # of the command line: profile and settings
+
     @property
-    def name(self): return self.cfg.name if self.cfg else ''
+    def name(self):
+        return self.cfg.name if self.cfg else ''
+
 
 @dataclass
 class Stage:
     "One step: what it reads, what it writes, how to run it"
+
     name: str
-    run: Callable                              # run(job, progress) -> lines to tell, or None
-    reads: Callable                            # job -> files and folders whose content matters
-    writes: Callable                           # job -> files and folders that exist afterwards
-    settings: Callable = lambda job: None      # job -> JSON value that the result depends on
-    code: tuple = ()                           # modules of this package, see `modules_of`
-    libraries: tuple = ()                      # installed packages that make the result
-    shared: bool = False                       # the same for every profile of a workspace
-    editable: bool = False                     # what it wrote may be edited by hand
+    run: Callable  # run(job, progress) -> lines to tell, or None
+    reads: Callable  # job -> files and folders whose content matters
+    writes: Callable  # job -> files and folders that exist afterwards
+    settings: Callable = lambda job: None  # job -> JSON value that the result depends on
+    code: tuple = ()  # modules of this package, see `modules_of`
+    libraries: tuple = ()  # installed packages that make the result
+    shared: bool = False  # the same for every profile of a workspace
+    editable: bool = False  # what it wrote may be edited by hand
 
 # %% ../nbs/14_pipeline.ipynb #b21b1c79
 def _undocumented(tree):
@@ -64,39 +76,48 @@ def _undocumented(tree):
             first.value = ast.Constant(None)
     return tree
 
+
 @lru_cache
 def _tree(module):
-    return ast.parse((REPO/'climate_ft'/f'{module}.py').read_text(encoding='utf-8'))
+    return ast.parse((REPO / 'climate_ft' / f'{module}.py').read_text(encoding='utf-8'))
+
 
 @lru_cache
 def code_digest(
-    module: str, # of this package, e.g. extract
+    module: str,  # of this package, e.g. extract
 ) -> str:
     "Identifies what the code of a module does"
     return hashlib.sha256(ast.dump(_undocumented(_tree(module))).encode()).hexdigest()
 
-UNRELATED = {'workspace', 'preflight'}         # writing files and predicting memory change no result
+
+UNRELATED = {'workspace', 'preflight'}  # writing files and predicting memory change no result
+
 
 def modules_of(
-    *modules: str, # of this package
-) -> list[str]: # with all that they import from it at their top
+    *modules: str,  # of this package
+) -> list[str]:  # with all that they import from it at their top
     "The modules whose code a result depends on"
     found, todo = set(), list(modules)
     while todo:
-        if (m := todo.pop()) in found | UNRELATED: continue
+        if (m := todo.pop()) in found | UNRELATED:
+            continue
         found.add(m)
         imports = [n for n in _tree(m).body if isinstance(n, ast.ImportFrom)]
         todo += [n.module for n in imports if n.level == 1 and n.module]
     return sorted(found)
 
+
 @lru_cache
 def version_of(
-    library: str, # an installed package
-) -> str|None: # None if it is not installed
+    library: str,  # an installed package
+) -> str | None:  # None if it is not installed
     "The installed version of a library"
     from importlib.metadata import PackageNotFoundError, version
-    try: return version(library)
-    except PackageNotFoundError: return None
+
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return None
 
 # %% ../nbs/14_pipeline.ipynb #6614bfdf
 def fingerprint(
@@ -104,17 +125,21 @@ def fingerprint(
     job: Job,
 ) -> str:
     "Identifies everything that this stage's result depends on"
-    parts = dict(stage=stage.name, settings=stage.settings(job),
+    parts = dict(
+        stage=stage.name,
+        settings=stage.settings(job),
         code={m: code_digest(m) for m in modules_of(*stage.code)},
         libraries={l: version_of(l) for l in stage.libraries},
-        reads=[(p.name, file_digest(p)) for p in stage.reads(job)])
+        reads=[(p.name, file_digest(p)) for p in stage.reads(job)],
+    )
     text = json.dumps(parts, ensure_ascii=False, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
 
 def outputs(
     stage: Stage,
     job: Job,
-) -> dict[str, str]: # path within the workspace -> digest, or 'missing'
+) -> dict[str, str]:  # path within the workspace -> digest, or 'missing'
     "The content of everything that the stage writes"
     return {p.relative_to(job.ws.root).as_posix(): file_digest(p) for p in stage.writes(job)}
 
@@ -122,242 +147,325 @@ def outputs(
 def altered(
     stage: Stage,
     job: Job,
-    record: dict, # of the finished stage
+    record: dict,  # of the finished stage
 ) -> list[Path]:
     "The outputs that are missing, or not as the stage left them although nobody should edit them"
     noted, now = record.get('outputs') or {}, outputs(stage, job)
-    bad = [k for k,v in now.items() if v == 'missing' or v != noted.get(k) and not stage.editable]
-    return [job.ws.root/k for k in bad]
+    bad = [
+        k for k, v in now.items() if v == 'missing' or v != noted.get(k) and not stage.editable
+    ]
+    return [job.ws.root / k for k in bad]
 
 # %% ../nbs/14_pipeline.ipynb #1c9f5bb1
 class State:
     "The records of a job's stages, and the stages that `--from` asked for and that have not finished yet"
+
     def __init__(self, job: Job):
         self.path, self.name, self.doc = job.ws.path('state'), job.name, run_file(job.ws)
-        self.doc['profiles'] = {k: v for k,v in self.doc['profiles'].items() if isinstance(v, dict)}
+        self.doc['profiles'] = {
+            k: v for k, v in self.doc['profiles'].items() if isinstance(v, dict)
+        }
+
     def __getitem__(self, stage: Stage) -> dict:
         return stages_of(self.doc, self.name).get(stage.name, {})
+
     def put(self, stage: Stage, record: dict):
         profiles = self.doc['profiles']
         own = self.doc['shared'] if stage.shared else profiles.setdefault(self.name, {})
         own[stage.name] = record
-        if not record: del own[stage.name]
+        if not record:
+            del own[stage.name]
         self.save()
+
     def save(self):
-        used = {k: {n: r for n,r in v.items() if r} for k,v in self.doc.items()}
-        if any(used.values()): write_json(self.path, used)
-        else: self.path.unlink(missing_ok=True)
+        used = {k: {n: r for n, r in v.items() if r} for k, v in self.doc.items()}
+        if any(used.values()):
+            write_json(self.path, used)
+        else:
+            self.path.unlink(missing_ok=True)
+
     @property
     def forced(self) -> dict:
         noted = self.doc['forced'].get(self.name) or {}
-        return {} if misfit(noted, {'first?': str|None, 'left?': list[str]}) else noted
-    def force(self, first: str|None, left: list):
+        return {} if misfit(noted, {'first?': str | None, 'left?': list[str]}) else noted
+
+    def force(self, first: str | None, left: list):
         self.doc['forced'][self.name] = dict(first=first, left=left) if left else {}
         self.save()
 
 # %% ../nbs/14_pipeline.ipynb #28d527cb
-MARKS = { # a file or folder that a stage writes: what stands near its beginning, or in it
-    'data/corpus_chunks.json': '"section"', 'data/dataset.json': '"source_id"',
-    'data/dataset_report.json': '"hold_out"', 'data/splits/*.jsonl': '"source_id"',
-    'data/answers_*.jsonl': '"prediction"', 'data/evaluation_results*.json': '"adapter"',
-    'logs/*.jsonl': '"step"', 'models/*/train_config.json': '"learning_rate"',
-    'models/*-merged': 'climate-ft', 'report.html': 'climate-ft',
-    'data/splits/README.md': 'climate-ft', 'models/*/README.md': 'climate-ft'}
+MARKS = {  # a file or folder that a stage writes: what stands near its beginning, or in it
+    'data/corpus_chunks.json': '"section"',
+    'data/dataset.json': '"source_id"',
+    'data/dataset_report.json': '"hold_out"',
+    'data/splits/*.jsonl': '"source_id"',
+    'data/answers_*.jsonl': '"prediction"',
+    'data/evaluation_results*.json': '"adapter"',
+    'logs/*.jsonl': '"step"',
+    'models/*/train_config.json': '"learning_rate"',
+    'models/*-merged': 'climate-ft',
+    'report.html': 'climate-ft',
+    'data/splits/README.md': 'climate-ft',
+    'models/*/README.md': 'climate-ft',
+}
+
 
 def begins_as_ours(
-    path: Path, # a file, or the folder of a merged model
-    mark: str, # of `MARKS`
+    path: Path,  # a file, or the folder of a merged model
+    mark: str,  # of `MARKS`
 ) -> bool:
     "Was it written by this program, or is it empty?"
     if path.is_dir():
-        if not any(path.iterdir()): return True
-        path = path/'README.md'
-    if not path.is_file(): return False
-    with open(path, 'rb') as f: head = f.read(1 << 16).decode('utf-8', 'ignore')
+        if not any(path.iterdir()):
+            return True
+        path = path / 'README.md'
+    if not path.is_file():
+        return False
+    with open(path, 'rb') as f:
+        head = f.read(1 << 16).decode('utf-8', 'ignore')
     return mark in head or head.strip() in ('', '[]', '{}')
 
+
 def refuse_foreign(
-    stage: Stage, # that has never run in this workspace
+    stage: Stage,  # that has never run in this workspace
     job: Job,
 ):
     "A `CourseError` if the stage would replace what another program wrote"
+
     def mark(p):
         name = p.relative_to(job.ws.root).as_posix()
-        return next((m for pat,m in MARKS.items() if fnmatch.fnmatch(name, pat)), None)
-    marks = {p: mark(p) for p in stage.writes(job)}
-    ours = {p for p,m in marks.items() if m and p.exists() and begins_as_ours(p, m)}
-    for p,m in marks.items() if any(marks.values()) else ():
-        if p.exists() and p not in ours and (m or not ours):
-            raise CourseError(f'{p} exists and was not written by this program: '
-                              'choose another folder with --out, or remove it')
+        return next((m for pat, m in MARKS.items() if fnmatch.fnmatch(name, pat)), None)
 
+    marks = {p: mark(p) for p in stage.writes(job)}
+    ours = {p for p, m in marks.items() if m and p.exists() and begins_as_ours(p, m)}
+    for p, m in marks.items() if any(marks.values()) else ():
+        if p.exists() and p not in ours and (m or not ours):
+            raise CourseError(
+                f'{p} exists and was not written by this program: '
+                'choose another folder with --out, or remove it'
+            )
 
 # %% ../nbs/14_pipeline.ipynb #c6447471
 def run_one(
     job: Job,
     stage: Stage,
     state: State,
-    progress: Callable|None=None, # progress(fraction, message)
-    fresh: bool|None=None, # begin afresh; None: unless it was interrupted
+    progress: Callable | None = None,  # progress(fraction, message)
+    fresh: bool | None = None,  # begin afresh; None: unless it was interrupted
 ):
     "Run a stage and write down what became of it"
     before, was, fp = state[stage], outputs(stage, job), fingerprint(stage, job)
-    if not before: refuse_foreign(stage, job)
+    if not before:
+        refuse_foreign(stage, job)
     t0 = time.perf_counter()
     interrupted = before.get('status') == 'started' and before.get('fingerprint') == fp
     job.fresh = not interrupted if fresh is None else fresh
     job.altered = altered(stage, job, before) if before.get('status') == 'finished' else []
-    spent = before.get('seconds', 0.) if interrupted and not job.fresh else 0.
+    spent = before.get('seconds', 0.0) if interrupted and not job.fresh else 0.0
     record = dict(status='started', fingerprint=fp, seconds=spent)
-    def took(): return round(record['seconds']+time.perf_counter()-t0, 2)
+
+    def took():
+        return round(record['seconds'] + time.perf_counter() - t0, 2)
+
     state.put(stage, record)
-    try: notes = stage.run(job, progress)
+    try:
+        notes = stage.run(job, progress)
     except BaseException as e:
         refused = isinstance(e, CourseError) and outputs(stage, job) == was
         state.put(stage, before if refused else record | dict(seconds=took()))
         raise
-    state.put(stage, record | dict(status='finished', seconds=took(), notes=list(notes) if isinstance(notes, (list, tuple)) else [],
-                                   outputs=outputs(stage, job)))
+    state.put(
+        stage,
+        record
+        | dict(
+            status='finished',
+            seconds=took(),
+            notes=list(notes) if isinstance(notes, (list, tuple)) else [],
+            outputs=outputs(stage, job),
+        ),
+    )
 
 # %% ../nbs/14_pipeline.ipynb #c2c9990b
 def chosen(
-    stages: list, # `Stage`s in order
-    first: str|None=None, # --from
-    last: str|None=None, # --to
-) -> tuple[list, list]: # stages up to `last`; names from `first` on
+    stages: list,  # `Stage`s in order
+    first: str | None = None,  # --from
+    last: str | None = None,  # --to
+) -> tuple[list, list]:  # stages up to `last`; names from `first` on
     "The stages that a run may touch, and those it must"
     names = [s.name for s in stages]
     for o in (first, last):
         if o and o not in names:
             raise CourseError(f'unknown stage {o!r}: the stages are {", ".join(names)}')
     a = names.index(first) if first else len(names)
-    b = names.index(last)+1 if last else len(names)
-    if first and a >= b: raise CourseError(f'--from {first} comes after --to {last}')
+    b = names.index(last) + 1 if last else len(names)
+    if first and a >= b:
+        raise CourseError(f'--from {first} comes after --to {last}')
     return stages[:b], names[a:b]
+
 
 def must_run(
     state: State,
-    first: str|None, # --from
-    names: list, # of the stages from there on
-    todo: list, # `Stage`s
-) -> list: # names
+    first: str | None,  # --from
+    names: list,  # of the stages from there on
+    todo: list,  # `Stage`s
+) -> list:  # names
     "What `--from` still asks for; an interrupted run of the same command is continued"
     left = list(state.forced.get('left') or [])
-    if not first or state.forced.get('first') == first and set(left) & set(names): return left
+    if not first or state.forced.get('first') == first and set(left) & set(names):
+        return left
     for s in todo:
         if s.name in names and state[s].get('status') == 'started':
             state.put(s, state[s] | dict(status='given up'))
-    left = names+[n for n in left if n not in names]
+    left = names + [n for n in left if n not in names]
     state.force(first, left)
     return left
 
 # %% ../nbs/14_pipeline.ipynb #a69b21f5
 def run_stages(
     job: Job,
-    stages: list, # `Stage`s in order
-    first: str|None=None, # run this stage and all after it, up to date or not
-    last: str|None=None, # stop after this stage
-    progress: Callable|None=None, # progress(stage name, index, number of stages, fraction, message)
-) -> dict: # stage name -> 'done before', 'continued' or 'finished'
+    stages: list,  # `Stage`s in order
+    first: str | None = None,  # run this stage and all after it, up to date or not
+    last: str | None = None,  # stop after this stage
+    progress: Callable
+    | None = None,  # progress(stage name, index, number of stages, fraction, message)
+) -> dict:  # stage name -> 'done before', 'continued' or 'finished'
     "Run what is not up to date"
     todo, names = chosen(stages, first, last)
     state, did = State(job), {}
     left = must_run(state, first, names, todo)
-    for i,stage in enumerate(todo):
-        def report(f, m='', i=i, n=stage.name): progress and progress(n, i, len(stages), f, m)
+    for i, stage in enumerate(todo):
+
+        def report(f, m='', i=i, n=stage.name):
+            progress and progress(n, i, len(stages), f, m)
+
         job.forced = stage.name in left
         if not job.forced and is_done(stage, job, state[stage]):
             did[stage.name] = 'done before'
-            report(1., 'done before')
+            report(1.0, 'done before')
             continue
-        report(0., '')
+        report(0.0, '')
         run_one(job, stage, state, report)
         did[stage.name] = 'finished' if job.fresh else 'continued'
         if job.forced:
             left.remove(stage.name)
             state.force(state.forced.get('first'), left)
-        report(1., f"{state[stage]['seconds']:.1f} s")
+        report(1.0, f"{state[stage]['seconds']:.1f} s")
     return did
+
 
 def is_done(
     stage: Stage,
     job: Job,
-    record: dict, # from a `State`
+    record: dict,  # from a `State`
 ) -> bool:
     "Did this stage finish with the same inputs, and is what it wrote still there?"
-    if record.get('status') != 'finished' or altered(stage, job, record): return False
+    if record.get('status') != 'finished' or altered(stage, job, record):
+        return False
     return record.get('fingerprint') == fingerprint(stage, job)
 
 # %% ../nbs/14_pipeline.ipynb #19ba3498
 def _extract(job, progress):
     from climate_ft.extract import run_extract
+
     bad, found = [], []
-    run_extract(job.ws, job.pdfs, ['blocks'], progress, notice=found.append,
-                unreadable=bad.append, ocr=job.ocr)
+    run_extract(
+        job.ws,
+        job.pdfs,
+        ['blocks'],
+        progress,
+        notice=found.append,
+        unreadable=bad.append,
+        ocr=job.ocr,
+    )
     return [*(f'left out: {b}' for b in bad), *map(str, found)]
 
+
 def _compare(job, progress):
-    if not job.gold:                           # another PDF's scores are not this one's
+    if not job.gold:  # another PDF's scores are not this one's
         job.ws.path('extractor_scores').unlink(missing_ok=True)
         return
     from climate_ft.compare import run_compare
+
     run_compare(job.ws, job.pdfs[0], job.gold, progress=progress)
+
 
 def _clean(job, progress):
     from climate_ft.clean import run_clean
+
     told = []
     run_clean(job.ws, progress=progress, notice=told.append)
     return told
 
+
 def _corpus(job, progress):
     from climate_ft.corpus import run_corpus
+
     run_corpus(job.ws, progress=progress)
+
 
 def _dataset(job, progress):
     from climate_ft.dataset import run_dataset, told
+
     return told(run_dataset(job.ws, progress=progress, hold_out=job.hold_out))
 
 # %% ../nbs/14_pipeline.ipynb #8229e40a
 def _train(job, progress):
     from climate_ft.train import train
+
     if job.gpus > 1:
         from climate_ft.train import train_distributed
+
         train_distributed(job.cfg, job.ws, job.gpus, not job.fresh, progress)
-    else: train(job.cfg, job.ws, resume=not job.fresh, progress=progress)
-    merged, card = merged_folder(job), job.ws.models/job.name/'README.md'
-    card.unlink(missing_ok=True)               # of an earlier adapter of this name
-    if merged.exists() and not is_merged(job): shutil.rmtree(merged)
+    else:
+        train(job.cfg, job.ws, resume=not job.fresh, progress=progress)
+    merged, card = merged_folder(job), job.ws.models / job.name / 'README.md'
+    card.unlink(missing_ok=True)  # of an earlier adapter of this name
+    if merged.exists() and not is_merged(job):
+        shutil.rmtree(merged)
+
 
 def _answer(job, progress):
     from climate_ft.evaluation import run_answers
     from climate_ft.generate import adapter_settings
-    adapter_settings(job.ws.models/job.name)   # refuses a folder without an adapter
-    for p in job.altered: p.unlink(missing_ok=True)
+
+    adapter_settings(job.ws.models / job.name)  # refuses a folder without an adapter
+    for p in job.altered:
+        p.unlink(missing_ok=True)
     run_answers(job.ws, job.cfg, job.forced and job.fresh, job.plan, progress)
+
 
 def _evaluate(job, progress):
     from climate_ft.evaluation import run_evaluate
+
     run_evaluate(job.ws, job.cfg, job.plan, progress=progress)
+
 
 def _report(job, progress):
     from climate_ft.report import run_report
+
     run_report(job.ws, job.cfg)
 
 # %% ../nbs/14_pipeline.ipynb #d721de78
 def adapter_files(job: Job) -> list[Path]:
     "What makes an adapter, and decides how it answers"
-    folder = job.ws.models/job.name
-    return [folder/'adapter_model.safetensors', folder/'adapter_config.json']
+    folder = job.ws.models / job.name
+    return [folder / 'adapter_model.safetensors', folder / 'adapter_config.json']
 
-def merged_folder(job: Job) -> Path: return job.ws.models/f'{job.name}-merged'
+
+def merged_folder(job: Job) -> Path:
+    return job.ws.models / f'{job.name}-merged'
+
 
 def merged_from(
     job: Job,
-) -> dict: # digests of the adapter and of the merged weights
+) -> dict:  # digests of the adapter and of the merged weights
     "What the merged model that is there would have to be made from"
     weights = sorted(merged_folder(job).glob('*.safetensors'))
-    return dict(adapter=[file_digest(p) for p in adapter_files(job)],
-                weights={p.name: file_digest(p) for p in weights})
+    return dict(
+        adapter=[file_digest(p) for p in adapter_files(job)],
+        weights={p.name: file_digest(p) for p in weights},
+    )
+
 
 def _not_merged(job, e):
     "What a failed merge leaves, and how to try it again"
@@ -367,113 +475,227 @@ def _not_merged(job, e):
     again = shlex.join(['climate-ft', 'merge', *job.options, '--out', str(job.ws.root)])
     return CourseError(f'{kept}; merging failed: {why}. Merge again with `{again}`')
 
+
 def is_merged(
     job: Job,
 ) -> bool:
     "Was the merged model made from this adapter, and is it complete?"
-    note = merged_folder(job)/'merged_from.json'
-    try: return note.is_file() and read_json(note) == merged_from(job)
-    except CourseError: return False           # a damaged note: merged again
+    note = merged_folder(job) / 'merged_from.json'
+    try:
+        return note.is_file() and read_json(note) == merged_from(job)
+    except CourseError:
+        return False  # a damaged note: merged again
+
 
 def _merge(job, progress):
     from climate_ft.export import run_merge
     from climate_ft.hub import write_cards
     from climate_ft.generate import adapter_settings
-    adapter_settings(job.ws.models/job.name)   # refuses a folder without an adapter
-    write_cards(job.ws, job.name)              # of what is there; a failed merge leaves them complete
-    if is_merged(job) and not job.forced: return
-    try: run_merge(job.ws, job.name, progress=progress)
-    except Exception as e: raise _not_merged(job, e) from e
+
+    adapter_settings(job.ws.models / job.name)  # refuses a folder without an adapter
+    write_cards(job.ws, job.name)  # of what is there; a failed merge leaves them complete
+    if is_merged(job) and not job.forced:
+        return
+    try:
+        run_merge(job.ws, job.name, progress=progress)
+    except Exception as e:
+        raise _not_merged(job, e) from e
     write_cards(job.ws, job.name)
-    write_json(merged_folder(job)/'merged_from.json', merged_from(job))
+    write_json(merged_folder(job) / 'merged_from.json', merged_from(job))
 
 # %% ../nbs/14_pipeline.ipynb #0d743abc
-CODE = dict(extract='extract', compare='compare', clean='clean', corpus='corpus',
-    dataset='dataset', train='train', answer='evaluation models', evaluate='evaluation',
-    report='evaluation report', merge='export hub')  # and what these import
+CODE = dict(
+    extract='extract',
+    compare='compare',
+    clean='clean',
+    corpus='corpus',
+    dataset='dataset',
+    train='train',
+    answer='evaluation models',
+    evaluate='evaluation',
+    report='evaluation report',
+    merge='export hub',
+)  # and what these import
 _MODELS, _WORDS = 'torch transformers peft bitsandbytes', 'mecab-python3 ipadic'
-LIBRARIES = dict(extract='pymupdf rapidocr', clean='', corpus='', dataset=f'{_WORDS} rapidfuzz',
+LIBRARIES = dict(
+    extract='pymupdf rapidocr',
+    clean='',
+    corpus='',
+    dataset=f'{_WORDS} rapidfuzz',
     compare='pymupdf pymupdf4llm pdfplumber pypdfium2 rapidfuzz',
-    train=f'{_MODELS} trl accelerate', answer=f'{_MODELS} bm25s', merge=f'{_MODELS} safetensors',
+    train=f'{_MODELS} trl accelerate',
+    answer=f'{_MODELS} bm25s',
+    merge=f'{_MODELS} safetensors',
     evaluate=f'sacrebleu bert-score rouge_score torch transformers numpy {_WORDS}',
-    report='matplotlib jinja2')
-CODE, LIBRARIES = ({k: tuple(v.split()) for k,v in d.items()} for d in (CODE, LIBRARIES))
+    report='matplotlib jinja2',
+)
+CODE, LIBRARIES = ({k: tuple(v.split()) for k, v in d.items()} for d in (CODE, LIBRARIES))
 
 # %% ../nbs/14_pipeline.ipynb #544bf616
 def question_files(ws: Workspace) -> list[Path]:
     "Where hand-written questions are looked for: the workspace's own before the course's"
-    places = (ws.documents, REPO/'documents', REPO/'climate_ft'/'assets')
-    return [d/f'{n}_questions.jsonl' for n in ('gold', 'general') for d in places]
+    places = (ws.documents, REPO / 'documents', REPO / 'climate_ft' / 'assets')
+    return [d / f'{n}_questions.jsonl' for n in ('gold', 'general') for d in places]
+
 
 def split_files(ws: Workspace, *names: str) -> list[Path]:
-    return [ws.path('splits')/f'{n}.jsonl' for n in names]
+    return [ws.path('splits') / f'{n}.jsonl' for n in names]
+
 
 def answer_files(job: Job) -> list[Path]:
     from climate_ft.evaluation import CONDITIONS, answers_path
+
     return [answers_path(job.ws, job.name, c) for c in CONDITIONS]
+
 
 def results_file(job: Job) -> Path:
     from climate_ft.evaluation import results_path
+
     return results_path(job.ws, job.cfg.bits)
+
 
 def cards(job: Job) -> list[Path]:
     "The cards beside the merged model's own"
-    return [job.ws.models/job.name/'README.md', job.ws.path('splits')/'README.md']
+    return [job.ws.models / job.name / 'README.md', job.ws.path('splits') / 'README.md']
+
 
 def _base(job):
     "The base model's files, if it is a folder of the user's"
     return [Path(job.cfg.base)] if Path(job.cfg.base).is_dir() else []
 
+
 def _trained_on(job):
     "What a training has noted that decides which questions are asked, and of which base"
-    p = job.ws.models/job.name/'train_config.json'
+    p = job.ws.models / job.name / 'train_config.json'
     info = read_json(p, 'train', dict) if p.is_file() else {}
     return {k: info.get(k) for k in ('base', 'bits', 'dtype', 'sources')}
 
 # %% ../nbs/14_pipeline.ipynb #53066a70
 def data_stages() -> list[Stage]:
     "From the PDF to the dataset; the same for every profile"
-    def paths(*names): return lambda j: [j.ws.path(n) for n in names]
+
+    def paths(*names):
+        return lambda j: [j.ws.path(n) for n in names]
+
     def stage(name, run, reads, writes, settings=lambda j: None, editable=True):
-        return Stage(name, run, reads, writes, settings, CODE[name], LIBRARIES[name], True, editable)
+        return Stage(
+            name, run, reads, writes, settings, CODE[name], LIBRARIES[name], True, editable
+        )
+
     sets = ('train', 'forms', 'dev', 'recall', 'unseen', 'short', 'gold', 'general')
     return [
-        stage('extract', _extract, lambda j: j.pdfs, paths('extracted_blocks', 'extracted_pages'),
-              lambda j: j.ocr),
-        stage('compare', _compare, lambda j: [j.pdfs[0], j.gold] if j.gold else j.pdfs[:1],
-              lambda j: [j.ws.path('extractor_scores')] if j.gold else [], editable=False),
-        stage('clean', _clean, paths('extracted_pages'),
-              paths('extracted_cleaned', 'cleaned_blocks')),
+        stage(
+            'extract',
+            _extract,
+            lambda j: j.pdfs,
+            paths('extracted_blocks', 'extracted_pages'),
+            lambda j: j.ocr,
+        ),
+        stage(
+            'compare',
+            _compare,
+            lambda j: [j.pdfs[0], j.gold] if j.gold else j.pdfs[:1],
+            lambda j: [j.ws.path('extractor_scores')] if j.gold else [],
+            editable=False,
+        ),
+        stage(
+            'clean',
+            _clean,
+            paths('extracted_pages'),
+            paths('extracted_cleaned', 'cleaned_blocks'),
+        ),
         stage('corpus', _corpus, paths('cleaned_blocks'), paths('corpus', 'corpus_chunks')),
-        stage('dataset', _dataset,
-              lambda j: [*paths('corpus', 'corpus_chunks', 'cleaned_blocks')(j), *question_files(j.ws)],
-              lambda j: [*paths('dataset', 'alpaca', 'dataset_report')(j), *split_files(j.ws, *sets)],
-              lambda j: j.hold_out)]
+        stage(
+            'dataset',
+            _dataset,
+            lambda j: [
+                *paths('corpus', 'corpus_chunks', 'cleaned_blocks')(j),
+                *question_files(j.ws),
+            ],
+            lambda j: [
+                *paths('dataset', 'alpaca', 'dataset_report')(j),
+                *split_files(j.ws, *sets),
+            ],
+            lambda j: j.hold_out,
+        ),
+    ]
 
 # %% ../nbs/14_pipeline.ipynb #59bb4085
 def model_stages() -> list[Stage]:
     "From the dataset to the merged model; of one profile"
-    def stage(name, *how): return Stage(name, *how, CODE[name], LIBRARIES[name])
-    def info(j): return j.ws.models/j.name/'train_config.json'
-    def log(j): return j.ws.logs/f'{j.name}.jsonl'
-    def art(j, *names): return [j.ws.path(n) for n in names]
+
+    def stage(name, *how):
+        return Stage(name, *how, CODE[name], LIBRARIES[name])
+
+    def info(j):
+        return j.ws.models / j.name / 'train_config.json'
+
+    def log(j):
+        return j.ws.logs / f'{j.name}.jsonl'
+
+    def art(j, *names):
+        return [j.ws.path(n) for n in names]
+
     cfg = lambda j: j.cfg.asdict()
     asked = ('train', 'recall', 'unseen', 'short', 'gold', 'general')
-    return [stage('train', _train, lambda j: [*split_files(j.ws, 'train', 'forms', 'dev'), *_base(j)],
-                  lambda j: [*adapter_files(j), info(j), log(j)], cfg),
-        stage('answer', _answer, lambda j: [*adapter_files(j), *split_files(j.ws, *asked),
-                  *art(j, 'corpus_chunks'), *_base(j)],
-              answer_files, lambda j: [asdict(j.plan), _trained_on(j)]),
-        stage('evaluate', _evaluate,
-              lambda j: [*answer_files(j), *adapter_files(j), info(j), log(j)], lambda j: [results_file(j)], lambda j: [asdict(j.plan), j.cfg.base, j.cfg.bits]),
-        stage('report', _report,
-              lambda j: [results_file(j), info(j), log(j), *adapter_files(j),
-                  *art(j, 'extracted_pages', 'dataset_report', 'corpus_chunks', 'extractor_scores')],
-              lambda j: art(j, 'report'), cfg),
-        stage('merge', _merge, lambda j: [*adapter_files(j), info(j), results_file(j),
-                  *split_files(j.ws, 'forms', 'dev', *asked),
-                  *art(j, 'corpus_chunks', 'dataset_report'), *_base(j)],
-              lambda j: [merged_folder(j), *cards(j)], cfg)]
+    return [
+        stage(
+            'train',
+            _train,
+            lambda j: [*split_files(j.ws, 'train', 'forms', 'dev'), *_base(j)],
+            lambda j: [*adapter_files(j), info(j), log(j)],
+            cfg,
+        ),
+        stage(
+            'answer',
+            _answer,
+            lambda j: [
+                *adapter_files(j),
+                *split_files(j.ws, *asked),
+                *art(j, 'corpus_chunks'),
+                *_base(j),
+            ],
+            answer_files,
+            lambda j: [asdict(j.plan), _trained_on(j)],
+        ),
+        stage(
+            'evaluate',
+            _evaluate,
+            lambda j: [*answer_files(j), *adapter_files(j), info(j), log(j)],
+            lambda j: [results_file(j)],
+            lambda j: [asdict(j.plan), j.cfg.base, j.cfg.bits],
+        ),
+        stage(
+            'report',
+            _report,
+            lambda j: [
+                results_file(j),
+                info(j),
+                log(j),
+                *adapter_files(j),
+                *art(
+                    j, 'extracted_pages', 'dataset_report', 'corpus_chunks', 'extractor_scores'
+                ),
+            ],
+            lambda j: art(j, 'report'),
+            cfg,
+        ),
+        stage(
+            'merge',
+            _merge,
+            lambda j: [
+                *adapter_files(j),
+                info(j),
+                results_file(j),
+                *split_files(j.ws, 'forms', 'dev', *asked),
+                *art(j, 'corpus_chunks', 'dataset_report'),
+                *_base(j),
+            ],
+            lambda j: [merged_folder(j), *cards(j)],
+            cfg,
+        ),
+    ]
+
 
 def course_stages() -> list[Stage]:
     "The stages of the course, in order"
@@ -482,51 +704,78 @@ def course_stages() -> list[Stage]:
 # %% ../nbs/14_pipeline.ipynb #dfc11fd1
 def _in_folder(folder):
     "The PDFs in a folder and below it, without hidden files such as macOS leaves beside others"
-    def hidden(p): return any(n.startswith('.') for n in p.relative_to(folder).parts)
+
+    def hidden(p):
+        return any(n.startswith('.') for n in p.relative_to(folder).parts)
+
     named = [p for p in folder.rglob('*') if p.suffix.lower() == '.pdf']
     found = sorted(p for p in named if p.is_file() and not hidden(p))
-    if found: return found
+    if found:
+        return found
     raise CourseError(f'{folder} holds no PDF: name a file or another folder with --pdf')
 
+
 def source_pdfs(
-    pdfs=None, # paths of PDFs or of folders that hold some; None: the course's own report
+    pdfs=None,  # paths of PDFs or of folders that hold some; None: the course's own report
 ) -> list[Path]:
     "The PDFs that a run starts from; a `CourseError` if there are none"
     if not pdfs:
-        own = REPO/'documents'/'document_01.pdf'
-        if own.exists(): return [own]
-        raise CourseError("the course's own report is not installed here: name a PDF with --pdf FILE")
+        own = REPO / 'documents' / 'document_01.pdf'
+        if own.exists():
+            return [own]
+        raise CourseError(
+            "the course's own report is not installed here: name a PDF with --pdf FILE"
+        )
     out = []
     for p in map(Path, pdfs):
-        if p.is_dir(): out += _in_folder(p)
-        elif p.is_file(): out.append(p)
-        elif p.exists(): raise CourseError(f'{p} is no regular file: name a PDF with --pdf FILE')
-        else: raise CourseError(f'{p} does not exist: name the PDF with --pdf FILE')
+        if p.is_dir():
+            out += _in_folder(p)
+        elif p.is_file():
+            out.append(p)
+        elif p.exists():
+            raise CourseError(f'{p} is no regular file: name a PDF with --pdf FILE')
+        else:
+            raise CourseError(f'{p} does not exist: name the PDF with --pdf FILE')
     seen = {}
     for p in dict.fromkeys(out):
         if (other := seen.setdefault(p.stem, p)) != p:
-            raise CourseError(f'two PDFs are called {p.stem} ({other} and {p}): rename one, '
-                              'since chunks are named after their document')
+            raise CourseError(
+                f'two PDFs are called {p.stem} ({other} and {p}): rename one, '
+                'since chunks are named after their document'
+            )
     return list(seen.values())
 
 # %% ../nbs/14_pipeline.ipynb #35436b8b
 def is_own(pdf: Path) -> bool:
     "Is it one of the course's own PDFs?"
-    return Path(pdf).resolve().parent == (REPO/'documents').resolve()
+    return Path(pdf).resolve().parent == (REPO / 'documents').resolve()
+
 
 def find_gold(
-    pdf:Path, # the PDF
-) -> Path|None: # `documents/gold/<stem>.json`, else `.txt`, of the project, if the PDF is the project's own
+    pdf: Path,  # the PDF
+) -> (
+    Path | None
+):  # `documents/gold/<stem>.json`, else `.txt`, of the project, if the PDF is the project's own
     "The gold text of a PDF that belongs to the course"
-    if not is_own(pdf): return None
+    if not is_own(pdf):
+        return None
     pdf = Path(pdf).resolve()
-    return next((g for e in ('json', 'txt') if (g := pdf.parent/'gold'/f'{pdf.stem}.{e}').exists()), None)
+    return next(
+        (
+            g
+            for e in ('json', 'txt')
+            if (g := pdf.parent / 'gold' / f'{pdf.stem}.{e}').exists()
+        ),
+        None,
+    )
+
 
 HOLD_OUT = ('sections', 'wordings')
 
+
 def what_to_hold_out(
-    choice: str|None, # --hold-out
-    own: bool, # is it the course's own report?
+    choice: str | None,  # --hold-out
+    own: bool,  # is it the course's own report?
 ) -> str:
     "The course's report is studied by sections it never trained; of a user's document everything is trained"
     if choice and choice not in HOLD_OUT:
@@ -534,99 +783,129 @@ def what_to_hold_out(
     return choice or ('sections' if own else 'wordings')
 
 # %% ../nbs/14_pipeline.ipynb #420438dd
-MEASURED = set('''sources rows too_long tokens trained_tokens layers update steps planned_steps
-    kept_step pass_tokens seconds device versions gpus kinds facts'''.split())
+MEASURED = set(
+    '''sources rows too_long tokens trained_tokens layers update steps planned_steps
+    kept_step pass_tokens seconds device versions gpus kinds facts'''.split()
+)
 POSITIVE = set('bits r alpha learning_rate epochs max_length batch_size accumulation'.split())
-_KINDS = {int: 'a whole number', float: 'a number', bool: 'true or false', str: 'a word',
-          tuple: 'words, separated by commas', type(None): 'none'}
+_KINDS = {
+    int: 'a whole number',
+    float: 'a number',
+    bool: 'true or false',
+    str: 'a word',
+    tuple: 'words, separated by commas',
+    type(None): 'none',
+}
 
-def setting_types() -> dict[str, tuple]: # setting -> types of its values
+
+def setting_types() -> dict[str, tuple]:  # setting -> types of its values
     "The settings of a training and the types they take"
     from climate_ft.train import TrainConfig
-    return {k: getattr(t, '__args__', (t,)) for k,t in get_type_hints(TrainConfig).items()}
+
+    return {k: getattr(t, '__args__', (t,)) for k, t in get_type_hints(TrainConfig).items()}
+
 
 def from_text(
-    text: str, # as written on the command line
-    kinds: tuple, # types it may have
+    text: str,  # as written on the command line
+    kinds: tuple,  # types it may have
 ):
     "The value that is meant"
-    if kinds == (tuple,): return [t.strip() for t in text.split(',') if t.strip()]
-    if kinds == (str,): return text
-    if text.lower() in ('none', 'null', ''): return None
+    if kinds == (tuple,):
+        return [t.strip() for t in text.split(',') if t.strip()]
+    if kinds == (str,):
+        return text
+    if text.lower() in ('none', 'null', ''):
+        return None
     for parse in (int, float, {'true': True, 'false': False}.get):
-        try: value = parse(text.lower() if parse not in (int, float) else text)
-        except ValueError: continue
-        if value is not None: return value
+        try:
+            value = parse(text.lower() if parse not in (int, float) else text)
+        except ValueError:
+            continue
+        if value is not None:
+            return value
     return text
 
 # %% ../nbs/14_pipeline.ipynb #8b459206
 def as_kind(
-    key: str, # a setting
-    value, # from JSON or `from_text`
-    kinds: tuple, # types it may have
+    key: str,  # a setting
+    value,  # from JSON or `from_text`
+    kinds: tuple,  # types it may have
 ):
     "`value` in the type of its setting; a `CourseError` names what is needed"
     ok = type(value) in kinds
-    if float in kinds and type(value) is int: value, ok = float(value), True
+    if float in kinds and type(value) is int:
+        value, ok = float(value), True
     if tuple in kinds and type(value) is list:
         value, ok = tuple(value), all(isinstance(v, str) for v in value)
-    if type(value) is float and not math.isfinite(value): ok = False
+    if type(value) is float and not math.isfinite(value):
+        ok = False
     needed = ' or '.join(_KINDS[k] for k in kinds)
-    if not ok: raise CourseError(f'{key} is {value!r}: {needed} is needed')
+    if not ok:
+        raise CourseError(f'{key} is {value!r}: {needed} is needed')
     if key in POSITIVE and value <= 0:
         raise CourseError(f'{key} is {value}: it must be above 0')
     return value
 
+
 def unknown(
-    key: str, # that is no setting
-    known, # settings
+    key: str,  # that is no setting
+    known,  # settings
 ) -> CourseError:
     "The error that names the settings most like `key`"
     from difflib import get_close_matches
-    near = get_close_matches(key, known, 3, .5) or sorted(known)
+
+    near = get_close_matches(key, known, 3, 0.5) or sorted(known)
     return CourseError(f'there is no setting {key!r}: did you mean {", ".join(near)}?')
 
 # %% ../nbs/14_pipeline.ipynb #aa2fa501
 def read_settings(
-    file: Path|None, # JSON
-    sets: list=(), # 'key=value' each
-) -> dict: # values in their types
+    file: Path | None,  # JSON
+    sets: list = (),  # 'key=value' each
+) -> dict:  # values in their types
     "The settings of a configuration file and of the command line"
     types, found = setting_types(), {}
     if file:
         got = read_json(file)
         if not isinstance(got, dict):
-            raise CourseError(f'{file} is no configuration: a JSON object of settings is needed')
-        found = {k: v for k,v in got.items() if k not in MEASURED}
+            raise CourseError(
+                f'{file} is no configuration: a JSON object of settings is needed'
+            )
+        found = {k: v for k, v in got.items() if k not in MEASURED}
     for s in sets or ():
         key, eq, value = s.partition('=')
-        if not eq: raise CourseError(f'--set {s}: write key=value, e.g. --set epochs=2')
+        if not eq:
+            raise CourseError(f'--set {s}: write key=value, e.g. --set epochs=2')
         found[key.strip()] = from_text(value.strip(), types.get(key.strip(), (str,)))
-    if bad := [k for k in found if k not in types]: raise unknown(bad[0], types)
-    return {k: as_kind(k, v, types[k]) for k,v in found.items()}
+    if bad := [k for k in found if k not in types]:
+        raise unknown(bad[0], types)
+    return {k: as_kind(k, v, types[k]) for k, v in found.items()}
 
 # %% ../nbs/14_pipeline.ipynb #d0f568f8
 def resolve_config(
-    profile: str|None=None, # key of `PROFILES`; None: the one that the file names, else cpu
-    base: str|None=None, # --base: a name of the hub, or a folder
-    sets: list=(), # --set
-    config_file: Path|None=None, # --config
-): # TrainConfig
+    profile: str
+    | None = None,  # key of `PROFILES`; None: the one that the file names, else cpu
+    base: str | None = None,  # --base: a name of the hub, or a folder
+    sets: list = (),  # --set
+    config_file: Path | None = None,  # --config
+):  # TrainConfig
     "The training configuration that the options make"
     from climate_ft.train import CHOICES, PROFILES, TrainConfig, get_profile
+
     found = read_settings(config_file, sets)
     named = found.get('name')
     start = get_profile(profile or (named if named in PROFILES else 'cpu'))
     values = start.asdict() | found | (dict(base=str(base)) if base else {})
-    for k,allowed in CHOICES.items():
+    for k, allowed in CHOICES.items():
         if values[k] not in allowed:
             raise CourseError(f'{k} is {values[k]!r}: choose {", ".join(map(str, allowed))}')
     check_name(values['name'])
-    if Path(values['base']).is_dir(): values['base'] = str(Path(values['base']).resolve())
+    if Path(values['base']).is_dir():
+        values['base'] = str(Path(values['base']).resolve())
     return TrainConfig(**values)
 
+
 def check_name(
-    name: str, # of an adapter's folder
+    name: str,  # of an adapter's folder
 ):
     "A name becomes a folder, a log and part of other files' names"
     odd = set(name) & set('/\\:*?"<>|\n\0') or name.startswith('.') or name.endswith('-merged')
@@ -637,105 +916,143 @@ def check_name(
 def count_gpus() -> int:
     "The GPUs that PyTorch may use"
     import torch
+
     return torch.cuda.device_count()
 
+
 def resolve_gpus(
-    choice: str|None, # --gpus: a number, or all
+    choice: str | None,  # --gpus: a number, or all
 ) -> int:
     "How many GPUs to train on"
-    if choice is None: return 1
+    if choice is None:
+        return 1
     if choice != 'all' and not (choice.isdecimal() and int(choice)):
         raise CourseError(f'--gpus is {choice!r}: a number or all is needed')
     there = count_gpus()
     if not there:
-        raise CourseError(f'--gpus {choice}: this machine has no GPU that PyTorch can use; leave --gpus out')
+        raise CourseError(
+            f'--gpus {choice}: this machine has no GPU that PyTorch can use; leave --gpus out'
+        )
     n = there if choice == 'all' else int(choice)
     if n > there:
         raise CourseError(f'--gpus {choice}: this machine has {there}; choose {there} or all')
     return n
 
 # %% ../nbs/14_pipeline.ipynb #a14ee09f
-DISK_GB = {'tiny': .2, 'gemma-3-270m': 3.5}    # by base model; of another, preflight asks the files
+DISK_GB = {
+    'tiny': 0.2,
+    'gemma-3-270m': 3.5,
+}  # by base model; of another, preflight asks the files
+
 
 def check_disk(
-    root:Path, # where the run writes
-    need:float, # gigabytes
+    root: Path,  # where the run writes
+    need: float,  # gigabytes
 ):
     "A `CourseError` if less than `need` is free"
     root = next(p for p in (Path(root).resolve(), *Path(root).resolve().parents) if p.exists())
-    free = shutil.disk_usage(root).free/1e9
+    free = shutil.disk_usage(root).free / 1e9
     if free < need:
-        raise CourseError(f'{root} has {free:.1f} GB free and this run needs {need:.1f} GB: '
-                          'free some space, or choose another disk with --out')
+        raise CourseError(
+            f'{root} has {free:.1f} GB free and this run needs {need:.1f} GB: '
+            'free some space, or choose another disk with --out'
+        )
+
 
 def check_base(
-    base: str, # of a `TrainConfig`
+    base: str,  # of a `TrainConfig`
 ):
     "A base model that cannot be one is named before anything is made; whether the hub has it shows later"
     from climate_ft.models import GEMMA, check_model_folder
-    if base in ('tiny', GEMMA['name']): return
-    if Path(base).is_dir(): check_model_folder(base)
+
+    if base in ('tiny', GEMMA['name']):
+        return
+    if Path(base).is_dir():
+        check_model_folder(base)
     elif base.count('/') != 1 or base.startswith(('.', '/', '~')):
-        raise CourseError(f'{base} is neither a folder nor a model of the hub: '
-                          'give the path of a model folder, or owner/model')
+        raise CourseError(
+            f'{base} is neither a folder nor a model of the hub: '
+            'give the path of a model folder, or owner/model'
+        )
 
 # %% ../nbs/14_pipeline.ipynb #38d71122
 def pending(
     job: Job,
-    todo: list, # `Stage`s
-) -> list: # names
+    todo: list,  # `Stage`s
+) -> list:  # names
     "The stages that may work: the first that is not up to date, and all after it"
     state = State(job)
     left = state.forced.get('left') or []
-    late = [i for i,s in enumerate(todo) if s.name in left or not is_done(s, job, state[s])]
-    return [s.name for s in todo[late[0]:]] if late else []
+    late = [i for i, s in enumerate(todo) if s.name in left or not is_done(s, job, state[s])]
+    return [s.name for s in todo[late[0] :]] if late else []
+
 
 def check_machine(
     job: Job,
-    todo: list, # `Stage`s
-    first: str|None=None, # --from
+    todo: list,  # `Stage`s
+    first: str | None = None,  # --from
 ):
     "A `CourseError` if this machine has no room for what the run is going to do"
-    check_disk(job.ws.root, DISK_GB.get(job.cfg.base, 0.))
+    check_disk(job.ws.root, DISK_GB.get(job.cfg.base, 0.0))
     late = pending(job, todo)
-    if first: late = [*late, *(s.name for s in todo[[s.name for s in todo].index(first):])]
-    if not {'train', 'answer', 'merge'} & set(late): return
+    if first:
+        late = [*late, *(s.name for s in todo[[s.name for s in todo].index(first) :])]
+    if not {'train', 'answer', 'merge'} & set(late):
+        return
     from climate_ft.preflight import check_run
+
     check_run(job.cfg, job.plan, job.ws.root, late)
 
 # %% ../nbs/14_pipeline.ipynb #d0b51b58
 def make_job(
-    out:Path|str|None, # workspace; None: the project
-    profile:str|None=None, # key of `PROFILES`
-    pdfs=None, # PDFs or folders; None: the course's own report
-    base=None, sets=(), config=None, # see `resolve_config`
-    hold_out:str|None=None, # sections or wordings
-    gpus:str|None=None, # number or all
-    documents:bool=True, # False: a job that begins after the dataset
-    ocr:str='auto', # pages without usable text: auto, never, always
+    out: Path | str | None,  # workspace; None: the project
+    profile: str | None = None,  # key of `PROFILES`
+    pdfs=None,  # PDFs or folders; None: the course's own report
+    base=None,
+    sets=(),
+    config=None,  # see `resolve_config`
+    hold_out: str | None = None,  # sections or wordings
+    gpus: str | None = None,  # number or all
+    documents: bool = True,  # False: a job that begins after the dataset
+    ocr: str = 'auto',  # pages without usable text: auto, never, always
 ) -> Job:
     "A job with everything resolved and checked; nothing is written"
     from climate_ft.evaluation import PLANS, Plan
     from climate_ft.ocr import check_mode
-    cfg, pdfs = resolve_config(profile, base, sets, config), source_pdfs(pdfs) if documents else []
+
+    cfg, pdfs = (
+        resolve_config(profile, base, sets, config),
+        source_pdfs(pdfs) if documents else [],
+    )
     check_base(cfg.base)
     named = dict(profile=[profile], config=[config], base=[base], set=sets)
-    options = [o for k,vs in named.items() for v in vs if v for o in (f'--{k}', str(v))]
+    options = [o for k, vs in named.items() for v in vs if v for o in (f'--{k}', str(v))]
     plan, gold = PLANS.get(profile or cfg.name) or Plan(), find_gold(pdfs[0]) if pdfs else None
     held = what_to_hold_out(hold_out, all(map(is_own, pdfs)))
-    return Job(Workspace(out), cfg, plan, pdfs, gold, held, check_mode(ocr), resolve_gpus(gpus),
-               options=options)
+    return Job(
+        Workspace(out),
+        cfg,
+        plan,
+        pdfs,
+        gold,
+        held,
+        check_mode(ocr),
+        resolve_gpus(gpus),
+        options=options,
+    )
 
 # %% ../nbs/14_pipeline.ipynb #75d7cb54
 def run_all(
-    out:Path|str, # workspace of the run
-    profile:str|None=None, # key of `PROFILES`
-    pdfs=None, # PDFs or folders; None: the course's own report
-    first:str|None=None, # see `run_stages`
-    last:str|None=None,
-    progress:Callable|None=None, # see `run_stages`
-    **options, # see `make_job`
-) -> dict: # `stages`: what happened to each; `notes`: lines to tell; paths of `report`, `merged`
+    out: Path | str,  # workspace of the run
+    profile: str | None = None,  # key of `PROFILES`
+    pdfs=None,  # PDFs or folders; None: the course's own report
+    first: str | None = None,  # see `run_stages`
+    last: str | None = None,
+    progress: Callable | None = None,  # see `run_stages`
+    **options,  # see `make_job`
+) -> (
+    dict
+):  # `stages`: what happened to each; `notes`: lines to tell; paths of `report`, `merged`
     "The whole path from PDF to report and merged model"
     job, stages = make_job(out, profile, pdfs, **options), course_stages()
     todo, _ = chosen(stages, first, last)
@@ -748,15 +1065,16 @@ def run_all(
     merged = merged_folder(job) if 'merge' in did else None
     return dict(stages=did, notes=notes, name=job.name, report=report, merged=merged)
 
+
 def run_command(
     job: Job,
-    name: str, # of the stage
-    progress: Callable|None=None, # progress(fraction, message)
-    forced: bool=False, # do it even if what is there would do
-    fresh: bool|None=None, # begin afresh; None: unless it was interrupted
-) -> list[str]: # lines to tell
+    name: str,  # of the stage
+    progress: Callable | None = None,  # progress(fraction, message)
+    forced: bool = False,  # do it even if what is there would do
+    fresh: bool | None = None,  # begin afresh; None: unless it was interrupted
+) -> list[str]:  # lines to tell
     "One stage alone, for its command; `run` knows of it afterwards"
-    stage, = [s for s in course_stages() if s.name == name]
+    (stage,) = [s for s in course_stages() if s.name == name]
     with locked(job.ws, f'climate-ft {name}'):
         job.forced, state = forced, State(job)
         run_one(job, stage, state, progress, fresh)

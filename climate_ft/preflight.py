@@ -4,7 +4,11 @@
 
 # %% ../nbs/01_preflight.ipynb #c3429b94
 from __future__ import annotations
-import math, os, platform, shutil, sys
+import math
+import os
+import platform
+import shutil
+import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,31 +25,54 @@ __all__ = ['PACKAGES', 'GiB', 'SHAPES', 'WEIGHT_BYTES', 'CHECKPOINTED', 'CARDS',
 # %% ../nbs/01_preflight.ipynb #6f6d0927
 PACKAGES = 'torch transformers trl peft accelerate bitsandbytes unsloth datasets'.split()
 
-def versions() -> dict: # package -> version, None if it is not installed
+
+def versions() -> dict:  # package -> version, None if it is not installed
     "The installed versions of what training uses"
     from importlib.metadata import PackageNotFoundError, version
+
     def find(p):
-        try: return version(p)
-        except PackageNotFoundError: return None
+        try:
+            return version(p)
+        except PackageNotFoundError:
+            return None
+
     return {p: find(p) for p in PACKAGES}
 
-def stale() -> list[str]: # package names
+
+def stale() -> list[str]:  # package names
     "Packages that were imported before they were upgraded: restart Python to use the installed version"
     installed = versions()
     loaded = {p: getattr(sys.modules.get(p), '__version__', None) for p in PACKAGES}
-    return [p for p,v in loaded.items() if v and installed[p] and v.split('+')[0] != installed[p].split('+')[0]]
+    return [
+        p
+        for p, v in loaded.items()
+        if v and installed[p] and v.split('+')[0] != installed[p].split('+')[0]
+    ]
 
 # %% ../nbs/01_preflight.ipynb #5a2f64b7
-def cpu_flags() -> set[str]: # names as in /proc/cpuinfo; empty where that does not exist
+def cpu_flags() -> set[str]:  # names as in /proc/cpuinfo; empty where that does not exist
     "Instruction sets of the processor"
-    try: line = next(l for l in open('/proc/cpuinfo', encoding='utf-8') if l.startswith(('flags', 'Features')))
-    except (OSError, StopIteration): return set()
+    try:
+        line = next(
+            l
+            for l in open('/proc/cpuinfo', encoding='utf-8')
+            if l.startswith(('flags', 'Features'))
+        )
+    except (OSError, StopIteration):
+        return set()
     return set(line.split(':', 1)[1].split())
 
-def compute_dtype() -> str: # float32, bfloat16 or float16
+
+def compute_dtype() -> str:  # float32, bfloat16 or float16
     "The fastest safe compute type of this machine"
     import torch
-    if torch.cuda.is_available(): return 'bfloat16' if torch.cuda.is_bf16_supported(including_emulation=False) else 'float16'
+
+    if torch.cuda.is_available():
+        return (
+            'bfloat16'
+            if torch.cuda.is_bf16_supported(including_emulation=False)
+            else 'float16'
+        )
     return 'bfloat16' if cpu_flags() & {'avx512_bf16', 'amx_bf16'} else 'float32'
 
 # %% ../nbs/01_preflight.ipynb #8f7f22aa
@@ -55,6 +82,7 @@ def seeded(
 ):
     "PyTorch's CPU random numbers from `seed` inside the block, as they were after it"
     import torch
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
@@ -62,39 +90,74 @@ def seeded(
 # %% ../nbs/01_preflight.ipynb #3219c300
 GiB = 2**30
 
-def machine() -> dict: # plain values, ready for JSON
+
+def machine() -> dict:  # plain values, ready for JSON
     "What this machine has: processor, memory, disk, GPUs, versions"
-    import psutil, torch
+    import psutil
+    import torch
+
     gpus = []
     for i in range(torch.cuda.device_count()):
         free, total = torch.cuda.mem_get_info(i)
-        gpus.append(dict(name=torch.cuda.get_device_name(i), capability='.'.join(map(str, torch.cuda.get_device_capability(i))), memory_gib=round(total/GiB, 1), free_gib=round(free/GiB, 1)))
-    return dict(python=platform.python_version(), system=platform.system(), cores=len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count(),
-        memory_gib=round(memory_limit()/GiB, 1), free_memory_gib=round(free_memory()/GiB, 1), disk_free_gib=round(shutil.disk_usage('.').free/GiB, 1),
-        gpus=gpus, dtype=compute_dtype(), versions=versions(), restart=stale())
+        gpus.append(
+            dict(
+                name=torch.cuda.get_device_name(i),
+                capability='.'.join(map(str, torch.cuda.get_device_capability(i))),
+                memory_gib=round(total / GiB, 1),
+                free_gib=round(free / GiB, 1),
+            )
+        )
+    return dict(
+        python=platform.python_version(),
+        system=platform.system(),
+        cores=len(os.sched_getaffinity(0))
+        if hasattr(os, 'sched_getaffinity')
+        else os.cpu_count(),
+        memory_gib=round(memory_limit() / GiB, 1),
+        free_memory_gib=round(free_memory() / GiB, 1),
+        disk_free_gib=round(shutil.disk_usage('.').free / GiB, 1),
+        gpus=gpus,
+        dtype=compute_dtype(),
+        versions=versions(),
+        restart=stale(),
+    )
 
 # %% ../nbs/01_preflight.ipynb #f84faa3c
 def _cgroup(name):
-    for p in (f'/sys/fs/cgroup/memory.{name}', f'/sys/fs/cgroup/memory/memory.{dict(max="limit_in_bytes", current="usage_in_bytes")[name]}'):
-        try: return int(Path(p).read_text())
-        except (OSError, ValueError): pass
+    for p in (
+        f'/sys/fs/cgroup/memory.{name}',
+        f'/sys/fs/cgroup/memory/memory.{dict(max="limit_in_bytes", current="usage_in_bytes")[name]}',
+    ):
+        try:
+            return int(Path(p).read_text())
+        except (OSError, ValueError):
+            pass
 
-def memory_limit() -> int: # bytes
+
+def memory_limit() -> int:  # bytes
     "The memory that this process may use at most"
     import psutil
+
     return min(psutil.virtual_memory().total, _cgroup('max') or math.inf)
 
-def free_memory() -> int: # bytes
+
+def free_memory() -> int:  # bytes
     "The memory that is free now"
     import psutil
+
     limit, used = _cgroup('max'), _cgroup('current')
     free = psutil.virtual_memory().available
-    return min(free, limit-used) if limit and used and limit < psutil.virtual_memory().total else free
+    return (
+        min(free, limit - used)
+        if limit and used and limit < psutil.virtual_memory().total
+        else free
+    )
 
 # %% ../nbs/01_preflight.ipynb #a247ea73
 @dataclass(frozen=True)
 class Shape(Record):
     "What a model's memory depends on"
+
     vocab: int
     hidden: int
     intermediate: int
@@ -102,384 +165,562 @@ class Shape(Record):
     heads: int
     kv_heads: int
     head_dim: int
-    tied: bool               # the output layer is the embedding
+    tied: bool  # the output layer is the embedding
     model_type: str = 'qwen3'
-    @property
-    def projections(self): # (inputs, outputs) of the seven projections of a layer
-        h, q, k, i = self.hidden, self.heads*self.head_dim, self.kv_heads*self.head_dim, self.intermediate
-        return dict(q_proj=(h, q), k_proj=(h, k), v_proj=(h, k), o_proj=(q, h), gate_proj=(h, i), up_proj=(h, i), down_proj=(i, h))
-    @property
-    def quantised(self): return self.layers*sum(a*b for a,b in self.projections.values())
-    @property
-    def embeddings(self): return self.vocab*self.hidden*(1 if self.tied else 2)
-    def lora(self, r, targets=None): # trained numbers of an adapter
-        p = self.projections
-        return self.layers*r*sum(sum(p[t]) for t in targets or p if t in p)
 
-SHAPES = {'qwen3-8b': Shape(151936, 4096, 12288, 36, 32, 8, 128, False),
-          'qwen3-4b': Shape(151936, 2560, 9728, 36, 32, 8, 128, True),
-          'qwen3-1.7b': Shape(151936, 2048, 6144, 28, 16, 8, 128, True),
-          'gemma-3-270m': Shape(262144, 640, 2048, 18, 4, 1, 256, True, 'gemma3_text'),
-          'tiny': Shape(7680, 128, 384, 4, 4, 2, 32, True)}
+    @property
+    def projections(self):  # (inputs, outputs) of the seven projections of a layer
+        h, q, k, i = (
+            self.hidden,
+            self.heads * self.head_dim,
+            self.kv_heads * self.head_dim,
+            self.intermediate,
+        )
+        return dict(
+            q_proj=(h, q),
+            k_proj=(h, k),
+            v_proj=(h, k),
+            o_proj=(q, h),
+            gate_proj=(h, i),
+            up_proj=(h, i),
+            down_proj=(i, h),
+        )
+
+    @property
+    def quantised(self):
+        return self.layers * sum(a * b for a, b in self.projections.values())
+
+    @property
+    def embeddings(self):
+        return self.vocab * self.hidden * (1 if self.tied else 2)
+
+    def lora(self, r, targets=None):  # trained numbers of an adapter
+        p = self.projections
+        return self.layers * r * sum(sum(p[t]) for t in targets or p if t in p)
+
+
+SHAPES = {
+    'qwen3-8b': Shape(151936, 4096, 12288, 36, 32, 8, 128, False),
+    'qwen3-4b': Shape(151936, 2560, 9728, 36, 32, 8, 128, True),
+    'qwen3-1.7b': Shape(151936, 2048, 6144, 28, 16, 8, 128, True),
+    'gemma-3-270m': Shape(262144, 640, 2048, 18, 4, 1, 256, True, 'gemma3_text'),
+    'tiny': Shape(7680, 128, 384, 4, 4, 2, 32, True),
+}
 
 # %% ../nbs/01_preflight.ipynb #read-shape
-_ENTRIES = dict(vocab='vocab_size', hidden='hidden_size', intermediate='intermediate_size',
-                layers='num_hidden_layers', heads='num_attention_heads')
+_ENTRIES = dict(
+    vocab='vocab_size',
+    hidden='hidden_size',
+    intermediate='intermediate_size',
+    layers='num_hidden_layers',
+    heads='num_attention_heads',
+)
+
 
 def read_shape(
-    folder: str|Path, # a model folder
+    folder: str | Path,  # a model folder
 ) -> Shape:
     "The shape of the model in `folder`, from its `config.json`"
-    f = Path(folder)/'config.json'
+    f = Path(folder) / 'config.json'
     if not f.is_file():
-        raise CourseError(f'{folder} holds no model (config.json is missing): '
-                          'name a folder with a complete model')
+        raise CourseError(
+            f'{folder} holds no model (config.json is missing): '
+            'name a folder with a complete model'
+        )
     c = read_json(f)
     c = c.get('text_config', c)
-    try: s = {k: c[v] for k,v in _ENTRIES.items()}
+    try:
+        s = {k: c[v] for k, v in _ENTRIES.items()}
     except KeyError as e:
-        raise CourseError(f'{f} has no {e}: this is not a decoder-only language model '
-                          'that the course can train') from None
-    return Shape(**s, kv_heads=c.get('num_key_value_heads') or s['heads'],
-                 head_dim=c.get('head_dim') or s['hidden']//s['heads'],
-                 tied=c.get('tie_word_embeddings', False), model_type=c.get('model_type', ''))
+        raise CourseError(
+            f'{f} has no {e}: this is not a decoder-only language model '
+            'that the course can train'
+        ) from None
+    return Shape(
+        **s,
+        kv_heads=c.get('num_key_value_heads') or s['heads'],
+        head_dim=c.get('head_dim') or s['hidden'] // s['heads'],
+        tied=c.get('tie_word_embeddings', False),
+        model_type=c.get('model_type', ''),
+    )
 
 # %% ../nbs/01_preflight.ipynb #known-shape
 def known_shape(
-    name: str, # of a base model, with or without its owner
-) -> Shape|None:
+    name: str,  # of a base model, with or without its owner
+) -> Shape | None:
     "The shape behind a well-known name, without asking the hub"
     stem = str(name).rpartition('/')[2].lower().replace('swallow-', '')
-    return next((s for k,s in SHAPES.items() if stem == k or stem.startswith(f'{k}-')), None)
+    return next((s for k, s in SHAPES.items() if stem == k or stem.startswith(f'{k}-')), None)
+
 
 def _hub_config(name):
     "The folder with the `config.json` of a model of the hub"
     from huggingface_hub import hf_hub_download
-    try: return Path(hf_hub_download(name, 'config.json')).parent
+
+    try:
+        return Path(hf_hub_download(name, 'config.json')).parent
     except Exception as e:
         if type(e).__name__ in ('RepositoryNotFoundError', 'HFValidationError'):
-            raise CourseError(f'the hub has no model {name}: check the spelling, or log in '
-                              'with `hf auth login` if it is private') from None
-        raise CourseError(f'{name} could not be looked up ({type(e).__name__}): check the '
-                          'name and the network, or give the folder of a model') from None
+            raise CourseError(
+                f'the hub has no model {name}: check the spelling, or log in '
+                'with `hf auth login` if it is private'
+            ) from None
+        raise CourseError(
+            f'{name} could not be looked up ({type(e).__name__}): check the '
+            'name and the network, or give the folder of a model'
+        ) from None
 
 # %% ../nbs/01_preflight.ipynb #base-shape
 def _weight_files(folder):
     "The weight files that a model folder should hold"
-    index = Path(folder)/'model.safetensors.index.json'
+    index = Path(folder) / 'model.safetensors.index.json'
     names = {'model.safetensors'}
-    if index.is_file(): names = set(read_json(index)['weight_map'].values())
-    return [Path(folder)/n for n in sorted(names)]
+    if index.is_file():
+        names = set(read_json(index)['weight_map'].values())
+    return [Path(folder) / n for n in sorted(names)]
+
 
 def base_shape(
-    name: str|Path, # tiny, gemma-3-270m, a folder, or a model of the hub
-) -> tuple: # `Shape`, bits of a weight as stored on disk
+    name: str | Path,  # tiny, gemma-3-270m, a folder, or a model of the hub
+) -> tuple:  # `Shape`, bits of a weight as stored on disk
     "Shape and stored precision of a base model, before any of its weights is read"
     name = str(name)
-    if Path(name).is_dir(): folder = Path(name)
-    elif s := known_shape(name): return s, 4 if '4bit' in name.lower() else 16
+    if Path(name).is_dir():
+        folder = Path(name)
+    elif s := known_shape(name):
+        return s, 4 if '4bit' in name.lower() else 16
     elif name.count('/') != 1 or name.startswith(('.', '/', '~')):
-        raise CourseError(f'{name} is neither a folder nor a model of the hub: '
-                          'give the path of a model folder, or owner/model')
-    else: folder = _hub_config(name)
+        raise CourseError(
+            f'{name} is neither a folder nor a model of the hub: '
+            'give the path of a model folder, or owner/model'
+        )
+    else:
+        folder = _hub_config(name)
     shape = read_shape(folder)
-    q = read_json(folder/'config.json').get('quantization_config', {})
+    q = read_json(folder / 'config.json').get('quantization_config', {})
     missing = [f.name for f in _weight_files(folder) if not f.is_file()]
     if missing and Path(name).is_dir():
-        raise CourseError(f'{name} is incomplete, {missing[0]} is missing: download the model '
-                          'again, what is there already is kept')
+        raise CourseError(
+            f'{name} is incomplete, {missing[0]} is missing: download the model '
+            'again, what is there already is kept'
+        )
     return shape, 4 if q.get('load_in_4bit') else 8 if q.get('load_in_8bit') else 16
 
 # %% ../nbs/01_preflight.ipynb #3b2ec494
 @dataclass(frozen=True)
 class Memory(Record):
     "Predicted peak in GiB"
+
     low: float
     expected: float
     high: float
-    parts: dict = None       # where `expected` goes
+    parts: dict = None  # where `expected` goes
 
-WEIGHT_BYTES = {4: .5+1/64+4/(64*256), 8: 1.0, 16: 2.0}
+
+WEIGHT_BYTES = {4: 0.5 + 1 / 64 + 4 / (64 * 256), 8: 1.0, 16: 2.0}
 
 # %% ../nbs/01_preflight.ipynb #1cdfac99
 def layer_bytes(
     shape: Shape,
-    backend: str='transformers', # transformers or unsloth
-    dtype_bytes: int=2, # 2 for bf16 and fp16, 4 for fp32
-    fused: bool=True, # Liger's kernels run; they are for Qwen3 only
-    bits: int=4, # of the projections
-) -> int: # for one token
+    backend: str = 'transformers',  # transformers or unsloth
+    dtype_bytes: int = 2,  # 2 for bf16 and fp16, 4 for fp32
+    fused: bool = True,  # Liger's kernels run; they are for Qwen3 only
+    bits: int = 4,  # of the projections
+) -> int:  # for one token
     "What one layer keeps for the backward pass"
-    h, q, k, i = shape.hidden, shape.heads*shape.head_dim, shape.kv_heads*shape.head_dim, shape.intermediate
-    if backend == 'unsloth' and bits < 8: return dtype_bytes*(4*h+3*q+3*k+2*i)
-    if backend != 'unsloth' and fused and shape.model_type == 'qwen3': return dtype_bytes*(4*h+3*q+3*k+3*i)
-    again = 4*(2*h+q+i) if backend == 'unsloth' else 0           # 8-bit layers stay PEFT's; fitted to a measured run
-    return dtype_bytes*(2*h+2*q+2*k+4*i) + 4*((4 if shape.model_type.startswith('gemma') else 2)*h+q+k) + again
+    h, q, k, i = (
+        shape.hidden,
+        shape.heads * shape.head_dim,
+        shape.kv_heads * shape.head_dim,
+        shape.intermediate,
+    )
+    if backend == 'unsloth' and bits < 8:
+        return dtype_bytes * (4 * h + 3 * q + 3 * k + 2 * i)
+    if backend != 'unsloth' and fused and shape.model_type == 'qwen3':
+        return dtype_bytes * (4 * h + 3 * q + 3 * k + 3 * i)
+    again = (
+        4 * (2 * h + q + i) if backend == 'unsloth' else 0
+    )  # 8-bit layers stay PEFT's; fitted to a measured run
+    return (
+        dtype_bytes * (2 * h + 2 * q + 2 * k + 4 * i)
+        + 4 * ((4 if shape.model_type.startswith('gemma') else 2) * h + q + k)
+        + again
+    )
 
 # %% ../nbs/01_preflight.ipynb #8f58b55a
 def adapter_bytes(
     shape: Shape,
-    r: int=16, # rank
-    optimizer_bytes: float=2., # for each trained number: 8 for AdamW, 2 for its 8-bit form
-    targets=None, # names of projections; None: all seven
+    r: int = 16,  # rank
+    optimizer_bytes: float = 2.0,  # for each trained number: 8 for AdamW, 2 for its 8-bit form
+    targets=None,  # names of projections; None: all seven
 ) -> float:
     "Value and gradient of every trained number in fp32, and what the optimizer remembers"
-    return shape.lora(r, targets)*(4+4+optimizer_bytes)
+    return shape.lora(r, targets) * (4 + 4 + optimizer_bytes)
 
-CHECKPOINTED = dict(off=0., half=.5, on=1., unsloth=1.)     # share of the layers
+
+CHECKPOINTED = dict(off=0.0, half=0.5, on=1.0, unsloth=1.0)  # share of the layers
+
 
 def predict_memory(
     shape: Shape,
-    bits: int=4, # of the projections
-    r: int=16, # rank of the adapter
-    tokens: int=2048, # in one forward pass, padding included
-    checkpointing: str='off', # off, half, on, unsloth
-    backend: str='transformers', # transformers or unsloth
-    dtype_bytes: int=2, # of activations and of what is not quantised
-    optimizer_bytes: float=2., # for each trained number: 8 for AdamW, 2 for its 8-bit form
-    overhead: float=0., # GiB of the process itself; 1 on a CPU
-    fused: bool=True, # as for `layer_bytes`
-    own: bool=True, # the course's layers and loss, or Unsloth's; False: PEFT's and TRL's as they come
+    bits: int = 4,  # of the projections
+    r: int = 16,  # rank of the adapter
+    tokens: int = 2048,  # in one forward pass, padding included
+    checkpointing: str = 'off',  # off, half, on, unsloth
+    backend: str = 'transformers',  # transformers or unsloth
+    dtype_bytes: int = 2,  # of activations and of what is not quantised
+    optimizer_bytes: float = 2.0,  # for each trained number: 8 for AdamW, 2 for its 8-bit form
+    overhead: float = 0.0,  # GiB of the process itself; 1 on a CPU
+    fused: bool = True,  # as for `layer_bytes`
+    own: bool = True,  # the course's layers and loss, or Unsloth's; False: PEFT's and TRL's as they come
 ) -> Memory:
     "Peak memory of a QLoRA training step"
-    layer, share = layer_bytes(shape, backend, dtype_bytes, fused, bits), CHECKPOINTED[checkpointing]
-    kept = shape.layers*(1-share)*layer + (layer if share else 0)
-    if checkpointing != 'unsloth': kept += shape.layers*share*shape.hidden*dtype_bytes
-    if bits == 8 and (backend == 'unsloth' or not own):      # inputs that checkpointing cannot drop (lab 21)
-        kept += shape.layers*share*(3*shape.hidden+shape.intermediate)*dtype_bytes
-    parts = dict(weights=shape.quantised*WEIGHT_BYTES[bits]+shape.embeddings*dtype_bytes, adapter=adapter_bytes(shape, r, optimizer_bytes),
-        activations=tokens*(kept+5*shape.hidden*dtype_bytes), scores=128*shape.vocab*(4+2*dtype_bytes) if own else tokens*shape.vocab*12, workspace=2*shape.hidden*shape.intermediate*dtype_bytes*(bits < 16))
-    parts = {k: round(v/GiB, 2) for k,v in parts.items()}
-    fixed, moving = parts['weights']+parts['adapter'], parts['activations']+parts['scores']+parts['workspace']
-    return Memory(round(overhead+.98*fixed+.7*moving, 2), round(overhead+fixed+moving, 2), round(overhead+1.02*fixed+1.15*moving+.1, 2), parts)
+    layer, share = (
+        layer_bytes(shape, backend, dtype_bytes, fused, bits),
+        CHECKPOINTED[checkpointing],
+    )
+    kept = shape.layers * (1 - share) * layer + (layer if share else 0)
+    if checkpointing != 'unsloth':
+        kept += shape.layers * share * shape.hidden * dtype_bytes
+    if bits == 8 and (
+        backend == 'unsloth' or not own
+    ):  # inputs that checkpointing cannot drop (lab 21)
+        kept += shape.layers * share * (3 * shape.hidden + shape.intermediate) * dtype_bytes
+    parts = dict(
+        weights=shape.quantised * WEIGHT_BYTES[bits] + shape.embeddings * dtype_bytes,
+        adapter=adapter_bytes(shape, r, optimizer_bytes),
+        activations=tokens * (kept + 5 * shape.hidden * dtype_bytes),
+        scores=128 * shape.vocab * (4 + 2 * dtype_bytes) if own else tokens * shape.vocab * 12,
+        workspace=2 * shape.hidden * shape.intermediate * dtype_bytes * (bits < 16),
+    )
+    parts = {k: round(v / GiB, 2) for k, v in parts.items()}
+    fixed, moving = (
+        parts['weights'] + parts['adapter'],
+        parts['activations'] + parts['scores'] + parts['workspace'],
+    )
+    return Memory(
+        round(overhead + 0.98 * fixed + 0.7 * moving, 2),
+        round(overhead + fixed + moving, 2),
+        round(overhead + 1.02 * fixed + 1.15 * moving + 0.1, 2),
+        parts,
+    )
 
 # %% ../nbs/01_preflight.ipynb #e79492b9
 def pass_tokens(
-    lengths: list[int], # tokens of each example
-    n: int, # examples in a pass
-    draws: int=400, # passes to try
-    bucket: int=256, # rows are rounded up to a multiple
-) -> int: # tokens
+    lengths: list[int],  # tokens of each example
+    n: int,  # examples in a pass
+    draws: int = 400,  # passes to try
+    bucket: int = 256,  # rows are rounded up to a multiple
+) -> int:  # tokens
     "The most tokens that a packed pass of `n` examples is likely to have"
     import random
+
     rng = random.Random(0)
-    return -(-max(sum(rng.choices(lengths, k=n)) for _ in range(draws))//bucket)*bucket
+    return -(-max(sum(rng.choices(lengths, k=n)) for _ in range(draws)) // bucket) * bucket
+
 
 def arrange(
     shape: Shape,
-    free: float, # GiB that may be used
-    examples: int=8, # in an optimizer step
-    lengths: list[int]=(225,), # tokens of each example
-    ways: tuple=('off', 'half', 'on'), # of checkpointing, from the fastest to the smallest
-    **kw, # for `predict_memory`
-) -> tuple|None: # examples in a pass, passes, checkpointing, `Memory`; None if nothing fits
+    free: float,  # GiB that may be used
+    examples: int = 8,  # in an optimizer step
+    lengths: list[int] = (225,),  # tokens of each example
+    ways: tuple = ('off', 'half', 'on'),  # of checkpointing, from the fastest to the smallest
+    **kw,  # for `predict_memory`
+) -> tuple | None:  # examples in a pass, passes, checkpointing, `Memory`; None if nothing fits
     "The fastest arrangement of a step whose upper estimate fits"
     sizes = [n for n in range(examples, 0, -1) if examples % n == 0]
     for n in sizes:
         for c in ways:
             m = predict_memory(shape, tokens=pass_tokens(lengths, n), checkpointing=c, **kw)
-            if m.high <= free: return n, examples//n, c, m
+            if m.high <= free:
+                return n, examples // n, c, m
 
 # %% ../nbs/01_preflight.ipynb #1a499013
-CARDS = {'T4': (15., 'float16'), 'L4': (22.5, 'bfloat16'), 'RTX 4090': (23.6, 'bfloat16'), 'A100 40 GB': (39.5, 'bfloat16'), 'H100 80 GB': (79.2, 'bfloat16')}
+CARDS = {
+    'T4': (15.0, 'float16'),
+    'L4': (22.5, 'bfloat16'),
+    'RTX 4090': (23.6, 'bfloat16'),
+    'A100 40 GB': (39.5, 'bfloat16'),
+    'H100 80 GB': (79.2, 'bfloat16'),
+}
+
 
 def fits(
-    shape: Shape=SHAPES['qwen3-8b'],
-    lengths: list[int]=(225,), # tokens of each example
-    cards: dict=CARDS, # name -> (GiB, compute type)
-    r: int=16,
-) -> list[dict]: # one row for each card and precision
+    shape: Shape = SHAPES['qwen3-8b'],
+    lengths: list[int] = (225,),  # tokens of each example
+    cards: dict = CARDS,  # name -> (GiB, compute type)
+    r: int = 16,
+) -> list[dict]:  # one row for each card and precision
     "What each card can train, and with which arrangement of eight examples"
     rows = []
-    for card,(gib,dtype) in cards.items():
+    for card, (gib, dtype) in cards.items():
         for bits in (4, 8):
-            how = dict(lengths=[max(lengths)], ways=('off', 'unsloth'), backend='unsloth') if dtype == 'float16' else dict(lengths=lengths)
-            a = arrange(shape, gib-1, bits=bits, r=r, **how)
-            rows.append(dict(card=card, bits=bits, dtype=dtype) | (dict(batch=a[0], passes=a[1], checkpointing=a[2], low=a[3].low, expected=a[3].expected, high=a[3].high) if a else dict(batch=None)))
+            how = (
+                dict(lengths=[max(lengths)], ways=('off', 'unsloth'), backend='unsloth')
+                if dtype == 'float16'
+                else dict(lengths=lengths)
+            )
+            a = arrange(shape, gib - 1, bits=bits, r=r, **how)
+            rows.append(
+                dict(card=card, bits=bits, dtype=dtype)
+                | (
+                    dict(
+                        batch=a[0],
+                        passes=a[1],
+                        checkpointing=a[2],
+                        low=a[3].low,
+                        expected=a[3].expected,
+                        high=a[3].high,
+                    )
+                    if a
+                    else dict(batch=None)
+                )
+            )
     return rows
 
 # %% ../nbs/01_preflight.ipynb #020ddff2
 def refuse(
-    what: str, # the run, for the message
+    what: str,  # the run, for the message
     need: Memory,
-    free: float, # GiB
-    remedy: str, # what would fit
+    free: float,  # GiB
+    remedy: str,  # what would fit
 ):
     "A `CourseError` if even the lower estimate is more than there is"
-    if need.low > free: raise CourseError(f'{what} needs about {need.expected:.1f} GiB and {free:.1f} are free: {remedy}')
+    if need.low > free:
+        raise CourseError(
+            f'{what} needs about {need.expected:.1f} GiB and {free:.1f} are free: {remedy}'
+        )
 
 # %% ../nbs/01_preflight.ipynb #answer-memory
 def cache_bytes(
     shape: Shape,
-    dtype_bytes: int=2, # of a key or a value
-) -> int: # for one token of one prompt
+    dtype_bytes: int = 2,  # of a key or a value
+) -> int:  # for one token of one prompt
     "Keys and values of one token in all layers"
-    return 2*shape.layers*shape.kv_heads*shape.head_dim*dtype_bytes
+    return 2 * shape.layers * shape.kv_heads * shape.head_dim * dtype_bytes
 
-def _memory(fixed, moving, overhead=0.): # dicts of bytes -> Memory
-    parts = {k: round(v/GiB, 2) for k,v in (fixed|moving).items()}
-    f, m = sum(fixed.values())/GiB, sum(moving.values())/GiB
-    low, mid, high = (overhead+a*f+b*m for a,b in ((.98, .7), (1, 1), (1.02, 1.15)))
-    return Memory(round(low, 2), round(mid, 2), round(high+.1, 2), parts)
+
+def _memory(fixed, moving, overhead=0.0):  # dicts of bytes -> Memory
+    parts = {k: round(v / GiB, 2) for k, v in (fixed | moving).items()}
+    f, m = sum(fixed.values()) / GiB, sum(moving.values()) / GiB
+    low, mid, high = (overhead + a * f + b * m for a, b in ((0.98, 0.7), (1, 1), (1.02, 1.15)))
+    return Memory(round(low, 2), round(mid, 2), round(high + 0.1, 2), parts)
+
 
 def answer_memory(
     shape: Shape,
-    plain: bool=True, # weights in `dtype_bytes` with the adapter merged in; False: quantised
-    bits: int=4, # of the quantised projections
-    r: int=16, # rank of the adapter
-    slots: int=32, # prompts answered at the same time
-    length: int=1024, # tokens of a prompt and its answer
-    dtype_bytes: int=2, # 2 on a GPU, 4 on a CPU
-    overhead: float=0., # GiB of the process itself
+    plain: bool = True,  # weights in `dtype_bytes` with the adapter merged in; False: quantised
+    bits: int = 4,  # of the quantised projections
+    r: int = 16,  # rank of the adapter
+    slots: int = 32,  # prompts answered at the same time
+    length: int = 1024,  # tokens of a prompt and its answer
+    dtype_bytes: int = 2,  # 2 on a GPU, 4 on a CPU
+    overhead: float = 0.0,  # GiB of the process itself
 ) -> Memory:
     "Peak memory of answering `slots` prompts at a time"
     h, i = shape.hidden, shape.intermediate
-    weights = shape.quantised*(dtype_bytes if plain else WEIGHT_BYTES[bits])
-    fixed = dict(weights=weights+shape.embeddings*dtype_bytes,
-                 adapter=0 if plain else shape.lora(r)*4)
-    moving = dict(cache=cache_bytes(shape, dtype_bytes)*slots*length,
-                  activations=slots*length*(4*h+2*i)*dtype_bytes,     # of one layer
-                  scores=slots*shape.vocab*(4+dtype_bytes), workspace=h*i*dtype_bytes)
+    weights = shape.quantised * (dtype_bytes if plain else WEIGHT_BYTES[bits])
+    fixed = dict(
+        weights=weights + shape.embeddings * dtype_bytes,
+        adapter=0 if plain else shape.lora(r) * 4,
+    )
+    moving = dict(
+        cache=cache_bytes(shape, dtype_bytes) * slots * length,
+        activations=slots * length * (4 * h + 2 * i) * dtype_bytes,  # of one layer
+        scores=slots * shape.vocab * (4 + dtype_bytes),
+        workspace=h * i * dtype_bytes,
+    )
     return _memory(fixed, moving, overhead)
 
 # %% ../nbs/01_preflight.ipynb #arrange-answers
 def arrange_answers(
     shape: Shape,
-    free: float, # GiB that may be used
-    slots: int=32, # prompts that are wanted at the same time
-    gpu: bool=True, # a processor answers with plain weights only
-    **kw, # for `answer_memory`
-) -> dict|None: # `plain`, `slots`, `memory`; None if nothing fits
+    free: float,  # GiB that may be used
+    slots: int = 32,  # prompts that are wanted at the same time
+    gpu: bool = True,  # a processor answers with plain weights only
+    **kw,  # for `answer_memory`
+) -> dict | None:  # `plain`, `slots`, `memory`; None if nothing fits
     "The fastest way to answer whose upper estimate fits: plain weights, then quantised ones"
     sizes = [slots >> k for k in range(slots.bit_length())]
-    for plain,least in ((True, min(slots, 8)), (False, 1)) if gpu else ((True, 1),):
+    for plain, least in ((True, min(slots, 8)), (False, 1)) if gpu else ((True, 1),):
         for n in (n for n in sizes if n >= least):
             m = answer_memory(shape, plain, slots=n, **kw)
-            if m.high <= free: return dict(plain=plain, slots=n, memory=m)
+            if m.high <= free:
+                return dict(plain=plain, slots=n, memory=m)
 
 # %% ../nbs/01_preflight.ipynb #merge-memory
-SHARD = 2e9                 # bytes of a weight file, as the merge cuts them
+SHARD = 2e9  # bytes of a weight file, as the merge cuts them
+
 
 def merge_memory(
     shape: Shape,
-    dtype_bytes: int=2, # of the copy
-    overhead: float=0., # GiB of the process itself
+    dtype_bytes: int = 2,  # of the copy
+    overhead: float = 0.0,  # GiB of the process itself
 ) -> Memory:
     "Peak memory of adding the adapter to the dequantised base, tensor by tensor (chapter 12a)"
-    largest = max(shape.vocab*shape.hidden, shape.hidden*shape.intermediate)
-    copy = (shape.quantised+shape.embeddings)*dtype_bytes
-    held = min(copy, max(SHARD, largest*dtype_bytes))        # one file
-    return _memory(dict(weights=held), dict(workspace=largest*8), overhead)
+    largest = max(shape.vocab * shape.hidden, shape.hidden * shape.intermediate)
+    copy = (shape.quantised + shape.embeddings) * dtype_bytes
+    held = min(copy, max(SHARD, largest * dtype_bytes))  # one file
+    return _memory(dict(weights=held), dict(workspace=largest * 8), overhead)
 
 # %% ../nbs/01_preflight.ipynb #card-speed
-SPEED = {'H200': (989, 4800), 'H100': (989, 3350), 'A100': (312, 1555), 'L40S': (362, 864),
-         'L4': (121, 300), 'A10': (125, 600), 'T4': (65, 320), 'V100': (125, 900),
-         'P100': (19, 732), 'RTX 4090': (165, 1008), 'RTX 3090': (71, 936)}  # TFLOP/s, GB/s
+SPEED = {
+    'H200': (989, 4800),
+    'H100': (989, 3350),
+    'A100': (312, 1555),
+    'L40S': (362, 864),
+    'L4': (121, 300),
+    'A10': (125, 600),
+    'T4': (65, 320),
+    'V100': (125, 900),
+    'P100': (19, 732),
+    'RTX 4090': (165, 1008),
+    'RTX 3090': (71, 936),
+}  # TFLOP/s, GB/s
+
 
 def card_speed(
-    name: str, # as the driver calls the card
-) -> tuple|None: # arithmetic and memory speed, as shares of an H100's
+    name: str,  # as the driver calls the card
+) -> tuple | None:  # arithmetic and memory speed, as shares of an H100's
     "How a card compares with the one that was measured"
     import re
+
     for k in sorted(SPEED, key=len, reverse=True):
         if re.search(rf'\b{k}\b', name, re.I):
-            return tuple(a/b for a,b in zip(SPEED[k], SPEED['H100']))
+            return tuple(a / b for a, b in zip(SPEED[k], SPEED['H100']))
 
 # %% ../nbs/01_preflight.ipynb #train-rate
 _TRAINED, _ANSWERED = 'results/gpu_training.json', 'results/bench_generate_gpu.json'
 _CPU = 'data/evaluation_results.json', 'results/bench_generate_cpu.json'
 
-def _size(shape): return shape.quantised+shape.vocab*shape.hidden
+
+def _size(shape):
+    return shape.quantised + shape.vocab * shape.hidden
+
 
 def train_rate(
-    bits: int, # of the projections
-    backend: str, # transformers or unsloth
-    checkpointing: str, # as for `predict_memory`
-    tokens: int, # in one pass
-) -> tuple: # tokens/s on the H100, name of the setting
+    bits: int,  # of the projections
+    backend: str,  # transformers or unsloth
+    checkpointing: str,  # as for `predict_memory`
+    tokens: int,  # in one pass
+) -> tuple:  # tokens/s on the H100, name of the setting
     "The measured run that is closest to an arrangement"
     share, rows = CHECKPOINTED[checkpointing], read_json(course_file(_TRAINED))['settings']
+
     def far(n):
         c, w = rows[n]['setting'], rows[n]['settled']
-        return (w['backend'] != backend, not c.get('fused', True), c['bits'] != bits,
-                abs(CHECKPOINTED[c['checkpointing']]-share),
-                abs(math.log(rows[n]['pass_tokens']/tokens)))
-    best = min((n for n,r in rows.items() if r.get('tokens_per_second')), key=far)
+        return (
+            w['backend'] != backend,
+            not c.get('fused', True),
+            c['bits'] != bits,
+            abs(CHECKPOINTED[c['checkpointing']] - share),
+            abs(math.log(rows[n]['pass_tokens'] / tokens)),
+        )
+
+    best = min((n for n, r in rows.items() if r.get('tokens_per_second')), key=far)
     return rows[best]['tokens_per_second'], best
 
 # %% ../nbs/01_preflight.ipynb #minutes
-def _minutes(tokens, rate, spread): # tokens/s; factors of the shortest and the longest time
-    return tuple(round(tokens/rate/60*f, 1) for f in spread)
+def _minutes(tokens, rate, spread):  # tokens/s; factors of the shortest and the longest time
+    return tuple(round(tokens / rate / 60 * f, 1) for f in spread)
+
 
 def train_minutes(
-    m: dict, # from `machine`
+    m: dict,  # from `machine`
     shape: Shape,
-    tokens: int, # in all epochs
-    bits: int, backend: str, checkpointing: str, pass_tokens: int, # as for `train_rate`
-) -> tuple: # (shortest, longest) or None, and where the figure comes from
+    tokens: int,  # in all epochs
+    bits: int,
+    backend: str,
+    checkpointing: str,
+    pass_tokens: int,  # as for `train_rate`
+) -> tuple:  # (shortest, longest) or None, and where the figure comes from
     "Minutes of training"
-    scale = _size(SHAPES['qwen3-8b'])/_size(shape)
+    scale = _size(SHAPES['qwen3-8b']) / _size(shape)
     if m['gpus']:
         rate, name = train_rate(bits, backend, checkpointing, pass_tokens)
         speed = card_speed(m['gpus'][0]['name'])
-        if not speed: return None, 'card not in the table'
-        return _minutes(tokens, rate*scale*speed[0], (1, 2.5)), f'{_TRAINED}, {name}'
+        if not speed:
+            return None, 'card not in the table'
+        return _minutes(tokens, rate * scale * speed[0], (1, 2.5)), f'{_TRAINED}, {name}'
     rate = read_json(course_file(_CPU[0]))['training']['tokens_per_second']
-    rate *= _size(SHAPES['gemma-3-270m'])/_size(shape)*min(m['cores'], 8)/2
-    return _minutes(tokens, rate, (.7, 3)), _CPU[0]
+    rate *= _size(SHAPES['gemma-3-270m']) / _size(shape) * min(m['cores'], 8) / 2
+    return _minutes(tokens, rate, (0.7, 3)), _CPU[0]
+
 
 def answer_minutes(
-    m: dict, # from `machine`
+    m: dict,  # from `machine`
     shape: Shape,
-    tokens: tuple, # fewest and most tokens of all answers
-    slots: int, # prompts at the same time
-    plain: bool=True, # as for `answer_memory`
-) -> tuple: # (shortest, longest) or None, and where the figure comes from
+    tokens: tuple,  # fewest and most tokens of all answers
+    slots: int,  # prompts at the same time
+    plain: bool = True,  # as for `answer_memory`
+) -> tuple:  # (shortest, longest) or None, and where the figure comes from
     "Minutes of answering"
     if m['gpus']:
-        rates = {int(k[6:]): v for k,v in read_json(course_file(_ANSWERED))['rates']['bf16'].items()
-                 if k.startswith('batch_')}
+        rates = {
+            int(k[6:]): v
+            for k, v in read_json(course_file(_ANSWERED))['rates']['bf16'].items()
+            if k.startswith('batch_')
+        }
         speed = card_speed(m['gpus'][0]['name'])
-        if not speed: return None, 'card not in the table'
-        rate = rates[min(rates, key=lambda n: abs(math.log(n/slots)))]*speed[1]
-        rate *= _size(SHAPES['qwen3-8b'])/_size(shape)*(1 if plain else .4)
-        source = _ANSWERED+('' if plain else ', times 0.4 (assumed) on a quantised base')
+        if not speed:
+            return None, 'card not in the table'
+        rate = rates[min(rates, key=lambda n: abs(math.log(n / slots)))] * speed[1]
+        rate *= _size(SHAPES['qwen3-8b']) / _size(shape) * (1 if plain else 0.4)
+        source = _ANSWERED + ('' if plain else ', times 0.4 (assumed) on a quantised base')
     else:
         rates, source = read_json(course_file(_CPU[1]))['tokens_per_second'], _CPU[1]
-        rate = rates[min(rates, key=lambda n: abs(math.log(int(n)/slots)))]*min(m['cores'], 8)
-        rate *= _size(SHAPES['gemma-3-270m'])/_size(shape)
-    return (_minutes(tokens[0], rate, (.7,))+_minutes(tokens[1], rate, (1.3,))), source
+        rate = rates[min(rates, key=lambda n: abs(math.log(int(n) / slots)))] * min(
+            m['cores'], 8
+        )
+        rate *= _size(SHAPES['gemma-3-270m']) / _size(shape)
+    return (_minutes(tokens[0], rate, (0.7,)) + _minutes(tokens[1], rate, (1.3,))), source
 
 # %% ../nbs/01_preflight.ipynb #workload
 def workload(
-    cfg, # a `TrainConfig`
-    plan, # an `evaluation.Plan`
-    splits: Path|None=None, # folder of the question sets; None: the course's own
-) -> dict: # `rows` and `tokens` of an epoch, `lengths`, `answers`, `length` of the longest
+    cfg,  # a `TrainConfig`
+    plan,  # an `evaluation.Plan`
+    splits: Path | None = None,  # folder of the question sets; None: the course's own
+) -> dict:  # `rows` and `tokens` of an epoch, `lengths`, `answers`, `length` of the longest
     "How much there is to train and to answer, in tokens of Qwen3 (0.75 a character)"
+
     def rows(name):
-        for d in (splits, REPO/'data/splits'):
-            if d and (Path(d)/name).is_file(): return read_jsonl(Path(d)/name)
+        for d in (splits, REPO / 'data/splits'):
+            if d and (Path(d) / name).is_file():
+                return read_jsonl(Path(d) / name)
         return []
+
     def size(r):
         text = f"{r.get('instruction', '')}{r.get('input', '')}{r['output']}"
-        return .75*len(text)+20
+        return 0.75 * len(text) + 20
+
     train = rows('train.jsonl')
     facts = sum(r.get('kind', 'base') == 'base' for r in train)
     train = [r for r in train if len(r['output']) <= (cfg.max_answer or math.inf)]
-    most = (cfg.max_facts or math.inf)*(cfg.wordings or math.inf)
+    most = (cfg.max_facts or math.inf) * (cfg.wordings or math.inf)
     n = int(min(len(train), most))
     if getattr(cfg, 'forms', False):
         more = rows('forms.jsonl')
-        train, n = train+more, n+min(len(more), cfg.max_forms or len(more))
+        train, n = train + more, n + min(len(more), cfg.max_forms or len(more))
     sizes = [min(round(size(r)), cfg.max_length) for r in train] or [225]
-    counts = {s: facts if s == 'trained' else len(rows(f'{s}.jsonl'))
-              for s in ('trained', 'recall', 'unseen', 'short', 'gold', 'general')}
-    counts = {s: min(c, plan.limits.get(s) or c) for s,c in counts.items()}
-    answers = 2*sum(counts.values())+2*sum(counts.get(s, 0) for s in plan.passages)
-    length = round(.75*getattr(plan, 'retrieved', 1)*plan.passage_chars+150)*bool(plan.passages)+150+plan.max_new_tokens
-    return dict(rows=n, tokens=round(n*sum(sizes)/len(sizes)), lengths=sizes, answers=answers,
-                length=length)
+    counts = {
+        s: facts if s == 'trained' else len(rows(f'{s}.jsonl'))
+        for s in ('trained', 'recall', 'unseen', 'short', 'gold', 'general')
+    }
+    counts = {s: min(c, plan.limits.get(s) or c) for s, c in counts.items()}
+    answers = 2 * sum(counts.values()) + 2 * sum(counts.get(s, 0) for s in plan.passages)
+    length = (
+        round(0.75 * getattr(plan, 'retrieved', 1) * plan.passage_chars + 150)
+        * bool(plan.passages)
+        + 150
+        + plan.max_new_tokens
+    )
+    return dict(
+        rows=n,
+        tokens=round(n * sum(sizes) / len(sizes)),
+        lengths=sizes,
+        answers=answers,
+        length=length,
+    )
 
 # %% ../nbs/01_preflight.ipynb #train-stage
 def _engine(m, cfg):
@@ -490,218 +731,354 @@ def _engine(m, cfg):
     dtype = m['dtype'] if cfg.dtype == 'auto' else cfg.dtype
     return 'unsloth' if unsloth else 'transformers', 4 if dtype == 'float32' else 2
 
-def _free(m): return m['gpus'][0]['free_gib'] if m['gpus'] else m['free_memory_gib']
+
+def _free(m):
+    return m['gpus'][0]['free_gib'] if m['gpus'] else m['free_memory_gib']
+
 
 def _train_stage(m, shape, cfg, work):
     "The training as it would be arranged on this machine"
     gpu, (backend, width) = bool(m['gpus']), _engine(m, cfg)
     own = (getattr(cfg, 'fused', True) or backend == 'unsloth') and cfg.backend != 'trl'
-    size = dict(bits=cfg.bits, r=cfg.r, backend=backend, dtype_bytes=width, fused=own and gpu,
-                own=own, optimizer_bytes=2. if '8bit' in cfg.optimizer else 8.,
-                overhead=0. if gpu else .8)
+    size = dict(
+        bits=cfg.bits,
+        r=cfg.r,
+        backend=backend,
+        dtype_bytes=width,
+        fused=own and gpu,
+        own=own,
+        optimizer_bytes=2.0 if '8bit' in cfg.optimizer else 8.0,
+        overhead=0.0 if gpu else 0.8,
+    )
     n, checkpointing, longest = cfg.batch_size, cfg.checkpointing, max(work['lengths'])
-    if backend != 'unsloth' and checkpointing == 'unsloth': checkpointing = 'on'
-    packs = gpu and own and backend != 'unsloth' and width*8 == 16 and m['dtype'] != 'float16'
+    if backend != 'unsloth' and checkpointing == 'unsloth':
+        checkpointing = 'on'
+    packs = (
+        gpu and own and backend != 'unsloth' and width * 8 == 16 and m['dtype'] != 'float16'
+    )
     ways = ('off', 'unsloth') if backend == 'unsloth' else ('off', 'half', 'on')
-    found = arrange(shape, _free(m), n*cfg.accumulation,
-                    work['lengths'] if packs else [longest], ways, **size)
-    if packs and cfg.regroup and found: n, _, checkpointing, _ = found
-    tokens = pass_tokens(work['lengths'], n) if packs else n*longest
+    found = arrange(
+        shape,
+        _free(m),
+        n * cfg.accumulation,
+        work['lengths'] if packs else [longest],
+        ways,
+        **size,
+    )
+    if packs and cfg.regroup and found:
+        n, _, checkpointing, _ = found
+    tokens = pass_tokens(work['lengths'], n) if packs else n * longest
     need = predict_memory(shape, tokens=tokens, checkpointing=checkpointing, **size)
-    minutes, source = train_minutes(m, shape, work['tokens']*cfg.epochs, cfg.bits, backend,
-                                    checkpointing, tokens)
-    remedy = (f'set batch_size to {found[0]}, accumulation to {found[1]} and checkpointing to '
-              f'{found[2]} ({found[3].expected:.1f} GiB)' if found else
-              'choose a smaller base model' + (', or 4 bits' if cfg.bits > 4 else ''))
+    minutes, source = train_minutes(
+        m, shape, work['tokens'] * cfg.epochs, cfg.bits, backend, checkpointing, tokens
+    )
+    remedy = (
+        f'set batch_size to {found[0]}, accumulation to {found[1]} and checkpointing to '
+        f'{found[2]} ({found[3].expected:.1f} GiB)'
+        if found
+        else 'choose a smaller base model' + (', or 4 bits' if cfg.bits > 4 else '')
+    )
     how = f'{cfg.bits} bits, {n} examples at a time, checkpointing {checkpointing}'
-    return dict(memory=need, disk_gb=adapter_bytes(shape, cfg.r, 8.)/1e9, minutes=minutes,
-                source=source, how=how, remedy=remedy)
+    return dict(
+        memory=need,
+        disk_gb=adapter_bytes(shape, cfg.r, 8.0) / 1e9,
+        minutes=minutes,
+        source=source,
+        how=how,
+        remedy=remedy,
+    )
 
 # %% ../nbs/01_preflight.ipynb #other-stages
 _SMALLER = 'choose a smaller base model with --base'
 
+
 def _answer_stage(m, shape, cfg, plan, work):
     "The answers of all conditions, from plain weights where they fit"
     gpu, width = bool(m['gpus']), 2 if m['gpus'] else 4
-    size = dict(bits=cfg.bits, r=cfg.r, length=work['length'], dtype_bytes=width,
-                overhead=0. if gpu else .8)
+    size = dict(
+        bits=cfg.bits,
+        r=cfg.r,
+        length=work['length'],
+        dtype_bytes=width,
+        overhead=0.0 if gpu else 0.8,
+    )
     a = arrange_answers(shape, _free(m), plan.batch_size, gpu, **size)
     if not a:
         a = dict(plain=not gpu, slots=1, memory=answer_memory(shape, not gpu, slots=1, **size))
-    most = work['answers']*plan.max_new_tokens
-    minutes, source = answer_minutes(m, shape, (most/4, most), a['slots'], a['plain'])
-    weights = f'{8*width}-bit weights' if a['plain'] else f'adapter on the {cfg.bits}-bit base'
-    return dict(memory=a['memory'], disk_gb=0., minutes=minutes, source=source,
-                remedy=_SMALLER, how=f"{work['answers']:,} answers, {weights}, {a['slots']} at a time")
+    most = work['answers'] * plan.max_new_tokens
+    minutes, source = answer_minutes(m, shape, (most / 4, most), a['slots'], a['plain'])
+    weights = (
+        f'{8 * width}-bit weights' if a['plain'] else f'adapter on the {cfg.bits}-bit base'
+    )
+    return dict(
+        memory=a['memory'],
+        disk_gb=0.0,
+        minutes=minutes,
+        source=source,
+        remedy=_SMALLER,
+        how=f"{work['answers']:,} answers, {weights}, {a['slots']} at a time",
+    )
+
 
 def _merge_stage(m, shape, cfg):
     "The merged copy, written file by file"
     width = 2 if m['gpus'] else 4
-    need, how = merge_memory(shape, width, .8), f'file by file, {8*width}-bit copy'
-    gb = (shape.quantised+shape.embeddings)*width/1e9
-    return dict(memory=need, where='memory', disk_gb=gb, minutes=_minutes(gb, 1, (1, 8)), how=how,
-                source='assumed: 0.1 to 1 GB/s', remedy=_SMALLER)
+    need, how = merge_memory(shape, width, 0.8), f'file by file, {8 * width}-bit copy'
+    gb = (shape.quantised + shape.embeddings) * width / 1e9
+    return dict(
+        memory=need,
+        where='memory',
+        disk_gb=gb,
+        minutes=_minutes(gb, 1, (1, 8)),
+        how=how,
+        source='assumed: 0.1 to 1 GB/s',
+        remedy=_SMALLER,
+    )
 
 # %% ../nbs/01_preflight.ipynb #predict-run
 def predict_run(
     shape: Shape,
-    cfg, # a `TrainConfig`
-    plan, # an `evaluation.Plan`
-    m: dict, # from `machine` or `card`
-    work: dict|None=None, # from `workload`; None: the course's own report
-    fetch_gb: float=0., # of the base model that must be downloaded or made first
-) -> list[dict]: # stage, where, memory, free_gib, disk_gb, minutes, how, source, remedy
+    cfg,  # a `TrainConfig`
+    plan,  # an `evaluation.Plan`
+    m: dict,  # from `machine` or `card`
+    work: dict | None = None,  # from `workload`; None: the course's own report
+    fetch_gb: float = 0.0,  # of the base model that must be downloaded or made first
+) -> list[dict]:  # stage, where, memory, free_gib, disk_gb, minutes, how, source, remedy
     "Memory, disk and minutes of every stage of a run; minutes are estimates, or None"
     work = work or workload(cfg, plan)
-    encoder, gpu = 1.5 if plan.bertscore else .5, 'GPU' if m['gpus'] else 'memory'
+    encoder, gpu = 1.5 if plan.bertscore else 0.5, 'GPU' if m['gpus'] else 'memory'
+
     def row(stage, gib, disk_gb, minutes, how, source='assumed', remedy='end other programs'):
-        return dict(stage=stage, where='memory', memory=_memory({}, dict(process=gib*GiB)),
-                    disk_gb=disk_gb, minutes=minutes, how=how, source=source, remedy=remedy)
-    rows = [row('base', .5, fetch_gb, _minutes(fetch_gb*1000, 1, (.01, .05)),
-                'download, or nothing if it is here', 'assumed: 20 to 100 MB/s'),
-            row('extract', 1., .1, (.5, 5.), 'PDF to dataset'),
-            dict(stage='train', where=gpu) | _train_stage(m, shape, cfg, work),
-            dict(stage='answer', where=gpu) | _answer_stage(m, shape, cfg, plan, work),
-            row('evaluate', encoder, .5*plan.bertscore, (.2, 10.), 'metrics and intervals'),
-            dict(stage='merge', where=gpu) | _merge_stage(m, shape, cfg)]
+        return dict(
+            stage=stage,
+            where='memory',
+            memory=_memory({}, dict(process=gib * GiB)),
+            disk_gb=disk_gb,
+            minutes=minutes,
+            how=how,
+            source=source,
+            remedy=remedy,
+        )
+
+    rows = [
+        row(
+            'base',
+            0.5,
+            fetch_gb,
+            _minutes(fetch_gb * 1000, 1, (0.01, 0.05)),
+            'download, or nothing if it is here',
+            'assumed: 20 to 100 MB/s',
+        ),
+        row('extract', 1.0, 0.1, (0.5, 5.0), 'PDF to dataset'),
+        dict(stage='train', where=gpu) | _train_stage(m, shape, cfg, work),
+        dict(stage='answer', where=gpu) | _answer_stage(m, shape, cfg, plan, work),
+        row('evaluate', encoder, 0.5 * plan.bertscore, (0.2, 10.0), 'metrics and intervals'),
+        dict(stage='merge', where=gpu) | _merge_stage(m, shape, cfg),
+    ]
     free = dict(GPU=m['gpus'][0]['free_gib'] if m['gpus'] else 0, memory=m['free_memory_gib'])
     return [r | dict(free_gib=free[r['where']]) for r in rows]
 
 # %% ../nbs/01_preflight.ipynb #card
 def card(
-    name: str, # a key of `CARDS`
-    memory_gib: float=12., # free memory of the processor
-    disk_gib: float=80., # free
-) -> dict: # as from `machine`
+    name: str,  # a key of `CARDS`
+    memory_gib: float = 12.0,  # free memory of the processor
+    disk_gib: float = 80.0,  # free
+) -> dict:  # as from `machine`
     "A machine that is not here: this card, and what a hosted notebook has besides"
     gib, dtype = CARDS[name]
-    gpu = dict(name=name, capability='7.5' if dtype == 'float16' else '8.0', memory_gib=gib,
-               free_gib=gib-1)
-    return dict(gpus=[gpu], dtype=dtype, cores=2, free_memory_gib=memory_gib,
-                disk_free_gib=disk_gib, versions=dict(unsloth='any'))
+    gpu = dict(
+        name=name,
+        capability='7.5' if dtype == 'float16' else '8.0',
+        memory_gib=gib,
+        free_gib=gib - 1,
+    )
+    return dict(
+        gpus=[gpu],
+        dtype=dtype,
+        cores=2,
+        free_memory_gib=memory_gib,
+        disk_free_gib=disk_gib,
+        versions=dict(unsloth='any'),
+    )
 
 # %% ../nbs/01_preflight.ipynb #check-run
-def _to_fetch(name, shape, stored): # GB of the base model that are not on this machine yet
+def _to_fetch(name, shape, stored):  # GB of the base model that are not on this machine yet
     from climate_ft.workspace import cache_dir
-    made = (cache_dir()/name/'provenance.json').is_file()
-    if Path(name).is_dir() or name == 'tiny' or made: return 0.
-    whole = (shape.quantised*WEIGHT_BYTES[stored]+shape.embeddings*2)/1e9
-    if name.count('/') != 1: return 2*whole          # converted from a package (chapter 07a)
-    from huggingface_hub.constants import HF_HUB_CACHE
-    blobs = Path(HF_HUB_CACHE)/f"models--{name.replace('/', '--')}"/'blobs'
-    have = sum(f.stat().st_size for f in blobs.iterdir())/1e9 if blobs.is_dir() else 0.
-    return max(0., whole-have)
 
-def _existing(path): # the folder itself, or the closest one above it that exists
+    made = (cache_dir() / name / 'provenance.json').is_file()
+    if Path(name).is_dir() or name == 'tiny' or made:
+        return 0.0
+    whole = (shape.quantised * WEIGHT_BYTES[stored] + shape.embeddings * 2) / 1e9
+    if name.count('/') != 1:
+        return 2 * whole  # converted from a package (chapter 07a)
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    blobs = Path(HF_HUB_CACHE) / f"models--{name.replace('/', '--')}" / 'blobs'
+    have = sum(f.stat().st_size for f in blobs.iterdir()) / 1e9 if blobs.is_dir() else 0.0
+    return max(0.0, whole - have)
+
+
+def _existing(path):  # the folder itself, or the closest one above it that exists
     path = Path(path).expanduser().resolve()
     return next(p for p in (path, *path.parents) if p.exists())
 
+
 def check_run(
-    cfg, # a `TrainConfig`
-    plan, # an `evaluation.Plan`
-    root: Path|str, # workspace of the run
-    stages: list|None=None, # names of those that will run; None: all
-    m: dict|None=None, # None: this machine
-) -> list[dict]: # from `predict_run`
+    cfg,  # a `TrainConfig`
+    plan,  # an `evaluation.Plan`
+    root: Path | str,  # workspace of the run
+    stages: list | None = None,  # names of those that will run; None: all
+    m: dict | None = None,  # None: this machine
+) -> list[dict]:  # from `predict_run`
     "A `CourseError` if a stage of the run cannot work on this machine; nothing is loaded"
     m, root = m or machine(), Path(root)
     shape, stored = base_shape(cfg.base)
-    rows = predict_run(shape, cfg, plan, m, workload(cfg, plan, root/'data/splits'),
-                       _to_fetch(cfg.base, shape, stored))
+    rows = predict_run(
+        shape,
+        cfg,
+        plan,
+        m,
+        workload(cfg, plan, root / 'data/splits'),
+        _to_fetch(cfg.base, shape, stored),
+    )
     rows = [r for r in rows if not stages or r['stage'] in ('base', *stages)]
     for r in rows:
         need, free = r['memory'], r['free_gib']
         kind = 'of the GPU' if r['where'] == 'GPU' else 'of memory'
         if need.low > free:
-            raise CourseError(f"{r['stage']} with {cfg.base} ({r['how']}) needs about "
-                              f"{need.expected:.1f} GiB {kind} and {free:.1f} are free: "
-                              f"{r['remedy']}")
+            raise CourseError(
+                f"{r['stage']} with {cfg.base} ({r['how']}) needs about "
+                f"{need.expected:.1f} GiB {kind} and {free:.1f} are free: "
+                f"{r['remedy']}"
+            )
     check_room(root, cfg.base, rows)
     return rows
 
 # %% ../nbs/01_preflight.ipynb #check-room
 def check_room(
-    root: Path|str, # workspace of the run
-    base: str, # name of the base model, for the message
-    rows: list[dict], # from `predict_run`
+    root: Path | str,  # workspace of the run
+    base: str,  # name of the base model, for the message
+    rows: list[dict],  # from `predict_run`
 ):
     "A `CourseError` if the base model and what the run writes do not fit on their disks"
     from climate_ft.workspace import cache_dir
-    hub = os.environ.get('HF_HUB_CACHE') or os.environ.get('HF_HOME') or Path.home()/'.cache'
+
+    hub = os.environ.get('HF_HUB_CACHE') or os.environ.get('HF_HOME') or Path.home() / '.cache'
     cache = _existing(hub if base.count('/') == 1 else cache_dir())
     root = _existing(root)
-    need = {cache: 0., root: 0.}
-    for r in rows: need[cache if r['stage'] == 'base' else root] += r['disk_gb']
-    if cache.stat().st_dev == root.stat().st_dev and cache != root: need = {root: sum(need.values())}
-    for d,gb in need.items():
-        free, parts = shutil.disk_usage(d).free/1e9, {r['stage']: r['disk_gb'] for r in rows}
+    need = {cache: 0.0, root: 0.0}
+    for r in rows:
+        need[cache if r['stage'] == 'base' else root] += r['disk_gb']
+    if cache.stat().st_dev == root.stat().st_dev and cache != root:
+        need = {root: sum(need.values())}
+    for d, gb in need.items():
+        free, parts = shutil.disk_usage(d).free / 1e9, {r['stage']: r['disk_gb'] for r in rows}
         if gb > free:
-            raise CourseError(f"{d} has {free:.1f} GB free and this run needs {gb:.1f} GB there "
+            raise CourseError(
+                f"{d} has {free:.1f} GB free and this run needs {gb:.1f} GB there "
                 f"(base model {parts.get('base', 0):.1f}, merged copy {parts.get('merge', 0):.1f}): "
-                'free some space, choose another disk with --out, or leave the merging out')
+                'free some space, choose another disk with --out, or leave the merging out'
+            )
 
 # %% ../nbs/01_preflight.ipynb #e5996579
 def obstacles(
-    m: dict, # from `machine`
-) -> list[str]: # one line each: what and the remedy
+    m: dict,  # from `machine`
+) -> list[str]:  # one line each: what and the remedy
     "What stands in the way of training on this machine"
     v, out = m['versions'], []
-    if m['restart']: out.append(f"restart Python: {', '.join(m['restart'])} changed after being imported")
-    out += [f'{p} is not installed: pip install -e ".[{"gpu" if m["gpus"] else "cpu"}]"' for p in ('torch', 'transformers', 'trl', 'peft', 'bitsandbytes') if not v[p]]
-    if m['gpus'] and m['gpus'][0]['free_gib'] < .8*m['gpus'][0]['memory_gib']: out.append(f"{m['gpus'][0]['memory_gib']-m['gpus'][0]['free_gib']:.1f} GiB of the GPU are taken: end other programs or restart the session")
-    if m['disk_free_gib'] < 4: out.append(f"{m['disk_free_gib']:.1f} GiB of disk are free: the smallest run needs 4")
-    if not m['gpus'] and m['free_memory_gib'] < 4: out.append(f"{m['free_memory_gib']:.1f} GiB of memory are free: the cpu profile needs 4")
+    if m['restart']:
+        out.append(f"restart Python: {', '.join(m['restart'])} changed after being imported")
+    out += [
+        f'{p} is not installed: pip install -e ".[{"gpu" if m["gpus"] else "cpu"}]"'
+        for p in ('torch', 'transformers', 'trl', 'peft', 'bitsandbytes')
+        if not v[p]
+    ]
+    if m['gpus'] and m['gpus'][0]['free_gib'] < 0.8 * m['gpus'][0]['memory_gib']:
+        out.append(
+            f"{m['gpus'][0]['memory_gib'] - m['gpus'][0]['free_gib']:.1f} GiB of the GPU are taken: end other programs or restart the session"
+        )
+    if m['disk_free_gib'] < 4:
+        out.append(f"{m['disk_free_gib']:.1f} GiB of disk are free: the smallest run needs 4")
+    if not m['gpus'] and m['free_memory_gib'] < 4:
+        out.append(
+            f"{m['free_memory_gib']:.1f} GiB of memory are free: the cpu profile needs 4"
+        )
     return out
 
 # %% ../nbs/01_preflight.ipynb #preflight-fn
 def preflight(
-    profile: str|None=None, # name of a training profile, for the answer only
-    cfg=None, # its `TrainConfig`; None: only the machine and what fits
-    plan=None, # its `evaluation.Plan`
-) -> dict: # plain values, ready for JSON
+    profile: str | None = None,  # name of a training profile, for the answer only
+    cfg=None,  # its `TrainConfig`; None: only the machine and what fits
+    plan=None,  # its `evaluation.Plan`
+) -> dict:  # plain values, ready for JSON
     "What this machine can do, stage by stage"
     m = machine()
-    here = {g['name']: (g['free_gib']+1, m['dtype']) for g in m['gpus'][:1]}
-    report = dict(machine=m, profile=profile or ('qwen3-8b-4bit' if m['gpus'] else 'cpu'),
-                  fits=fits(cards=here or CARDS), obstacles=obstacles(m), stages=[])
-    if not cfg: return report
+    here = {g['name']: (g['free_gib'] + 1, m['dtype']) for g in m['gpus'][:1]}
+    report = dict(
+        machine=m,
+        profile=profile or ('qwen3-8b-4bit' if m['gpus'] else 'cpu'),
+        fits=fits(cards=here or CARDS),
+        obstacles=obstacles(m),
+        stages=[],
+    )
+    if not cfg:
+        return report
     shape, stored = base_shape(cfg.base)
     rows = predict_run(shape, cfg, plan, m, fetch_gb=_to_fetch(cfg.base, shape, stored))
-    report['stages'] = [r | dict(memory=r['memory'].asdict(), ok=r['memory'].high <= r['free_gib'])
-                        for r in rows]
-    try: check_room('.', cfg.base, rows)
-    except CourseError as e: report['obstacles'].append(str(e))
+    report['stages'] = [
+        r | dict(memory=r['memory'].asdict(), ok=r['memory'].high <= r['free_gib'])
+        for r in rows
+    ]
+    try:
+        check_room('.', cfg.base, rows)
+    except CourseError as e:
+        report['obstacles'].append(str(e))
     return report
 
 # %% ../nbs/01_preflight.ipynb #describe-fn
-def _stage_line(r): # of `predict_run`, as plain values
+def _stage_line(r):  # of `predict_run`, as plain values
     m, t = r['memory'], r['minutes']
     unit, k = ('h', 60) if t and t[1] >= 120 else ('min', 1)
-    time = f'{t[0]/k:.0f} to {t[1]/k:.0f} {unit}' if t else 'no estimate'
+    time = f'{t[0] / k:.0f} to {t[1] / k:.0f} {unit}' if t else 'no estimate'
     need = f"{m['low']:.1f} / {m['expected']:.1f} / {m['high']:.1f} GiB"
     fit = '' if r['ok'] else 'tight: ' if m['low'] <= r['free_gib'] else 'DOES NOT FIT: '
     return f"  {r['stage']:9}{r['where']:8}{need:22}{r['disk_gb']:5.1f} GB  {time:18}{fit}{r['how']}"
 
-def _fit_line(r): # of `fits`
+
+def _fit_line(r):  # of `fits`
     head = f"  {r['card']:12} {r['bits']} bits: "
-    if not r['batch']: return head+'does not fit'
-    return head+(f"{r['batch']} examples x {r['passes']}, checkpointing {r['checkpointing']}, "
-                 f"{r['low']:.1f} / {r['expected']:.1f} / {r['high']:.1f} GiB")
+    if not r['batch']:
+        return head + 'does not fit'
+    return head + (
+        f"{r['batch']} examples x {r['passes']}, checkpointing {r['checkpointing']}, "
+        f"{r['low']:.1f} / {r['expected']:.1f} / {r['high']:.1f} GiB"
+    )
+
 
 def describe(
-    report: dict, # from `preflight`
+    report: dict,  # from `preflight`
 ) -> str:
     "The report for a person"
     m = report['machine']
-    gpus = [f"{g['name']} ({g['memory_gib']} GiB, capability {g['capability']})" for g in m['gpus']]
-    lines = [f"{m['system']}, Python {m['python']}, {m['cores']} cores, {m['memory_gib']} GiB of "
-             f"memory, {m['disk_free_gib']} GiB of disk free",
-             (', '.join(gpus) or 'no GPU')+f"; computes in {m['dtype']}",
-             ', '.join(f'{p} {v}' for p,v in m['versions'].items() if v)]
-    if len(gpus) > 1: lines.append('`climate-ft run` uses the first GPU; --gpus all trains on all of them')
+    gpus = [
+        f"{g['name']} ({g['memory_gib']} GiB, capability {g['capability']})" for g in m['gpus']
+    ]
+    lines = [
+        f"{m['system']}, Python {m['python']}, {m['cores']} cores, {m['memory_gib']} GiB of "
+        f"memory, {m['disk_free_gib']} GiB of disk free",
+        (', '.join(gpus) or 'no GPU') + f"; computes in {m['dtype']}",
+        ', '.join(f'{p} {v}' for p, v in m['versions'].items() if v),
+    ]
+    if len(gpus) > 1:
+        lines.append('`climate-ft run` uses the first GPU; --gpus all trains on all of them')
     if report.get('stages'):
-        lines += [f"Profile {report['profile']} on this machine: memory (low / expected / high), disk, time"
-                  ' (an estimate)', *map(_stage_line, report['stages'])]
-    lines += ['Training Qwen3-8B, eight examples of 225 tokens a step (low / expected / high):',
-              *map(_fit_line, report['fits'])]
+        lines += [
+            f"Profile {report['profile']} on this machine: memory (low / expected / high), disk, time"
+            ' (an estimate)',
+            *map(_stage_line, report['stages']),
+        ]
+    lines += [
+        'Training Qwen3-8B, eight examples of 225 tokens a step (low / expected / high):',
+        *map(_fit_line, report['fits']),
+    ]
     return '\n'.join([*lines, *(f'! {o}' for o in report['obstacles'])])

@@ -4,7 +4,12 @@
 
 # %% ../nbs/07_prompts.ipynb #2ba352df
 from __future__ import annotations
-import hashlib, html, json, re, subprocess, sys
+import hashlib
+import html
+import json
+import re
+import subprocess
+import sys
 from functools import lru_cache
 from typing import NamedTuple
 from .workspace import CourseError
@@ -20,141 +25,214 @@ GEMMA_TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}"
     "{{ '<start_of_turn>' + ('model' if m['role'] == 'assistant' else m['role']) + '\n' }}"
     "{{ m['content'] | trim + '<end_of_turn>\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}")
+    "{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
+)
 
 # %% ../nbs/07_prompts.ipynb #7c675bf7
 ALPACA_TEMPLATE = (
     "{% for m in messages %}{% if m['role'] == 'assistant' %}{{ m['content'] | trim + eos_token + '\n' }}"
     "{% else %}{{ '### Instruction:\n' + m['content'] | trim + '\n\n### Response:\n' }}"
-    "{% endif %}{% endfor %}")
+    "{% endif %}{% endfor %}"
+)
 
 # %% ../nbs/07_prompts.ipynb #07fa0002
 CHATML_TEMPLATE = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}"
-    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}")
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
 QWEN3_TEMPLATE = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' }}"
     "{% if m['role'] == 'assistant' %}{{ '<think>\n\n</think>\n\n' }}{% endif %}"
     "{{ m['content'] + '<|im_end|>\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n<think>\n\n</think>\n\n' }}{% endif %}")
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n<think>\n\n</think>\n\n' }}{% endif %}"
+)
 LLAMA_TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}"
     "{{ '<|start_header_id|>' + m['role'] + '<|end_header_id|>\n\n' + m['content'] | trim + '<|eot_id|>' }}"
     "{% endfor %}{% if add_generation_prompt %}"
-    "{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}")
+    "{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
+)
 MISTRAL_TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'assistant' %}"
     "{{ ' ' + m['content'] | trim + eos_token }}"
-    "{% else %}{{ '[INST] ' + m['content'] | trim + '[/INST]' }}{% endif %}{% endfor %}")
+    "{% else %}{{ '[INST] ' + m['content'] | trim + '[/INST]' }}{% endif %}{% endfor %}"
+)
 
 # %% ../nbs/07_prompts.ipynb #07fa0004
 class Family(NamedTuple):
     "What the course knows about one kind of model"
+
     name: str
-    types: tuple     # `model_type` in config.json
-    template: str    # for a tokenizer that brings none
-    markers: tuple   # tokens that this template is written with
-    licence: str     # of its makers
-    dtypes: tuple = ('bfloat16', 'float16', 'float32')   # compute types that work
+    types: tuple  # `model_type` in config.json
+    template: str  # for a tokenizer that brings none
+    markers: tuple  # tokens that this template is written with
+    licence: str  # of its makers
+    dtypes: tuple = ('bfloat16', 'float16', 'float32')  # compute types that work
+
 
 GEMMA_TERMS = 'the Gemma Terms of Use (ai.google.dev/gemma/terms)'
 FAMILIES = (
-    Family('Qwen3', ('qwen3', 'qwen3_moe'), QWEN3_TEMPLATE, ('<|im_start|>', '<|im_end|>', '<think>'),
-           'Apache-2.0 (Alibaba Cloud)'),
-    Family('Qwen2', ('qwen2', 'qwen2_moe'), CHATML_TEMPLATE, ('<|im_start|>', '<|im_end|>'),
-           'Apache-2.0 or the Qwen licence, depending on its size (Alibaba Cloud)'),
-    Family('Llama', ('llama',), LLAMA_TEMPLATE, ('<|start_header_id|>', '<|end_header_id|>', '<|eot_id|>'),
-           'the Llama Community License (Meta), or the terms of whoever trained it'),
-    Family('Gemma 2', ('gemma2',), GEMMA_TEMPLATE, ('<start_of_turn>', '<end_of_turn>'), GEMMA_TERMS,
-           ('bfloat16', 'float32')),
-    Family('Gemma 3', ('gemma3_text', 'gemma3'), GEMMA_TEMPLATE, ('<start_of_turn>', '<end_of_turn>'),
-           GEMMA_TERMS, ('bfloat16', 'float32')),
-    Family('Mistral', ('mistral',), MISTRAL_TEMPLATE, ('[INST]', '[/INST]'),
-           'Apache-2.0 or a Mistral AI licence, depending on the model'))
+    Family(
+        'Qwen3',
+        ('qwen3', 'qwen3_moe'),
+        QWEN3_TEMPLATE,
+        ('<|im_start|>', '<|im_end|>', '<think>'),
+        'Apache-2.0 (Alibaba Cloud)',
+    ),
+    Family(
+        'Qwen2',
+        ('qwen2', 'qwen2_moe'),
+        CHATML_TEMPLATE,
+        ('<|im_start|>', '<|im_end|>'),
+        'Apache-2.0 or the Qwen licence, depending on its size (Alibaba Cloud)',
+    ),
+    Family(
+        'Llama',
+        ('llama',),
+        LLAMA_TEMPLATE,
+        ('<|start_header_id|>', '<|end_header_id|>', '<|eot_id|>'),
+        'the Llama Community License (Meta), or the terms of whoever trained it',
+    ),
+    Family(
+        'Gemma 2',
+        ('gemma2',),
+        GEMMA_TEMPLATE,
+        ('<start_of_turn>', '<end_of_turn>'),
+        GEMMA_TERMS,
+        ('bfloat16', 'float32'),
+    ),
+    Family(
+        'Gemma 3',
+        ('gemma3_text', 'gemma3'),
+        GEMMA_TEMPLATE,
+        ('<start_of_turn>', '<end_of_turn>'),
+        GEMMA_TERMS,
+        ('bfloat16', 'float32'),
+    ),
+    Family(
+        'Mistral',
+        ('mistral',),
+        MISTRAL_TEMPLATE,
+        ('[INST]', '[/INST]'),
+        'Apache-2.0 or a Mistral AI licence, depending on the model',
+    ),
+)
 OTHER = Family('other', (), ALPACA_TEMPLATE, (), '')
 
+
 def find_family(
-    model_type: str, # from config.json
-) -> Family: # `OTHER` if there is no record of it
+    model_type: str,  # from config.json
+) -> Family:  # `OTHER` if there is no record of it
     "The record of the family that `model_type` belongs to"
     return next((f for f in FAMILIES if model_type in f.types), OTHER)
 
 # %% ../nbs/07_prompts.ipynb #ae911121
-_FAMILIES = {'<|im_start|>': ('qwen', '<|im_end|>'), '<start_of_turn>': ('gemma', '<end_of_turn>'),
-             '<|start_header_id|>': ('llama', '<|eot_id|>'), '[INST]': ('mistral', None), '### Response:': ('alpaca', None)}
+_FAMILIES = {
+    '<|im_start|>': ('qwen', '<|im_end|>'),
+    '<start_of_turn>': ('gemma', '<end_of_turn>'),
+    '<|start_header_id|>': ('llama', '<|eot_id|>'),
+    '[INST]': ('mistral', None),
+    '### Response:': ('alpaca', None),
+}
+
 
 def family(
-    tok, # tokenizer
-) -> tuple[str, str]: # family name; the token that ends an answer
+    tok,  # tokenizer
+) -> tuple[str, str]:  # family name; the token that ends an answer
     "The chat family of `tok`, read from its template"
     template = getattr(tok, 'chat_template', None)
-    if not template: raise CourseError(f'{tok.name_or_path} has no chat template: set tok.chat_template, for example to climate_ft.prompts.GEMMA_TEMPLATE')
-    for marker,(name,end) in _FAMILIES.items():
-        if marker in template: return name, end or tok.eos_token
-    raise CourseError(f'{tok.name_or_path} has a chat template of an unknown family: one with {", ".join(_FAMILIES)} is needed')
+    if not template:
+        raise CourseError(
+            f'{tok.name_or_path} has no chat template: set tok.chat_template, for example to climate_ft.prompts.GEMMA_TEMPLATE'
+        )
+    for marker, (name, end) in _FAMILIES.items():
+        if marker in template:
+            return name, end or tok.eos_token
+    raise CourseError(
+        f'{tok.name_or_path} has a chat template of an unknown family: one with {", ".join(_FAMILIES)} is needed'
+    )
 
 # %% ../nbs/07_prompts.ipynb #ccc7329f
-SECONDS = 10     # of processor time for one template, the start of Python included
+SECONDS = 10  # of processor time for one template, the start of Python included
+
 
 def _child(seconds):
     "In the other process: a template and its values come in as JSON, the text goes out"
     import os
+
     given = json.loads(sys.stdin.buffer.read())
-    try: import resource
-    except ImportError: pass                                 # Windows: the parent's limit alone
+    try:
+        import resource
+    except ImportError:
+        pass  # Windows: the parent's limit alone
     else:
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
         resource.setrlimit(resource.RLIMIT_AS, (2**32, 2**32))
     from transformers.utils.chat_template_utils import render_jinja_template
-    try: text = render_jinja_template([given.pop('messages')], **given)[0][0]
+
+    try:
+        text = render_jinja_template([given.pop('messages')], **given)[0][0]
     except Exception as e:
         text, given = ' '.join(str(e).split())[:200] or type(e).__name__, None
     sys.stdout.buffer.write(json.dumps([given is not None, text]).encode())
     sys.stdout.flush()
     os._exit(0)
 
+
 def render_apart(
-    template: str, # Jinja
-    messages: list[dict], # `role` and `content`
-    name: str='this model', # for messages
-    **values, # what the template may use
+    template: str,  # Jinja
+    messages: list[dict],  # `role` and `content`
+    name: str = 'this model',  # for messages
+    **values,  # what the template may use
 ) -> str:
     "A chat template rendered in another process, within limits of time and memory"
-    code = (f'import sys; sys.path[:] = {sys.path!r}; '
-            f'from climate_ft.prompts import _child; _child({SECONDS})')
+    code = (
+        f'import sys; sys.path[:] = {sys.path!r}; '
+        f'from climate_ft.prompts import _child; _child({SECONDS})'
+    )
     given = json.dumps(dict(chat_template=template, messages=messages, **values)).encode()
-    how = dict(input=given, capture_output=True, timeout=12*SECONDS)
-    try: said = subprocess.run([sys.executable, '-c', code], **how).stdout
-    except subprocess.TimeoutExpired: said = b''
+    how = dict(input=given, capture_output=True, timeout=12 * SECONDS)
+    try:
+        said = subprocess.run([sys.executable, '-c', code], **how).stdout
+    except subprocess.TimeoutExpired:
+        said = b''
     if not said:
-        raise CourseError(f'the chat template of {name} does not come to an end within {SECONDS} '
-                          'seconds, or needs too much memory: replace it by that of its family')
+        raise CourseError(
+            f'the chat template of {name} does not come to an end within {SECONDS} '
+            'seconds, or needs too much memory: replace it by that of its family'
+        )
     good, text = json.loads(said)
-    if good: return text
+    if good:
+        return text
     raise CourseError(f'the chat template of {name} cannot be used ({text}): copy it again')
-
 
 # %% ../nbs/07_prompts.ipynb #11e8271a
 _QUESTION = 'ここに質問が入る'
-_QWEN3 = ( # the template that Qwen3 comes with
-    '87a2728cb8dc9fe424d624542f6060ec05a1d285ebbec578bb078900e33396b5')
+_QWEN3 = (  # the template that Qwen3 comes with
+    '87a2728cb8dc9fe424d624542f6060ec05a1d285ebbec578bb078900e33396b5'
+)
+
 
 def _known(template):
     "Is this a template that the course has read?"
     ours = template in (ALPACA_TEMPLATE, *(f.template for f in FAMILIES))
     return ours or hashlib.sha256(template.encode()).hexdigest() == _QWEN3
 
+
 def chat_text(
-    template: str, # Jinja
-    messages: list[dict], # `role` and `content`
-    name: str, # of the model, for messages
-    tokens: dict, # name of a special token → the token
+    template: str,  # Jinja
+    messages: list[dict],  # `role` and `content`
+    name: str,  # of the model, for messages
+    tokens: dict,  # name of a special token → the token
 ) -> str:
     "What a template makes of messages, ready to be continued"
     values = dict(add_generation_prompt=True, enable_thinking=False) | tokens
-    if not _known(template): return render_apart(template, messages, name, **values)
+    if not _known(template):
+        return render_apart(template, messages, name, **values)
     from transformers.utils.chat_template_utils import render_jinja_template
+
     return render_jinja_template([messages], chat_template=template, **values)[0][0]
+
 
 @lru_cache(maxsize=32)
 def _frame(template, name, tokens):
@@ -164,30 +242,33 @@ def _frame(template, name, tokens):
     trims = content not in text
     parts = text.split(_QUESTION if trims else content)
     if text.count(_QUESTION) != 1 or len(text) > 10**5:
-        raise CourseError(f'the chat template of {name} does not show a question once, as it is: '
-                          'replace it by that of its family')
+        raise CourseError(
+            f'the chat template of {name} does not show a question once, as it is: '
+            'replace it by that of its family'
+        )
     return *parts, trims
 
+
 def frame(
-    tok, # tokenizer with a chat template
-) -> tuple[str, str, bool]: # text before and behind it; is white space around it removed?
+    tok,  # tokenizer with a chat template
+) -> tuple[str, str, bool]:  # text before and behind it; is white space around it removed?
     "What the template of `tok` writes around a question"
     family(tok)
-    tokens = {k: v for k,v in tok.special_tokens_map.items() if isinstance(v, str)}
+    tokens = {k: v for k, v in tok.special_tokens_map.items() if isinstance(v, str)}
     return _frame(tok.chat_template, str(tok.name_or_path), tuple(sorted(tokens.items())))
-
 
 # %% ../nbs/07_prompts.ipynb #48a80580
 def render(
-    tok, # tokenizer with a chat template
+    tok,  # tokenizer with a chat template
     question: str,
-    answer: str|None=None, # None: the prompt alone, ready to be continued
-    input: str='', # further text the question refers to, such as a retrieved passage
+    answer: str | None = None,  # None: the prompt alone, ready to be continued
+    input: str = '',  # further text the question refers to, such as a retrieved passage
 ) -> str:
     "The exact string that the model reads; with `answer`, up to and including the token that ends it"
     before, behind, _ = frame(tok)
-    prompt = before+_content(tok, question, input)+behind
-    return prompt if answer is None else prompt+answer.strip()+family(tok)[1]
+    prompt = before + _content(tok, question, input) + behind
+    return prompt if answer is None else prompt + answer.strip() + family(tok)[1]
+
 
 def _content(tok, question, input):
     "What stands in the place of the question"
@@ -196,108 +277,140 @@ def _content(tok, question, input):
 
 # %% ../nbs/07_prompts.ipynb #f647e0b4
 def control_words(
-    added: dict[str, bool], # tokens beside the vocabulary: are they special?
+    added: dict[str, bool],  # tokens beside the vocabulary: are they special?
 ) -> re.Pattern:
     "A pattern that finds control tokens in a text"
-    def counts(s, special): return len(s) > 1 and (special or re.fullmatch(r'[<\[].*[>\]]', s))
-    names = sorted((s for s,special in added.items() if counts(s, special)), key=len)
+
+    def counts(s, special):
+        return len(s) > 1 and (special or re.fullmatch(r'[<\[].*[>\]]', s))
+
+    names = sorted((s for s, special in added.items() if counts(s, special)), key=len)
     return re.compile('|'.join(map(re.escape, names[::-1])) or '(?!)')
 
+
 @lru_cache(maxsize=8)
-def _control(tok): # asked for each text; the tokens of a loaded tokenizer stay as they are
+def _control(tok):  # asked for each text; the tokens of a loaded tokenizer stay as they are
     return control_words({str(a): a.special for a in tok.added_tokens_decoder.values()})
 
+
 def pieces(
-    control: re.Pattern, # from `control_words`
+    control: re.Pattern,  # from `control_words`
     text: str,
-) -> list[str]: # one piece if the text spells no control token
+) -> list[str]:  # one piece if the text spells no control token
     "A text cut behind the first character of each control token in it"
     parts, at = [], 0
     while m := control.search(text, at):
-        parts.append(text[at:m.start()+1])
-        at = m.start()+1
+        parts.append(text[at : m.start() + 1])
+        at = m.start() + 1
     return [*parts, text[at:]]
 
+
 def token_ids(
-    tok, # tokenizer
-    text: str, # from a document or a person: no control tokens
-    before: str='', # from a template: with control tokens
-    behind: str='', # the same
+    tok,  # tokenizer
+    text: str,  # from a document or a person: no control tokens
+    before: str = '',  # from a template: with control tokens
+    behind: str = '',  # the same
 ) -> list[int]:
     "The tokens of a text and of what a template writes around it"
     parts = pieces(_control(tok), text)
-    parts[0] = before+parts[0]
+    parts[0] = before + parts[0]
     parts[-1] += behind
     return [i for ids in tok(parts, add_special_tokens=False).input_ids for i in ids]
 
+
 def prompt_ids(
-    tok, # tokenizer with a chat template
+    tok,  # tokenizer with a chat template
     question: str,
-    input: str='', # see `render`
+    input: str = '',  # see `render`
 ) -> list[int]:
     "The tokens of the prompt that `render` shows"
     before, behind, _ = frame(tok)
     return token_ids(tok, _content(tok, question, input), before, behind)
 
-
 # %% ../nbs/07_prompts.ipynb #eccc83c2
 def encode(
-    tok, # tokenizer with a chat template
+    tok,  # tokenizer with a chat template
     question: str,
     answer: str,
-    max_length: int|None=None, # tokens; a longer example is refused, never cut
-    input: str='',
-) -> dict: # `input_ids` and `labels`, equally long; labels of the prompt are -100
+    max_length: int | None = None,  # tokens; a longer example is refused, never cut
+    input: str = '',
+) -> dict:  # `input_ids` and `labels`, equally long; labels of the prompt are -100
     "A training example whose loss covers `answer` and its end token"
     p = prompt_ids(tok, question, input)
     a = token_ids(tok, answer.strip(), behind=family(tok)[1])
-    if max_length and len(p)+len(a) > max_length:
-        raise CourseError(f'an example has {len(p)+len(a)} tokens and the limit is {max_length}: raise max_length, or shorten the pair that begins {question[:30]!r}')
-    return dict(input_ids=p+a, labels=[-100]*len(p)+a)
+    if max_length and len(p) + len(a) > max_length:
+        raise CourseError(
+            f'an example has {len(p) + len(a)} tokens and the limit is {max_length}: raise max_length, or shorten the pair that begins {question[:30]!r}'
+        )
+    return dict(input_ids=p + a, labels=[-100] * len(p) + a)
 
 # %% ../nbs/07_prompts.ipynb #013d404e
 def check_rows(
-    rows: list[dict], # Alpaca rows
-    name: str, # of their file, for the message
+    rows: list[dict],  # Alpaca rows
+    name: str,  # of their file, for the message
 ):
     "A `CourseError` names the first row without a question or an answer"
-    for i,r in enumerate(rows, 1):
-        missing = [c for c in ('instruction', 'output') if not isinstance(r.get(c), str) or not r[c].strip()]
-        if not missing: continue
+    for i, r in enumerate(rows, 1):
+        missing = [
+            c
+            for c in ('instruction', 'output')
+            if not isinstance(r.get(c), str) or not r[c].strip()
+        ]
+        if not missing:
+            continue
         there = ', '.join(map(str, r)) or 'nothing'
-        raise CourseError(f'{name}, row {i}: no text in {" and ".join(missing)} (it has {there}); '
-                          'each row needs instruction, input and output')
+        raise CourseError(
+            f'{name}, row {i}: no text in {" and ".join(missing)} (it has {there}); '
+            'each row needs instruction, input and output'
+        )
+
 
 def encode_rows(
-    tok, # tokenizer with a chat template
-    rows: list[dict], # Alpaca rows: `instruction`, `input`, `output`
-    max_length: int=2048, # tokens
-    name: str='the dataset', # for error messages
-) -> tuple[list[dict], list[int]]: # examples; indices of the rows left out because they are too long
+    tok,  # tokenizer with a chat template
+    rows: list[dict],  # Alpaca rows: `instruction`, `input`, `output`
+    max_length: int = 2048,  # tokens
+    name: str = 'the dataset',  # for error messages
+) -> tuple[
+    list[dict], list[int]
+]:  # examples; indices of the rows left out because they are too long
     "Encode every row and set aside those over `max_length`"
-    if not rows: raise CourseError(f'{name} is empty: make it with `climate-ft dataset`')
+    if not rows:
+        raise CourseError(f'{name} is empty: make it with `climate-ft dataset`')
     check_rows(rows, name)
     kept, long = [], []
-    for i,r in enumerate(rows):
+    for i, r in enumerate(rows):
         e = encode(tok, r['instruction'], r['output'], input=r.get('input') or '')
-        if len(e['input_ids']) > max_length: long.append(i)
-        else: kept.append(e)
-    if not kept: raise CourseError(f'{name}: all {len(rows)} rows are longer than {max_length} tokens; raise max_length')
+        if len(e['input_ids']) > max_length:
+            long.append(i)
+        else:
+            kept.append(e)
+    if not kept:
+        raise CourseError(
+            f'{name}: all {len(rows)} rows are longer than {max_length} tokens; raise max_length'
+        )
     return kept, long
 
 # %% ../nbs/07_prompts.ipynb #79938968
 def show_tokens(
-    tok, # tokenizer
-    example: dict, # from `encode`
-): # an `IPython.display.HTML`
+    tok,  # tokenizer
+    example: dict,  # from `encode`
+):  # an `IPython.display.HTML`
     "The tokens of an example; those the loss is taken over are shaded and underlined"
     from IPython.display import HTML
+
     pieces, pending = [], []
-    for i,l in zip(example['input_ids'], example['labels']):
+    for i, l in zip(example['input_ids'], example['labels']):
         pending.append(i)
         s = tok.decode(pending)
-        if '\ufffd' in s and len(pending) < 4: continue      # a character whose bytes span several tokens
-        style = 'background:#ffe08a;color:#000;text-decoration:underline' if l != -100 else 'background:#8882'
-        pieces.append(f'<span style="{style};border:1px solid #8886;padding:0 2px;margin:1px;display:inline-block;white-space:pre">{html.escape(s).replace(chr(10), "↵")}</span>')
+        if '\ufffd' in s and len(pending) < 4:
+            continue  # a character whose bytes span several tokens
+        style = (
+            'background:#ffe08a;color:#000;text-decoration:underline'
+            if l != -100
+            else 'background:#8882'
+        )
+        pieces.append(
+            f'<span style="{style};border:1px solid #8886;padding:0 2px;margin:1px;display:inline-block;white-space:pre">{html.escape(s).replace(chr(10), "↵")}</span>'
+        )
         pending = []
-    return HTML('<div style="line-height:1.9">'+''.join(pieces)+'</div>')
+    return HTML('<div style="line-height:1.9">' + ''.join(pieces) + '</div>')

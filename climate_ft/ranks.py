@@ -4,7 +4,11 @@
 
 # %% ../nbs/07d_ranks.ipynb #rank-imports
 from __future__ import annotations
-import json, os, subprocess, sys, tempfile
+import json
+import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 from typing import Callable
 from .workspace import CourseError, Progress, read_json, write_json
@@ -15,136 +19,193 @@ __all__ = ['TOLD', 'Ranks', 'deal', 'sum_gradients', 'accelerate_config', 'launc
 # %% ../nbs/07d_ranks.ipynb #rank-class
 class Ranks:
     "The processes of a training; one if nothing has started more"
+
     def __init__(self):
         launched = 'LOCAL_RANK' in os.environ
         self.n = int(os.environ.get('WORLD_SIZE', 1)) if launched else 1
         self.rank = int(os.environ.get('RANK', 0)) if self.n > 1 else 0
         self.main = self.rank == 0
-        if self.n > 1: self._connect()
+        if self.n > 1:
+            self._connect()
+
     def _connect(self):
         import torch
         from accelerate import PartialState
+
         gpu = torch.cuda.is_available()
-        if gpu: torch.cuda.set_device(int(os.environ['LOCAL_RANK']))
+        if gpu:
+            torch.cuda.set_device(int(os.environ['LOCAL_RANK']))
         self.state = PartialState(cpu=not gpu)
+
     def wait(self):
         "Go on when all processes have come here"
-        if self.n > 1: self.state.wait_for_everyone()
+        if self.n > 1:
+            self.state.wait_for_everyone()
+
     def all(self, x) -> list:
         "`x` of every process, a plain value"
-        if self.n == 1: return [x]
+        if self.n == 1:
+            return [x]
         from accelerate.utils import gather_object
+
         return gather_object([x])
+
     def numbers(self, *xs) -> list[tuple]:
         "Some numbers of every process, in one message"
-        if self.n == 1: return [xs]
+        if self.n == 1:
+            return [xs]
         import torch
         from accelerate.utils import gather
+
         mine = torch.tensor([xs], dtype=torch.float64, device=self.state.device)
         return [tuple(r) for r in gather(mine).tolist()]
+
     def first(self, f: Callable):
         "What `f()` returns in rank 0, which alone runs it; its `CourseError` is everybody's"
-        if self.n == 1: return f()
+        if self.n == 1:
+            return f()
         from accelerate.utils import broadcast_object_list
+
         got = [None, None]
         if self.main:
-            try: got[0] = f()
-            except CourseError as e: got[1] = str(e)
+            try:
+                got[0] = f()
+            except CourseError as e:
+                got[1] = str(e)
         value, error = broadcast_object_list(got)
-        if error: raise CourseError(error)
+        if error:
+            raise CourseError(error)
         return value
 
 # %% ../nbs/07d_ranks.ipynb #rank-deal
 def deal(
-    step: list[int], # indices of the examples of an optimizer step
-    lengths: list[int], # tokens of each example
-    ranks: int, # processes
-    batch: int, # examples in a pass of one process
-    passes: int=1, # of one process in a step
-    empty: int|None=None, # stands for an example without tokens
-) -> list[int]: # in the order in which the processes take their batches in turn
+    step: list[int],  # indices of the examples of an optimizer step
+    lengths: list[int],  # tokens of each example
+    ranks: int,  # processes
+    batch: int,  # examples in a pass of one process
+    passes: int = 1,  # of one process in a step
+    empty: int | None = None,  # stands for an example without tokens
+) -> list[int]:  # in the order in which the processes take their batches in turn
     "Share the examples so that all processes have about the same number of tokens"
-    room, parts, load = batch*passes, [[] for _ in range(ranks)], [0]*ranks
+    room, parts, load = batch * passes, [[] for _ in range(ranks)], [0] * ranks
     for k in sorted(step, key=lambda k: -lengths[k]):
         free = [r for r in range(ranks) if len(parts[r]) < room]
         r = min(free, key=lambda r: load[r])
         parts[r].append(k)
         load[r] += lengths[k]
-    parts = [p+[empty]*(room-len(p)) for p in parts]
-    return [k for m in range(0, room, batch) for p in parts for k in p[m:m+batch]]
+    parts = [p + [empty] * (room - len(p)) for p in parts]
+    return [k for m in range(0, room, batch) for p in parts for k in p[m : m + batch]]
 
 # %% ../nbs/07d_ranks.ipynb #rank-sum
 def sum_gradients(
-    grads: list, # tensors of one dtype on one device, the same shapes in every process
+    grads: list,  # tensors of one dtype on one device, the same shapes in every process
 ):
     "Replace each tensor by its sum over all processes"
     import torch
+
     flat = grads[0] if len(grads) == 1 else torch.cat([g.flatten() for g in grads])
     torch.distributed.all_reduce(flat)
-    if len(grads) == 1: return
-    for g,new in zip(grads, flat.split([g.numel() for g in grads])): g.copy_(new.view_as(g))
+    if len(grads) == 1:
+        return
+    for g, new in zip(grads, flat.split([g.numel() for g in grads])):
+        g.copy_(new.view_as(g))
 
 # %% ../nbs/07d_ranks.ipynb #rank-config
 def accelerate_config(
-    n: int, # processes on this machine
+    n: int,  # processes on this machine
 ) -> dict:
     "What `accelerate config` would write for `n` GPUs of this machine"
-    return dict(compute_environment='LOCAL_MACHINE', distributed_type='MULTI_GPU', num_machines=1,
-                machine_rank=0, num_processes=n, mixed_precision='no', use_cpu=False,
-                main_process_port=0, rdzv_backend='c10d', same_network=True, debug=False)
+    return dict(
+        compute_environment='LOCAL_MACHINE',
+        distributed_type='MULTI_GPU',
+        num_machines=1,
+        machine_rank=0,
+        num_processes=n,
+        mixed_precision='no',
+        use_cpu=False,
+        main_process_port=0,
+        rdzv_backend='c10d',
+        same_network=True,
+        debug=False,
+    )
 
 # %% ../nbs/07d_ranks.ipynb #rank-launch
-TOLD = 'progress: '            # begins the lines that are meant for the launcher
+TOLD = 'progress: '  # begins the lines that are meant for the launcher
+
 
 def _command(n, folder, module, args):
-    config = write_json(folder/'accelerate.json', accelerate_config(n))
-    return [sys.executable, '-m', 'accelerate.commands.launch', '--config_file', str(config),
-            '--module', module, *map(str, args)]
+    config = write_json(folder / 'accelerate.json', accelerate_config(n))
+    return [
+        sys.executable,
+        '-m',
+        'accelerate.commands.launch',
+        '--config_file',
+        str(config),
+        '--module',
+        module,
+        *map(str, args),
+    ]
+
 
 def _environment(folder):
     import torch
+
     root = str(Path(__file__).resolve().parent.parent)
     path = os.pathsep.join(filter(None, (root, os.environ.get('PYTHONPATH'))))
     cpu = {} if torch.cuda.is_available() else dict(ACCELERATE_USE_CPU='true')
     return os.environ | dict(PYTHONPATH=path, CLIMATE_FT_RANKS=str(folder)) | cpu
 
+
 def launch(
-    module: str, # run as `python -m module args`; its `main` ends with `worker`
-    args: list, # of the command line
-    n: int, # processes
-    progress: Progress|None=None,
+    module: str,  # run as `python -m module args`; its `main` ends with `worker`
+    args: list,  # of the command line
+    n: int,  # processes
+    progress: Progress | None = None,
 ):
     "Run `module` in `n` processes and wait; their `CourseError` is raised here"
-    with tempfile.TemporaryDirectory() as d, open(Path(d)/'stderr', 'w+') as err:
+    with tempfile.TemporaryDirectory() as d, open(Path(d) / 'stderr', 'w+') as err:
         folder = Path(d)
-        p = subprocess.Popen(_command(n, folder, module, args), stdout=subprocess.PIPE, stderr=err,
-                             text=True, env=_environment(folder))
+        p = subprocess.Popen(
+            _command(n, folder, module, args),
+            stdout=subprocess.PIPE,
+            stderr=err,
+            text=True,
+            env=_environment(folder),
+        )
         try:
             for line in p.stdout:
-                if progress and line.startswith(TOLD): progress(*json.loads(line[len(TOLD):]))
+                if progress and line.startswith(TOLD):
+                    progress(*json.loads(line[len(TOLD) :]))
             p.wait()
         except BaseException:
             p.terminate()
             p.wait()
             raise
-        if (folder/'error.json').is_file(): raise CourseError(read_json(folder/'error.json'))
-        if p.returncode == 0: return
+        if (folder / 'error.json').is_file():
+            raise CourseError(read_json(folder / 'error.json'))
+        if p.returncode == 0:
+            return
         err.seek(0)
         raise RuntimeError(f'a process of {n} failed:\n{err.read()[-4000:]}')
 
 # %% ../nbs/07d_ranks.ipynb #rank-worker
 def tell(fraction, message=''):
     "A `progress` for rank 0 of a launched training"
-    print(TOLD+json.dumps([fraction, message]), flush=True)
+    print(TOLD + json.dumps([fraction, message]), flush=True)
+
 
 def worker(
-    f: Callable, # f(progress), the work of a process
+    f: Callable,  # f(progress), the work of a process
 ):
     "Do the work of a launched process, and leave its error where the launcher looks"
     folder, ranks = os.environ.get('CLIMATE_FT_RANKS'), Ranks()
-    try: f(tell if ranks.main else None)
+    try:
+        f(tell if ranks.main else None)
     except CourseError as e:
-        if folder: write_json(Path(folder)/'error.json', str(e))
-        else: print(f'climate-ft: {e}', file=sys.stderr)
+        if folder:
+            write_json(Path(folder) / 'error.json', str(e))
+        else:
+            print(f'climate-ft: {e}', file=sys.stderr)
         sys.exit(2)
-    if ranks.n > 1: ranks.state.destroy_process_group()
+    if ranks.n > 1:
+        ranks.state.destroy_process_group()

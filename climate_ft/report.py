@@ -4,7 +4,11 @@
 
 # %% ../nbs/13a_report.ipynb #bfa9b149
 from __future__ import annotations
-import difflib, io, json, platform, re
+import difflib
+import io
+import json
+import platform
+import re
 from html import escape
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,186 +21,378 @@ __all__ = ['svg', 'mark', 'section', 'grid', 'as_read', 'reading_section', 'docu
 
 # %% ../nbs/13a_report.ipynb #ec9e94c1
 def svg(
-    fig, # a matplotlib figure or axes; closed afterwards
+    fig,  # a matplotlib figure or axes; closed afterwards
 ) -> str:
     "The figure as an inline `<svg>` element"
     import matplotlib.pyplot as plt
+
     fig = getattr(fig, 'figure', fig)
     buf = io.StringIO()
-    with plt.rc_context({'svg.fonttype': 'none', 'svg.hashsalt': 'climate-ft'}): fig.savefig(buf, format='svg', bbox_inches='tight', metadata={'Date': None})
+    with plt.rc_context({'svg.fonttype': 'none', 'svg.hashsalt': 'climate-ft'}):
+        fig.savefig(buf, format='svg', bbox_inches='tight', metadata={'Date': None})
     plt.close(fig)
     return re.sub(r'^.*?(?=<svg)', '', buf.getvalue(), flags=re.S)
 
 # %% ../nbs/13a_report.ipynb #52f15e42
 def mark(
-    answer:str, # what the model said
-    reference:str, # what it should have said
-    least:int=3, # characters; shorter agreements are mostly grammar
-) -> str: # HTML, escaped
+    answer: str,  # what the model said
+    reference: str,  # what it should have said
+    least: int = 3,  # characters; shorter agreements are mostly grammar
+) -> str:  # HTML, escaped
     "The answer with the stretches it shares with the reference in `<ins>`"
-    if not answer.strip(): return '<em>(empty)</em>'
+    if not answer.strip():
+        return '<em>(empty)</em>'
     out, at = [], 0
-    for b in difflib.SequenceMatcher(None, answer, reference, autojunk=False).get_matching_blocks():
-        if b.size < least: continue
-        out += [escape(answer[at:b.a]), f'<ins>{escape(answer[b.a:b.a+b.size])}</ins>']
-        at = b.a+b.size
-    return ''.join(out)+escape(answer[at:])
+    for b in difflib.SequenceMatcher(
+        None, answer, reference, autojunk=False
+    ).get_matching_blocks():
+        if b.size < least:
+            continue
+        out += [escape(answer[at : b.a]), f'<ins>{escape(answer[b.a : b.a + b.size])}</ins>']
+        at = b.a + b.size
+    return ''.join(out) + escape(answer[at:])
 
 # %% ../nbs/13a_report.ipynb #f90457c6
 def section(title, prose=(), figures=(), tables=(), groups=(), pre=''):
     "A part of the report; `prose` is text, `figures` are (alternative text, svg) pairs"
     from markupsafe import Markup
-    return dict(title=title, prose=list(prose), figures=[dict(alt=a, svg=Markup(s)) for a,s in figures], tables=list(tables), groups=list(groups), pre=pre)
+
+    return dict(
+        title=title,
+        prose=list(prose),
+        figures=[dict(alt=a, svg=Markup(s)) for a, s in figures],
+        tables=list(tables),
+        groups=list(groups),
+        pre=pre,
+    )
+
 
 def grid(
-    rows:list[dict], # one dictionary a line
-    title:str='', note:str='',
-    digits:int=3, # of a float
+    rows: list[dict],  # one dictionary a line
+    title: str = '',
+    note: str = '',
+    digits: int = 3,  # of a float
 ) -> dict:
     "A table of the rows, columns in the order of the first"
-    def cell(v): return f'{v:.{digits}f}' if isinstance(v, float) else '–' if v is None else f'{v:,}' if isinstance(v, int) else v
+
+    def cell(v):
+        return (
+            f'{v:.{digits}f}'
+            if isinstance(v, float)
+            else '–'
+            if v is None
+            else f'{v:,}'
+            if isinstance(v, int)
+            else v
+        )
+
     header = list(rows[0]) if rows else []
-    return dict(title=title, header=header, rows=[[cell(r.get(k)) for k in header] for r in rows], note=note)
+    return dict(
+        title=title,
+        header=header,
+        rows=[[cell(r.get(k)) for k in header] for r in rows],
+        note=note,
+    )
 
 # %% ../nbs/13a_report.ipynb #80cf9f78
 def as_read(ws, state):
     "The state, empty if another PDF was read since: its notes are about the first one"
-    pages = (state.get('extract', {}).get('outputs') or {}).get('documents/extracted_pages.json')
+    pages = (state.get('extract', {}).get('outputs') or {}).get(
+        'documents/extracted_pages.json'
+    )
     return state if pages == file_digest(ws.path('extracted_pages')) else {}
+
 
 def reading_section(state):
     "What was read of the document, what was set aside, and what could not be read"
     lines = [n for s in ('extract', 'clean') for n in state.get(s, {}).get('notes') or []]
-    return section('Reading', ['What came from the PDF, and what could not be read.'], pre='\n'.join(lines)) if lines else None
+    return (
+        section(
+            'Reading',
+            ['What came from the PDF, and what could not be read.'],
+            pre='\n'.join(lines),
+        )
+        if lines
+        else None
+    )
+
 
 def documents(ws):
     "The names of the documents in the corpus"
     chunks = ws.path('corpus_chunks')
-    return sorted({c.doc for c in read_records(chunks, Chunk, 'corpus')}) if chunks.exists() else []
+    return (
+        sorted({c.doc for c in read_records(chunks, Chunk, 'corpus')})
+        if chunks.exists()
+        else []
+    )
+
 
 def extraction_section(ws):
     "How well each extractor read the PDF"
     from climate_ft.compare import SCORES, plot_scoreboard
-    if not ws.path('extractor_scores').exists(): return
+
+    if not ws.path('extractor_scores').exists():
+        return
     s = read_json(ws.path('extractor_scores'), 'compare', SCORES)
-    if not s or s.get('document') not in documents(ws): return     # of another PDF
+    if not s or s.get('document') not in documents(ws):
+        return  # of another PDF
     s = s['extractors']
-    return section('Extraction', ['Each extractor against the gold text: character error rate, whole sentences found, order of the sentences, time per page.'],
-                   [('Bars of the error rate, recall, order and time of every extractor', svg(plot_scoreboard(s)))])
+    return section(
+        'Extraction',
+        [
+            'Each extractor against the gold text: character error rate, whole sentences found, order of the sentences, time per page.'
+        ],
+        [
+            (
+                'Bars of the error rate, recall, order and time of every extractor',
+                svg(plot_scoreboard(s)),
+            )
+        ],
+    )
+
 
 def data_section(ws):
     "From sentences to training pairs"
-    if not ws.path('dataset_report').exists(): return
+    if not ws.path('dataset_report').exists():
+        return
     from climate_ft.dataset import plot_funnel, read_report
+
     r = read_report(ws)
-    rows = [dict(step=k, pairs=v) for k,v in r['funnel'].items()]
-    return section('Data', ['How many question-answer pairs each step left.'], [('Bars of the number of pairs after each step', svg(plot_funnel(r['funnel'])))], [grid(rows)])
+    rows = [dict(step=k, pairs=v) for k, v in r['funnel'].items()]
+    return section(
+        'Data',
+        ['How many question-answer pairs each step left.'],
+        [('Bars of the number of pairs after each step', svg(plot_funnel(r['funnel'])))],
+        [grid(rows)],
+    )
 
 # %% ../nbs/13a_report.ipynb #5a5307af
 def training_section(ws, name):
     "Loss, gradient norm and the health check of the training"
-    if not (ws.logs/f'{name}.jsonl').exists(): return
+    if not (ws.logs / f'{name}.jsonl').exists():
+        return
     from climate_ft.train import describe, plot_log, read_log, verify_training
+
     rows = read_log(ws, name)
-    return section('Training', [], [('Curves of the loss and of the gradient norm over the steps', svg(plot_log(rows)))], pre=describe(verify_training(ws, name)))
+    return section(
+        'Training',
+        [],
+        [('Curves of the loss and of the gradient norm over the steps', svg(plot_log(rows)))],
+        pre=describe(verify_training(ws, name)),
+    )
+
 
 def scores_section(results, metrics=('char_f1', 'rougeL', 'bertscore_f1')):
     "Every model on every question set, with 95 % intervals"
     from climate_ft.evaluation import SETS, plot_outcomes, plot_scores, table
+
     tables = []
     for m in metrics:
-        rows = [dict(zip(('set', 'model', 'n', m, '95 % interval', 'floor'), (r['set'], r['model'], r['n'], r['score'], f"{r['low']:.3f} – {r['high']:.3f}", r['floor']))) for r in table(results, m)]
-        if rows: tables.append(grid(rows, m, 'Intervals: paired bootstrap over sources. Floor: the same answers against shuffled references.'))
+        rows = [
+            dict(
+                zip(
+                    ('set', 'model', 'n', m, '95 % interval', 'floor'),
+                    (
+                        r['set'],
+                        r['model'],
+                        r['n'],
+                        r['score'],
+                        f"{r['low']:.3f} – {r['high']:.3f}",
+                        r['floor'],
+                    ),
+                )
+            )
+            for r in table(results, m)
+        ]
+        if rows:
+            tables.append(
+                grid(
+                    rows,
+                    m,
+                    'Intervals: paired bootstrap over sources. Floor: the same answers against shuffled references.',
+                )
+            )
     sets = '; '.join(f'{k}: {SETS[k]}' for k in results['scores'])
-    return section('Scores', [f'Question sets. {sets}.'], [('Bars of character F1 with intervals for every model and set', svg(plot_scores(results))),
-                   ('Shares of wins, ties and losses of the tuned model against the base', svg(plot_outcomes(results)))], tables)
+    return section(
+        'Scores',
+        [f'Question sets. {sets}.'],
+        [
+            (
+                'Bars of character F1 with intervals for every model and set',
+                svg(plot_scores(results)),
+            ),
+            (
+                'Shares of wins, ties and losses of the tuned model against the base',
+                svg(plot_outcomes(results)),
+            ),
+        ],
+        tables,
+    )
 
 # %% ../nbs/13a_report.ipynb #47bd3e05
-def answers_section(results, most=12): # questions per set
+def answers_section(results, most=12):  # questions per set
     "Questions with the answers of every model side by side"
     from markupsafe import Markup
     from climate_ft.evaluation import SETS, spread
+
     groups = []
     for s in results['scores']:
         rows = spread([a for a in results['answers'] if a['set'] == s], most)
-        groups.append(dict(title=f'{s} – {SETS[s]}', rows=[dict(question=a['question'], reference=a['reference'],
-            answers=[dict(model=m, marked=Markup(mark(p, a['reference']))) for m,p in a['predictions'].items()]) for a in rows]))
+        groups.append(
+            dict(
+                title=f'{s} – {SETS[s]}',
+                rows=[
+                    dict(
+                        question=a['question'],
+                        reference=a['reference'],
+                        answers=[
+                            dict(model=m, marked=Markup(mark(p, a['reference'])))
+                            for m, p in a['predictions'].items()
+                        ],
+                    )
+                    for a in rows
+                ],
+            )
+        )
     return section('Answers', ['Marked: what stands in the reference too.'], groups=groups)
+
 
 def settings_section(ws, name):
     "The training's settings and the versions of the libraries"
-    p = ws.models/name/'train_config.json'
+    p = ws.models / name / 'train_config.json'
     cfg = read_json(p, 'train', dict) if p.exists() else {}
-    rows = [dict(setting=k, value=json.dumps(v, ensure_ascii=False)) for k,v in cfg.items()]
-    return section('Settings and versions', tables=[grid(rows), grid([dict(library=k, version=v) for k,v in versions().items()])])
+    rows = [dict(setting=k, value=json.dumps(v, ensure_ascii=False)) for k, v in cfg.items()]
+    return section(
+        'Settings and versions',
+        tables=[grid(rows), grid([dict(library=k, version=v) for k, v in versions().items()])],
+    )
+
 
 def versions() -> dict:
     "Versions of everything a result depends on"
+
     def get(n):
-        try: return version(n)
-        except PackageNotFoundError: return 'not installed'
+        try:
+            return version(n)
+        except PackageNotFoundError:
+            return 'not installed'
+
     names = 'climate-ft pymupdf pymupdf4llm pdfplumber torch transformers peft trl bitsandbytes datasets sacrebleu bert-score'.split()
-    return dict(python=platform.python_version(), machine=platform.machine(), **{n: get(n) for n in names})
+    return dict(
+        python=platform.python_version(),
+        machine=platform.machine(),
+        **{n: get(n) for n in names},
+    )
 
 # %% ../nbs/13a_report.ipynb #091a47b7
 def key_figures(results, state):
     "The four numbers at the top of the report"
+
     def diff(s):
         d = results['differences'].get(s, {}).get('tuned - base', {}).get('char_f1')
         sc = results['scores'].get(s, {})
-        return d and dict(label=f'character F1, {s}', value=f"{sc['base']['scores']['char_f1']:.2f} → {sc['tuned']['scores']['char_f1']:.2f}", note=f'difference {d[0]:+.2f}, 95 % interval {d[1]:+.2f} to {d[2]:+.2f}')
-    total = sum(s.get('seconds', 0) for k,s in state.items() if k not in ('report', 'merge')) # what comes after the report
-    took = dict(label='time from the PDF to the scores', value=f'{total/60:.1f} min', note=f"of it training {state.get('train', {}).get('seconds', 0)/60:.1f} min")
+        return d and dict(
+            label=f'character F1, {s}',
+            value=f"{sc['base']['scores']['char_f1']:.2f} → {sc['tuned']['scores']['char_f1']:.2f}",
+            note=f'difference {d[0]:+.2f}, 95 % interval {d[1]:+.2f} to {d[2]:+.2f}',
+        )
+
+    total = sum(
+        s.get('seconds', 0) for k, s in state.items() if k not in ('report', 'merge')
+    )  # what comes after the report
+    took = dict(
+        label='time from the PDF to the scores',
+        value=f'{total / 60:.1f} min',
+        note=f"of it training {state.get('train', {}).get('seconds', 0) / 60:.1f} min",
+    )
     return [k for k in (diff('recall'), diff('unseen'), diff('gold'), took) if k]
 
 # %% ../nbs/13a_report.ipynb #c7ea5419
 def _spelled_out(value):
     "No control characters and marks of direction in the page; a file name may hold some"
-    if not isinstance(value, str): return value
+    if not isinstance(value, str):
+        return value
     return type(value)(visible(value))
 
+
 def render_report(
-    title:str, lead:str,
-    sections:list[dict], # from `section`
-    key:list[dict]=(), # from `key_figures`
-) -> str: # a complete HTML document
+    title: str,
+    lead: str,
+    sections: list[dict],  # from `section`
+    key: list[dict] = (),  # from `key_figures`
+) -> str:  # a complete HTML document
     "The page, self-contained"
     from jinja2 import Environment
-    src = (Path(__file__).parent/'assets'/'report.html.j2').read_text(encoding='utf-8') if '__file__' in globals() else (REPO/'climate_ft'/'assets'/'report.html.j2').read_text(encoding='utf-8')
-    env = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_spelled_out)
-    return env.from_string(src).render(title=title, lead=lead, sections=[s for s in sections if s], key=list(key))
+
+    src = (
+        (Path(__file__).parent / 'assets' / 'report.html.j2').read_text(encoding='utf-8')
+        if '__file__' in globals()
+        else (REPO / 'climate_ft' / 'assets' / 'report.html.j2').read_text(encoding='utf-8')
+    )
+    env = Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_spelled_out
+    )
+    return env.from_string(src).render(
+        title=title, lead=lead, sections=[s for s in sections if s], key=list(key)
+    )
 
 # %% ../nbs/13a_report.ipynb #7f136097
 def check_current(
-    ws:Workspace,
-    name:str, # of the adapter
-    results:dict, # of the evaluation
+    ws: Workspace,
+    name: str,  # of the adapter
+    results: dict,  # of the evaluation
 ):
     "Refuse scores of an earlier adapter, and an adapter of a document that has been replaced"
     from climate_ft.generate import model_key
-    folder = ws.models/name
-    if not (folder/'adapter_model.safetensors').is_file(): return
+
+    folder = ws.models / name
+    if not (folder / 'adapter_model.safetensors').is_file():
+        return
     if results.get('adapter', key := model_key(folder)) != key:
-        raise CourseError(f'the saved scores are those of an earlier {name}: `climate-ft answers` and `climate-ft evaluate` make those of this one')
-    facts = read_json(folder/'train_config.json', 'train').get('sources') or []
+        raise CourseError(
+            f'the saved scores are those of an earlier {name}: `climate-ft answers` and `climate-ft evaluate` make those of this one'
+        )
+    facts = read_json(folder / 'train_config.json', 'train').get('sources') or []
     corpus = ws.path('corpus_chunks')
-    chunks = {c.id for c in read_records(corpus, Chunk, 'corpus')} if corpus.exists() else set()
+    chunks = (
+        {c.id for c in read_records(corpus, Chunk, 'corpus')} if corpus.exists() else set()
+    )
     trained = {i.rpartition('.')[0] for s in facts for i in s.split('+')}
     if chunks and trained and not trained & chunks:
-        raise CourseError(f'{name} was trained on another document than the one in {ws.root}: run `climate-ft train`, `answers` and `evaluate` first')
+        raise CourseError(
+            f'{name} was trained on another document than the one in {ws.root}: run `climate-ft train`, `answers` and `evaluate` first'
+        )
+
 
 def run_report(
-    ws:Workspace,
-    profile, # key of `climate_ft.train.PROFILES`, or a `TrainConfig`
-) -> Path: # the HTML file
+    ws: Workspace,
+    profile,  # key of `climate_ft.train.PROFILES`, or a `TrainConfig`
+) -> Path:  # the HTML file
     "Write the report of the run in `ws`"
     from climate_ft.evaluation import read_results, results_path, settings_of
+
     cfg, _ = settings_of(profile)
     name, path = cfg.name, results_path(ws, cfg.bits)
     results, state = read_results(path), read_state(ws, name)
-    if results.get('name') != name: raise CourseError(f"{path} holds the scores of {results.get('name')}: `climate-ft evaluate --profile {name}` makes those of {name}")
+    if results.get('name') != name:
+        raise CourseError(
+            f"{path} holds the scores of {results.get('name')}: `climate-ft evaluate --profile {name}` makes those of {name}"
+        )
     check_current(ws, name, results)
     docs = documents(ws)
-    sections = [scores_section(results), answers_section(results), training_section(ws, name), data_section(ws), reading_section(as_read(ws, state)), extraction_section(ws), settings_section(ws, name)]
+    sections = [
+        scores_section(results),
+        answers_section(results),
+        training_section(ws, name),
+        data_section(ws),
+        reading_section(as_read(ws, state)),
+        extraction_section(ws),
+        settings_section(ws, name),
+    ]
     lead = f"Profile {name}: base model and fine-tuned model on questions about {', '.join(docs) or 'the document'}."
-    return write_text(ws.path('report'), render_report('climate-ft: what the fine-tuning did', lead, sections, key_figures(results, state)))
+    return write_text(
+        ws.path('report'),
+        render_report(
+            'climate-ft: what the fine-tuning did', lead, sections, key_figures(results, state)
+        ),
+    )

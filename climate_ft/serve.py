@@ -4,7 +4,9 @@
 
 # %% ../nbs/13c_serve.ipynb #76d54104
 from __future__ import annotations
-import json, re, socket
+import json
+import re
+import socket
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.error import HTTPError
@@ -19,18 +21,21 @@ __all__ = ['newest_gguf', 'check_port', 'text_of', 'Passages', 'with_passage', '
 
 # %% ../nbs/13c_serve.ipynb #c31b2537
 def newest_gguf(
-    root: str|Path, # a project or a workspace
+    root: str | Path,  # a project or a workspace
 ) -> Path:
     "The GGUF file that was exported last"
     places = 'models/*/*.gguf', 'runs/*/models/*/*.gguf'
     found = [f for p in places for f in Path(root).glob(p) if f.parent.name[0] != '.']
     if not found:
-        raise CourseError('there is no GGUF file yet: `climate-ft export --gguf q8_0` makes one; '
-                                    'or name one with --model')
+        raise CourseError(
+            'there is no GGUF file yet: `climate-ft export --gguf q8_0` makes one; '
+            'or name one with --model'
+        )
     return max(found, key=lambda f: f.stat().st_mtime)
 
+
 def check_port(
-    host: str, # address
+    host: str,  # address
     port: int,
 ):
     "A `CourseError` if nobody can listen there"
@@ -41,14 +46,17 @@ def check_port(
     except OverflowError:
         raise CourseError(f'{port} is no port: choose one from 1024 to 65535') from None
     except PermissionError:
-        raise CourseError(f'port {port} is not allowed here: choose a --port above 1023') from None
+        raise CourseError(
+            f'port {port} is not allowed here: choose a --port above 1023'
+        ) from None
     except OSError as e:
-        raise CourseError(f'port {port} of {host} cannot be used ({e.strerror}): '
-                          'choose another with --port') from None
+        raise CourseError(
+            f'port {port} of {host} cannot be used ({e.strerror}): choose another with --port'
+        ) from None
 
 # %% ../nbs/13c_serve.ipynb #04930fb4
 def text_of(
-    content: str|list|None, # of a message
+    content: str | list | None,  # of a message
 ) -> str:
     "The text of a message, whose content may come in parts"
     if isinstance(content, list):
@@ -56,107 +64,157 @@ def text_of(
         return ''.join(p.get('text', '') for p in texts)
     return content or ''
 
+
 def _chunks(ws):
     rows = read_records(ws.path('corpus_chunks'), Chunk, 'corpus')
     if not rows:
-        raise CourseError(f"{ws.path('corpus_chunks')} holds no passages: run `climate-ft corpus`")
+        raise CourseError(
+            f"{ws.path('corpus_chunks')} holds no passages: run `climate-ft corpus`"
+        )
     return rows
+
 
 class Passages:
     "Finds the passages that go with a question"
-    def __init__(self,
-        ws: Workspace, # its corpus is searched
+
+    def __init__(
+        self,
+        ws: Workspace,  # its corpus is searched
     ):
         from climate_ft.passages import Retriever
+
         self.search = Retriever(_chunks(ws))
-    def __call__(self, question: str) -> tuple: # the passages as training has them; the best `Chunk`
+
+    def __call__(
+        self, question: str
+    ) -> tuple:  # the passages as training has them; the best `Chunk`
         from climate_ft.passages import context, found
+
         got = found(question, self.search)
-        return context([t for _,t in got]), got[0][0]
+        return context([t for _, t in got]), got[0][0]
+
 
 def with_passage(
-    body: dict, # of a chat request
+    body: dict,  # of a chat request
     find: Passages,
-) -> tuple[dict, object]: # the request with the passages; the best chunk, None if there is no question
+) -> tuple[
+    dict, object
+]:  # the request with the passages; the best chunk, None if there is no question
     "The best passages, behind the last question"
     messages = list(body.get('messages') or [])
-    users = [i for i,m in enumerate(messages) if isinstance(m, dict) and m.get('role') == 'user']
+    users = [
+        i for i, m in enumerate(messages) if isinstance(m, dict) and m.get('role') == 'user'
+    ]
     at = max(users, default=None)
-    if at is None or not (q := text_of(messages[at].get('content')).strip()): return body, None
+    if at is None or not (q := text_of(messages[at].get('content')).strip()):
+        return body, None
     text, chunk = find(q)
     messages[at] = dict(messages[at], content=f'{q}\n\n{text}')
     return dict(body, messages=messages), chunk
 
 # %% ../nbs/13c_serve.ipynb #440044fc
 def plain_messages(
-    body: dict, # of a chat request
-    control, # from `control_words_of`
+    body: dict,  # of a chat request
+    control,  # from `control_words_of`
 ) -> dict:
     "The request with a character without width in each control token that a message spells"
+
     def plain(value):
-        if isinstance(value, str): return '\u200b'.join(pieces(control, value))
-        if isinstance(value, list): return [plain(v) for v in value]
-        if not isinstance(value, dict): return value
+        if isinstance(value, str):
+            return '\u200b'.join(pieces(control, value))
+        if isinstance(value, list):
+            return [plain(v) for v in value]
+        if not isinstance(value, dict):
+            return value
         return value | {k: plain(value[k]) for k in ('content', 'text') if k in value}
+
     return dict(body, messages=plain(body.get('messages') or []))
 
-
 # %% ../nbs/13c_serve.ipynb #4f3693c5
-_OWN = ('host connection content-length transfer-encoding keep-alive server date'
-        ).split()          # headers that each connection makes for itself
+_OWN = (
+    'host connection content-length transfer-encoding keep-alive server date'
+).split()  # headers that each connection makes for itself
+
 
 class _Front(BaseHTTPRequestHandler):
     "Hands requests on to llama.cpp; in chat requests text stays text, and a passage is put in"
+
     target, find, control, most = '', None, None, 1 << 20
-    def log_message(self, *a): pass
-    def do_GET(self): self.hand_on(None)
+
+    def log_message(self, *a):
+        pass
+
+    def do_GET(self):
+        self.hand_on(None)
+
     do_OPTIONS = do_DELETE = do_GET
+
     def do_POST(self):
         size = int(self.headers.get('Content-Length') or 0)
-        if size > self.most: return self.send_error(413)
+        if size > self.most:
+            return self.send_error(413)
         data, source = self.rfile.read(size), None
         if self.path.endswith('/chat/completions'):
             try:
                 body = json.loads(data)
-                if self.find: body, source = with_passage(body, self.find)
+                if self.find:
+                    body, source = with_passage(body, self.find)
                 data = json.dumps(plain_messages(body, self.control)).encode()
             except (ValueError, AttributeError, TypeError):
                 return self.send_error(400, 'not a chat request')
         self.hand_on(data, source)
+
     def hand_on(self, data, source=None):
-        def passed(headers): return {k: v for k,v in headers.items() if k.lower() not in _OWN}
-        own, url = passed(self.headers), self.target+self.path
+        def passed(headers):
+            return {k: v for k, v in headers.items() if k.lower() not in _OWN}
+
+        own, url = passed(self.headers), self.target + self.path
         request = Request(url, data, own, method=self.command)
-        try: answer = urlopen(request)
-        except HTTPError as e: answer = e
+        try:
+            answer = urlopen(request)
+        except HTTPError as e:
+            answer = e
         with answer:
             self.send_response(answer.status)
-            for k,v in passed(answer.headers).items(): self.send_header(k, v)
+            for k, v in passed(answer.headers).items():
+                self.send_header(k, v)
             if source:
-                self.send_header('X-Source',
-                                 f"{quote(source.doc)} p.{','.join(map(str, source.pages))}")
+                self.send_header(
+                    'X-Source', f"{quote(source.doc)} p.{','.join(map(str, source.pages))}"
+                )
             self.end_headers()
-            while piece := answer.read1(): self.wfile.write(piece); self.wfile.flush()
+            while piece := answer.read1():
+                self.wfile.write(piece)
+                self.wfile.flush()
+
 
 class Served:
     "A GGUF file behind an address; `close` ends it"
-    def __init__(self,
-        gguf: str|Path, # file
-        host: str='127.0.0.1', # loopback: this machine only
-        port: int=8080,
-        find: Passages|None=None, # puts a passage into each question
-        context: int=2048, # tokens of a conversation
+
+    def __init__(
+        self,
+        gguf: str | Path,  # file
+        host: str = '127.0.0.1',  # loopback: this machine only
+        port: int = 8080,
+        find: Passages | None = None,  # puts a passage into each question
+        context: int = 2048,  # tokens of a conversation
     ):
         check_port(host, port)
         self.llama = open_gguf(gguf, context)
-        own = dict(target=self.llama.listening_address, control=control_words_of(gguf),
-                   find=find and staticmethod(find))
+        own = dict(
+            target=self.llama.listening_address,
+            control=control_words_of(gguf),
+            find=find and staticmethod(find),
+        )
         handler = type('Front', (_Front,), own)
         self.front = ThreadingHTTPServer((host, port), handler)
         self.url = f'http://{host}:{self.front.server_address[1]}'
+
     def wait(self):
         "Serve until Ctrl-C"
         self.front.serve_forever()
+
     def close(self):
-        self.front.shutdown(); self.front.server_close()
+        self.front.shutdown()
+        self.front.server_close()
         self.llama = None

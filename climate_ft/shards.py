@@ -4,7 +4,8 @@
 
 # %% ../nbs/12a_shards.ipynb #shards-imports
 from __future__ import annotations
-import json, math
+import json
+import math
 from pathlib import Path
 from .workspace import CourseError, Progress, read_json, tracked, write_json
 from .preflight import SHARD
@@ -18,35 +19,46 @@ __all__ = ['Tensors', 'stands_for', 'skeleton', 'check_adapter', 'linear_weights
 # %% ../nbs/12a_shards.ipynb #shards-tensors
 class Tensors:
     "The tensors of safetensors files by name, each read when it is asked for"
-    def __init__(self,
-        files: list[Path], # safetensors
+
+    def __init__(
+        self,
+        files: list[Path],  # safetensors
     ):
         from safetensors import safe_open
+
         self.of = {}
         for f in files:
             opened = safe_open(f, 'pt')
             self.of |= {k: opened for k in opened.keys()}
-    def __getitem__(self, name): return self.of[name].get_tensor(name)
-    def __contains__(self, name): return name in self.of
-    def __iter__(self): return iter(self.of)
-    def below(self, name): # what is stored beside a quantised weight
-        return {k[len(name)+1:]: self[k] for k in self.of if k.startswith(f'{name}.')}
+
+    def __getitem__(self, name):
+        return self.of[name].get_tensor(name)
+
+    def __contains__(self, name):
+        return name in self.of
+
+    def __iter__(self):
+        return iter(self.of)
+
+    def below(self, name):  # what is stored beside a quantised weight
+        return {k[len(name) + 1 :]: self[k] for k in self.of if k.startswith(f'{name}.')}
 
 # %% ../nbs/12a_shards.ipynb #shards-plain
 def stands_for(
-    tensors: Tensors, # of the base
-    name: str, # of a weight
-    bits: int, # it was trained in; 16 leaves a plain weight as it is
-    dtype, # torch type to compute in
-    device: str='cpu',
-): # a plain tensor
+    tensors: Tensors,  # of the base
+    name: str,  # of a weight
+    bits: int,  # it was trained in; 16 leaves a plain weight as it is
+    dtype,  # torch type to compute in
+    device: str = 'cpu',
+):  # a plain tensor
     "The values that the training saw for the weight `name`"
     import bitsandbytes as bnb
+
     F, w = bnb.functional, tensors[name].to(device)
     if stats := tensors.below(name):
         state = F.QuantState.from_dict(stats, device=device)
         return F.dequantize_4bit(w, state).to(dtype)
-    if (scale := name.removesuffix('weight')+'SCB') in tensors:
+    if (scale := name.removesuffix('weight') + 'SCB') in tensors:
         return F.int8_vectorwise_dequant(w, tensors[scale].to(device)).to(dtype)
     w = w.to(dtype)
     if bits == 4:
@@ -59,121 +71,166 @@ def stands_for(
 
 # %% ../nbs/12a_shards.ipynb #shards-names
 def skeleton(
-    folder: str|Path, # of a model
-): # a model on the meta device: names and shapes, no values
+    folder: str | Path,  # of a model
+):  # a model on the meta device: names and shapes, no values
     "The model's structure from its `config.json`"
     import torch
     from transformers import AutoModelForCausalLM
+
     config = load_config(folder)
-    if hasattr(config, 'quantization_config'): del config.quantization_config
+    if hasattr(config, 'quantization_config'):
+        del config.quantization_config
     with loading(folder), quiet(), torch.device('meta'):
-        return AutoModelForCausalLM.from_config(config, trust_remote_code=False,
-                                                attn_implementation='sdpa')
+        return AutoModelForCausalLM.from_config(
+            config, trust_remote_code=False, attn_implementation='sdpa'
+        )
+
 
 def check_adapter(
-    folder: str|Path, # of an adapter
-    base: str|Path, # folder of the model it was trained on
+    folder: str | Path,  # of an adapter
+    base: str | Path,  # folder of the model it was trained on
 ):
     "A `CourseError` if the adapter lacks tensors for this base, or holds others"
     import torch
     from peft import get_peft_model
+
     lora, net = load_lora(folder), skeleton(base)
-    with loading(folder), quiet(), torch.device('meta'): net = get_peft_model(net, lora)
+    with loading(folder), quiet(), torch.device('meta'):
+        net = get_peft_model(net, lora)
     refuse_adapter(net, folder)
 
+
 def linear_weights(
-    net, # from `skeleton`
+    net,  # from `skeleton`
 ) -> set[str]:
     "Names of the weights that bitsandbytes quantises: linear layers, the output layer left out"
     import torch
+
     last = net.get_output_embeddings()
-    linear = [k for k,m in net.named_modules() if isinstance(m, torch.nn.Linear) and m is not last]
+    linear = [
+        k for k, m in net.named_modules() if isinstance(m, torch.nn.Linear) and m is not last
+    ]
     return {f'{k}.weight' for k in linear}
 
 # %% ../nbs/12a_shards.ipynb #shards-adapter
 _MORE = 'use_dora rank_pattern alpha_pattern modules_to_save trainable_token_indices fan_in_fan_out lora_bias'.split()
 
+
 class Adapter:
     "The products of a LoRA adapter by the name of the weight they are added to"
-    def __init__(self,
-        folder: str|Path, # of the adapter
+
+    def __init__(
+        self,
+        folder: str | Path,  # of the adapter
     ):
-        c = read_json(Path(folder)/'adapter_config.json', kind=dict)
-        self.parts, start = Tensors([Path(folder)/'adapter_model.safetensors']), 'base_model.model.'
+        c = read_json(Path(folder) / 'adapter_config.json', kind=dict)
+        self.parts, start = (
+            Tensors([Path(folder) / 'adapter_model.safetensors']),
+            'base_model.model.',
+        )
         down = [k for k in self.parts if k.endswith('.lora_A.weight')]
-        self.layers = {k[len(start):].replace('.lora_A.', '.'): k for k in down if k.startswith(start)}
-        self.scale = c['lora_alpha']/(math.sqrt(c['r']) if c.get('use_rslora') else c['r'])
-        both = 2*len(self.layers) == len(list(self.parts))
+        self.layers = {
+            k[len(start) :].replace('.lora_A.', '.'): k for k in down if k.startswith(start)
+        }
+        self.scale = c['lora_alpha'] / (math.sqrt(c['r']) if c.get('use_rslora') else c['r'])
+        both = 2 * len(self.layers) == len(list(self.parts))
         self.simple = both and not any(c.get(k) for k in _MORE)
+
     def update(self, name, device='cpu'):
         A = self.layers[name]
         B = A.replace('.lora_A.', '.lora_B.')
-        return self.parts[B].float().to(device)@self.parts[A].float().to(device)*self.scale
+        return self.parts[B].float().to(device) @ self.parts[A].float().to(device) * self.scale
 
 # %% ../nbs/12a_shards.ipynb #shards-write
 class ShardWriter:
     "Writes named tensors to files of at most `size` bytes, one file in memory at a time"
-    def __init__(self,
-        folder: str|Path, # must exist
-        size: float=SHARD, # bytes
-    ): self.folder, self.size, self.held, self.bytes, self.files = Path(folder), size, {}, 0, []
+
+    def __init__(
+        self,
+        folder: str | Path,  # must exist
+        size: float = SHARD,  # bytes
+    ):
+        self.folder, self.size, self.held, self.bytes, self.files = (
+            Path(folder),
+            size,
+            {},
+            0,
+            [],
+        )
+
     def add(self, name, w):
-        n = w.numel()*w.element_size()
-        if self.held and self.bytes+n > self.size: self.flush()
-        self.held[name], self.bytes = w.contiguous(), self.bytes+n
+        n = w.numel() * w.element_size()
+        if self.held and self.bytes + n > self.size:
+            self.flush()
+        self.held[name], self.bytes = w.contiguous(), self.bytes + n
+
     def flush(self):
         from safetensors.torch import save_file
-        f = self.folder/f'part-{len(self.files)}.safetensors'
+
+        f = self.folder / f'part-{len(self.files)}.safetensors'
         save_file(self.held, f, metadata=dict(format='pt'))
         self.files.append((f, list(self.held), self.bytes))
         self.held, self.bytes = {}, 0
+
     def close(self):
-        if self.held or not self.files: self.flush()
+        if self.held or not self.files:
+            self.flush()
         n, where = len(self.files), {}
-        for i,(f,names,_) in enumerate(self.files, 1):
+        for i, (f, names, _) in enumerate(self.files, 1):
             new = 'model.safetensors' if n == 1 else f'model-{i:05}-of-{n:05}.safetensors'
-            f.rename(self.folder/new)
+            f.rename(self.folder / new)
             where |= dict.fromkeys(names, new)
-        index = dict(metadata=dict(total_size=sum(b for *_,b in self.files)), weight_map=where)
-        if n > 1: write_json(self.folder/'model.safetensors.index.json', index)
+        index = dict(
+            metadata=dict(total_size=sum(b for *_, b in self.files)), weight_map=where
+        )
+        if n > 1:
+            write_json(self.folder / 'model.safetensors.index.json', index)
 
 # %% ../nbs/12a_shards.ipynb #shards-merge
 def by_tensor(
-    base: str|Path, # model folder
-    adapter: str|Path, # folder
+    base: str | Path,  # model folder
+    adapter: str | Path,  # folder
 ) -> bool:
     "Can this adapter be added tensor by tensor?"
     found, stored = Adapter(adapter), Tensors(weight_files(base))
     return found.simple and all(k in stored for k in found.layers)
 
-def _device(w): # a GPU with room for the sum, or the processor
+
+def _device(w):  # a GPU with room for the sum, or the processor
     import torch
+
     free = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else 0
-    return 'cuda' if free > 16*w.numel()+2**29 else 'cpu'
+    return 'cuda' if free > 16 * w.numel() + 2**29 else 'cpu'
+
 
 def _merged_names(tensors, net):
     "The tensors of the merged model: no constants, nothing twice"
     tied = set(net.all_tied_weights_keys) if net.config.tie_word_embeddings else set()
-    weights = [k for k in tensors if not k.endswith(('.SCB', '.weight_format')) and k not in tied]
+    weights = [
+        k for k in tensors if not k.endswith(('.SCB', '.weight_format')) and k not in tied
+    ]
     return [k for k in weights if not any(k.startswith(f'{w}.') for w in weights)]
+
 
 def _check_weights(tensors, net, base):
     "A `CourseError` if the base lacks a weight of the model"
     have, tied = set(tensors), set(net.all_tied_weights_keys)
-    refuse_keys(base, {k for k,_ in net.named_parameters()}-have-tied, [])
+    refuse_keys(base, {k for k, _ in net.named_parameters()} - have - tied, [])
+
 
 def merge_tensors(
-    base: str|Path, # model folder, plain or quantised
-    adapter: str|Path, # folder
-    out: str|Path, # existing folder
-    bits: int, # the adapter was trained in
-    dtype: str, # to compute in
-    saved: str, # type of the merged weights
-    size: float=SHARD, # bytes of a file
-    progress: Progress|None=None,
+    base: str | Path,  # model folder, plain or quantised
+    adapter: str | Path,  # folder
+    out: str | Path,  # existing folder
+    bits: int,  # the adapter was trained in
+    dtype: str,  # to compute in
+    saved: str,  # type of the merged weights
+    size: float = SHARD,  # bytes of a file
+    progress: Progress | None = None,
 ):
     "Write the weights of base + adapter to `out`"
     import torch
+
     compute, final = getattr(torch, dtype), getattr(torch, saved)
     tensors, lora, net = Tensors(weight_files(base)), Adapter(adapter), skeleton(base)
     _check_weights(tensors, net, base)
@@ -182,6 +239,7 @@ def merge_tensors(
         linear = k in quantised or k in lora.layers
         device = _device(net.get_parameter(k)) if linear else 'cpu'
         w = stands_for(tensors, k, bits if k in quantised else 16, compute, device)
-        if k in lora.layers: w += lora.update(k, device)
+        if k in lora.layers:
+            w += lora.update(k, device)
         writer.add(k, w.to(final).cpu())
     writer.close()

@@ -4,7 +4,9 @@
 
 # %% ../nbs/22_sfttrainer_arguments.ipynb #1c55ee6a
 from __future__ import annotations
-import ast, inspect, pkgutil
+import ast
+import inspect
+import pkgutil
 from collections import namedtuple
 from pathlib import Path
 
@@ -12,70 +14,122 @@ from pathlib import Path
 __all__ = ['LIBRARIES', 'LibraryCall', 'ALIASES', 'library_calls', 'unknown_keywords', 'check_package']
 
 # %% ../nbs/22_sfttrainer_arguments.ipynb #fca10608
-LIBRARIES = ('trl', 'transformers', 'peft', 'datasets', 'accelerate', 'bitsandbytes', 'unsloth')
+LIBRARIES = (
+    'trl',
+    'transformers',
+    'peft',
+    'datasets',
+    'accelerate',
+    'bitsandbytes',
+    'unsloth',
+)
 LibraryCall = namedtuple('LibraryCall', 'line name target keywords')
+
 
 def _imports(tree):
     for n in ast.walk(tree):
-        if isinstance(n, ast.ImportFrom) and not n.level: found = [(a.asname or a.name, f'{n.module}:{a.name}') for a in n.names]
-        elif isinstance(n, ast.Import): found = [(a.asname or a.name.split('.')[0], a.name if a.asname else a.name.split('.')[0]) for a in n.names]
-        else: continue
-        yield from ((k, v) for k,v in found if v.split(':')[0].split('.')[0] in LIBRARIES)
+        if isinstance(n, ast.ImportFrom) and not n.level:
+            found = [(a.asname or a.name, f'{n.module}:{a.name}') for a in n.names]
+        elif isinstance(n, ast.Import):
+            found = [
+                (
+                    a.asname or a.name.split('.')[0],
+                    a.name if a.asname else a.name.split('.')[0],
+                )
+                for a in n.names
+            ]
+        else:
+            continue
+        yield from ((k, v) for k, v in found if v.split(':')[0].split('.')[0] in LIBRARIES)
+
 
 def _resolve(path):
-    try: return pkgutil.resolve_name(path)
-    except (ImportError, AttributeError, RuntimeError): return None
+    try:
+        return pkgutil.resolve_name(path)
+    except (ImportError, AttributeError, RuntimeError):
+        return None
 
 # %% ../nbs/22_sfttrainer_arguments.ipynb #5202b6b2
 def _dict_keys(node):
     for n in ast.walk(node):
-        if isinstance(n, ast.Call) and ast.unparse(n.func) == 'dict': yield from (k.arg for k in n.keywords if k.arg)
-        elif isinstance(n, ast.Dict): yield from (k.value for k in n.keys if isinstance(k, ast.Constant))
+        if isinstance(n, ast.Call) and ast.unparse(n.func) == 'dict':
+            yield from (k.arg for k in n.keywords if k.arg)
+        elif isinstance(n, ast.Dict):
+            yield from (k.value for k in n.keys if isinstance(k, ast.Constant))
+
 
 def _keywords(call, tree):
     for k in call.keywords:
-        if k.arg: yield k.arg
+        if k.arg:
+            yield k.arg
         else:
             names = {n.id for n in ast.walk(k.value) if isinstance(n, ast.Name)}
-            given = [a.value for a in ast.walk(tree) if isinstance(a, ast.Assign) and names & {getattr(t, 'id', '') for t in a.targets} and isinstance(a.value, (ast.Call, ast.Dict, ast.IfExp))]
-            for n in (k.value, *given): yield from _dict_keys(n)
+            given = [
+                a.value
+                for a in ast.walk(tree)
+                if isinstance(a, ast.Assign)
+                and names & {getattr(t, 'id', '') for t in a.targets}
+                and isinstance(a.value, (ast.Call, ast.Dict, ast.IfExp))
+            ]
+            for n in (k.value, *given):
+                yield from _dict_keys(n)
 
 # %% ../nbs/22_sfttrainer_arguments.ipynb #eebd0e8a
 def library_calls(
-    source: str, # Python code
-    aliases: dict={}, # name of a function in `source` that returns a library class -> that class, as 'module:name'
-) -> list[LibraryCall]: # `target` is None where the library is not installed
+    source: str,  # Python code
+    aliases: dict = {},  # name of a function in `source` that returns a library class -> that class, as 'module:name'
+) -> list[LibraryCall]:  # `target` is None where the library is not installed
     "Every call of a library function in `source`, with its keywords"
     tree = ast.parse(source)
     known, out = dict(_imports(tree)), []
     for c in (n for n in ast.walk(tree) if isinstance(n, ast.Call)):
         name = ast.unparse(c.func)
         head, *rest = name.split('.')
-        if isinstance(c.func, ast.Call): path = aliases.get(ast.unparse(c.func.func))
-        elif head in known and all(map(str.isidentifier, rest)): path = '.'.join([known[head], *rest]) if ':' in known[head] or not rest else f'{known[head]}:{".".join(rest)}'
-        else: continue
-        if path: out.append(LibraryCall(c.lineno, name, _resolve(path), list(dict.fromkeys(_keywords(c, tree)))))
+        if isinstance(c.func, ast.Call):
+            path = aliases.get(ast.unparse(c.func.func))
+        elif head in known and all(map(str.isidentifier, rest)):
+            path = (
+                '.'.join([known[head], *rest])
+                if ':' in known[head] or not rest
+                else f'{known[head]}:{".".join(rest)}'
+            )
+        else:
+            continue
+        if path:
+            out.append(
+                LibraryCall(
+                    c.lineno, name, _resolve(path), list(dict.fromkeys(_keywords(c, tree)))
+                )
+            )
     return out
 
 # %% ../nbs/22_sfttrainer_arguments.ipynb #51be28bb
 def unknown_keywords(
-    source: str, # Python code
-    aliases: dict={}, # see `library_calls`
-) -> list[tuple[int, str, str]]: # line, function, keyword
+    source: str,  # Python code
+    aliases: dict = {},  # see `library_calls`
+) -> list[tuple[int, str, str]]:  # line, function, keyword
     "The keywords in `source` that the installed libraries do not accept"
     bad = []
     for c in library_calls(source, aliases):
-        try: params = inspect.signature(c.target).parameters.values()
-        except (TypeError, ValueError): continue
-        if any(p.kind is p.VAR_KEYWORD for p in params): continue
+        try:
+            params = inspect.signature(c.target).parameters.values()
+        except (TypeError, ValueError):
+            continue
+        if any(p.kind is p.VAR_KEYWORD for p in params):
+            continue
         bad += [(c.line, c.name, k) for k in c.keywords if k not in {p.name for p in params}]
     return bad
 
 # %% ../nbs/22_sfttrainer_arguments.ipynb #a9e31305
-ALIASES = {'trainer_class': 'trl:SFTTrainer'} # of this package
+ALIASES = {'trainer_class': 'trl:SFTTrainer'}  # of this package
+
 
 def check_package(
-    folder: str|Path, # with .py files
-) -> list[tuple[str, int, str, str]]: # file, line, function, keyword
+    folder: str | Path,  # with .py files
+) -> list[tuple[str, int, str, str]]:  # file, line, function, keyword
     "`unknown_keywords` of every module in `folder`"
-    return [(p.name, *b) for p in sorted(Path(folder).glob('*.py')) for b in unknown_keywords(p.read_text(encoding='utf-8'), ALIASES)]
+    return [
+        (p.name, *b)
+        for p in sorted(Path(folder).glob('*.py'))
+        for b in unknown_keywords(p.read_text(encoding='utf-8'), ALIASES)
+    ]

@@ -14,25 +14,32 @@ __all__ = ['Token', 'tagger', 'tokens', 'conjugate', 'quote_depth', 'sentence_en
 # %% ../nbs/05a_style.ipynb #c9876250
 class Token(NamedTuple):
     "One morpheme as MeCab with the IPA dictionary describes it"
-    surface: str             # as it stands in the text
-    pos: str = ''            # part of speech: 動詞, 形容詞, 助動詞, 名詞, 助詞, 記号 ...
-    sub: str = ''            # its subclass: 自立, 非自立, 接続助詞 ...
-    ctype: str = ''          # conjugation class: 五段・ラ行, 一段, 特殊・マス ...
-    cform: str = ''          # form: 基本形, 連用形, 未然形 ...
-    base: str = ''           # dictionary form
-    start: int = 0           # offset in the text
-    detail: str = ''         # of a name: 人名, 地域, 組織 ...
+
+    surface: str  # as it stands in the text
+    pos: str = ''  # part of speech: 動詞, 形容詞, 助動詞, 名詞, 助詞, 記号 ...
+    sub: str = ''  # its subclass: 自立, 非自立, 接続助詞 ...
+    ctype: str = ''  # conjugation class: 五段・ラ行, 一段, 特殊・マス ...
+    cform: str = ''  # form: 基本形, 連用形, 未然形 ...
+    base: str = ''  # dictionary form
+    start: int = 0  # offset in the text
+    detail: str = ''  # of a name: 人名, 地域, 組織 ...
+
     @property
-    def end(self): return self.start+len(self.surface)
+    def end(self):
+        return self.start + len(self.surface)
+
 
 @lru_cache(1)
 def tagger():
     "The MeCab tagger, loaded once"
-    import MeCab, ipadic
+    import MeCab
+    import ipadic
+
     return MeCab.Tagger(ipadic.MECAB_ARGS)
 
+
 def tokens(
-    text:str, # one paragraph or sentence, without line breaks
+    text: str,  # one paragraph or sentence, without line breaks
 ) -> list[Token]:
     "The morphemes of `text`; blanks between them are not tokens"
     res, at = [], 0
@@ -40,211 +47,327 @@ def tokens(
         surface, features = line.split('\t')
         f = features.split(',')
         at = text.index(surface, at)
-        res.append(Token(surface, f[0], f[1], f[4], f[5], surface if f[6]=='*' else f[6], at, f[2]))
+        res.append(
+            Token(surface, f[0], f[1], f[4], f[5], surface if f[6] == '*' else f[6], at, f[2])
+        )
         at += len(surface)
     return res
 
 # %% ../nbs/05a_style.ipynb #78c65ae6
-_vowels = dict(zip('カガサタナバマラワ', 'かきくけこ がぎぐげご さしすせそ たちつてと なにぬねの ばびぶべぼ まみむめも らりるれろ わいうえお'.split()))
+_vowels = dict(
+    zip(
+        'カガサタナバマラワ',
+        'かきくけこ がぎぐげご さしすせそ たちつてと なにぬねの ばびぶべぼ まみむめも らりるれろ わいうえお'.split(),
+    )
+)
 _te = dict(zip('カガサタナバマラワ', 'いて いで して って んで んで んで って って'.split()))
 _forms = 'masu nai te you imp'.split()
-_irregular = {'サ変・スル': 'し し して しよう せよ', 'サ変・−スル': 'し さ して しよう せよ', 'サ変・−ズル': 'じ じ じて じよう じよ',
-              'カ変・クル': 'き こ きて こよう こい', 'カ変・来ル': '来 来 来て 来よう 来い'}
+_irregular = {
+    'サ変・スル': 'し し して しよう せよ',
+    'サ変・−スル': 'し さ して しよう せよ',
+    'サ変・−ズル': 'じ じ じて じよう じよ',
+    'カ変・クル': 'き こ きて こよう こい',
+    'カ変・来ル': '来 来 来て 来よう 来い',
+}
+
 
 def conjugate(
-    base:str, # dictionary form of a verb
-    ctype:str, # its conjugation class in the IPA dictionary
-    form:str, # masu: before ます; nai: before ない; te: with て; you: volitional; imp: imperative
+    base: str,  # dictionary form of a verb
+    ctype: str,  # its conjugation class in the IPA dictionary
+    form: str,  # masu: before ます; nai: before ない; te: with て; you: volitional; imp: imperative
 ) -> str:
     "One form of a verb"
     stem = base[:-1]
-    if ctype in _irregular: return base[:-2] + _irregular[ctype].split()[_forms.index(form)]
+    if ctype in _irregular:
+        return base[:-2] + _irregular[ctype].split()[_forms.index(form)]
     if ctype.startswith('五段'):
         a, i, u, e, o = _vowels[ctype[3]]
         te = 'って' if '促音便' in ctype else 'うて' if 'ウ音便' in ctype else _te[ctype[3]]
-        if ctype.endswith('特殊'): i = 'い'
-        return stem + dict(masu=i, nai=a, te=te, you=o+'う', imp=e)[form]
-    if base=='うる': stem = 'え'
+        if ctype.endswith('特殊'):
+            i = 'い'
+        return stem + dict(masu=i, nai=a, te=te, you=o + 'う', imp=e)[form]
+    if base == 'うる':
+        stem = 'え'
     return stem + dict(masu='', nai='', te='て', you='よう', imp='よ')[form]
 
 # %% ../nbs/05a_style.ipynb #b51c4de2
 def quote_depth(
-    ts:list[Token],
-) -> list[int]: # 0 outside of quotation marks
+    ts: list[Token],
+) -> list[int]:  # 0 outside of quotation marks
     "How many quotation marks are open at each token"
     d, res = 0, []
     for t in ts:
-        d -= t.surface in '」』”’' and d>0
+        d -= t.surface in '」』”’' and d > 0
         res.append(d)
         d += t.surface in '「『“‘'
     return res
 
 # %% ../nbs/05a_style.ipynb #3d34787a
 def sentence_ends(
-    ts:list[Token],
-    k:int, # index of the token behind the predicate
+    ts: list[Token],
+    k: int,  # index of the token behind the predicate
 ) -> bool:
     "Does the sentence end before token `k`, bracketed remarks aside?"
-    while k<len(ts) and ts[k].surface[-1] in '（([［':
-        k = next((i+1 for i in range(k, len(ts)) if ts[i].surface[0] in '）)]］'), len(ts))
-    return k>=len(ts) or ts[k].surface[0] in '。．！？!?'
+    while k < len(ts) and ts[k].surface[-1] in '（([［':
+        k = next((i + 1 for i in range(k, len(ts)) if ts[i].surface[0] in '）)]］'), len(ts))
+    return k >= len(ts) or ts[k].surface[0] in '。．！？!?'
 
 # %% ../nbs/05a_style.ipynb #d5c2e115
-def _is_adj(t): return t.pos=='形容詞' or t.ctype.startswith('形容詞') or t.ctype in ('特殊・ナイ','特殊・タイ')
-def _is_verb(t): return t.pos=='動詞' or (t.pos=='助動詞' and t.base in ('ある','ござる'))
-def _is_aru(ts, j): return j>0 and ts[j].base=='ある' and ts[j-1].surface=='で' # the ある of である
-def _at(ts, j): return ts[j] if 0<=j<len(ts) else Token('')
+def _is_adj(t):
+    return (
+        t.pos == '形容詞'
+        or t.ctype.startswith('形容詞')
+        or t.ctype in ('特殊・ナイ', '特殊・タイ')
+    )
+
+
+def _is_verb(t):
+    return t.pos == '動詞' or (t.pos == '助動詞' and t.base in ('ある', 'ござる'))
+
+
+def _is_aru(ts, j):
+    return j > 0 and ts[j].base == 'ある' and ts[j - 1].surface == 'で'  # the ある of である
+
+
+def _at(ts, j):
+    return ts[j] if 0 <= j < len(ts) else Token('')
+
 
 def _masu(ts, j):
     "Stem of verb `j` before ます; MeCab often reads 行っ as 行く where 行う is meant, as in 検証を一年かけて行った"
-    t, p, q = ts[j], _at(ts, j-1), _at(ts, j-2)
-    goes = p.surface=='へ' or (p.surface=='に' and q.pos=='名詞' and q.sub in ('一般','固有名詞','サ変接続','代名詞'))
-    if t.surface=='行っ' and t.base=='行く' and not goes: return '行い'
+    t, p, q = ts[j], _at(ts, j - 1), _at(ts, j - 2)
+    goes = p.surface == 'へ' or (
+        p.surface == 'に'
+        and q.pos == '名詞'
+        and q.sub in ('一般', '固有名詞', 'サ変接続', '代名詞')
+    )
+    if t.surface == '行っ' and t.base == '行く' and not goes:
+        return '行い'
     return conjugate(t.base, t.ctype, 'masu')
 
 # %% ../nbs/05a_style.ipynb #9231d729
 def _past_tail(ts, j):
     "Polite form of a predicate that ends with the た at `j`"
-    p, pp = _at(ts, j-1), _at(ts, j-2)
-    if p.base in ('ます','です'): return None
-    if p.base=='ない': return (j-2, _masu(ts, j-2)+'ませんでした') if pp.pos=='動詞' else (j-1, 'ありませんでした')
-    if p.base=='だ': return j-1, 'でした'
-    if _is_aru(ts, j-1): return j-2, 'でした'
-    if _is_adj(p): return j, ts[j].surface+'です'
-    if _is_verb(p): return j-1, _masu(ts, j-1)+'ました'
+    p, pp = _at(ts, j - 1), _at(ts, j - 2)
+    if p.base in ('ます', 'です'):
+        return None
+    if p.base == 'ない':
+        return (
+            (j - 2, _masu(ts, j - 2) + 'ませんでした')
+            if pp.pos == '動詞'
+            else (j - 1, 'ありませんでした')
+        )
+    if p.base == 'だ':
+        return j - 1, 'でした'
+    if _is_aru(ts, j - 1):
+        return j - 2, 'でした'
+    if _is_adj(p):
+        return j, ts[j].surface + 'です'
+    if _is_verb(p):
+        return j - 1, _masu(ts, j - 1) + 'ました'
+
 
 def polite_tail(
-    ts:list[Token],
-    j:int, # index of the last token of a predicate
-): # index of the first token to replace, and the new text; None if there is nothing to do
+    ts: list[Token],
+    j: int,  # index of the last token of a predicate
+):  # index of the first token to replace, and the new text; None if there is nothing to do
     "The polite form of the plain predicate that ends with token `j`"
-    t, p = ts[j], _at(ts, j-1)
-    if t.cform!='基本形' or t.surface=='ます': return None
-    if t.ctype=='特殊・タ': return _past_tail(ts, j)
-    if t.base=='ない': return (j-1, _masu(ts, j-1)+'ません') if p.pos=='動詞' else (j, 'ありません')
-    if t.base=='う':
-        if p.base=='だ': return j-1, 'でしょう'
-        if _is_aru(ts, j-1): return j-2, 'でしょう'
-        return (j-1, _masu(ts, j-1)+'ましょう') if p.pos=='動詞' else None
-    if t.ctype=='特殊・ダ': return j, 'です'
-    if _is_adj(t): return j, t.surface+'です'
-    if _is_aru(ts, j): return j-1, 'です'
-    if _is_verb(t): return j, _masu(ts, j)+'ます'
+    t, p = ts[j], _at(ts, j - 1)
+    if t.cform != '基本形' or t.surface == 'ます':
+        return None
+    if t.ctype == '特殊・タ':
+        return _past_tail(ts, j)
+    if t.base == 'ない':
+        return (j - 1, _masu(ts, j - 1) + 'ません') if p.pos == '動詞' else (j, 'ありません')
+    if t.base == 'う':
+        if p.base == 'だ':
+            return j - 1, 'でしょう'
+        if _is_aru(ts, j - 1):
+            return j - 2, 'でしょう'
+        return (j - 1, _masu(ts, j - 1) + 'ましょう') if p.pos == '動詞' else None
+    if t.ctype == '特殊・ダ':
+        return j, 'です'
+    if _is_adj(t):
+        return j, t.surface + 'です'
+    if _is_aru(ts, j):
+        return j - 1, 'です'
+    if _is_verb(t):
+        return j, _masu(ts, j) + 'ます'
 
 # %% ../nbs/05a_style.ipynb #e66d055f
 @lru_cache(None)
 def _is_ichidan(stem):
-    ts = tokens(stem+'る')
-    return len(ts)==1 and ts[0].ctype=='一段'
+    ts = tokens(stem + 'る')
+    return len(ts) == 1 and ts[0].ctype == '一段'
 
-def order_tail(ts:list[Token], j:int):
+
+def order_tail(ts: list[Token], j: int):
     "Like `polite_tail`, for imperatives and prohibitions"
-    t, p = ts[j], _at(ts, j-1)
-    if t.cform.startswith('命令') and t.ctype!='五段・ラ行特殊': return j, conjugate(t.base, t.ctype, 'te')+'ください'
-    if t.surface=='よ' and _is_ichidan(p.surface): return j-1, p.surface+'てください'
-    if t.surface=='な' and t.sub=='終助詞' and p.pos=='動詞' and p.cform=='基本形': return j-1, conjugate(p.base, p.ctype, 'nai')+'ないでください'
+    t, p = ts[j], _at(ts, j - 1)
+    if t.cform.startswith('命令') and t.ctype != '五段・ラ行特殊':
+        return j, conjugate(t.base, t.ctype, 'te') + 'ください'
+    if t.surface == 'よ' and _is_ichidan(p.surface):
+        return j - 1, p.surface + 'てください'
+    if t.surface == 'な' and t.sub == '終助詞' and p.pos == '動詞' and p.cform == '基本形':
+        return j - 1, conjugate(p.base, p.ctype, 'nai') + 'ないでください'
 
 # %% ../nbs/05a_style.ipynb #6da92072
-_conj = {'だが':'ですが', 'だから':'ですから', 'だけれども':'ですけれども', 'だったら':'でしたら'}
+_conj = {
+    'だが': 'ですが',
+    'だから': 'ですから',
+    'だけれども': 'ですけれども',
+    'だったら': 'でしたら',
+}
+
 
 def _splice(text, edits):
     res, at = [], 0
-    for a,b,new in edits: res += text[at:a], new; at = b
-    return ''.join(res)+text[at:]
+    for a, b, new in edits:
+        res += text[at:a], new
+        at = b
+    return ''.join(res) + text[at:]
+
 
 def to_polite(
-    text:str, # one or more sentences in the plain style, without line breaks
+    text: str,  # one or more sentences in the plain style, without line breaks
 ) -> str:
     "Plain style (である) to polite style (ですます); quotations and what is polite already stay as they are"
     ts = tokens(text)
     depth, edits = quote_depth(ts), []
-    for j,t in enumerate(ts):
-        if depth[j] or t.pos=='記号': continue
-        nxt, last = _at(ts, j+1), sentence_ends(ts, j+1)
-        ask = nxt.surface=='か' and sentence_ends(ts, j+2)
-        joins = nxt.surface in ('が','けれども','けれど','けど') and nxt.sub=='接続助詞'
-        if t.pos=='接続詞' and t.surface in _conj and nxt.surface=='、': edits.append((t.start, t.end, _conj[t.surface]))
-        if not (ask or last or joins): continue
+    for j, t in enumerate(ts):
+        if depth[j] or t.pos == '記号':
+            continue
+        nxt, last = _at(ts, j + 1), sentence_ends(ts, j + 1)
+        ask = nxt.surface == 'か' and sentence_ends(ts, j + 2)
+        joins = nxt.surface in ('が', 'けれども', 'けれど', 'けど') and nxt.sub == '接続助詞'
+        if t.pos == '接続詞' and t.surface in _conj and nxt.surface == '、':
+            edits.append((t.start, t.end, _conj[t.surface]))
+        if not (ask or last or joins):
+            continue
         r = polite_tail(ts, j) or (order_tail(ts, j) if last else None)
-        if r: edits.append((ts[r[0]].start, t.end, r[1]))
-        elif last and t.surface=='いつか': edits.append((t.end-1, t.end, 'ですか'))
-        elif ask and t.base not in ('か','です','ます','ん','た','う'): edits.append((t.end, t.end, 'です'))
+        if r:
+            edits.append((ts[r[0]].start, t.end, r[1]))
+        elif last and t.surface == 'いつか':
+            edits.append((t.end - 1, t.end, 'ですか'))
+        elif ask and t.base not in ('か', 'です', 'ます', 'ん', 'た', 'う'):
+            edits.append((t.end, t.end, 'です'))
     return _splice(text, edits)
 
 # %% ../nbs/05a_style.ipynb #96f849f1
 _suru = set('愛属達有要対関適接発反面際類瀕即欲課科帰期供決呈徹熱排博比付復保与浴略臨列和訳')
-_humble = {'いたす':('する','サ変・スル'), '致す':('する','サ変・スル'), 'おる':('いる','一段'), 'おりる':('いる','一段'), 'ござる':('ある','五段・ラ行アル')}
+_humble = {
+    'いたす': ('する', 'サ変・スル'),
+    '致す': ('する', 'サ変・スル'),
+    'おる': ('いる', '一段'),
+    'おりる': ('いる', '一段'),
+    'ござる': ('ある', '五段・ラ行アル'),
+}
+
 
 def lemma(
-    ts:list[Token],
-    j:int, # index of a verb
-) -> tuple[str,str]:
+    ts: list[Token],
+    j: int,  # index of a verb
+) -> tuple[str, str]:
     "Dictionary form and conjugation class of verb `j`, where MeCab's choice is not today's written one"
-    t, p = ts[j], _at(ts, j-1)
-    if t.base[-1]=='す' and t.base[:-1] in _suru: return t.base[:-1]+'する', 'サ変・−スル'
-    if t.base=='える' and p.pos=='動詞' and p.cform=='連用形': return 'うる', '一段・得ル'
-    if t.base=='足る': return '足りる', '一段'
-    if t.surface=='降り' and p.surface in ('が','は','も'): return '降る', '五段・ラ行'
-    if t.base in _humble and (t.base!='おりる' or p.surface in ('て','で')): return _humble[t.base]
+    t, p = ts[j], _at(ts, j - 1)
+    if t.base[-1] == 'す' and t.base[:-1] in _suru:
+        return t.base[:-1] + 'する', 'サ変・−スル'
+    if t.base == 'える' and p.pos == '動詞' and p.cform == '連用形':
+        return 'うる', '一段・得ル'
+    if t.base == '足る':
+        return '足りる', '一段'
+    if t.surface == '降り' and p.surface in ('が', 'は', 'も'):
+        return '降る', '五段・ラ行'
+    if t.base in _humble and (t.base != 'おりる' or p.surface in ('て', 'で')):
+        return _humble[t.base]
     return t.base, t.ctype
 
 # %% ../nbs/05a_style.ipynb #77590436
-def _following(ts, i, n): return [t.surface for t in ts[i+1:i+1+n]] + ['']*n
+def _following(ts, i, n):
+    return [t.surface for t in ts[i + 1 : i + 1 + n]] + [''] * n
+
 
 def plain_verb(
-    ts:list[Token],
-    i:int, # index of a verb
-): # index behind the last token to replace, and the new text; None if no ます follows
+    ts: list[Token],
+    i: int,  # index of a verb
+):  # index behind the last token to replace, and the new text; None if no ます follows
     "The plain form of verb `i` and the ます behind it"
     w = _following(ts, i, 4)
-    if w[0] not in ('ます','まし','ませ','ましょ'): return None
+    if w[0] not in ('ます', 'まし', 'ませ', 'ましょ'):
+        return None
     base, ctype = lemma(ts, i)
-    te, nai = conjugate(base, ctype, 'te'), '' if base=='ある' else conjugate(base, ctype, 'nai')
-    if w[:4]==['ませ','ん','でし','た']: return i+5, nai+'なかった'
-    if w[:2]==['ませ','ん']: return i+3, nai+'ない'
-    if w[:2]==['ましょ','う']: return i+3, conjugate(base, ctype, 'you')
-    if w[0]=='まし' and w[1] in ('た','たら'): return i+3, te[:-1]+('だ' if te[-1]=='で' else 'た')+w[1][1:]
-    if w[:2]==['まし','て']: return i+3, te
-    if w[0]=='ます': return i+2, base
+    te, nai = (
+        conjugate(base, ctype, 'te'),
+        '' if base == 'ある' else conjugate(base, ctype, 'nai'),
+    )
+    if w[:4] == ['ませ', 'ん', 'でし', 'た']:
+        return i + 5, nai + 'なかった'
+    if w[:2] == ['ませ', 'ん']:
+        return i + 3, nai + 'ない'
+    if w[:2] == ['ましょ', 'う']:
+        return i + 3, conjugate(base, ctype, 'you')
+    if w[0] == 'まし' and w[1] in ('た', 'たら'):
+        return i + 3, te[:-1] + ('だ' if te[-1] == 'で' else 'た') + w[1][1:]
+    if w[:2] == ['まし', 'て']:
+        return i + 3, te
+    if w[0] == 'ます':
+        return i + 2, base
 
 # %% ../nbs/05a_style.ipynb #f87aaec6
-def plain_copula(ts:list[Token], i:int):
+def plain_copula(ts: list[Token], i: int):
     "The plain form of the です at `i`; behind an adjective it just goes, before か too"
-    t, p, w = ts[i], _at(ts, i-1), _following(ts, i, 1)[0]
-    predicate = _is_adj(p) or (p.cform=='基本形' and p.pos in ('動詞','助動詞') and p.surface!='つ')
-    if t.surface=='です': return i+1, '' if predicate or (w=='か' and sentence_ends(ts, i+2)) else 'である'
-    if t.surface=='でし' and w in ('た','て'): return i+2, 'であっ'+w
-    if t.surface=='でしょ' and w=='う': return i+2, 'だろう' if predicate or (p.surface=='の' and p.pos=='名詞') else 'であろう'
+    t, p, w = ts[i], _at(ts, i - 1), _following(ts, i, 1)[0]
+    predicate = _is_adj(p) or (
+        p.cform == '基本形' and p.pos in ('動詞', '助動詞') and p.surface != 'つ'
+    )
+    if t.surface == 'です':
+        return i + 1, '' if predicate or (w == 'か' and sentence_ends(ts, i + 2)) else 'である'
+    if t.surface == 'でし' and w in ('た', 'て'):
+        return i + 2, 'であっ' + w
+    if t.surface == 'でしょ' and w == 'う':
+        return i + 2, 'だろう' if predicate or (
+            p.surface == 'の' and p.pos == '名詞'
+        ) else 'であろう'
 
-def plain_order(ts:list[Token], i:int):
+
+def plain_order(ts: list[Token], i: int):
     "The imperative for verb `i` and the てください behind it"
     w = _following(ts, i, 3)
-    if w[0] in ('て','で') and w[1]=='ください' and sentence_ends(ts, i+3): return i+3, conjugate(ts[i].base, ts[i].ctype, 'imp')
-    if w[:3]==['ない','で','ください'] and sentence_ends(ts, i+4): return i+4, ts[i].base+'な'
+    if w[0] in ('て', 'で') and w[1] == 'ください' and sentence_ends(ts, i + 3):
+        return i + 3, conjugate(ts[i].base, ts[i].ctype, 'imp')
+    if w[:3] == ['ない', 'で', 'ください'] and sentence_ends(ts, i + 4):
+        return i + 4, ts[i].base + 'な'
 
 # %% ../nbs/05a_style.ipynb #7c752e41
-_unconj = {v:k for k,v in _conj.items()}
+_unconj = {v: k for k, v in _conj.items()}
+
 
 def to_plain(
-    text:str, # one or more sentences in the polite style, without line breaks
+    text: str,  # one or more sentences in the polite style, without line breaks
 ) -> str:
     "Polite style (ですます) to plain style (である); quotations and what is plain already stay as they are"
     ts = tokens(text)
     depth, edits, i = quote_depth(ts), [], 0
-    while i<len(ts):
+    while i < len(ts):
         t, r = ts[i], None
         if not depth[i]:
-            if t.pos=='接続詞' and t.surface in _unconj: r = i+1, _unconj[t.surface]
-            elif _is_verb(t): r = plain_verb(ts, i) or plain_order(ts, i)
-            elif t.ctype=='特殊・デス': r = plain_copula(ts, i)
-        if r: edits.append((t.start, ts[r[0]-1].end, r[1]))
-        i = r[0] if r else i+1
+            if t.pos == '接続詞' and t.surface in _unconj:
+                r = i + 1, _unconj[t.surface]
+            elif _is_verb(t):
+                r = plain_verb(ts, i) or plain_order(ts, i)
+            elif t.ctype == '特殊・デス':
+                r = plain_copula(ts, i)
+        if r:
+            edits.append((t.start, ts[r[0] - 1].end, r[1]))
+        i = r[0] if r else i + 1
     return _splice(text, edits)
 
 # %% ../nbs/05a_style.ipynb #8fd0d9ef
 def style_of(
-    text:str,
-) -> str: # plain, polite, mixed, or none
+    text: str,
+) -> str:  # plain, polite, mixed, or none
     "The style that the predicates of `text` are in"
-    plain, polite = to_polite(text)!=text, to_plain(text)!=text
-    return 'mixed' if plain and polite else 'plain' if plain else 'polite' if polite else 'none'
+    plain, polite = to_polite(text) != text, to_plain(text) != text
+    return (
+        'mixed' if plain and polite else 'plain' if plain else 'polite' if polite else 'none'
+    )

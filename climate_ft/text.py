@@ -12,58 +12,87 @@ __all__ = ['japanese_stops', 'sentence_spans', 'sentences']
 # %% ../nbs/00a_text.ipynb #e0a10007
 _JA = r'[\u3005-\u3007\u3041-\u30ff\u4e00-\u9fff」』）)】〉》］\]]'
 _WIDE = '0-9０-９A-Za-zＡ-Ｚａ-ｚ'
-_STOP = re.compile(rf'(?<={_JA})．(?![．.])|(?<=[{_WIDE}])．(?=$|\s|{_JA}|[（(「『])|(?<={_JA})\.(?=\s|$)')
-_NUMBER = re.compile(rf'(?:^|[\s。．（(「第図表])(?:No|Ｎｏ|図表|第|図|表|式|[A-ZＡ-Ｚ])?[．.]?\s*[{_WIDE}]{{1,3}}(?:[．.][0-9０-９]{{1,3}})*$')
+_STOP = re.compile(
+    rf'(?<={_JA})．(?![．.])|(?<=[{_WIDE}])．(?=$|\s|{_JA}|[（(「『])|(?<={_JA})\.(?=\s|$)'
+)
+_NUMBER = re.compile(
+    rf'(?:^|[\s。．（(「第図表])(?:No|Ｎｏ|図表|第|図|表|式|[A-ZＡ-Ｚ])?[．.]?\s*[{_WIDE}]{{1,3}}(?:[．.][0-9０-９]{{1,3}})*$'
+)
+
 
 def _is_stop(text, k):
     "Does the full stop at `k`, found by `_STOP`, end a sentence?"
     before = text[:k]
-    if re.match(f'[{_WIDE}]', before[-1]): return not _NUMBER.search(before) and not re.search('[A-ZＡ-Ｚ][．.][A-ZＡ-Ｚ]$', before)
-    return not re.fullmatch(r'\s*[(（]?[\w①-⓿]{1,2}[)）]?', before) # ア．目的, （1）．
+    if re.match(f'[{_WIDE}]', before[-1]):
+        return not _NUMBER.search(before) and not re.search(
+            '[A-ZＡ-Ｚ][．.][A-ZＡ-Ｚ]$', before
+        )
+    return not re.fullmatch(r'\s*[(（]?[\w①-⓿]{1,2}[)）]?', before)  # ア．目的, （1）．
 
 # %% ../nbs/00a_text.ipynb #e0a10008
 def japanese_stops(
-    text: str, # one paragraph
+    text: str,  # one paragraph
 ) -> str:
     "The text with 、 and 。 for ， and ． and for Latin commas and full stops between Japanese characters"
-    if not re.search('[，．,.]', text): return text
+    if not re.search('[，．,.]', text):
+        return text
     stops = {m.start() for m in _STOP.finditer(text) if _is_stop(text, m.start())}
-    latin = any(text[k] == '.' for k in stops) # a list of references has Latin commas beside 。
-    text = ''.join('。' if k in stops else c for k,c in enumerate(text))
-    if latin: text = re.sub('(?<=。)[ \t]+', '', text)
-    if latin: text = re.sub(rf'(?<={_JA}),[ \t]*|,[ \t]+(?={_JA}|[「『（])', '、', text)
+    latin = any(
+        text[k] == '.' for k in stops
+    )  # a list of references has Latin commas beside 。
+    text = ''.join('。' if k in stops else c for k, c in enumerate(text))
+    if latin:
+        text = re.sub('(?<=。)[ \t]+', '', text)
+    if latin:
+        text = re.sub(rf'(?<={_JA}),[ \t]*|,[ \t]+(?={_JA}|[「『（])', '、', text)
     return re.sub(r'(?<![0-9０-９])，|，(?![0-9０-９]{3})', '、', text)
 
 # %% ../nbs/00a_text.ipynb #e0a1000b
 _OPEN, _CLOSE = '「『（(【〈《［[', '」』）)】〉》］]'
-_MARKS = re.compile(rf'[{re.escape(_OPEN+_CLOSE)}]|[。！？!?]+|{_STOP.pattern}|(?<=[a-z0-9)])\.(?=\s+[A-Z\u3040-\u9fff])')
-_SHORT = re.compile(r'\b(?:No|Dr|Mr|Mrs|Prof|al|vs|cf|Fig|pp?|eds?|vol|Vol|Inc|Ltd|Co|St|e\.g|i\.e)$')
+_MARKS = re.compile(
+    rf'[{re.escape(_OPEN + _CLOSE)}]|[。！？!?]+|{_STOP.pattern}|(?<=[a-z0-9)])\.(?=\s+[A-Z\u3040-\u9fff])'
+)
+_SHORT = re.compile(
+    r'\b(?:No|Dr|Mr|Mrs|Prof|al|vs|cf|Fig|pp?|eds?|vol|Vol|Inc|Ltd|Co|St|e\.g|i\.e)$'
+)
+
 
 def _ends(text, m):
     "Does the mark `m` end a sentence?"
-    if m[0][0] not in '．.': return True
-    if _STOP.match(text, m.start()): return _is_stop(text, m.start())
-    return not _SHORT.search(text[:m.start()])
+    if m[0][0] not in '．.':
+        return True
+    if _STOP.match(text, m.start()):
+        return _is_stop(text, m.start())
+    return not _SHORT.search(text[: m.start()])
+
 
 def sentence_spans(
-    text: str, # one paragraph
-) -> list[tuple[int, int]]: # start and end offset of each sentence, the closing mark included
+    text: str,  # one paragraph
+) -> list[tuple[int, int]]:  # start and end offset of each sentence, the closing mark included
     "Sentences as spans that cover `text` without a gap"
     for nested in (True, False):
         spans, start, depth = [], 0, 0
         for m in _MARKS.finditer(text):
             c = m[0][0]
-            if c in _OPEN: depth += nested
+            if c in _OPEN:
+                depth += nested
             elif c in _CLOSE:
-                if not depth and spans and spans[-1][1] == m.start() == start: spans[-1] = spans[-1][0], m.end(); start = m.end()
-                depth = max(0, depth-1)
-            elif not depth and _ends(text, m): spans.append((start, m.end())); start = m.end()
-        if not depth: break
-    if start < len(text): spans.append((start, len(text)))
+                if not depth and spans and spans[-1][1] == m.start() == start:
+                    spans[-1] = spans[-1][0], m.end()
+                    start = m.end()
+                depth = max(0, depth - 1)
+            elif not depth and _ends(text, m):
+                spans.append((start, m.end()))
+                start = m.end()
+        if not depth:
+            break
+    if start < len(text):
+        spans.append((start, len(text)))
     return spans
 
+
 def sentences(
-    text: str, # a paragraph, or several separated by line ends
+    text: str,  # a paragraph, or several separated by line ends
 ) -> list[str]:
     "The sentences of a text, paragraph by paragraph, without blanks around them"
-    return [s for p in text.split('\n') for a,b in sentence_spans(p) if (s := p[a:b].strip())]
+    return [s for p in text.split('\n') for a, b in sentence_spans(p) if (s := p[a:b].strip())]

@@ -4,20 +4,63 @@
 
 # %% ../nbs/08_train.ipynb #1fbbf797
 from __future__ import annotations
-import hashlib, json, math, os, random, shutil, sys, tempfile, time
+import hashlib
+import json
+import math
+import os
+import random
+import shutil
+import sys
+import tempfile
+import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from numbers import Real
-from .workspace import CourseError, Progress, Record, Workspace, misfit, read_json, read_jsonl, write_json, write_jsonl
-from .preflight import GiB, arrange, compute_dtype, free_memory, predict_memory, read_shape, refuse, versions
+from climate_ft.workspace import (
+    CourseError,
+    Progress,
+    Record,
+    Workspace,
+    misfit,
+    read_json,
+    read_jsonl,
+    write_json,
+    write_jsonl,
+)
+from climate_ft.preflight import (
+    GiB,
+    arrange,
+    compute_dtype,
+    free_memory,
+    predict_memory,
+    read_shape,
+    refuse,
+    versions,
+)
 from .prompts import check_rows, encode_rows, find_family
-from .compat import check_trainer, liger_knows, say_once, unnumber_cpu, use_one_device
+from climate_ft.compat import (
+    check_trainer,
+    liger_knows,
+    say_once,
+    unnumber_cpu,
+    use_one_device,
+)
 from .models import atomic_folder, check_bits, count_layers, load_config
 from .models import load_quantized, load_tokenizer, quiet, resolve_base
 from .ranks import Ranks, deal, launch, sum_gradients, worker
-from .fast import PackedCollator, PackedStep, PROVEN, can_flatten, expand, flatten, head_loss, use_lora_linear, use_packed_attention
+from climate_ft.fast import (
+    PackedCollator,
+    PackedStep,
+    PROVEN,
+    can_flatten,
+    expand,
+    flatten,
+    head_loss,
+    use_lora_linear,
+    use_packed_attention,
+)
 
 # %% auto #0
 __all__ = ['SEVEN', 'SMALL', 'TOPICS', 'PROFILES', 'FORM', 'CHOICES', 'LOG', 'STEP', 'INFO', 'TrainConfig', 'get_profile',
@@ -30,847 +73,1410 @@ __all__ = ['SEVEN', 'SMALL', 'TOPICS', 'PROFILES', 'FORM', 'CHOICES', 'LOG', 'ST
 # %% ../nbs/08_train.ipynb #6d8c8303
 SEVEN = ('q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj')
 
+
 @dataclass
 class TrainConfig(Record):
     "Everything that decides a training run; saved with it as `train_config.json`"
-    name: str                       # of the adapter's folder in models/ and of the log
-    base: str                       # tiny, gemma-3-270m, a folder, or a hub name
-    bits: int = 4                   # 4, 8 or 16
-    backend: str = 'auto'           # transformers (our own step), trl, unsloth; auto: the fastest that is proven
-    dtype: str = 'auto'             # float32, bfloat16, float16; auto: see `preflight.compute_dtype`
-    r: int = 16                     # rank of the adapter
+
+    name: str  # of the adapter's folder in models/ and of the log
+    base: str  # tiny, gemma-3-270m, a folder, or a hub name
+    bits: int = 4  # 4, 8 or 16
+    backend: str = (
+        'auto'  # transformers (our own step), trl, unsloth; auto: the fastest that is proven
+    )
+    dtype: str = 'auto'  # float32, bfloat16, float16; auto: see `preflight.compute_dtype`
+    r: int = 16  # rank of the adapter
     alpha: int = 16
-    dropout: float = 0.
+    dropout: float = 0.0
     targets: tuple = SEVEN
     learning_rate: float = 2e-4
-    scheduler: str = 'linear'       # linear, cosine or constant
-    warmup: int = 5                 # steps
-    weight_decay: float = .001
-    beta2: float = .999             # of AdamW
+    scheduler: str = 'linear'  # linear, cosine or constant
+    warmup: int = 5  # steps
+    weight_decay: float = 0.001
+    beta2: float = 0.999  # of AdamW
     epochs: float = 3
-    max_steps: int = 0              # 0: as many as `epochs` takes
-    max_length: int = 2048          # tokens of an example; longer ones are left out and counted
-    batch_size: int = 2             # examples in one forward pass
-    accumulation: int = 4           # forward passes in one optimizer step
-    regroup: bool = True            # arrange the examples of a step and the checkpointing for the memory there is
-    layout: str = 'auto'            # padded, padding_free or packed; auto: what the backend and machine do best
-    graphs: bool|None = None        # record each step as a CUDA graph; None: if the machine can
-    fused: bool = True              # False: PEFT's layers and TRL's loss as they come, for comparison
+    max_steps: int = 0  # 0: as many as `epochs` takes
+    max_length: int = 2048  # tokens of an example; longer ones are left out and counted
+    batch_size: int = 2  # examples in one forward pass
+    accumulation: int = 4  # forward passes in one optimizer step
+    regroup: bool = (
+        True  # arrange the examples of a step and the checkpointing for the memory there is
+    )
+    layout: str = (
+        'auto'  # padded, padding_free or packed; auto: what the backend and machine do best
+    )
+    graphs: bool | None = None  # record each step as a CUDA graph; None: if the machine can
+    fused: bool = True  # False: PEFT's layers and TRL's loss as they come, for comparison
     optimizer: str = 'adamw_8bit'
     checkpointing: str = 'unsloth'  # off, half of the layers, on, or unsloth: on, with the kept states in the processor's memory (there only)
     seed: int = 42
-    save_steps: int = 0             # evaluate and save; 0: once an epoch
-    keep: str = 'last'              # the adapter of the last step, or of the best dev loss
-    forms: bool = False             # short questions and passages of chapters 05e and 05f beside the pairs
-    max_forms: int|None = None      # rows of these, about the chosen sources; None: all
-    max_facts: int|None = None      # sources to train on; None: all
-    wordings: int|None = None       # rows of one source; None: all
-    max_answer: int|None = None     # characters; facts with longer answers are not chosen
-    topics: tuple = ()              # words; two facts about each are chosen first
-    max_dev: int|None = 200         # dev rows
+    save_steps: int = 0  # evaluate and save; 0: once an epoch
+    keep: str = 'last'  # the adapter of the last step, or of the best dev loss
+    forms: bool = (
+        False  # short questions and passages of chapters 05e and 05f beside the pairs
+    )
+    max_forms: int | None = None  # rows of these, about the chosen sources; None: all
+    max_facts: int | None = None  # sources to train on; None: all
+    wordings: int | None = None  # rows of one source; None: all
+    max_answer: int | None = None  # characters; facts with longer answers are not chosen
+    topics: tuple = ()  # words; two facts about each are chosen first
+    max_dev: int | None = 200  # dev rows
     tensorboard: bool = True
-    def __post_init__(self): self.targets, self.topics = tuple(self.targets), tuple(self.topics)
+
+    def __post_init__(self):
+        self.targets, self.topics = tuple(self.targets), tuple(self.topics)
 
 # %% ../nbs/08_train.ipynb #9b2894ee
-SMALL = dict(batch_size=8, accumulation=1, checkpointing='off', optimizer='adamw_torch', max_answer=60)
+SMALL = dict(
+    batch_size=8, accumulation=1, checkpointing='off', optimizer='adamw_torch', max_answer=60
+)
 TOPICS = ('国際協力', 'CSA', '雪氷面', '地球デジタルツイン')
 PROFILES = {
-    'tiny': dict(base='tiny', learning_rate=2e-2, epochs=8, warmup=4, max_facts=16, wordings=2,
-                 max_dev=8, tensorboard=False, **SMALL),
-    'cpu': dict(base='gemma-3-270m', learning_rate=1e-3, beta2=.99, epochs=6, max_facts=40,
-                wordings=3, topics=TOPICS, max_dev=16, **SMALL),
+    'tiny': dict(
+        base='tiny',
+        learning_rate=2e-2,
+        epochs=8,
+        warmup=4,
+        max_facts=16,
+        wordings=2,
+        max_dev=8,
+        tensorboard=False,
+        **SMALL,
+    ),
+    'cpu': dict(
+        base='gemma-3-270m',
+        learning_rate=1e-3,
+        beta2=0.99,
+        epochs=6,
+        max_facts=40,
+        wordings=3,
+        topics=TOPICS,
+        max_dev=16,
+        **SMALL,
+    ),
     'qwen3-8b-4bit': dict(base='unsloth/Qwen3-8B-bnb-4bit'),
-    'qwen3-8b-8bit': dict(base='unsloth/Qwen3-8B', bits=8, batch_size=1, accumulation=8,
-                          checkpointing='off'),
+    'qwen3-8b-8bit': dict(
+        base='unsloth/Qwen3-8B', bits=8, batch_size=1, accumulation=8, checkpointing='off'
+    ),
     'qwen3-swallow-8b-4bit': dict(base='tokyotech-llm/Qwen3-Swallow-8B-SFT-v0.2'),
-    'qwen3-1.7b-4bit': dict(base='unsloth/Qwen3-1.7B-bnb-4bit')}
+    'qwen3-1.7b-4bit': dict(base='unsloth/Qwen3-1.7B-bnb-4bit'),
+}
 PROFILES['cpu-8bit'] = dict(PROFILES['cpu'], bits=8)
-PROFILES = {k: TrainConfig(name=k, **v) for k,v in PROFILES.items()}
+PROFILES = {k: TrainConfig(name=k, **v) for k, v in PROFILES.items()}
 
 # %% ../nbs/08_train.ipynb #09779ce8
 def get_profile(
-    name: str, # a key of `PROFILES`
-) -> TrainConfig: # a copy
+    name: str,  # a key of `PROFILES`
+) -> TrainConfig:  # a copy
     "The training profile called `name`"
-    if name not in PROFILES: raise CourseError(f'there is no profile {name!r}: choose one of {", ".join(PROFILES)}')
+    if name not in PROFILES:
+        raise CourseError(f'there is no profile {name!r}: choose one of {", ".join(PROFILES)}')
     return replace(PROFILES[name])
 
 # %% ../nbs/08_train.ipynb #f3ec0f38
 def select_rows(
-    rows: list[dict], # QA records of the training split
+    rows: list[dict],  # QA records of the training split
     cfg: TrainConfig,
 ) -> list[dict]:
     "The rows of the sources that the limits of `cfg` leave; without limits all rows"
-    if not any((cfg.max_facts, cfg.wordings, cfg.max_answer)): return rows
+    if not any((cfg.max_facts, cfg.wordings, cfg.max_answer)):
+        return rows
     sources = {}
-    for r in rows: sources.setdefault(r.get('source_id', ''), []).append(r)
-    order = [s for s,rs in sources.items() if len(rs[0]['output']) <= (cfg.max_answer or math.inf)]
+    for r in rows:
+        sources.setdefault(r.get('source_id', ''), []).append(r)
+    order = [
+        s for s, rs in sources.items() if len(rs[0]['output']) <= (cfg.max_answer or math.inf)
+    ]
     random.Random(cfg.seed).shuffle(order)
-    first = [s for t in cfg.topics for s in [s for s in order if t in sources[s][0]['instruction']+sources[s][0]['output']][:2]]
-    chosen = set(list(dict.fromkeys(first+order))[:cfg.max_facts])
-    return [r for s,rs in sources.items() if s in chosen for r in [r for r in rs if r['output'] == rs[0]['output']][:cfg.wordings]]
+    first = [
+        s
+        for t in cfg.topics
+        for s in [
+            s for s in order if t in sources[s][0]['instruction'] + sources[s][0]['output']
+        ][:2]
+    ]
+    chosen = set(list(dict.fromkeys(first + order))[: cfg.max_facts])
+    return [
+        r
+        for s, rs in sources.items()
+        if s in chosen
+        for r in [r for r in rs if r['output'] == rs[0]['output']][: cfg.wordings]
+    ]
 
 # %% ../nbs/08_train.ipynb #5d085f7f
-FORM = dict.fromkeys(('id', 'source_id', 'kind', 'instruction', 'input', 'output'), str)  # a row of forms.jsonl
+FORM = dict.fromkeys(
+    ('id', 'source_id', 'kind', 'instruction', 'input', 'output'), str
+)  # a row of forms.jsonl
+
 
 def training_data(
     cfg: TrainConfig,
     ws: Workspace,
-    tok, # tokenizer
-) -> dict: # `rows`, `examples`, `long` (indices of rows left out), `dev`
+    tok,  # tokenizer
+) -> dict:  # `rows`, `examples`, `long` (indices of rows left out), `dev`
     "The encoded training and dev examples of a run"
-    p, d = ws.path('splits')/'train.jsonl', ws.path('splits')/'dev.jsonl'
+    p, d = ws.path('splits') / 'train.jsonl', ws.path('splits') / 'dev.jsonl'
     rows = read_jsonl(p, 'dataset')
-    if not rows: raise CourseError(f'{p} is empty: make the dataset with `climate-ft dataset`')
-    check_rows(rows, str(p))                                     # wrong columns are named before anything is chosen
+    if not rows:
+        raise CourseError(f'{p} is empty: make the dataset with `climate-ft dataset`')
+    check_rows(rows, str(p))  # wrong columns are named before anything is chosen
     rows = select_rows(rows, cfg)
     if cfg.forms:
         from climate_ft.passages import select_forms
-        more = read_jsonl(ws.path('splits')/'forms.jsonl', 'dataset', kind=FORM)
-        rows = rows+select_forms(more, {r.get('source_id') for r in rows}, cfg.max_forms, seed=cfg.seed)
+
+        more = read_jsonl(ws.path('splits') / 'forms.jsonl', 'dataset', kind=FORM)
+        rows = rows + select_forms(
+            more, {r.get('source_id') for r in rows}, cfg.max_forms, seed=cfg.seed
+        )
     examples, long = encode_rows(tok, rows, cfg.max_length, str(p))
-    dev = read_jsonl(d)[:cfg.max_dev] if d.is_file() else []
-    return dict(rows=rows, examples=examples, long=long, dev=encode_rows(tok, dev, cfg.max_length, str(d))[0] if dev else [])
+    dev = read_jsonl(d)[: cfg.max_dev] if d.is_file() else []
+    return dict(
+        rows=rows,
+        examples=examples,
+        long=long,
+        dev=encode_rows(tok, dev, cfg.max_length, str(d))[0] if dev else [],
+    )
 
 # %% ../nbs/08_train.ipynb #66acb749
-CHOICES = dict(bits=(4, 8, 16), backend=('auto', 'unsloth', 'transformers', 'trl'),
-    dtype=('auto', 'float32', 'bfloat16', 'float16'), layout=('auto', 'padded', 'padding_free', 'packed'),
-    checkpointing=('off', 'half', 'on', 'unsloth'), keep=('best', 'last'))
+CHOICES = dict(
+    bits=(4, 8, 16),
+    backend=('auto', 'unsloth', 'transformers', 'trl'),
+    dtype=('auto', 'float32', 'bfloat16', 'float16'),
+    layout=('auto', 'padded', 'padding_free', 'packed'),
+    checkpointing=('off', 'half', 'on', 'unsloth'),
+    keep=('best', 'last'),
+)
 
-def model_kind(base: str|Path) -> str: # `model_type` of a model folder
-    return read_json(Path(base)/'config.json').get('model_type', '')
+
+def model_kind(base: str | Path) -> str:  # `model_type` of a model folder
+    return read_json(Path(base) / 'config.json').get('model_type', '')
+
 
 def _backend(cfg, ranks, kind):
     "The engine of a run"
     import torch
     from importlib.util import find_spec
+
     old = torch.cuda.is_available() and torch.cuda.get_device_capability() < (8, 0)
     proven = kind is None or kind in PROVEN
     if cfg.backend == 'unsloth' and ranks > 1:
-        raise CourseError('the unsloth backend trains on one GPU: leave --gpus out, or set backend to transformers')
+        raise CourseError(
+            'the unsloth backend trains on one GPU: leave --gpus out, or set backend to transformers'
+        )
     if cfg.backend == 'transformers' and not proven:
-        raise CourseError(f'our own step was not compared with models of type {kind}: set backend to trl, or to auto')
-    if cfg.backend != 'auto': return cfg.backend
-    if old and ranks == 1 and find_spec('unsloth'): return 'unsloth'
-    if not proven: say_once(f'our own step was not compared with models of type {kind}; TRL trains this one')
+        raise CourseError(
+            f'our own step was not compared with models of type {kind}: set backend to trl, or to auto'
+        )
+    if cfg.backend != 'auto':
+        return cfg.backend
+    if old and ranks == 1 and find_spec('unsloth'):
+        return 'unsloth'
+    if not proven:
+        say_once(
+            f'our own step was not compared with models of type {kind}; TRL trains this one'
+        )
     return 'transformers' if proven else 'trl'
+
 
 def _dtype(cfg, kind):
     "The compute type; some families overflow in float16"
     works = find_family(kind).dtypes
     if cfg.dtype != 'auto' and cfg.dtype not in works:
-        raise CourseError(f'models of type {kind} do not work in {cfg.dtype}: set dtype to {" or ".join(works)}')
+        raise CourseError(
+            f'models of type {kind} do not work in {cfg.dtype}: set dtype to {" or ".join(works)}'
+        )
     chosen = compute_dtype() if cfg.dtype == 'auto' else cfg.dtype
     return chosen if chosen in works else 'float32'
 
-def is_packed(cfg:TrainConfig) -> bool:
+
+def is_packed(cfg: TrainConfig) -> bool:
     "Are examples laid end to end by our own step?"
     return cfg.backend == 'transformers' and cfg.layout != 'padded'
 
-def is_own(cfg:TrainConfig) -> bool:
+
+def is_own(cfg: TrainConfig) -> bool:
     "Are loss and gradient computed by this package?"
     return is_packed(cfg) or cfg.backend == 'transformers' and cfg.fused
 
+
 def settle(
     cfg: TrainConfig,
-    ranks: int=1, # processes that train together
-    kind: str|None=None, # `model_type` of the base; None: one that our own step is proven for
-) -> TrainConfig: # without any `auto`
+    ranks: int = 1,  # processes that train together
+    kind: str
+    | None = None,  # `model_type` of the base; None: one that our own step is proven for
+) -> TrainConfig:  # without any `auto`
     "What this machine makes of the settings that `cfg` leaves open"
     import torch
-    for k,allowed in CHOICES.items():
+
+    for k, allowed in CHOICES.items():
         if getattr(cfg, k) not in allowed:
-            raise CourseError(f'{k} is {getattr(cfg, k)!r}: choose {", ".join(map(str, allowed))}')
-    gpu, backend, dtype = torch.cuda.is_available(), _backend(cfg, ranks, kind), _dtype(cfg, kind)
+            raise CourseError(
+                f'{k} is {getattr(cfg, k)!r}: choose {", ".join(map(str, allowed))}'
+            )
+    gpu, backend, dtype = (
+        torch.cuda.is_available(),
+        _backend(cfg, ranks, kind),
+        _dtype(cfg, kind),
+    )
     new = gpu and torch.cuda.get_device_capability() >= (8, 0)
-    packs = backend == 'transformers' and dtype != 'float16'     # fp16 needs its loss scaled, which a packed step does not do
+    packs = (
+        backend == 'transformers' and dtype != 'float16'
+    )  # fp16 needs its loss scaled, which a packed step does not do
     layout = cfg.layout
-    if layout == 'auto' and backend != 'unsloth': layout = 'padding_free' if gpu and packs and cfg.fused else 'padded'
+    if layout == 'auto' and backend != 'unsloth':
+        layout = 'padding_free' if gpu and packs and cfg.fused else 'padded'
     if layout in ('padding_free', 'packed') and not packs and backend != 'unsloth':
         other = 'dtype to bfloat16' if backend == 'transformers' else 'backend to transformers'
-        raise CourseError(f'layout {layout} with {dtype if backend == "transformers" else backend} needs the '
-                          f'unsloth backend: set layout to padded, or {other}')
-    graphs = cfg.graphs                                          # a layer with dropout cannot be computed again in a recording
-    if graphs is None: graphs = bool(new and packs and layout != 'padded' and not cfg.dropout)
-    checkpointing = 'on' if backend != 'unsloth' and cfg.checkpointing == 'unsloth' else cfg.checkpointing
-    return replace(cfg, backend=backend, dtype=dtype, layout=layout, graphs=graphs, checkpointing=checkpointing)
+        raise CourseError(
+            f'layout {layout} with {dtype if backend == "transformers" else backend} needs the '
+            f'unsloth backend: set layout to padded, or {other}'
+        )
+    graphs = cfg.graphs  # a layer with dropout cannot be computed again in a recording
+    if graphs is None:
+        graphs = bool(new and packs and layout != 'padded' and not cfg.dropout)
+    checkpointing = (
+        'on' if backend != 'unsloth' and cfg.checkpointing == 'unsloth' else cfg.checkpointing
+    )
+    return replace(
+        cfg,
+        backend=backend,
+        dtype=dtype,
+        layout=layout,
+        graphs=graphs,
+        checkpointing=checkpointing,
+    )
 
 # %% ../nbs/08_train.ipynb #24a3815f
 def fit_memory(
-    cfg: TrainConfig, # settled
-    shape, # of the model, from `preflight.read_shape`
-    lengths: list[int], # tokens of each example
-    free: float, # GiB
-) -> TrainConfig: # possibly with its step arranged anew
+    cfg: TrainConfig,  # settled
+    shape,  # of the model, from `preflight.read_shape`
+    lengths: list[int],  # tokens of each example
+    free: float,  # GiB
+) -> TrainConfig:  # possibly with its step arranged anew
     "Arrange a step for the memory, or refuse the run"
     import torch
-    size = dict(bits=cfg.bits, r=cfg.r, backend=cfg.backend, dtype_bytes=4 if cfg.dtype == 'float32' else 2, optimizer_bytes=2. if '8bit' in cfg.optimizer else 8., overhead=0. if cfg.optimizer == 'adamw_8bit' else .8,
-        fused=is_own(cfg) and (cfg.graphs or torch.cuda.is_available()), own=is_own(cfg) or cfg.backend == 'unsloth')
+
+    size = dict(
+        bits=cfg.bits,
+        r=cfg.r,
+        backend=cfg.backend,
+        dtype_bytes=4 if cfg.dtype == 'float32' else 2,
+        optimizer_bytes=2.0 if '8bit' in cfg.optimizer else 8.0,
+        overhead=0.0 if cfg.optimizer == 'adamw_8bit' else 0.8,
+        fused=is_own(cfg) and (cfg.graphs or torch.cuda.is_available()),
+        own=is_own(cfg) or cfg.backend == 'unsloth',
+    )
     longest = cfg.max_length if cfg.layout == 'packed' else max(lengths)
-    found = arrange(shape, free, cfg.batch_size*cfg.accumulation, lengths if cfg.layout == 'padding_free' else [longest], ('off', 'unsloth') if cfg.backend == 'unsloth' else ('off', 'half', 'on'), **size)
-    if cfg.graphs and cfg.regroup and cfg.layout == 'padding_free' and found: return replace(cfg, batch_size=found[0], accumulation=found[1], checkpointing=found[2])
-    remedy = f'set batch_size to {found[0]}, accumulation to {found[1]} and checkpointing to {found[2]} ({found[3].expected:.1f} GiB)' if found else 'choose a smaller base model' + (', or 4 bits' if cfg.bits > 4 else '')
-    refuse(f'{cfg.base} in {cfg.bits} bits with batches of {cfg.batch_size}', predict_memory(shape, tokens=cfg.batch_size*longest, checkpointing=cfg.checkpointing, **size), free, remedy)
+    found = arrange(
+        shape,
+        free,
+        cfg.batch_size * cfg.accumulation,
+        lengths if cfg.layout == 'padding_free' else [longest],
+        ('off', 'unsloth') if cfg.backend == 'unsloth' else ('off', 'half', 'on'),
+        **size,
+    )
+    if cfg.graphs and cfg.regroup and cfg.layout == 'padding_free' and found:
+        return replace(cfg, batch_size=found[0], accumulation=found[1], checkpointing=found[2])
+    remedy = (
+        f'set batch_size to {found[0]}, accumulation to {found[1]} and checkpointing to {found[2]} ({found[3].expected:.1f} GiB)'
+        if found
+        else 'choose a smaller base model' + (', or 4 bits' if cfg.bits > 4 else '')
+    )
+    refuse(
+        f'{cfg.base} in {cfg.bits} bits with batches of {cfg.batch_size}',
+        predict_memory(
+            shape, tokens=cfg.batch_size * longest, checkpointing=cfg.checkpointing, **size
+        ),
+        free,
+        remedy,
+    )
     return cfg
 
 # %% ../nbs/08_train.ipynb #f349e2cb
 def load_for_training(
-    cfg: TrainConfig, # settled
-    progress: Progress|None=None,
-) -> tuple: # model with a fresh adapter, tokenizer
+    cfg: TrainConfig,  # settled
+    progress: Progress | None = None,
+) -> tuple:  # model with a fresh adapter, tokenizer
     "Base model and adapter through the backend of `cfg`"
-    if cfg.backend == 'unsloth': return _load_unsloth(cfg, progress)
+    if cfg.backend == 'unsloth':
+        return _load_unsloth(cfg, progress)
     import torch
     from peft import LoraConfig, get_peft_model
+
     base = resolve_base(cfg.base, progress)
-    if is_own(cfg) and cfg.fused: _fuse(model_kind(base))
+    if is_own(cfg) and cfg.fused:
+        _fuse(model_kind(base))
     model, tok = load_quantized(base, cfg.bits, cfg.dtype)
-    if is_packed(cfg): use_packed_attention(model)
+    if is_packed(cfg):
+        use_packed_attention(model)
     _check_targets(model, cfg)
     torch.manual_seed(cfg.seed)
-    lora = LoraConfig(r=cfg.r, lora_alpha=cfg.alpha, lora_dropout=cfg.dropout, bias='none',
-                      target_modules=list(cfg.targets), task_type='CAUSAL_LM')
+    lora = LoraConfig(
+        r=cfg.r,
+        lora_alpha=cfg.alpha,
+        lora_dropout=cfg.dropout,
+        bias='none',
+        target_modules=list(cfg.targets),
+        task_type='CAUSAL_LM',
+    )
     model = get_peft_model(model, lora)
-    if is_own(cfg) and cfg.fused and not cfg.dropout: use_lora_linear(model)
-    if cfg.checkpointing != 'off': _checkpoint(model, cfg)
+    if is_own(cfg) and cfg.fused and not cfg.dropout:
+        use_lora_linear(model)
+    if cfg.checkpointing != 'off':
+        _checkpoint(model, cfg)
     return model, tok
+
 
 def _check_targets(model, cfg):
     "A `CourseError` if there is nothing to adapt"
     import torch
-    linear = {n.rpartition('.')[2] for n,m in model.named_modules() if isinstance(m, torch.nn.Linear)}
+
+    linear = {
+        n.rpartition('.')[2]
+        for n, m in model.named_modules()
+        if isinstance(m, torch.nn.Linear)
+    }
     if not linear & set(cfg.targets):
-        raise CourseError(f'{cfg.base} has none of the layers {", ".join(cfg.targets)}: set targets to some of '
-                          f'{", ".join(sorted(linear-{"lm_head"}))}')
+        raise CourseError(
+            f'{cfg.base} has none of the layers {", ".join(cfg.targets)}: set targets to some of '
+            f'{", ".join(sorted(linear - {"lm_head"}))}'
+        )
+
 
 def _checkpoint(model, cfg):
     "Let layers be computed again in the backward pass"
     how = dict(use_reentrant=False, preserve_rng_state=cfg.dropout > 0)
-    model.enable_input_require_grads()                           # needed where checkpointing is reentrant, see exercise 4
+    model.enable_input_require_grads()  # needed where checkpointing is reentrant, see exercise 4
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=how)
     if cfg.checkpointing == 'half' and is_own(cfg):
-        for l in model.get_base_model().model.layers[::2]: l.gradient_checkpointing = False
+        for l in model.get_base_model().model.layers[::2]:
+            l.gradient_checkpointing = False
 
 # %% ../nbs/08_train.ipynb #9bd7ddf3
 def _fuse(kind):
     "Liger's fused norms, rotations and activations for Qwen3 on a GPU; they also keep less for the backward pass"
     import torch
     from importlib.util import find_spec
-    if not torch.cuda.is_available() or not find_spec('liger_kernel') or kind != 'qwen3': return
+
+    if not torch.cuda.is_available() or not find_spec('liger_kernel') or kind != 'qwen3':
+        return
     from liger_kernel.transformers import apply_liger_kernel_to_qwen3
-    apply_liger_kernel_to_qwen3(rope=True, rms_norm=True, swiglu=True, cross_entropy=False,
-                                fused_linear_cross_entropy=False)
+
+    apply_liger_kernel_to_qwen3(
+        rope=True,
+        rms_norm=True,
+        swiglu=True,
+        cross_entropy=False,
+        fused_linear_cross_entropy=False,
+    )
+
 
 def _load_unsloth(cfg, progress):
     import torch
     from unsloth import FastLanguageModel
-    model, tok = FastLanguageModel.from_pretrained(str(resolve_base(cfg.base, progress)), max_seq_length=cfg.max_length, dtype=getattr(torch, cfg.dtype),
-        load_in_4bit=cfg.bits == 4, load_in_8bit=cfg.bits == 8, load_in_16bit=cfg.bits == 16,
-        trust_remote_code=False)
+
+    model, tok = FastLanguageModel.from_pretrained(
+        str(resolve_base(cfg.base, progress)),
+        max_seq_length=cfg.max_length,
+        dtype=getattr(torch, cfg.dtype),
+        load_in_4bit=cfg.bits == 4,
+        load_in_8bit=cfg.bits == 8,
+        load_in_16bit=cfg.bits == 16,
+        trust_remote_code=False,
+    )
     check_bits(model, cfg.bits)
-    model = FastLanguageModel.get_peft_model(model, r=cfg.r, lora_alpha=cfg.alpha, lora_dropout=cfg.dropout, target_modules=list(cfg.targets), bias='none',
-        use_gradient_checkpointing=dict(off=False, on=True).get(cfg.checkpointing, 'unsloth'), random_state=cfg.seed)
+    model = FastLanguageModel.get_peft_model(
+        model,
+        r=cfg.r,
+        lora_alpha=cfg.alpha,
+        lora_dropout=cfg.dropout,
+        target_modules=list(cfg.targets),
+        bias='none',
+        use_gradient_checkpointing=dict(off=False, on=True).get(cfg.checkpointing, 'unsloth'),
+        random_state=cfg.seed,
+    )
     return model, tok
 
 # %% ../nbs/08_train.ipynb #4a2f3296
 def full_precision(
-    model, # a PEFT model
+    model,  # a PEFT model
 ):
     "The adapter in fp32"
     for p in model.parameters():
-        if p.requires_grad: p.data = p.data.float()
+        if p.requires_grad:
+            p.data = p.data.float()
 
 # %% ../nbs/08_train.ipynb #df748ac9
 def trainer_class(
-    cfg: TrainConfig, # settled
-    ranks: Ranks|None=None, # None: this process alone
-    examples: int|None=None, # of an optimizer step on all ranks; None: those of this process
+    cfg: TrainConfig,  # settled
+    ranks: Ranks | None = None,  # None: this process alone
+    examples: int
+    | None = None,  # of an optimizer step on all ranks; None: those of this process
 ):
     "TRL's `SFTTrainer` with steps that can be continued, and checkpoints that are complete or absent"
     from trl import SFTTrainer
+
     check_trainer(SFTTrainer)
-    ranks, examples = ranks or Ranks(), examples or cfg.batch_size*cfg.accumulation
+    ranks, examples = ranks or Ranks(), examples or cfg.batch_size * cfg.accumulation
+
     class CourseTrainer(SFTTrainer):
         seen, widest, order, begun = 0, 0, None, False
-        def create_model_card(self, *a, **kw): pass
-        def floating_point_ops(self, inputs): return 0         # slow, and nobody reads it
+
+        def create_model_card(self, *a, **kw):
+            pass
+
+        def floating_point_ops(self, inputs):
+            return 0  # slow, and nobody reads it
+
         def _save_checkpoint(self, model, trial):
             write = super()._save_checkpoint
             save_whole(self, lambda: write(model, trial), ranks)
+
         def _get_train_sampler(self, dataset=None):
-            if cfg.backend == 'unsloth': return super()._get_train_sampler(dataset)
+            if cfg.backend == 'unsloth':
+                return super()._get_train_sampler(dataset)
             lengths = [len(i) for i in self.train_dataset['input_ids']]
-            if ranks.n > 1: lengths = lengths[:-1]             # the last example is the empty one
+            if ranks.n > 1:
+                lengths = lengths[:-1]  # the last example is the empty one
             shares = dict(ranks=ranks.n, batch=cfg.batch_size, passes=cfg.accumulation)
-            self.order = LengthSampler(lengths, examples, cfg.seed, not is_packed(cfg), **shares)
+            self.order = LengthSampler(
+                lengths, examples, cfg.seed, not is_packed(cfg), **shares
+            )
             return self.order
+
         def count(self, inputs):
             "Tokens seen, and those of the largest pass"
             mask = inputs.get('attention_mask')
             tokens = inputs['input_ids'].numel() if mask is None else mask.sum()
-            self.seen = self.seen+inputs.get('tokens', tokens)
+            self.seen = self.seen + inputs.get('tokens', tokens)
             self.widest = max(self.widest, inputs['input_ids'].numel())
+
         def training_step(self, model, inputs, num_items_in_batch=None):
             self.count(inputs)
             return self.forward_backward(model, inputs, num_items_in_batch)
-        def forward_backward(self, model, inputs, items): return super().training_step(model, inputs, items)
-    if is_packed(cfg): return packed_trainer(own_trainer(CourseTrainer, cfg, ranks), cfg)
+
+        def forward_backward(self, model, inputs, items):
+            return super().training_step(model, inputs, items)
+
+    if is_packed(cfg):
+        return packed_trainer(own_trainer(CourseTrainer, cfg, ranks), cfg)
     return own_trainer(CourseTrainer, cfg, ranks) if is_own(cfg) else CourseTrainer
 
 # %% ../nbs/08_train.ipynb #own-code
 def own_trainer(
-    base, # trainer class
-    cfg: TrainConfig, # settled
+    base,  # trainer class
+    cfg: TrainConfig,  # settled
     ranks: Ranks,
 ):
     "`base` with our loss, and with the gradients of all processes added up"
     import torch
+
     class OwnTrainer(base):
         def __init__(self, *a, **kw):
             super().__init__(*a, **kw)
             bare = partial(self.accelerator.prepare_model, evaluation_mode=True)
-            if ranks.n > 1: self.accelerator.prepare_model = bare     # no averaging of gradients
+            if ranks.n > 1:
+                self.accelerator.prepare_model = bare  # no averaging of gradients
+
         def gradients(self):
             return [p.grad for p in self.model.parameters() if p.grad is not None]
+
         def training_step(self, model, inputs, num_items_in_batch=None):
             loss = super().training_step(model, inputs, num_items_in_batch)
-            if ranks.n > 1 and self.accelerator.sync_gradients: sum_gradients(self.gradients())
-            return loss*ranks.n
+            if ranks.n > 1 and self.accelerator.sync_gradients:
+                sum_gradients(self.gradients())
+            return loss * ranks.n
+
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-            labels, net = inputs.pop('labels'), self.accelerator.unwrap_model(model).get_base_model()
-            hidden, target = net.model(**inputs, use_cache=False).last_hidden_state[:, :-1], labels[:, 1:]
+            labels, net = (
+                inputs.pop('labels'),
+                self.accelerator.unwrap_model(model).get_base_model(),
+            )
+            hidden, target = (
+                net.model(**inputs, use_cache=False).last_hidden_state[:, :-1],
+                labels[:, 1:],
+            )
             total = head_loss(net, hidden[target != -100], target[target != -100])
-            loss = total/(num_items_in_batch or (target != -100).sum())
+            loss = total / (num_items_in_batch or (target != -100).sum())
             return (loss, dict(loss=loss)) if return_outputs else loss
+
         def evaluate(self, *a, **kw):
             total, tokens = dev_loss(self, ranks)
-            found = dict(eval_loss=(total/max(tokens, 1)))
+            found = dict(eval_loss=(total / max(tokens, 1)))
             self.log(dict(found))
-            self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, found)
+            self.control = self.callback_handler.on_evaluate(
+                self.args, self.state, self.control, found
+            )
             return found
+
     return OwnTrainer
 
+
 def dev_loss(
-    trainer, # from `own_trainer`
+    trainer,  # from `own_trainer`
     ranks: Ranks,
-) -> tuple: # sum in nats over the trained tokens of all dev rows; their number
+) -> tuple:  # sum in nats over the trained tokens of all dev rows; their number
     "The loss of the dev rows, shared among the processes"
     import torch
+
     rows, n = trainer.eval_dataset, trainer.args.per_device_eval_batch_size
-    starts = range(n*ranks.rank, len(rows), n*ranks.n)
+    starts = range(n * ranks.rank, len(rows), n * ranks.n)
     sums, one = torch.zeros(2, dtype=torch.float64), torch.ones((), device=trainer.args.device)
     trainer.model.eval()
     with torch.no_grad(), trainer.compute_loss_context_manager():
         for i in starts:
-            b = trainer.data_collator(rows.select(range(i, min(i+n, len(rows)))).to_list())
+            b = trainer.data_collator(rows.select(range(i, min(i + n, len(rows)))).to_list())
             sums[1] += (b['labels'][:, 1:] != -100).sum()
-            b = {k: v.to(trainer.args.device) if torch.is_tensor(v) else v for k,v in b.items()}
+            b = {
+                k: v.to(trainer.args.device) if torch.is_tensor(v) else v for k, v in b.items()
+            }
             sums[0] += trainer.compute_loss(trainer.model, b, num_items_in_batch=one).item()
     return tuple(map(sum, zip(*ranks.all(sums.tolist()))))
 
 # %% ../nbs/08_train.ipynb #packed-code
 def packed_trainer(
-    base, # class from `own_trainer`
-    cfg: TrainConfig, # settled
+    base,  # class from `own_trainer`
+    cfg: TrainConfig,  # settled
 ):
     "`base` with steps of packed batches"
     import torch
+
     class PackedTrainer(base):
         recorder, flat = None, None
+
         @property
         def step(self):
             net = self.accelerator.unwrap_model(self.model)
             self.recorder = self.recorder or PackedStep(net, cfg.graphs)
             return self.recorder
-        def gradients(self): return [self.step.grad]
+
+        def gradients(self):
+            return [self.step.grad]
+
         def create_optimizer(self, *a, **kw):
             params = self.step.params
-            if not can_flatten(params, cfg.optimizer): return super().create_optimizer(*a, **kw)
-            if self.flat is None: self.flat = flatten(params)
+            if not can_flatten(params, cfg.optimizer):
+                return super().create_optimizer(*a, **kw)
+            if self.flat is None:
+                self.flat = flatten(params)
             self.flat.grad = self.step.grad
             kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
             groups = [dict(params=[self.flat], weight_decay=cfg.weight_decay)]
             self.optimizer = self.optimizer or kind(groups, **options)
             self.model.zero_grad = self.step.clear
             return self.optimizer
+
         def _clip_grad_norm(self, model):
-            if self.flat is None: return super()._clip_grad_norm(model)
+            if self.flat is None:
+                return super()._clip_grad_norm(model)
             norm = torch.linalg.vector_norm(self.flat.grad)
-            self.flat.grad.mul_((self.args.max_grad_norm/(norm+1e-6)).clamp(max=1.))
+            self.flat.grad.mul_((self.args.max_grad_norm / (norm + 1e-6)).clamp(max=1.0))
             return norm
+
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
             items = num_items_in_batch or (inputs['targets'] >= 0).sum()
             loss = self.step.loss(inputs, items)
             return (loss, dict(loss=loss)) if return_outputs else loss
+
         def forward_backward(self, model, inputs, items):
             layers = self.step.net.model.layers
-            if not all(l.training for l in layers): self.model.train()     # or checkpointing is skipped
+            if not all(l.training for l in layers):
+                self.model.train()  # or checkpointing is skipped
             b = self._prepare_inputs(inputs)
             device = b['input_ids'].device
             return self.step(b, torch.as_tensor(items, dtype=torch.float32, device=device))
+
     return PackedTrainer
 
 # %% ../nbs/08_train.ipynb #d7ba5a0f
 class LengthSampler:
     "Shuffled examples in steps; the order depends on seed and epoch only"
-    def __init__(self,
-        lengths: list[int], # tokens of each example
-        n: int, # examples of an optimizer step
+
+    def __init__(
+        self,
+        lengths: list[int],  # tokens of each example
+        n: int,  # examples of an optimizer step
         seed: int,
-        alike: bool=True, # those of a step are similar in length
-        ranks: int=1, # processes
-        batch: int=1, # examples in a pass of one process
-        passes: int=1, # of one process in a step
+        alike: bool = True,  # those of a step are similar in length
+        ranks: int = 1,  # processes
+        batch: int = 1,  # examples in a pass of one process
+        passes: int = 1,  # of one process in a step
     ):
         self.lengths, self.n, self.seed, self.epoch, self.alike = lengths, n, seed, 0, alike
         self.shares = dict(ranks=ranks, batch=batch, passes=passes)
-    def set_epoch(self, epoch): self.epoch = epoch
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
     def __len__(self):
-        if self.shares['ranks'] == 1: return len(self.lengths)
-        return -(-len(self.lengths)//self.n)*math.prod(self.shares.values())
+        if self.shares['ranks'] == 1:
+            return len(self.lengths)
+        return -(-len(self.lengths) // self.n) * math.prod(self.shares.values())
+
     def steps(self):
         "The examples of each step"
-        rng, order, n = random.Random(f'{self.seed} {self.epoch}'), list(range(len(self.lengths))), self.n
+        rng, order, n = (
+            random.Random(f'{self.seed} {self.epoch}'),
+            list(range(len(self.lengths))),
+            self.n,
+        )
         rng.shuffle(order)
-        if not self.alike: return [order[i:i+n] for i in range(0, len(order), n)]
-        groups = [sorted(order[i:i+8*n], key=lambda k: -self.lengths[k]) for i in range(0, len(order), 8*n)]
-        steps = [g[i:i+n] for g in groups for i in range(0, len(g), n)]
-        last = [steps.pop()] if len(steps[-1]) < n else []                       # a short step stays at the end
+        if not self.alike:
+            return [order[i : i + n] for i in range(0, len(order), n)]
+        groups = [
+            sorted(order[i : i + 8 * n], key=lambda k: -self.lengths[k])
+            for i in range(0, len(order), 8 * n)
+        ]
+        steps = [g[i : i + n] for g in groups for i in range(0, len(g), n)]
+        last = [steps.pop()] if len(steps[-1]) < n else []  # a short step stays at the end
         rng.shuffle(steps)
-        return steps+last
+        return steps + last
+
     def __iter__(self):
-        if self.shares['ranks'] == 1: return iter([k for s in self.steps() for k in s])
+        if self.shares['ranks'] == 1:
+            return iter([k for s in self.steps() for k in s])
         empty = len(self.lengths)
         dealt = [deal(s, self.lengths, **self.shares, empty=empty) for s in self.steps()]
         return iter([k for s in dealt for k in s])
 
 # %% ../nbs/08_train.ipynb #ebce5d74
-def _step(folder): return int(Path(folder).name.rpartition('-')[2])
+def _step(folder):
+    return int(Path(folder).name.rpartition('-')[2])
+
 
 def checkpoints(
-    folder: str|Path, # holds checkpoint-N folders
-) -> list[Path]: # oldest first
+    folder: str | Path,  # holds checkpoint-N folders
+) -> list[Path]:  # oldest first
     "The complete checkpoints in `folder`"
     need = ('trainer_state.json', 'optimizer.pt', 'scheduler.pt', 'adapter_model.safetensors')
-    return sorted((c for c in Path(folder).glob('checkpoint-*') if all((c/n).is_file() for n in need)), key=_step)
+    return sorted(
+        (c for c in Path(folder).glob('checkpoint-*') if all((c / n).is_file() for n in need)),
+        key=_step,
+    )
+
 
 def save_whole(
-    trainer, # a Transformers trainer
-    save, # writes a checkpoint below `trainer.args.output_dir`
-    ranks: Ranks|None=None, # of which each saves its random state, and the first all else
+    trainer,  # a Transformers trainer
+    save,  # writes a checkpoint below `trainer.args.output_dir`
+    ranks: Ranks | None = None,  # of which each saves its random state, and the first all else
 ):
     "Let `save` write under another name, rename the result, and keep the latest and the best checkpoint only"
     from climate_ft.workspace import writing
+
     ranks = ranks or Ranks()
     final, name = Path(trainer.args.output_dir), f'checkpoint-{trainer.state.global_step}'
-    tmp = final/'saving'
-    if ranks.main: shutil.rmtree(tmp, ignore_errors=True)
+    tmp = final / 'saving'
+    if ranks.main:
+        shutil.rmtree(tmp, ignore_errors=True)
     ranks.wait()
     trainer.args.output_dir = str(tmp)
     try:
-        with writing(final/name): save()
-    finally: trainer.args.output_dir = str(final)
+        with writing(final / name):
+            save()
+    finally:
+        trainer.args.output_dir = str(final)
     ranks.wait()
-    if not ranks.main: return
-    shutil.rmtree(final/name, ignore_errors=True)
-    os.replace(tmp/name, final/name)
+    if not ranks.main:
+        return
+    shutil.rmtree(final / name, ignore_errors=True)
+    os.replace(tmp / name, final / name)
     shutil.rmtree(tmp, ignore_errors=True)
     for c in checkpoints(final)[:-1]:
-        if _step(c) != trainer.state.best_global_step: shutil.rmtree(c)
+        if _step(c) != trainer.state.best_global_step:
+            shutil.rmtree(c)
 
 # %% ../nbs/08_train.ipynb #397342a9
-def _digest(rows): return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
+def _digest(rows):
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
+
 
 def _fingerprint(cfg, examples, dev=()):
     "What must be the same for a run to be continued"
     keys = '''base bits r alpha dropout targets learning_rate scheduler warmup weight_decay beta2
         epochs max_steps optimizer seed backend layout'''.split()
     d = cfg.asdict()
-    return {k: d[k] for k in keys} | dict(format=3, examples_per_step=cfg.batch_size*cfg.accumulation,
-                                          data=_digest(examples), dev=_digest(dev))
+    return {k: d[k] for k in keys} | dict(
+        format=3,
+        examples_per_step=cfg.batch_size * cfg.accumulation,
+        data=_digest(examples),
+        dev=_digest(dev),
+    )
+
 
 def resume_point(
-    folder: Path, # of the checkpoints
-    mark: dict, # what identifies the run
-    resume: bool, # False: start afresh
-) -> str|None: # path of a checkpoint
+    folder: Path,  # of the checkpoints
+    mark: dict,  # what identifies the run
+    resume: bool,  # False: start afresh
+) -> str | None:  # path of a checkpoint
     "The checkpoint to continue from, if there is one of the same run; otherwise `folder` is emptied"
-    f, mark = Path(folder)/'run.json', json.loads(json.dumps(mark))
+    f, mark = Path(folder) / 'run.json', json.loads(json.dumps(mark))
     left = list(Path(folder).iterdir()) if Path(folder).is_dir() else []
     if left and not f.is_file():
-        raise CourseError(f'{folder} holds files of another program: give this run another name')
+        raise CourseError(
+            f'{folder} holds files of another program: give this run another name'
+        )
     if not resume or not checkpoints(folder):
-        for p in left:                         # run.json stays until the last: it says whose folder this is
-            if p.is_dir(): shutil.rmtree(p, ignore_errors=True)
+        for p in left:  # run.json stays until the last: it says whose folder this is
+            if p.is_dir():
+                shutil.rmtree(p, ignore_errors=True)
         write_json(f, mark)
         return None
     old = read_json(f, 'train --no-resume', dict)
     if diff := [k for k in mark if old.get(k) != mark[k]]:
-        raise CourseError(f'{folder} holds checkpoints of another run ({", ".join(f"{k} {old.get(k)} there, {mark[k]} now" for k in diff)}): train afresh with --no-resume, or give this run another name')
+        raise CourseError(
+            f'{folder} holds checkpoints of another run ({", ".join(f"{k} {old.get(k)} there, {mark[k]} now" for k in diff)}): train afresh with --no-resume, or give this run another name'
+        )
     return str(checkpoints(folder)[-1])
 
 # %% ../nbs/08_train.ipynb #62963d36
 def trl_switches(
-    cfg: TrainConfig, # settled
-    kind: str, # `model_type` of the base
-) -> dict: # for `SFTConfig`
+    cfg: TrainConfig,  # settled
+    kind: str,  # `model_type` of the base
+) -> dict:  # for `SFTConfig`
     "Liger's kernels or TRL's loss in chunks where they are the model's own loss, else the plain one"
     import torch
-    if not cfg.fused or kind not in PROVEN: return dict(loss_type='nll')
-    if torch.cuda.is_available() and liger_knows(kind): return dict(use_liger_kernel=True)
+
+    if not cfg.fused or kind not in PROVEN:
+        return dict(loss_type='nll')
+    if torch.cuda.is_available() and liger_knows(kind):
+        return dict(use_liger_kernel=True)
     return dict(loss_type='chunked_nll')
 
+
 def training_arguments(
-    cfg: TrainConfig, # settled
-    folder: Path, # for checkpoints
-    logs: Path, # for TensorBoard
-    dev: bool, # evaluate at the start and whenever a checkpoint is saved
+    cfg: TrainConfig,  # settled
+    folder: Path,  # for checkpoints
+    logs: Path,  # for TensorBoard
+    dev: bool,  # evaluate at the start and whenever a checkpoint is saved
 ):
     "The `SFTConfig` of a run"
     import torch
     from trl import SFTConfig
+
     gpu = torch.cuda.is_available()
-    every = dict(save_strategy='steps', save_steps=cfg.save_steps) if cfg.save_steps else dict(save_strategy='epoch')
-    if dev: every |= dict(eval_on_start=True, eval_strategy=every['save_strategy'], eval_steps=cfg.save_steps or None, metric_for_best_model='eval_loss', greater_is_better=False)
-    if cfg.tensorboard: os.environ['TENSORBOARD_LOGGING_DIR'] = str(logs/'tensorboard'/cfg.name)
-    if cfg.backend == 'unsloth': every |= dict(padding_free=dict(padded=False, auto=None).get(cfg.layout, True), packing=cfg.layout == 'packed')
-    elif cfg.backend == 'trl': every |= trl_switches(cfg, model_kind(resolve_base(cfg.base)))
-    else: every |= dict(loss_type='nll')                         # our trainer computes the loss
-    args = SFTConfig(output_dir=str(folder), per_device_train_batch_size=cfg.batch_size, per_device_eval_batch_size=cfg.batch_size, gradient_accumulation_steps=cfg.accumulation,
-        num_train_epochs=cfg.epochs, max_steps=cfg.max_steps or -1, learning_rate=cfg.learning_rate, lr_scheduler_type=cfg.scheduler, warmup_steps=cfg.warmup, weight_decay=cfg.weight_decay,
-        adam_beta2=cfg.beta2, optim=cfg.optimizer, seed=cfg.seed, bf16=cfg.dtype == 'bfloat16', fp16=cfg.dtype == 'float16', use_cpu=not gpu, gradient_checkpointing=False, max_length=None,
-        prediction_loss_only=True, dataset_kwargs=dict(skip_prepare_dataset=True), remove_unused_columns=False, logging_steps=1, logging_nan_inf_filter=False,
-        report_to='tensorboard' if cfg.tensorboard else 'none', disable_tqdm=True, dataloader_pin_memory=gpu, **every)
+    every = (
+        dict(save_strategy='steps', save_steps=cfg.save_steps)
+        if cfg.save_steps
+        else dict(save_strategy='epoch')
+    )
+    if dev:
+        every |= dict(
+            eval_on_start=True,
+            eval_strategy=every['save_strategy'],
+            eval_steps=cfg.save_steps or None,
+            metric_for_best_model='eval_loss',
+            greater_is_better=False,
+        )
+    if cfg.tensorboard:
+        os.environ['TENSORBOARD_LOGGING_DIR'] = str(logs / 'tensorboard' / cfg.name)
+    if cfg.backend == 'unsloth':
+        every |= dict(
+            padding_free=dict(padded=False, auto=None).get(cfg.layout, True),
+            packing=cfg.layout == 'packed',
+        )
+    elif cfg.backend == 'trl':
+        every |= trl_switches(cfg, model_kind(resolve_base(cfg.base)))
+    else:
+        every |= dict(loss_type='nll')  # our trainer computes the loss
+    args = SFTConfig(
+        output_dir=str(folder),
+        per_device_train_batch_size=cfg.batch_size,
+        per_device_eval_batch_size=cfg.batch_size,
+        gradient_accumulation_steps=cfg.accumulation,
+        num_train_epochs=cfg.epochs,
+        max_steps=cfg.max_steps or -1,
+        learning_rate=cfg.learning_rate,
+        lr_scheduler_type=cfg.scheduler,
+        warmup_steps=cfg.warmup,
+        weight_decay=cfg.weight_decay,
+        adam_beta2=cfg.beta2,
+        optim=cfg.optimizer,
+        seed=cfg.seed,
+        bf16=cfg.dtype == 'bfloat16',
+        fp16=cfg.dtype == 'float16',
+        use_cpu=not gpu,
+        gradient_checkpointing=False,
+        max_length=None,
+        prediction_loss_only=True,
+        dataset_kwargs=dict(skip_prepare_dataset=True),
+        remove_unused_columns=False,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        report_to='tensorboard' if cfg.tensorboard else 'none',
+        disable_tqdm=True,
+        dataloader_pin_memory=gpu,
+        **every,
+    )
     use_one_device(args)
     unnumber_cpu(args)
     return args
 
 # %% ../nbs/08_train.ipynb #cf1945b1
-LOG = {'step': int, 'epoch?': float, 'eval_loss?': Real, 'loss?': Real} # a row; one with a loss also has
-STEP = {k: Real for k in ('loss', 'grad_norm', 'learning_rate', 'tokens', 'tokens_per_second', 'memory_gib')}
-INFO = {'base': str, 'bits': int, 'rows': int, 'too_long': int, 'tokens': int, 'trained_tokens': int, 'max_length': int,
-        'layers': dict[str, int], 'update?': Real, 'steps': int, 'planned_steps': int, 'sources?': list[str], 'seconds?': float}
+LOG = {
+    'step': int,
+    'epoch?': float,
+    'eval_loss?': Real,
+    'loss?': Real,
+}  # a row; one with a loss also has
+STEP = {
+    k: Real
+    for k in (
+        'loss',
+        'grad_norm',
+        'learning_rate',
+        'tokens',
+        'tokens_per_second',
+        'memory_gib',
+    )
+}
+INFO = {
+    'base': str,
+    'bits': int,
+    'rows': int,
+    'too_long': int,
+    'tokens': int,
+    'trained_tokens': int,
+    'max_length': int,
+    'layers': dict[str, int],
+    'update?': Real,
+    'steps': int,
+    'planned_steps': int,
+    'sources?': list[str],
+    'seconds?': float,
+}
+
 
 def read_log(
     ws: Workspace,
-    name: str, # of the adapter
-) -> list[dict]: # rows of the training log
+    name: str,  # of the adapter
+) -> list[dict]:  # rows of the training log
     "The log of a training; a last line that a kill has cut is left out"
-    path = ws.logs/f'{name}.jsonl'
+    path = ws.logs / f'{name}.jsonl'
+
     def check(row, where):
         if 'loss' in row and (bad := misfit(row, STEP)):
-            raise CourseError(f'{where}: {bad}; train again with `climate-ft train --no-resume`')
+            raise CourseError(
+                f'{where}: {bad}; train again with `climate-ft train --no-resume`'
+            )
+
     return read_jsonl(path, 'train --no-resume', growing=True, check=check, kind=LOG)
+
 
 def read_info(
     ws: Workspace,
-    name: str, # of the adapter
+    name: str,  # of the adapter
 ) -> dict:
     "The settings and figures of a finished training, from `train_config.json`"
-    return read_json(ws.models/name/'train_config.json', 'train --no-resume', INFO)
+    return read_json(ws.models / name / 'train_config.json', 'train --no-resume', INFO)
+
 
 def _memory():
     "GiB that tensors took at most, or that the process has"
-    import psutil, torch
-    if torch.cuda.is_available(): return torch.cuda.max_memory_allocated()/GiB
-    return psutil.Process().memory_info().rss/GiB
+    import psutil
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / GiB
+    return psutil.Process().memory_info().rss / GiB
+
 
 def log_callback(
     cfg: TrainConfig,
     ws: Workspace,
-    progress: Progress|None=None,
-    ranks: Ranks|None=None, # the first writes
+    progress: Progress | None = None,
+    ranks: Ranks | None = None,  # the first writes
 ):
     "A Transformers callback that writes the log rows and reports progress; set its `trainer`"
     from transformers import TrainerCallback
-    log, ranks = ws.logs/f'{cfg.name}.jsonl', ranks or Ranks()
+
+    log, ranks = ws.logs / f'{cfg.name}.jsonl', ranks or Ranks()
+
     class Log(TrainerCallback):
         last, trainer, asked = {}, None, ()
+
         def write(self, state, row):
             row = dict(step=state.global_step, epoch=round(state.epoch or 0, 3)) | row
-            if not ranks.main: return
-            with open(log, 'a', encoding='utf-8') as f: f.write(json.dumps(row)+'\n')
+            if not ranks.main:
+                return
+            with open(log, 'a', encoding='utf-8') as f:
+                f.write(json.dumps(row) + '\n')
+
         def on_train_begin(self, args, state, control, **kw):
             self.tokens = state.num_input_tokens_seen
             self.trainer.seen, self.trainer.begun = self.tokens if ranks.main else 0, True
             self.mark = time.perf_counter()
-            if not ranks.main: return
+            if not ranks.main:
+                return
             old = read_log(ws, cfg.name) if state.global_step and log.is_file() else []
             old = [r for r in old if r['step'] <= state.global_step]
-            self.asked = {r['step'] for r in old if 'eval_loss' in r}     # asked again on continuing
+            self.asked = {
+                r['step'] for r in old if 'eval_loss' in r
+            }  # asked again on continuing
             write_jsonl(log, old)
+
         def on_epoch_begin(self, args, state, control, **kw):
-            if self.trainer.order: self.trainer.order.set_epoch(int(state.epoch or 0))
-        def on_evaluate(self, *a, **kw): self.mark = time.perf_counter()
+            if self.trainer.order:
+                self.trainer.order.set_epoch(int(state.epoch or 0))
+
+        def on_evaluate(self, *a, **kw):
+            self.mark = time.perf_counter()
+
         on_save = on_evaluate
+
         def on_step_end(self, args, state, control, **kw):
-            said = ' '.join(f'{k} {v:.3g}' for k,v in self.last.items())
-            if progress: progress(state.global_step/state.max_steps, said)
+            said = ' '.join(f'{k} {v:.3g}' for k, v in self.last.items())
+            if progress:
+                progress(state.global_step / state.max_steps, said)
+
         def on_log(self, args, state, control, logs=None, **kw):
             new = 'eval_loss' in logs and state.global_step not in self.asked
-            if new: self.write(state, dict(eval_loss=logs['eval_loss']))
-            if 'loss' in logs: self.write(state, _log_row(self, cfg, state, logs, ranks))
+            if new:
+                self.write(state, dict(eval_loss=logs['eval_loss']))
+            if 'loss' in logs:
+                self.write(state, _log_row(self, cfg, state, logs, ranks))
+
     return Log()
+
 
 def _log_row(log, cfg, state, logs, ranks):
     "What is noted of a step; the values in `logs` have made the GPU finish"
     loss, norm, rate = logs['loss'], float(logs['grad_norm']), cfg.learning_rate
     if not math.isfinite(loss):
-        raise CourseError(f'the loss of {cfg.name} is {loss} at step {state.global_step}: lower '
-                          f'learning_rate (now {rate:g}) and start afresh with --no-resume')
+        raise CourseError(
+            f'the loss of {cfg.name} is {loss} at step {state.global_step}: lower '
+            f'learning_rate (now {rate:g}) and start afresh with --no-resume'
+        )
     seen, memory = zip(*ranks.numbers(int(log.trainer.seen), _memory()))
     state.num_input_tokens_seen, now = int(sum(seen)), time.perf_counter()
-    speed = (state.num_input_tokens_seen-log.tokens)/(now-log.mark)
+    speed = (state.num_input_tokens_seen - log.tokens) / (now - log.mark)
     log.last = {'loss': loss, 'grad_norm': norm, 'tokens/s': speed}
     log.tokens, log.mark = state.num_input_tokens_seen, now
     recorded = dict(recordings=len(log.trainer.step.graphs)) if cfg.graphs else {}
-    return dict(loss=loss, grad_norm=norm, learning_rate=logs['learning_rate'], tokens=log.tokens,
-                tokens_per_second=round(speed, 1), memory_gib=round(max(memory), 2)) | recorded
+    return (
+        dict(
+            loss=loss,
+            grad_norm=norm,
+            learning_rate=logs['learning_rate'],
+            tokens=log.tokens,
+            tokens_per_second=round(speed, 1),
+            memory_gib=round(max(memory), 2),
+        )
+        | recorded
+    )
 
 # %% ../nbs/08_train.ipynb #90ac5b6a
 def share(
     cfg: TrainConfig,
-    n: int, # processes
+    n: int,  # processes
 ) -> TrainConfig:
     "The part of a step that each of `n` processes takes; empty examples fill what does not divide"
-    each = -(-cfg.batch_size*cfg.accumulation//n)
+    each = -(-cfg.batch_size * cfg.accumulation // n)
     batch = min(cfg.batch_size, each)
-    return replace(cfg, batch_size=batch, accumulation=-(-each//batch))
+    return replace(cfg, batch_size=batch, accumulation=-(-each // batch))
+
 
 def prepare(
-    cfg: TrainConfig, # settled
+    cfg: TrainConfig,  # settled
     ws: Workspace,
     resume: bool,
     ranks: Ranks,
-) -> tuple: # data, this process's part of the configuration, checkpoint or None
+) -> tuple:  # data, this process's part of the configuration, checkpoint or None
     "The cheap checks: data, memory, checkpoint"
     import torch
+
     base = resolve_base(cfg.base)
     most = getattr(load_config(base).get_text_config(), 'max_position_embeddings', None)
-    room = min(cfg.max_length, most or cfg.max_length)         # what the model reads at all
-    with quiet(): d = training_data(replace(cfg, max_length=room), ws, load_tokenizer(base))
+    room = min(cfg.max_length, most or cfg.max_length)  # what the model reads at all
+    with quiet():
+        d = training_data(replace(cfg, max_length=room), ws, load_tokenizer(base))
     gpu = torch.cuda.is_available()
-    free = min(ranks.all((torch.cuda.mem_get_info()[0] if gpu else free_memory())/GiB))
-    lengths, mark = [len(e['input_ids']) for e in d['examples']], _fingerprint(cfg, d['examples'], d['dev'])
+    free = min(ranks.all((torch.cuda.mem_get_info()[0] if gpu else free_memory()) / GiB))
+    lengths, mark = (
+        [len(e['input_ids']) for e in d['examples']],
+        _fingerprint(cfg, d['examples'], d['dev']),
+    )
     mine = fit_memory(share(cfg, ranks.n), read_shape(base), lengths, free)
-    folder = ws.models/cfg.name/'checkpoints'
+    folder = ws.models / cfg.name / 'checkpoints'
     return d, mine, ranks.first(lambda: resume_point(folder, mark, resume))
+
 
 def train(
     cfg: TrainConfig,
     ws: Workspace,
-    resume: bool=True, # continue from the last complete checkpoint of the same run, if there is one
-    progress: Progress|None=None,
-) -> dict: # summary of the run, as saved in `train_config.json`
+    resume: bool = True,  # continue from the last complete checkpoint of the same run, if there is one
+    progress: Progress | None = None,
+) -> dict:  # summary of the run, as saved in `train_config.json`
     "Fine-tune an adapter on the training split of `ws`; with all processes, if there are several"
     os.environ.setdefault('PYTORCH_ALLOC_CONF', 'expandable_segments:True')
     ranks, t0 = Ranks(), time.time()
-    if settle(cfg, ranks.n).backend == 'unsloth': import unsloth # before transformers, or its patches do not apply
-    if progress: progress(0., f'load {cfg.base}')
-    ranks.first(lambda: resolve_base(cfg.base, progress) and None)        # made or downloaded once
+    if settle(cfg, ranks.n).backend == 'unsloth':
+        import unsloth  # before transformers, or its patches do not apply
+    if progress:
+        progress(0.0, f'load {cfg.base}')
+    ranks.first(lambda: resolve_base(cfg.base, progress) and None)  # made or downloaded once
     cfg = settle(cfg, ranks.n, model_kind(resolve_base(cfg.base)))
     d, mine, checkpoint = prepare(cfg, ws, resume, ranks)
-    if ranks.n == 1: cfg = mine                                  # as arranged for this machine
+    if ranks.n == 1:
+        cfg = mine  # as arranged for this machine
     with quiet():
-        trainer = build_trainer(mine, ws, d, progress, ranks, cfg.batch_size*cfg.accumulation)
+        trainer = build_trainer(
+            mine, ws, d, progress, ranks, cfg.batch_size * cfg.accumulation
+        )
         _start(trainer, checkpoint)
     trainer.widest = max(ranks.all(int(trainer.widest)))
-    if ranks.main: _finish(cfg, ws, trainer, d, time.time()-t0, ranks)
+    if ranks.main:
+        _finish(cfg, ws, trainer, d, time.time() - t0, ranks)
     ranks.wait()
-    return read_json(ws.models/cfg.name/'train_config.json')
+    return read_json(ws.models / cfg.name / 'train_config.json')
 
 # %% ../nbs/08_train.ipynb #064ecdd4
 def _start(trainer, checkpoint):
     "Train; a checkpoint that cannot be read is named"
-    try: trainer.train(resume_from_checkpoint=checkpoint)
-    except (CourseError, OSError, MemoryError): raise
+    try:
+        trainer.train(resume_from_checkpoint=checkpoint)
+    except (CourseError, OSError, MemoryError):
+        raise
     except Exception as e:
-        if not checkpoint or trainer.begun: raise
-        raise CourseError(f'{checkpoint} is damaged ({type(e).__name__}): remove it to continue from the one before, '
-                          'or train afresh with --no-resume') from e
+        if not checkpoint or trainer.begun:
+            raise
+        raise CourseError(
+            f'{checkpoint} is damaged ({type(e).__name__}): remove it to continue from the one before, '
+            'or train afresh with --no-resume'
+        ) from e
+
 
 def build_trainer(
-    cfg: TrainConfig, # settled; of this process
+    cfg: TrainConfig,  # settled; of this process
     ws: Workspace,
-    d: dict, # from `training_data`
-    progress: Progress|None=None,
-    ranks: Ranks|None=None, # None: this process alone
-    examples: int|None=None, # see `trainer_class`
+    d: dict,  # from `training_data`
+    progress: Progress | None = None,
+    ranks: Ranks | None = None,  # None: this process alone
+    examples: int | None = None,  # see `trainer_class`
 ):
     "A trainer with model, data and log, ready to train"
     from datasets import Dataset
     from transformers import PrinterCallback
+
     ranks = ranks or Ranks()
     model, tok = load_for_training(cfg, progress)
-    log, data = log_callback(cfg, ws, progress, ranks), _layout(cfg, d['examples'], ranks.n > 1)
+    log, data = (
+        log_callback(cfg, ws, progress, ranks),
+        _layout(cfg, d['examples'], ranks.n > 1),
+    )
     dev = Dataset.from_list(d['dev']) if d['dev'] else None
-    args = training_arguments(cfg, ws.models/cfg.name/'checkpoints', ws.logs, bool(dev))
-    log.trainer = trainer_class(cfg, ranks, examples)(model=model, processing_class=tok, args=args,
-        data_collator=_collator(cfg, tok, data, ranks.n), train_dataset=data, eval_dataset=dev, callbacks=[log])
+    args = training_arguments(cfg, ws.models / cfg.name / 'checkpoints', ws.logs, bool(dev))
+    log.trainer = trainer_class(cfg, ranks, examples)(
+        model=model,
+        processing_class=tok,
+        args=args,
+        data_collator=_collator(cfg, tok, data, ranks.n),
+        train_dataset=data,
+        eval_dataset=dev,
+        callbacks=[log],
+    )
     log.trainer.remove_callback(PrinterCallback)
-    if cfg.fused: full_precision(model)
+    if cfg.fused:
+        full_precision(model)
     return log.trainer
+
 
 def _layout(cfg, examples, empty=False):
     "The examples as they are batched; with an `empty` one at the end, if shares are to be filled up"
     from datasets import Dataset, concatenate_datasets
+
     ds = Dataset.from_list(examples)
     if cfg.layout == 'packed':
         from trl import pack_dataset
+
         ds = pack_dataset(ds, cfg.max_length, 'bfd')
-    if not empty: return ds
+    if not empty:
+        return ds
     none = Dataset.from_list([{k: [] for k in ds.column_names}], features=ds.features)
     return concatenate_datasets([ds, none])
+
 
 def pad_id(tok) -> int:
     "The token that fills up a batch; many models of the Llama family have none of their own"
     ids = (tok.pad_token_id, tok.eos_token_id, 0)
     return next(i for i in ids if i is not None)
 
+
 def _collator(cfg, tok, data, ranks=1):
     "The batch builder; Unsloth insists on its own"
-    if cfg.backend == 'unsloth': return None
-    if not is_packed(cfg): return padded_collator(pad_id(tok))
+    if cfg.backend == 'unsloth':
+        return None
+    if not is_packed(cfg):
+        return padded_collator(pad_id(tok))
     packed = 'seq_lengths' in data.column_names
     lengths = data['seq_lengths'] if packed else [[len(i)] for i in data['input_ids']]
     longest, most = max(max(l, default=0) for l in lengths), max(map(len, lengths))
-    return PackedCollator(pad_id(tok), max(64, 256//ranks), longest, cfg.batch_size*most)
+    return PackedCollator(pad_id(tok), max(64, 256 // ranks), longest, cfg.batch_size * most)
 
 # %% ../nbs/08_train.ipynb #padded-collator
 def padded_collator(
-    pad: int, # token id
+    pad: int,  # token id
 ):
     "Batches of padded examples, without the empty ones"
     import torch
+
     def batch(examples):
-        rows = [e for e in examples if e['input_ids']] or [dict(input_ids=[pad], labels=[-100])]
+        rows = [e for e in examples if e['input_ids']] or [
+            dict(input_ids=[pad], labels=[-100])
+        ]
         width = max(len(e['input_ids']) for e in rows)
-        def padded(values, fill): return torch.tensor([v+[fill]*(width-len(v)) for v in values])
-        return dict(input_ids=padded([e['input_ids'] for e in rows], pad),
-                    attention_mask=padded([[1]*len(e['input_ids']) for e in rows], 0),
-                    labels=padded([e['labels'] for e in rows], -100))
+
+        def padded(values, fill):
+            return torch.tensor([v + [fill] * (width - len(v)) for v in values])
+
+        return dict(
+            input_ids=padded([e['input_ids'] for e in rows], pad),
+            attention_mask=padded([[1] * len(e['input_ids']) for e in rows], 0),
+            labels=padded([e['labels'] for e in rows], -100),
+        )
+
     return batch
 
 # %% ../nbs/08_train.ipynb #5a980620
 def update_size(
-    model, # a PEFT model
-    folder: str|Path, # holds the adapter's weights
-) -> float: # 0: nothing was learned; above 1 the update outweighs a layer
+    model,  # a PEFT model
+    folder: str | Path,  # holds the adapter's weights
+) -> float:  # 0: nothing was learned; above 1 the update outweighs a layer
     "The largest update of an adapter, relative to its layer (Frobenius norms)"
     import torch
     from safetensors.torch import load_file
-    w = {k: v.float() for k,v in load_file(Path(folder)/'adapter_model.safetensors').items()}
-    def one(name): # of a projection
-        A, B, m = w[f'{name}.lora_A.weight'], w[f'{name}.lora_B.weight'], model.get_submodule(name)
+
+    w = {
+        k: v.float() for k, v in load_file(Path(folder) / 'adapter_model.safetensors').items()
+    }
+
+    def one(name):  # of a projection
+        A, B, m = (
+            w[f'{name}.lora_A.weight'],
+            w[f'{name}.lora_B.weight'],
+            model.get_submodule(name),
+        )
         W, rows = expand(m.base_layer, torch.bfloat16)
-        if rows is not None: W = W*rows[:, None]
-        return m.scaling['default']*((B.T@B)*(A@A.T)).sum().clamp(min=0).sqrt().item()/torch.linalg.vector_norm(W, dtype=torch.float32).item()
+        if rows is not None:
+            W = W * rows[:, None]
+        return (
+            m.scaling['default']
+            * ((B.T @ B) * (A @ A.T)).sum().clamp(min=0).sqrt().item()
+            / torch.linalg.vector_norm(W, dtype=torch.float32).item()
+        )
+
     return max(one(k.removesuffix('.lora_A.weight')) for k in w if 'lora_A' in k)
 
 # %% ../nbs/08_train.ipynb #a41c6e09
 def _finish(cfg, ws, trainer, d, seconds, ranks):
     "Save the adapter and what is known about its run"
     import torch
-    folder, state, trainer.recorder = ws.models/cfg.name, trainer.state, None     # recorded passes hold memory
-    old = read_json(folder/'train_config.json', kind=dict) if not trainer.widest and (folder/'train_config.json').is_file() else {}     # the run was over already
-    if torch.cuda.is_available(): torch.cuda.empty_cache()
-    best = folder/'checkpoints'/f'checkpoint-{state.best_global_step}'
+
+    folder, state, trainer.recorder = (
+        ws.models / cfg.name,
+        trainer.state,
+        None,
+    )  # recorded passes hold memory
+    old = (
+        read_json(folder / 'train_config.json', kind=dict)
+        if not trainer.widest and (folder / 'train_config.json').is_file()
+        else {}
+    )  # the run was over already
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    best = folder / 'checkpoints' / f'checkpoint-{state.best_global_step}'
     source = best if cfg.keep == 'best' and state.best_global_step and best.is_dir() else None
-    with atomic_folder(folder/'.adapter') as tmp:
+    with atomic_folder(folder / '.adapter') as tmp:
         if source:
-            for f in ('adapter_model.safetensors', 'adapter_config.json'): shutil.copy(source/f, tmp/f)
-        else: trainer.model.save_pretrained(tmp)
-        (tmp/'README.md').unlink(missing_ok=True)
-        config = read_json(tmp/'adapter_config.json')
-        if isinstance(config['target_modules'], list): config['target_modules'].sort()      # PEFT keeps a set, in another order each time
-        write_json(tmp/'adapter_config.json', config | dict(base_model_name_or_path=cfg.base))     # the name, not this machine's path
+            for f in ('adapter_model.safetensors', 'adapter_config.json'):
+                shutil.copy(source / f, tmp / f)
+        else:
+            trainer.model.save_pretrained(tmp)
+        (tmp / 'README.md').unlink(missing_ok=True)
+        config = read_json(tmp / 'adapter_config.json')
+        if isinstance(config['target_modules'], list):
+            config['target_modules'].sort()  # PEFT keeps a set, in another order each time
+        write_json(
+            tmp / 'adapter_config.json', config | dict(base_model_name_or_path=cfg.base)
+        )  # the name, not this machine's path
     labels = [l for e in d['examples'] for l in e['labels']]
-    used = [r for i,r in enumerate(d['rows']) if i not in set(d['long'])]
+    used = [r for i, r in enumerate(d['rows']) if i not in set(d['long'])]
     kinds = Counter(r.get('kind', 'base') for r in used)
-    info = cfg.asdict() | dict(kinds=dict(kinds), sources=sorted({r.get('source_id', '') for r in d['rows']}), rows=len(d['examples']), too_long=len(d['long']), tokens=len(labels), trained_tokens=sum(l != -100 for l in labels),
-        layers=count_layers(trainer.model), update=round(update_size(trainer.model, folder/'.adapter'), 4), steps=state.global_step, planned_steps=state.max_steps, kept_step=_step(source) if source else state.global_step, pass_tokens=trainer.widest or old.get('pass_tokens', 0),
-        seconds=old.get('seconds', round(seconds, 1)), device=torch.cuda.get_device_name() if torch.cuda.is_available() else f'CPU, {torch.get_num_threads()} threads', versions=versions())
-    if ranks.n > 1: info['gpus'] = ranks.n
-    write_json(folder/'train_config.json', info)
-    for f in sorted((folder/'.adapter').iterdir()): os.replace(f, folder/f.name)
-    shutil.rmtree(folder/'.adapter')
+    info = cfg.asdict() | dict(
+        kinds=dict(kinds),
+        sources=sorted({r.get('source_id', '') for r in d['rows']}),
+        rows=len(d['examples']),
+        too_long=len(d['long']),
+        tokens=len(labels),
+        trained_tokens=sum(l != -100 for l in labels),
+        layers=count_layers(trainer.model),
+        update=round(update_size(trainer.model, folder / '.adapter'), 4),
+        steps=state.global_step,
+        planned_steps=state.max_steps,
+        kept_step=_step(source) if source else state.global_step,
+        pass_tokens=trainer.widest or old.get('pass_tokens', 0),
+        seconds=old.get('seconds', round(seconds, 1)),
+        device=torch.cuda.get_device_name()
+        if torch.cuda.is_available()
+        else f'CPU, {torch.get_num_threads()} threads',
+        versions=versions(),
+    )
+    if ranks.n > 1:
+        info['gpus'] = ranks.n
+    write_json(folder / 'train_config.json', info)
+    for f in sorted((folder / '.adapter').iterdir()):
+        os.replace(f, folder / f.name)
+    shutil.rmtree(folder / '.adapter')
 
 # %% ../nbs/08_train.ipynb #901015c8
 def plot_log(
-    rows: list[dict], # of a training log
-): # a matplotlib figure
+    rows: list[dict],  # of a training log
+):  # a matplotlib figure
     "Loss with dev loss, gradient norm, learning rate, tokens/s and memory over the steps"
     import matplotlib.pyplot as plt
+
     steps, dev = [r for r in rows if 'loss' in r], [r for r in rows if 'eval_loss' in r]
     x = [r['step'] for r in steps]
     fig, axes = plt.subplots(2, 3, figsize=(8.4, 4), dpi=90, sharex=True)
-    for ax,(k,title) in zip(axes.flat, dict(loss='loss (nats per token)', grad_norm='gradient norm', learning_rate='learning rate', tokens_per_second='tokens/s', memory_gib='memory (GiB)').items()):
-        ax.plot(x, [r[k] for r in steps], color='C0', lw=1.2, marker='.' if len(x) < 60 else None, ms=4)
-        ax.set_title(title, fontsize=9); ax.grid(alpha=.3)
+    for ax, (k, title) in zip(
+        axes.flat,
+        dict(
+            loss='loss (nats per token)',
+            grad_norm='gradient norm',
+            learning_rate='learning rate',
+            tokens_per_second='tokens/s',
+            memory_gib='memory (GiB)',
+        ).items(),
+    ):
+        ax.plot(
+            x,
+            [r[k] for r in steps],
+            color='C0',
+            lw=1.2,
+            marker='.' if len(x) < 60 else None,
+            ms=4,
+        )
+        ax.set_title(title, fontsize=9)
+        ax.grid(alpha=0.3)
     if dev:
-        axes.flat[0].plot([r['step'] for r in dev], [r['eval_loss'] for r in dev], 's--', color='C1', ms=4, lw=1, label='dev')
+        axes.flat[0].plot(
+            [r['step'] for r in dev],
+            [r['eval_loss'] for r in dev],
+            's--',
+            color='C1',
+            ms=4,
+            lw=1,
+            label='dev',
+        )
         axes.flat[0].legend(fontsize=8)
-    for ax in axes.flat[:5]: ax.set_ylim(bottom=0)
+    for ax in axes.flat[:5]:
+        ax.set_ylim(bottom=0)
     axes.flat[5].axis('off')
-    for ax in axes[1]: ax.set_xlabel('step', fontsize=8)
+    for ax in axes[1]:
+        ax.set_xlabel('step', fontsize=8)
     fig.tight_layout()
     return fig
 
 # %% ../nbs/08_train.ipynb #72302111
 def verify_training(
     ws: Workspace,
-    name: str, # of the adapter
-) -> list[dict]: # `check`, `ok`, `detail`
+    name: str,  # of the adapter
+) -> list[dict]:  # `check`, `ok`, `detail`
     "Ten checks that tell a healthy run from one that only looks like it"
     from safetensors.torch import load_file
-    folder = ws.models/name
-    if not (folder/'adapter_model.safetensors').is_file(): raise CourseError(f'{folder} holds no adapter: train one with `climate-ft train`')
+
+    folder = ws.models / name
+    if not (folder / 'adapter_model.safetensors').is_file():
+        raise CourseError(f'{folder} holds no adapter: train one with `climate-ft train`')
     info, log = read_info(ws, name), read_log(ws, name)
-    steps, w = [r for r in log if 'loss' in r], load_file(folder/'adapter_model.safetensors')
-    if not steps: raise CourseError(f"{ws.logs/f'{name}.jsonl'} has no steps: train again with `climate-ft train --no-resume`")
-    b, gn, losses = [v for k,v in w.items() if 'lora_B' in k], [r['grad_norm'] for r in steps], [r['loss'] for r in steps]
-    moved, k = sum(bool(v.abs().max() > 0) for v in b), max(1, len(losses)//10)
-    first, end = sum(losses[:k])/k, sum(losses[-k:])/k
+    steps, w = [r for r in log if 'loss' in r], load_file(folder / 'adapter_model.safetensors')
+    if not steps:
+        raise CourseError(
+            f"{ws.logs / f'{name}.jsonl'} has no steps: train again with `climate-ft train --no-resume`"
+        )
+    b, gn, losses = (
+        [v for k, v in w.items() if 'lora_B' in k],
+        [r['grad_norm'] for r in steps],
+        [r['loss'] for r in steps],
+    )
+    moved, k = sum(bool(v.abs().max() > 0) for v in b), max(1, len(losses) // 10)
+    first, end = sum(losses[:k]) / k, sum(losses[-k:]) / k
     kind = {4: 'Linear4bit', 8: 'Linear8bitLt', 16: 'Linear'}[info['bits']]
-    def check(name, ok, detail): return dict(check=name, ok=bool(ok), detail=detail)
-    return [check('all steps were taken', info['steps'] == info['planned_steps'] and [r['step'] for r in steps] == list(range(1, info['steps']+1)), f"{info['steps']} of {info['planned_steps']}"),
+
+    def check(name, ok, detail):
+        return dict(check=name, ok=bool(ok), detail=detail)
+
+    return [
+        check(
+            'all steps were taken',
+            info['steps'] == info['planned_steps']
+            and [r['step'] for r in steps] == list(range(1, info['steps'] + 1)),
+            f"{info['steps']} of {info['planned_steps']}",
+        ),
         check('the loss is finite', all(map(math.isfinite, losses)), f'{len(losses)} values'),
         check('the loss fell', end < first, f'{first:.3f} to {end:.3f}'),
         check('grad_norm is finite', all(map(math.isfinite, gn)), f'largest {max(gn):.3g}'),
-        check('grad_norm is not zero', sum(g > 0 for g in gn) > .9*len(gn), f'smallest {min(gn):.3g}'),
+        check(
+            'grad_norm is not zero',
+            sum(g > 0 for g in gn) > 0.9 * len(gn),
+            f'smallest {min(gn):.3g}',
+        ),
         check('every LoRA B moved', moved == len(b) > 0, f'{moved} of {len(b)} matrices'),
-        check('the weights are finite, the update smaller than its layer', all(bool(v.isfinite().all()) for v in w.values()) and info.get('update', 0) < 1,
-            f"{sum(v.numel() for v in w.values()):,} numbers, update up to {info.get('update', math.nan):.2g} of a layer"),
-        check('the layers are in the precision asked for', set(info['layers']) == {kind}, ', '.join(f'{n} {k}' for k,n in info['layers'].items())),
-        check('answers are trained, prompts are not', 0 < info['trained_tokens'] < info['tokens'], f"{info['trained_tokens']:,} of {info['tokens']:,} tokens"),
-        check('nothing was cut', info['rows'] > 0, f"{info['too_long']} rows over {info['max_length']} tokens were left out")]
+        check(
+            'the weights are finite, the update smaller than its layer',
+            all(bool(v.isfinite().all()) for v in w.values()) and info.get('update', 0) < 1,
+            f"{sum(v.numel() for v in w.values()):,} numbers, update up to {info.get('update', math.nan):.2g} of a layer",
+        ),
+        check(
+            'the layers are in the precision asked for',
+            set(info['layers']) == {kind},
+            ', '.join(f'{n} {k}' for k, n in info['layers'].items()),
+        ),
+        check(
+            'answers are trained, prompts are not',
+            0 < info['trained_tokens'] < info['tokens'],
+            f"{info['trained_tokens']:,} of {info['tokens']:,} tokens",
+        ),
+        check(
+            'nothing was cut',
+            info['rows'] > 0,
+            f"{info['too_long']} rows over {info['max_length']} tokens were left out",
+        ),
+    ]
+
 
 def describe(
-    checks: list[dict], # from `verify_training`
+    checks: list[dict],  # from `verify_training`
 ) -> str:
     "The checks as ten lines"
-    return '\n'.join(f"{'ok ' if c['ok'] else 'BAD'} {c['check']}: {c['detail']}" for c in checks)
+    return '\n'.join(
+        f"{'ok ' if c['ok'] else 'BAD'} {c['check']}: {c['detail']}" for c in checks
+    )
 
 # %% ../nbs/08_train.ipynb #several-code
 def train_distributed(
     cfg: TrainConfig,
     ws: Workspace,
-    gpus: int, # processes; without a GPU they share the processor
-    resume: bool=True, # see `train`
-    progress: Progress|None=None,
-) -> dict: # as from `train`
+    gpus: int,  # processes; without a GPU they share the processor
+    resume: bool = True,  # see `train`
+    progress: Progress | None = None,
+) -> dict:  # as from `train`
     "`train` in one process for each GPU"
-    settle(cfg, gpus)                                            # wrong settings are named before anything starts
+    settle(cfg, gpus)  # wrong settings are named before anything starts
     with tempfile.TemporaryDirectory() as d:
-        config = write_json(Path(d)/'config.json', cfg.asdict())
+        config = write_json(Path(d) / 'config.json', cfg.asdict())
         options = [] if resume else ['--no-resume']
         launch('climate_ft.train', [config, ws.root.resolve(), *options], gpus, progress)
-    return read_json(ws.models/cfg.name/'train_config.json')
+    return read_json(ws.models / cfg.name / 'train_config.json')
+
 
 def _main(config, root, *options):
     "What `accelerate launch --module climate_ft.train CONFIG WORKSPACE [--no-resume]` runs in each process"
     known, cfg = TrainConfig.__dataclass_fields__, read_json(config)
-    cfg = TrainConfig.fromdict({k: v for k,v in cfg.items() if k in known})
-    worker(lambda progress: train(cfg, Workspace(root), '--no-resume' not in options, progress))
+    cfg = TrainConfig.fromdict({k: v for k, v in cfg.items() if k in known})
+    worker(
+        lambda progress: train(cfg, Workspace(root), '--no-resume' not in options, progress)
+    )
 
-if __name__ == '__main__' and '__file__' in globals(): _main(*sys.argv[1:])
+
+if __name__ == '__main__' and '__file__' in globals():
+    _main(*sys.argv[1:])

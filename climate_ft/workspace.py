@@ -4,7 +4,18 @@
 
 # %% ../nbs/00_workspace.ipynb #cea3535b
 from __future__ import annotations
-import errno, hashlib, json, math, os, platform, re, shutil, stat, sys, tempfile, time
+import errno
+import hashlib
+import json
+import math
+import os
+import platform
+import re
+import shutil
+import stat
+import sys
+import tempfile
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field, asdict as _asdict, fields
 from functools import lru_cache
@@ -22,474 +33,751 @@ __all__ = ['ARTEFACTS', 'REPO', 'FIELDS', 'Progress', 'LARGE', 'STAGE', 'visible
            'read_state', 'run_file', 'stages_of']
 
 # %% ../nbs/00_workspace.ipynb #351cb412
-_UNSEEN = re.compile('[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]')
+_UNSEEN = re.compile(
+    '[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]'
+)
+
 
 def visible(
-    text: str, # of a file name, a question, an answer
+    text: str,  # of a file name, a question, an answer
 ) -> str:
     "The `text` with terminal escapes, direction marks and lone surrogates spelled out"
     return _UNSEEN.sub(lambda m: m[0].encode('unicode_escape').decode(), str(text))
 
+
 def escaped(
-    text: str, # JSON
-) -> str: # the same value
+    text: str,  # JSON
+) -> str:  # the same value
     "The JSON `text` without characters that a terminal would obey"
     return re.sub(_UNSEEN, lambda m: f'\\u{ord(m[0]):04x}', text)
 
+
 def in_markdown(
-    text: str, # of a file name or a setting
-) -> str: # one line
+    text: str,  # of a file name or a setting
+) -> str:  # one line
     "The `text` as Markdown and HTML show it, not obey it"
     return re.sub(r'([\\`*\[\]<>|!&])', r'\\\1', visible(' '.join(str(text).split())))
 
+
 class CourseError(Exception):
     "A wrong input or a machine that cannot do what was asked: one line that names the cause and the remedy."
-    def __init__(self,
-        msg: str, # what is wrong, with the file's name, and what to do about it
-    ): super().__init__(visible(' '.join(str(msg).split())))
+
+    def __init__(
+        self,
+        msg: str,  # what is wrong, with the file's name, and what to do about it
+    ):
+        super().__init__(visible(' '.join(str(msg).split())))
 
 # %% ../nbs/00_workspace.ipynb #9d52d6fb
 ARTEFACTS = dict(
-    extracted_direct='documents/extracted_direct.txt', extracted_blocks='documents/extracted_blocks.txt',
-    extracted_pymupdf4llm='documents/extracted_pymupdf4llm.txt', extracted_pdfplumber='documents/extracted_pdfplumber.txt',
-    extracted_pypdfium2='documents/extracted_pypdfium2.txt', extracted_pages='documents/extracted_pages.json',
-    extractor_scores='data/extractor_scores.json', extracted_cleaned='documents/extracted_cleaned.txt',
-    cleaned_blocks='documents/cleaned_blocks.json', corpus='data/corpus.txt', corpus_chunks='data/corpus_chunks.json',
-    dataset='data/dataset.json', alpaca='data/alpaca_dataset.json', splits='data/splits', dataset_report='data/dataset_report.json',
-    evaluation='data/evaluation_results.json', evaluation_8bit='data/evaluation_results_8bit.json',
-    report='report.html', state='run.json')
+    extracted_direct='documents/extracted_direct.txt',
+    extracted_blocks='documents/extracted_blocks.txt',
+    extracted_pymupdf4llm='documents/extracted_pymupdf4llm.txt',
+    extracted_pdfplumber='documents/extracted_pdfplumber.txt',
+    extracted_pypdfium2='documents/extracted_pypdfium2.txt',
+    extracted_pages='documents/extracted_pages.json',
+    extractor_scores='data/extractor_scores.json',
+    extracted_cleaned='documents/extracted_cleaned.txt',
+    cleaned_blocks='documents/cleaned_blocks.json',
+    corpus='data/corpus.txt',
+    corpus_chunks='data/corpus_chunks.json',
+    dataset='data/dataset.json',
+    alpaca='data/alpaca_dataset.json',
+    splits='data/splits',
+    dataset_report='data/dataset_report.json',
+    evaluation='data/evaluation_results.json',
+    evaluation_8bit='data/evaluation_results_8bit.json',
+    report='report.html',
+    state='run.json',
+)
 
 # %% ../nbs/00_workspace.ipynb #a6f43179
 def find_root(
-    start: str|Path|None=None, # folder to start from; the current one if None
-) -> Path: # the nearest folder upwards that holds `settings.ini`, else `start`
+    start: str | Path | None = None,  # folder to start from; the current one if None
+) -> Path:  # the nearest folder upwards that holds `settings.ini`, else `start`
     "The project folder that contains `start`"
     start = Path(start or Path.cwd()).resolve()
-    return next((d for d in (start, *start.parents) if (d/'settings.ini').is_file()), start)
+    return next((d for d in (start, *start.parents) if (d / 'settings.ini').is_file()), start)
 
 # %% ../nbs/00_workspace.ipynb #e85a3e44
-REPO = Path(__file__).resolve().parent.parent if '__file__' in globals() else find_root() # the checkout this package lives in
+REPO = (
+    Path(__file__).resolve().parent.parent if '__file__' in globals() else find_root()
+)  # the checkout this package lives in
 
 # %% ../nbs/00_workspace.ipynb #ead84cc9
 def course_file(
-    name: str, # path within the checkout
-) -> Path: # of the copy in the package, where there is no checkout
+    name: str,  # path within the checkout
+) -> Path:  # of the copy in the package, where there is no checkout
     "A file of the course that a command needs"
-    return REPO/name if (REPO/name).exists() else REPO/'climate_ft'/'assets'/Path(name).name
+    return (
+        REPO / name
+        if (REPO / name).exists()
+        else REPO / 'climate_ft' / 'assets' / Path(name).name
+    )
 
 # %% ../nbs/00_workspace.ipynb #87607f63
 class Workspace:
     "A folder with the course's layout; `Workspace()` is the project that the current folder belongs to"
-    def __init__(self,
-        root: str|Path|None=None, # None: see `find_root`
-    ): self.root = find_root() if root is None else Path(root)
-    documents = property(lambda self: self.root/'documents')
-    data = property(lambda self: self.root/'data')
-    models = property(lambda self: self.root/'models')
-    logs = property(lambda self: self.root/'logs')
-    def path(self,
-        name: str, # a key of `ARTEFACTS`
+
+    def __init__(
+        self,
+        root: str | Path | None = None,  # None: see `find_root`
+    ):
+        self.root = find_root() if root is None else Path(root)
+
+    documents = property(lambda self: self.root / 'documents')
+    data = property(lambda self: self.root / 'data')
+    models = property(lambda self: self.root / 'models')
+    logs = property(lambda self: self.root / 'logs')
+
+    def path(
+        self,
+        name: str,  # a key of `ARTEFACTS`
     ) -> Path:
         "Where the artefact `name` lives in this workspace"
-        if name not in ARTEFACTS: raise KeyError(f'{name!r} is no artefact; there are {", ".join(ARTEFACTS)}')
-        return self.root/ARTEFACTS[name]
-    def __repr__(self): return f'Workspace({self.root.name!r})'
+        if name not in ARTEFACTS:
+            raise KeyError(f'{name!r} is no artefact; there are {", ".join(ARTEFACTS)}')
+        return self.root / ARTEFACTS[name]
+
+    def __repr__(self):
+        return f'Workspace({self.root.name!r})'
 
 # %% ../nbs/00_workspace.ipynb #b2c427ad
 def cache_dir(
-    *parts: str, # subfolders
+    *parts: str,  # subfolders
 ) -> Path:
     "A folder for converted models: `$CLIMATE_FT_CACHE`, else `~/.cache/climate_ft`"
-    d = Path(os.environ.get('CLIMATE_FT_CACHE') or Path.home()/'.cache'/'climate_ft').joinpath(*parts)
-    try: d.mkdir(parents=True, exist_ok=True)
-    except OSError as e: raise CourseError(f'{d} cannot hold the converted models ({e.strerror}): set CLIMATE_FT_CACHE to another folder') from None
+    d = Path(
+        os.environ.get('CLIMATE_FT_CACHE') or Path.home() / '.cache' / 'climate_ft'
+    ).joinpath(*parts)
+    try:
+        d.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise CourseError(
+            f'{d} cannot hold the converted models ({e.strerror}): set CLIMATE_FT_CACHE to another folder'
+        ) from None
     return d
 
 # %% ../nbs/00_workspace.ipynb #bb12e965
 _FILE = 'name another file'
-_CAUSES = { # error of the system: what is wrong, and what helps
-    errno.ENOSPC: ('no room is left on the disk', 'free some space and run the same command again'),
-    errno.EDQUOT: ('the disk quota is used up', 'free some space and run the same command again'),
-    errno.EFBIG: ('the file is larger than this disk allows', 'choose another disk with --out'),
-    errno.EACCES: ('permission denied', 'change its permissions, or choose another folder with --out'),
-    errno.EPERM: ('permission denied', 'change its permissions, or choose another folder with --out'),
+_CAUSES = {  # error of the system: what is wrong, and what helps
+    errno.ENOSPC: (
+        'no room is left on the disk',
+        'free some space and run the same command again',
+    ),
+    errno.EDQUOT: (
+        'the disk quota is used up',
+        'free some space and run the same command again',
+    ),
+    errno.EFBIG: (
+        'the file is larger than this disk allows',
+        'choose another disk with --out',
+    ),
+    errno.EACCES: (
+        'permission denied',
+        'change its permissions, or choose another folder with --out',
+    ),
+    errno.EPERM: (
+        'permission denied',
+        'change its permissions, or choose another folder with --out',
+    ),
     errno.EROFS: ('the disk is read-only', 'choose another folder with --out'),
-    errno.ENOTDIR: ('a part of this path is a file, not a folder', 'choose another with --out'),
+    errno.ENOTDIR: (
+        'a part of this path is a file, not a folder',
+        'choose another with --out',
+    ),
     errno.EEXIST: ('a file of this name is in the way', 'choose another folder with --out'),
     errno.EISDIR: ('this is a folder, not a file', _FILE),
     errno.ENOENT: ('a folder or file on the way is missing', 'look at the path'),
-    errno.ENAMETOOLONG: ('the name is too long, most disks allow 255 bytes', 'choose a shorter one'),
+    errno.ENAMETOOLONG: (
+        'the name is too long, most disks allow 255 bytes',
+        'choose a shorter one',
+    ),
     errno.ELOOP: ('its links lead in a circle', _FILE),
     errno.ENXIO: ('this is no file with a content', _FILE),
     errno.ETXTBSY: ('another program is using it', 'end that program, or ' + _FILE),
     errno.EBUSY: ('another program is using it', 'end that program, or ' + _FILE),
     errno.EMFILE: ('too many files are open', 'close other programs, or raise `ulimit -n`'),
-    errno.EIO: ('the disk reports an error', 'check the disk, or choose another with --out')}
+    errno.EIO: ('the disk reports an error', 'check the disk, or choose another with --out'),
+}
+
 
 def _errno_of(e, path):
     "The system's error number behind `e`; None if it is not about files"
-    if isinstance(e, OSError) and not isinstance(e, (ConnectionError, TimeoutError)): return e.errno
-    if str(e).startswith('Symlink loop'): return errno.ELOOP                     # as pathlib says it
-    if m := re.search(r'os error (\d+)', str(e)): return int(m[1]) # as safetensors and tokenizers write it
-    torch_failed = re.search('PytorchStreamWriter failed|unexpected pos|file write failed', str(e))
+    if isinstance(e, OSError) and not isinstance(e, (ConnectionError, TimeoutError)):
+        return e.errno
+    if str(e).startswith('Symlink loop'):
+        return errno.ELOOP  # as pathlib says it
+    if m := re.search(r'os error (\d+)', str(e)):
+        return int(m[1])  # as safetensors and tokenizers write it
+    torch_failed = re.search(
+        'PytorchStreamWriter failed|unexpected pos|file write failed', str(e)
+    )
     return errno.ENOSPC if torch_failed else None
 
+
 def disk_error(
-    e: BaseException, # what a library raised
-    path: str|Path='', # what was written or read; the error's own file if empty
-    doing: str='write', # or read
-) -> CourseError|None: # None: the error is not about files
+    e: BaseException,  # what a library raised
+    path: str | Path = '',  # what was written or read; the error's own file if empty
+    doing: str = 'write',  # or read
+) -> CourseError | None:  # None: the error is not about files
     "Any error of a disk as one line"
-    if (code := _errno_of(e, path)) is None: return
-    cause, remedy = _CAUSES.get(code) or (getattr(e, 'strerror', None) or os.strerror(code), _FILE)
-    if doing == 'read': remedy = remedy.replace('choose another folder with --out', _FILE).replace('choose another with --out', _FILE)
+    if (code := _errno_of(e, path)) is None:
+        return
+    cause, remedy = _CAUSES.get(code) or (
+        getattr(e, 'strerror', None) or os.strerror(code),
+        _FILE,
+    )
+    if doing == 'read':
+        remedy = remedy.replace('choose another folder with --out', _FILE).replace(
+            'choose another with --out', _FILE
+        )
     what = path or getattr(e, 'filename', None) or 'a file'
     return CourseError(f'cannot {doing} {what}: {cause}; {remedy}')
 
+
 @contextmanager
 def writing(
-    path: str|Path, # what is being written, for the message
+    path: str | Path,  # what is being written, for the message
 ):
     "Turn the errors of a disk inside the block into a `CourseError` about `path`"
-    try: yield
-    except CourseError: raise
+    try:
+        yield
+    except CourseError:
+        raise
     except Exception as e:
-        if not (better := disk_error(e, path)): raise
+        if not (better := disk_error(e, path)):
+            raise
         raise better from e
 
 # %% ../nbs/00_workspace.ipynb #2890e611
 def _target(path):
     "Where `path` leads: links are followed; what is there and no regular file is refused"
     path = Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)
-    if not os.path.lexists(path): return path
+    if not os.path.lexists(path):
+        return path
     mode = path.stat().st_mode
-    if stat.S_ISDIR(mode): raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    if not stat.S_ISREG(mode): raise CourseError(f'cannot write {path}: this is a device or a pipe; {_FILE}')
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode):
+        raise CourseError(f'cannot write {path}: this is a device or a pipe; {_FILE}')
     return path
+
 
 @contextmanager
 def atomic_path(
-    path: str|Path, # the file that shall exist when the block ends without an error
+    path: str | Path,  # the file that shall exist when the block ends without an error
 ):
     "A temporary path beside `path`, renamed to `path` at the end; removed if the block fails"
     with writing(path):
         path = _target(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        tmp = path.with_name(f'.{path.name[-40:]}.{os.getpid()}.tmp') # a long name stays within 255 bytes
+        tmp = path.with_name(
+            f'.{path.name[-40:]}.{os.getpid()}.tmp'
+        )  # a long name stays within 255 bytes
         try:
             yield tmp
             os.replace(tmp, path)
         finally:
-            if tmp.is_file(): tmp.unlink()
+            if tmp.is_file():
+                tmp.unlink()
+
 
 def follow_umask(
-    folder: str|Path, # with files that a library made readable for their owner only
+    folder: str | Path,  # with files that a library made readable for their owner only
 ) -> None:
     "Permissions as a plain `open` and `mkdir` would have given them"
     os.umask(mask := os.umask(0o22))
     for p in (Path(folder), *Path(folder).rglob('*')):
-        if not p.is_symlink(): p.chmod((0o777 if p.is_dir() else 0o666) & ~mask)
+        if not p.is_symlink():
+            p.chmod((0o777 if p.is_dir() else 0o666) & ~mask)
 
 # %% ../nbs/00_workspace.ipynb #14c9225a
 def write_text(
-    path: str|Path, # target file, UTF-8
-    s: str, # its whole content
+    path: str | Path,  # target file, UTF-8
+    s: str,  # its whole content
 ) -> Path:
     "Write `s` to `path` completely or not at all"
-    with atomic_path(path) as tmp: tmp.write_text(s, encoding='utf-8', newline='\n')
+    with atomic_path(path) as tmp:
+        tmp.write_text(s, encoding='utf-8', newline='\n')
     return Path(path)
 
-def write_json(path: str|Path, obj) -> Path:
-    "Write `obj` as indented JSON with Japanese left readable"
-    return write_text(path, json.dumps(obj, ensure_ascii=False, indent=1, default=_jsonable)+'\n')
 
-def write_jsonl(path: str|Path, rows) -> Path:
+def write_json(path: str | Path, obj) -> Path:
+    "Write `obj` as indented JSON with Japanese left readable"
+    return write_text(
+        path, json.dumps(obj, ensure_ascii=False, indent=1, default=_jsonable) + '\n'
+    )
+
+
+def write_jsonl(path: str | Path, rows) -> Path:
     "Write one JSON object a line"
-    return write_text(path, ''.join(json.dumps(r, ensure_ascii=False, default=_jsonable)+'\n' for r in rows))
+    return write_text(
+        path,
+        ''.join(json.dumps(r, ensure_ascii=False, default=_jsonable) + '\n' for r in rows),
+    )
+
 
 def _jsonable(o):
-    if hasattr(o, 'asdict'): return o.asdict()
-    if isinstance(o, Path): return str(o)
+    if hasattr(o, 'asdict'):
+        return o.asdict()
+    if isinstance(o, Path):
+        return str(o)
     raise TypeError(f'{type(o).__name__} has no JSON form')
 
 # %% ../nbs/00_workspace.ipynb #bee32153
 def own_output(
-    path: str|Path, # of the output, JSON or JSON lines
-    mine: Callable, # (first line as an object) -> whether this command wrote it
-    made_by: str, # this command
-    inputs: tuple=(), # files that it reads
+    path: str | Path,  # of the output, JSON or JSON lines
+    mine: Callable,  # (first line as an object) -> whether this command wrote it
+    made_by: str,  # this command
+    inputs: tuple = (),  # files that it reads
 ):
     "Refuse to replace a file that this command did not write"
     with writing(path):
-        if not (target := _target(path)).exists(): return
+        if not (target := _target(path)).exists():
+            return
         if any(os.path.exists(i) and os.path.samefile(i, target) for i in inputs):
-            raise CourseError(f'{path} is what `climate-ft {made_by}` reads: name another file with --out')
-        with open(target, 'rb') as f: first = f.read(1 << 24).strip().split(b'\n')[0]
-    try: ours = not first or mine(json.loads(first))
-    except Exception: ours = False
-    if not ours: raise CourseError(f'{path} exists and was not written by `climate-ft {made_by}`: name another file with --out, or remove it')
+            raise CourseError(
+                f'{path} is what `climate-ft {made_by}` reads: name another file with --out'
+            )
+        with open(target, 'rb') as f:
+            first = f.read(1 << 24).strip().split(b'\n')[0]
+    try:
+        ours = not first or mine(json.loads(first))
+    except Exception:
+        ours = False
+    if not ours:
+        raise CourseError(
+            f'{path} exists and was not written by `climate-ft {made_by}`: name another file with --out, or remove it'
+        )
 
 # %% ../nbs/00_workspace.ipynb #231e725b
-def _kept_by_shell(path): return Path(path).parent in (Path('/dev'), Path('/dev/fd'), Path('/proc/self/fd')) and Path(path).name not in ('zero', 'random')
+def _kept_by_shell(path):
+    return Path(path).parent in (
+        Path('/dev'),
+        Path('/dev/fd'),
+        Path('/proc/self/fd'),
+    ) and Path(path).name not in ('zero', 'random')
+
 
 def file_bytes(
-    path: str|Path, # a regular file, or a pipe that the shell opened (/dev/stdin, /dev/fd/63)
-    made_by: str='', # the command that makes this file, for the message
+    path: str
+    | Path,  # a regular file, or a pipe that the shell opened (/dev/stdin, /dev/fd/63)
+    made_by: str = '',  # the command that makes this file, for the message
 ) -> bytes:
     "The content of `path`; a `CourseError` that says why there is none"
     try:
         mode = os.stat(path).st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISFIFO(mode) and _kept_by_shell(path)):
+        if not (
+            stat.S_ISREG(mode)
+            or stat.S_ISDIR(mode)
+            or stat.S_ISFIFO(mode)
+            and _kept_by_shell(path)
+        ):
             raise CourseError(f'{path} is a device or a pipe, a file is needed: {_FILE}')
         return Path(path).read_bytes()
-    except FileNotFoundError: raise CourseError(f'{path} is missing: ' + (f'`climate-ft {made_by}` makes it' if made_by else 'name a file that exists')) from None
-    except IsADirectoryError: raise CourseError(f'{path} is a folder, a file is needed') from None
-    except PermissionError: raise CourseError(f'{path} may not be read: change its permissions') from None
-    except OSError as e: raise disk_error(e, path, 'read') from None
-    except ValueError: raise CourseError(f'{path} is no name of a file: {_FILE}') from None
+    except FileNotFoundError:
+        raise CourseError(
+            f'{path} is missing: '
+            + (f'`climate-ft {made_by}` makes it' if made_by else 'name a file that exists')
+        ) from None
+    except IsADirectoryError:
+        raise CourseError(f'{path} is a folder, a file is needed') from None
+    except PermissionError:
+        raise CourseError(f'{path} may not be read: change its permissions') from None
+    except OSError as e:
+        raise disk_error(e, path, 'read') from None
+    except ValueError:
+        raise CourseError(f'{path} is no name of a file: {_FILE}') from None
 
-def _utf16(raw): # the upper half of each Latin letter is a zero, always on the same side
-    zeros = [i for i,b in enumerate(raw[:400]) if not b]
-    return raw[:2] in (b'\xff\xfe', b'\xfe\xff') or len(zeros) > 3 and len({i%2 for i in zeros}) == 1
+
+def _utf16(raw):  # the upper half of each Latin letter is a zero, always on the same side
+    zeros = [i for i, b in enumerate(raw[:400]) if not b]
+    return (
+        raw[:2] in (b'\xff\xfe', b'\xfe\xff')
+        or len(zeros) > 3
+        and len({i % 2 for i in zeros}) == 1
+    )
+
 
 def encoding_of(
-    raw: bytes, # of a text file
+    raw: bytes,  # of a text file
 ) -> str:
     "The encoding that bytes which are not UTF-8 most likely have, '' if none fits"
-    if _utf16(raw): return 'UTF-16'
-    for name,codec in (('EUC-JP', 'euc_jp'), ('CP932', 'cp932')): # Windows' Shift_JIS reads nearly everything: last
-        try: raw.decode(codec)
-        except UnicodeDecodeError: continue
+    if _utf16(raw):
+        return 'UTF-16'
+    for name, codec in (
+        ('EUC-JP', 'euc_jp'),
+        ('CP932', 'cp932'),
+    ):  # Windows' Shift_JIS reads nearly everything: last
+        try:
+            raw.decode(codec)
+        except UnicodeDecodeError:
+            continue
         return name
     return ''
 
+
 def decoded(
-    raw: bytes, # of a text file, with or without a byte-order mark
-    path: str|Path, # for the message
+    raw: bytes,  # of a text file, with or without a byte-order mark
+    path: str | Path,  # for the message
 ) -> str:
     "UTF-8 text; a `CourseError` names any other encoding and how to convert it"
     wrong = 'UTF-16' if _utf16(raw) else 'ISO-2022-JP' if b'\x1b$' in raw[:4000] else ''
-    try: text = raw.decode('utf-8-sig')
+    try:
+        text = raw.decode('utf-8-sig')
     except UnicodeDecodeError as e:
         wrong = encoding_of(raw)
-        if not wrong: raise CourseError(f'{path} is not UTF-8 (byte {e.start}): save it as UTF-8') from None
-    if wrong: raise CourseError(f'{path} is not UTF-8 but {wrong}: convert it with `iconv -f {wrong} -t UTF-8`, or save it as UTF-8')
+        if not wrong:
+            raise CourseError(
+                f'{path} is not UTF-8 (byte {e.start}): save it as UTF-8'
+            ) from None
+    if wrong:
+        raise CourseError(
+            f'{path} is not UTF-8 but {wrong}: convert it with `iconv -f {wrong} -t UTF-8`, or save it as UTF-8'
+        )
     return text.replace('\r\n', '\n').replace('\r', '\n')
 
-def read_text(path: str|Path, made_by: str='') -> str:
+
+def read_text(path: str | Path, made_by: str = '') -> str:
     "The file's text; a `CourseError` if it is missing or not UTF-8"
     return decoded(file_bytes(path, made_by), path)
 
 # %% ../nbs/00_workspace.ipynb #f25ebb2a
 def parsed(
-    text: str, # one JSON value
-    where: str, # file and line, for the message
-    made_by: str='', # the command that makes this file
+    text: str,  # one JSON value
+    where: str,  # file and line, for the message
+    made_by: str = '',  # the command that makes this file
 ):
     "The value; a `CourseError` that says where it is damaged"
-    def fail(why): return CourseError(f'{where}: {why}' + _again(made_by))
-    try: value = json.loads(text)
-    except json.JSONDecodeError as e: raise CourseError(f'{_line(where, e.lineno)}: {e.msg}' + _again(made_by)) from None
-    except RecursionError: raise fail('brackets are nested too deeply') from None
-    except ValueError: raise fail('a number has too many digits') from None
+
+    def fail(why):
+        return CourseError(f'{where}: {why}' + _again(made_by))
+
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as e:
+        raise CourseError(f'{_line(where, e.lineno)}: {e.msg}' + _again(made_by)) from None
+    except RecursionError:
+        raise fail('brackets are nested too deeply') from None
+    except ValueError:
+        raise fail('a number has too many digits') from None
     if '\\ud' in text.lower():
-        try: json.dumps(value, ensure_ascii=False).encode()
-        except UnicodeEncodeError: raise fail('half of a surrogate pair (\\ud800 …) is no character') from None
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise fail('half of a surrogate pair (\\ud800 …) is no character') from None
     return value
 
-def _line(where, n): return where if ' line ' in where else f'{where} is damaged at line {n}'
 
-def _again(made_by): return f'; run `climate-ft {made_by}` again' if made_by else '; restore the file'
+def _line(where, n):
+    return where if ' line ' in where else f'{where} is damaged at line {n}'
 
-_NAMES = {dict: 'an object {…}', list: 'a list […]', str: 'a text', int: 'a whole number', float: 'a number', bool: 'true or false', NoneType: 'null'}
+
+def _again(made_by):
+    return f'; run `climate-ft {made_by}` again' if made_by else '; restore the file'
+
+
+_NAMES = {
+    dict: 'an object {…}',
+    list: 'a list […]',
+    str: 'a text',
+    int: 'a whole number',
+    float: 'a number',
+    bool: 'true or false',
+    NoneType: 'null',
+}
+
 
 def read_json(
-    path: str|Path, # UTF-8
-    made_by: str='', # the command that makes this file
-    kind=object, # what the value must be: dict, list, or a shape for `misfit`
+    path: str | Path,  # UTF-8
+    made_by: str = '',  # the command that makes this file
+    kind=object,  # what the value must be: dict, list, or a shape for `misfit`
 ):
     "The JSON value in `path`; a `CourseError` that names the line if it is damaged"
     value = parsed(read_text(path, made_by), str(path), made_by)
     if isinstance(kind, type) and kind in _NAMES and not isinstance(value, kind):
-        raise CourseError(f'{path} holds {_NAMES[type(value)]} where {_NAMES[kind]} is needed' + _again(made_by))
-    if bad := misfit(value, kind): raise CourseError(f'{path}: {bad}' + _again(made_by))
+        raise CourseError(
+            f'{path} holds {_NAMES[type(value)]} where {_NAMES[kind]} is needed'
+            + _again(made_by)
+        )
+    if bad := misfit(value, kind):
+        raise CourseError(f'{path}: {bad}' + _again(made_by))
     return value
 
 # %% ../nbs/00_workspace.ipynb #4c54ca03
 def fits(
-    value, # from JSON
-    kind, # a type, `list[str]`, `str|None` …
+    value,  # from JSON
+    kind,  # a type, `list[str]`, `str|None` …
 ) -> bool:
     "Whether `value` is of `kind`; numbers must be finite unless `Real`, whole ones of at most 15 digits"
     base, args = get_origin(kind) or kind, get_args(kind)
-    if isinstance(kind, dict) or base is dict and args: return not misfit(value, kind)
-    if base in (Union, UnionType): return any(fits(value, k) for k in args)
-    if base is Real: return type(value) in (int, float) and not 1e300 <= abs(value) < math.inf
-    if base is float: return type(value) in (int, float) and abs(value) < 1e300
-    if base is int: return type(value) is int and abs(value) < 10**15
-    if base in (list, tuple): return isinstance(value, (list, tuple)) and (not args or all(fits(o, args[0]) for o in value))
+    if isinstance(kind, dict) or base is dict and args:
+        return not misfit(value, kind)
+    if base in (Union, UnionType):
+        return any(fits(value, k) for k in args)
+    if base is Real:
+        return type(value) in (int, float) and not 1e300 <= abs(value) < math.inf
+    if base is float:
+        return type(value) in (int, float) and abs(value) < 1e300
+    if base is int:
+        return type(value) is int and abs(value) < 10**15
+    if base in (list, tuple):
+        return isinstance(value, (list, tuple)) and (
+            not args or all(fits(o, args[0]) for o in value)
+        )
     return isinstance(value, base) if isinstance(base, type) else True
+
 
 def _inside(value, kind):
     "The parts of `value` that have kinds of their own: name, part, kind; None if it has none"
     base, args = get_origin(kind) or kind, get_args(kind)
     if isinstance(kind, dict) and isinstance(value, dict):
-        wanted = [(k.removesuffix('?'), k[-1] == '?', t) for k,t in kind.items()]
-        return [(k, value.get(k), t) for k,free,t in wanted if k in value or not free]
-    if base is dict and args and isinstance(value, dict): return [(k, v, args[1]) for k,v in value.items()]
-    if base is list and args and isinstance(value, list): return [(str(n), v, args[0]) for n,v in enumerate(value, 1)]
+        wanted = [(k.removesuffix('?'), k[-1] == '?', t) for k, t in kind.items()]
+        return [(k, value.get(k), t) for k, free, t in wanted if k in value or not free]
+    if base is dict and args and isinstance(value, dict):
+        return [(k, v, args[1]) for k, v in value.items()]
+    if base is list and args and isinstance(value, list):
+        return [(str(n), v, args[0]) for n, v in enumerate(value, 1)]
+
 
 def _needed(kind):
-    if isinstance(kind, dict): return _NAMES[dict]
-    if get_origin(kind) is UnionType: return ' or '.join(map(_needed, get_args(kind)))
+    if isinstance(kind, dict):
+        return _NAMES[dict]
+    if get_origin(kind) is UnionType:
+        return ' or '.join(map(_needed, get_args(kind)))
     return _NAMES[float] if kind is Real else _NAMES[get_origin(kind) or kind]
 
+
 def misfit(
-    value, # from JSON
-    kind, # as for `fits`, or a shape: {key: kind}, where `key?` may be missing
-    at: str='', # where the value stands, for the message
-) -> str: # '' if all of it fits
+    value,  # from JSON
+    kind,  # as for `fits`, or a shape: {key: kind}, where `key?` may be missing
+    at: str = '',  # where the value stands, for the message
+) -> str:  # '' if all of it fits
     "What is wrong with `value`, and where"
     if (parts := _inside(value, kind)) is None:
-        if not isinstance(kind, dict) and get_origin(kind) is not dict and fits(value, kind): return ''
-        if value is None: return f'{at} is missing'
+        if not isinstance(kind, dict) and get_origin(kind) is not dict and fits(value, kind):
+            return ''
+        if value is None:
+            return f'{at} is missing'
         there, need = _NAMES.get(type(value), type(value).__name__), _needed(kind)
         return f'{at or "it"} is {"out of range" if there in need else f"{there} where {need} is needed"}'
-    bad = (misfit(v, t, f'{at}.{k}' if at else k) for k,v,t in parts)
+    bad = (misfit(v, t, f'{at}.{k}' if at else k) for k, v, t in parts)
     return next(filter(None, bad), '')
 
-_TEXTS, _IDS = str|list[str], str|int
-FIELDS = dict(question=str, instruction=str, input=str, output=str, context=str, prediction=str, reference=_TEXTS, answer=_TEXTS,
-    variants=list[str], extra=dict, id=_IDS, source_id=_IDS, i=int, text=str, support=str, question2=str)
 
-def _said(kind): return ' or '.join(_said(k) for k in get_args(kind)) if get_origin(kind) is UnionType else 'a list of texts' if get_args(kind) else _NAMES[kind]
+_TEXTS, _IDS = str | list[str], str | int
+FIELDS = dict(
+    question=str,
+    instruction=str,
+    input=str,
+    output=str,
+    context=str,
+    prediction=str,
+    reference=_TEXTS,
+    answer=_TEXTS,
+    variants=list[str],
+    extra=dict,
+    id=_IDS,
+    source_id=_IDS,
+    i=int,
+    text=str,
+    support=str,
+    question2=str,
+)
+
+
+def _said(kind):
+    return (
+        ' or '.join(_said(k) for k in get_args(kind))
+        if get_origin(kind) is UnionType
+        else 'a list of texts'
+        if get_args(kind)
+        else _NAMES[kind]
+    )
+
 
 def checked(
-    row: dict, # a line of JSON
-    where: str, # file and line, for the message
+    row: dict,  # a line of JSON
+    where: str,  # file and line, for the message
 ) -> dict:
     "The row without nulls, after its well-known keys were held against `FIELDS`; numbers as ids become texts"
-    row = {k: v for k,v in row.items() if v is not None or k not in FIELDS}
+    row = {k: v for k, v in row.items() if v is not None or k not in FIELDS}
     for k in FIELDS.keys() & row.keys():
-        if not fits(row[k], FIELDS[k]): raise CourseError(f'{where}: "{k}" must be {_said(FIELDS[k])}, not {_NAMES[type(row[k])]}')
-        if k in ('id', 'source_id'): row[k] = str(row[k])
-    if row.get('extra'): row['extra'] = checked(row['extra'], f'{where}, in "extra"')
+        if not fits(row[k], FIELDS[k]):
+            raise CourseError(
+                f'{where}: "{k}" must be {_said(FIELDS[k])}, not {_NAMES[type(row[k])]}'
+            )
+        if k in ('id', 'source_id'):
+            row[k] = str(row[k])
+    if row.get('extra'):
+        row['extra'] = checked(row['extra'], f'{where}, in "extra"')
     return row
 
+
 def read_jsonl(
-    path: str|Path, # UTF-8
-    made_by: str='', # the command that makes this file
-    growing: bool=False, # lines are still appended: one without its end was cut off and is left out
-    check=None, # check(row, where) raises a `CourseError` for what else is wrong; `where` is file and line
-    kind=dict, # shape of each row, see `misfit`
+    path: str | Path,  # UTF-8
+    made_by: str = '',  # the command that makes this file
+    growing: bool = False,  # lines are still appended: one without its end was cut off and is left out
+    check=None,  # check(row, where) raises a `CourseError` for what else is wrong; `where` is file and line
+    kind=dict,  # shape of each row, see `misfit`
 ) -> list[dict]:
     "The objects of a JSON-lines file; empty lines are skipped, a damaged one is named"
     rows, lines = [], read_text(path, made_by).split('\n')
-    for n,l in enumerate(lines[:-1] if growing else lines, 1):
-        if not (l := l.strip().lstrip('\ufeff')): continue
+    for n, l in enumerate(lines[:-1] if growing else lines, 1):
+        if not (l := l.strip().lstrip('\ufeff')):
+            continue
         r = parsed(l, f'{path} is damaged at line {n}', made_by)
-        if not isinstance(r, dict): raise CourseError(f'{path} line {n}: a JSON object is needed, not {type(r).__name__}' + (_again(made_by) if made_by else ''))
-        try: rows.append(checked(r, f'{path} line {n}'))
-        except CourseError as e: raise CourseError(str(e) + (_again(made_by) if made_by else '')) from None
-        if bad := misfit(rows[-1], kind): raise CourseError(f'{path} line {n}: {bad}' + _again(made_by))
-        if check: check(rows[-1], f'{path} line {n}')
+        if not isinstance(r, dict):
+            raise CourseError(
+                f'{path} line {n}: a JSON object is needed, not {type(r).__name__}'
+                + (_again(made_by) if made_by else '')
+            )
+        try:
+            rows.append(checked(r, f'{path} line {n}'))
+        except CourseError as e:
+            raise CourseError(str(e) + (_again(made_by) if made_by else '')) from None
+        if bad := misfit(rows[-1], kind):
+            raise CourseError(f'{path} line {n}: {bad}' + _again(made_by))
+        if check:
+            check(rows[-1], f'{path} line {n}')
     return rows
 
 # %% ../nbs/00_workspace.ipynb #b4621f78
 @lru_cache(maxsize=None)
-def _kinds(cls): return get_type_hints(cls)
+def _kinds(cls):
+    return get_type_hints(cls)
 
-def _told(pairs): return {k: v for k,v in pairs if v or k != 'ocr'} # most text was never read by OCR
+
+def _told(pairs):
+    return {k: v for k, v in pairs if v or k != 'ocr'}  # most text was never read by OCR
+
 
 class Record:
     "Base of the dataclasses below: to and from plain dictionaries"
-    def asdict(self): return _asdict(self, dict_factory=_told)
+
+    def asdict(self):
+        return _asdict(self, dict_factory=_told)
+
     @classmethod
-    def fromdict(cls,
-        d: dict, # fields by name; unknown names and wrong kinds are an error
+    def fromdict(
+        cls,
+        d: dict,  # fields by name; unknown names and wrong kinds are an error
     ):
-        if not isinstance(d, dict): raise CourseError(f'a {cls.__name__} record must be {_NAMES[dict]}, not {type(d).__name__}')
+        if not isinstance(d, dict):
+            raise CourseError(
+                f'a {cls.__name__} record must be {_NAMES[dict]}, not {type(d).__name__}'
+            )
         known = {f.name: f for f in fields(cls)}
-        if bad := set(d)-set(known): raise CourseError(f'a {cls.__name__} record has unknown fields {sorted(bad)}; it has {sorted(known)}')
-        for k,v in d.items():
-            if v is None and known[k].default is None: continue
-            if not fits(v, _kinds(cls)[k]): raise CourseError(f'a {cls.__name__} record has a wrong {k}: {str(v)[:60]!r}')
-        try: return cls(**d)
-        except TypeError as e: raise CourseError(f'a {cls.__name__} record is incomplete: {e}') from None
+        if bad := set(d) - set(known):
+            raise CourseError(
+                f'a {cls.__name__} record has unknown fields {sorted(bad)}; it has {sorted(known)}'
+            )
+        for k, v in d.items():
+            if v is None and known[k].default is None:
+                continue
+            if not fits(v, _kinds(cls)[k]):
+                raise CourseError(f'a {cls.__name__} record has a wrong {k}: {str(v)[:60]!r}')
+        try:
+            return cls(**d)
+        except TypeError as e:
+            raise CourseError(f'a {cls.__name__} record is incomplete: {e}') from None
+
 
 def _from(d, cls, where, made_by):
-    try: return cls.fromdict(d)
-    except CourseError as e: raise CourseError(f'{where}: {e}' + _again(made_by)) from None
+    try:
+        return cls.fromdict(d)
+    except CourseError as e:
+        raise CourseError(f'{where}: {e}' + _again(made_by)) from None
+
 
 def as_records(
-    values: list, # dictionaries, or records
-    cls: type, # a `Record`
+    values: list,  # dictionaries, or records
+    cls: type,  # a `Record`
 ) -> list:
     "The records that are meant"
     return [o if isinstance(o, cls) else cls.fromdict(o) for o in values]
 
+
 def read_rows(
-    path: str|Path, # JSON lines
-    cls: type, # a `Record`
-    made_by: str='', # the command that makes this file
+    path: str | Path,  # JSON lines
+    cls: type,  # a `Record`
+    made_by: str = '',  # the command that makes this file
 ) -> list:
     "The records in `path`; a `CourseError` names the first line that is wrong"
     rows = []
-    read_jsonl(path, made_by, check=lambda r, where: rows.append(_from(r, cls, where, made_by)))
+    read_jsonl(
+        path, made_by, check=lambda r, where: rows.append(_from(r, cls, where, made_by))
+    )
     return rows
 
+
 def read_records(
-    path: str|Path, # a JSON list of objects
-    cls: type, # a `Record`
-    made_by: str='', # the command that makes this file
+    path: str | Path,  # a JSON list of objects
+    cls: type,  # a `Record`
+    made_by: str = '',  # the command that makes this file
 ) -> list:
     "The records in `path`; a `CourseError` names the first that is wrong"
     rows = read_json(path, made_by, list)
-    return [_from(r, cls, f'{path}, entry {n}', made_by) for n,r in enumerate(rows, 1)]
+    return [_from(r, cls, f'{path}, entry {n}', made_by) for n, r in enumerate(rows, 1)]
 
 # %% ../nbs/00_workspace.ipynb #ad6ce551
 @dataclass
 class Block(Record):
     "A run of text that was set together on a page"
-    page: int                # 1-based
+
+    page: int  # 1-based
     bbox: tuple[float, ...]  # x0, y0, x1, y1 in points from the top left
     text: str
-    role: str = ''           # heading, body, list, column, caption, table, footnote, chart, running_head, page_number
-    level: int = 0           # of a heading, from 1
-    doc: str = ''            # stem of the PDF's name
-    size: float = 0.         # of most of its characters, in points
+    role: str = ''  # heading, body, list, column, caption, table, footnote, chart, running_head, page_number
+    level: int = 0  # of a heading, from 1
+    doc: str = ''  # stem of the PDF's name
+    size: float = 0.0  # of most of its characters, in points
+
     def __post_init__(self):
-        if len(self.bbox) != 4: raise CourseError(f'a Block record has {len(self.bbox)} numbers in its bbox: four are needed')
+        if len(self.bbox) != 4:
+            raise CourseError(
+                f'a Block record has {len(self.bbox)} numbers in its bbox: four are needed'
+            )
+
 
 @dataclass
 class Page(Record):
     "One page: its size in points, its text in reading order, and the blocks the text was made of"
-    number: int              # 1-based
+
+    number: int  # 1-based
     width: float
     height: float
     text: str
     blocks: list = field(default_factory=list)
     doc: str = ''
-    ocr: bool = field(default=False, repr=False) # was it read by OCR?
-    def __post_init__(self): self.blocks = as_records(self.blocks, Block)
+    ocr: bool = field(default=False, repr=False)  # was it read by OCR?
+
+    def __post_init__(self):
+        self.blocks = as_records(self.blocks, Block)
 
 # %% ../nbs/00_workspace.ipynb #ddf42e86
 @dataclass
 class Chunk(Record):
     "A piece of the corpus with its provenance"
-    id: str                  # stable: does not move when another document is added
+
+    id: str  # stable: does not move when another document is added
     doc: str
-    section: list[str]       # heading path, outermost first
+    section: list[str]  # heading path, outermost first
     text: str
     pages: list[int]
-    start: int               # character offsets within the document's corpus text
+    start: int  # character offsets within the document's corpus text
     end: int
     tokens: int = 0
-    ocr: list[int] = field(default_factory=list, repr=False) # the pages of it that were read by OCR
+    ocr: list[int] = field(
+        default_factory=list, repr=False
+    )  # the pages of it that were read by OCR
+
 
 @dataclass
 class QA(Record):
     "An Alpaca pair; `source_id` is the chunk that the answer comes from"
+
     id: str
     source_id: str
     instruction: str
@@ -501,187 +789,262 @@ class QA(Record):
     pages: list[int] = field(default_factory=list)
     extra: dict = field(default_factory=dict)
 
+
 @dataclass
 class Answer(Record):
     "What one model said to one question, beside what it should have said"
+
     question: str
     prediction: str
     reference: str
     source_id: str = ''
-    set: str = ''            # recall, unseen, gold, general
+    set: str = ''  # recall, unseen, gold, general
     model: str = ''
     extra: dict = field(default_factory=dict)
 
 # %% ../nbs/00_workspace.ipynb #852b4d03
-Progress = Callable[[float, str], None] # progress(fraction from 0 to 1, message)
+Progress = Callable[[float, str], None]  # progress(fraction from 0 to 1, message)
+
 
 def tracked(
-    items, # anything with a length
-    progress: Progress|None=None,
-    message: str|Callable='', # shown beside the bar; a function gets the item
+    items,  # anything with a length
+    progress: Progress | None = None,
+    message: str | Callable = '',  # shown beside the bar; a function gets the item
 ):
     "Iterate over `items` and report the share that is done"
     n = len(items)
-    for i,o in enumerate(items):
-        if progress: progress(i/n, message(o) if callable(message) else message)
+    for i, o in enumerate(items):
+        if progress:
+            progress(i / n, message(o) if callable(message) else message)
         yield o
-    if progress: progress(1., message if isinstance(message, str) else '')
+    if progress:
+        progress(1.0, message if isinstance(message, str) else '')
 
 # %% ../nbs/00_workspace.ipynb #61bd27ef
 def _system_lock(f):
     "Lock the open file: True, False if another process holds it, None where there are no locks"
     try:
         import fcntl
-        fcntl.flock(f, fcntl.LOCK_EX|fcntl.LOCK_NB)
-    except BlockingIOError: return False
-    except (ImportError, OSError): return None
+
+        fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except (ImportError, OSError):
+        return None
     return True
 
+
 def _alive(
-    note: dict, # what a lock file says
+    note: dict,  # what a lock file says
 ) -> bool:
     "Is the process that wrote the note still running on this machine?"
     import psutil
+
     pid, began = note.get('pid'), note.get('began')
-    if note.get('host') != platform.node() or pid in (None, os.getpid()): return False
-    try: return abs(psutil.Process(pid).create_time()-began) < 2
-    except (psutil.Error, TypeError, ValueError): return False
+    if note.get('host') != platform.node() or pid in (None, os.getpid()):
+        return False
+    try:
+        return abs(psutil.Process(pid).create_time() - began) < 2
+    except (psutil.Error, TypeError, ValueError):
+        return False
 
 # %% ../nbs/00_workspace.ipynb #5c879132
 def _note(path):
     "What the lock file says; empty if it says nothing that can be read"
-    try: note = json.loads(Path(path).read_text(encoding='utf-8'))
-    except (OSError, ValueError): return {}
+    try:
+        note = json.loads(Path(path).read_text(encoding='utf-8'))
+    except (OSError, ValueError):
+        return {}
     return note if isinstance(note, dict) else {}
 
+
 def _take(
-    path: Path, # of the lock file
-    what: str, # the command
-): # the open, locked file; None if another process holds it
+    path: Path,  # of the lock file
+    what: str,  # the command
+):  # the open, locked file; None if another process holds it
     "Lock `path` and write into it who holds it"
     import psutil
+
     while True:
         f = open(path, 'a+', encoding='utf-8')
         got = _system_lock(f)
         if got is False or got is None and _alive(_note(path)):
             f.close()
             return None
-        try: same = os.fstat(f.fileno()).st_ino == os.stat(path).st_ino
-        except FileNotFoundError: same = False
-        if same: break                         # or it was removed while we waited
+        try:
+            same = os.fstat(f.fileno()).st_ino == os.stat(path).st_ino
+        except FileNotFoundError:
+            same = False
+        if same:
+            break  # or it was removed while we waited
         f.close()
     if os.fstat(f.fileno()).st_size and not _note(path).get('pid'):
         f.close()
-        raise CourseError(f'{path} is the lock of another program: choose another folder with --out, or remove it')
+        raise CourseError(
+            f'{path} is the lock of another program: choose another folder with --out, or remove it'
+        )
     f.truncate(0)
     began = psutil.Process().create_time()
-    json.dump(dict(pid=os.getpid(), host=platform.node(), began=began, since=time.strftime('%Y-%m-%d %H:%M'), what=what), f)
+    json.dump(
+        dict(
+            pid=os.getpid(),
+            host=platform.node(),
+            began=began,
+            since=time.strftime('%Y-%m-%d %H:%M'),
+            what=what,
+        ),
+        f,
+    )
     f.flush()
     return f
 
 # %% ../nbs/00_workspace.ipynb #8dfee1aa
-_HALF = re.compile(r'\..+\.(\d+|[a-z0-9_]{8})\.tmp', re.S)  # as `atomic_path` and `tempfile` name them
+_HALF = re.compile(
+    r'\..+\.(\d+|[a-z0-9_]{8})\.tmp', re.S
+)  # as `atomic_path` and `tempfile` name them
+
 
 def sweep(
     ws: Workspace,
-) -> list[Path]: # what was removed
+) -> list[Path]:  # what was removed
     "Remove the half-written files and folders that killed runs left in a workspace"
     inside = [d for d in (ws.documents, ws.data, ws.models, ws.logs) if d.is_dir()]
     left = [*ws.root.glob('.*.tmp'), *(p for d in inside for p in d.rglob('.*.tmp'))]
     left = [p for p in left if _HALF.fullmatch(p.name)]
     for p in left:
-        if p.is_dir() and not p.is_symlink(): shutil.rmtree(p, ignore_errors=True)
-        else: p.unlink(missing_ok=True)
+        if p.is_dir() and not p.is_symlink():
+            shutil.rmtree(p, ignore_errors=True)
+        else:
+            p.unlink(missing_ok=True)
     return left
 
 # %% ../nbs/00_workspace.ipynb #616eaa41
-_held = {}                                     # root -> how often this process has taken its lock
+_held = {}  # root -> how often this process has taken its lock
+
 
 @contextmanager
 def locked(
     ws: Workspace,
-    what: str='', # the command, for whoever finds the lock
+    what: str = '',  # the command, for whoever finds the lock
 ):
     "The workspace for this process alone; a `CourseError` names the process that has it already"
     root = ws.root.resolve()
-    new, path, lock = not root.exists(), root/'.lock', None
+    new, path, lock = not root.exists(), root / '.lock', None
     if not _held.get(root):
         with writing(path):
             root.mkdir(parents=True, exist_ok=True)
-            if not (lock := _take(path, what)): raise _busy(ws.root, _note(path))
+            if not (lock := _take(path, what)):
+                raise _busy(ws.root, _note(path))
         sweep(ws)
-    _held[root] = _held.get(root, 0)+1
-    try: yield
+    _held[root] = _held.get(root, 0) + 1
+    try:
+        yield
     finally:
         _held[root] -= 1
         if lock:
             path.unlink(missing_ok=True)
             lock.close()
-            if new and not any(root.iterdir()): root.rmdir()
+            if new and not any(root.iterdir()):
+                root.rmdir()
+
 
 def _busy(root, note):
     who = f"process {note['pid']}" if 'pid' in note else 'another process'
-    if note.get('what'): who += f" ({note['what']})"
-    if note.get('since'): who += f" since {note['since']}"
-    return CourseError(f'{root} is in use by {who}: wait until it ends, or choose another folder with --out')
+    if note.get('what'):
+        who += f" ({note['what']})"
+    if note.get('since'):
+        who += f" since {note['since']}"
+    return CourseError(
+        f'{root} is in use by {who}: wait until it ends, or choose another folder with --out'
+    )
 
 # %% ../nbs/00_workspace.ipynb #620e6b0c
-LARGE = 1<<26                                  # bytes; digests of larger files are remembered
+LARGE = 1 << 26  # bytes; digests of larger files are remembered
+
 
 def _sha256(path):
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode): raise CourseError(f'{path} is a device or a pipe, a file is needed: {_FILE}')
-        with open(path, 'rb') as f: return hashlib.file_digest(f, 'sha256').hexdigest()
-    except OSError as e: raise CourseError(f'{path} cannot be read: {e.strerror}') from None
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise CourseError(f'{path} is a device or a pipe, a file is needed: {_FILE}')
+        with open(path, 'rb') as f:
+            return hashlib.file_digest(f, 'sha256').hexdigest()
+    except OSError as e:
+        raise CourseError(f'{path} cannot be read: {e.strerror}') from None
+
 
 def _remembered(path):
     "The digest of a large file, from `digests.json` in the cache if size and time are those noted there"
     s, key = path.stat(), str(path.resolve())
     mark = [s.st_size, s.st_mtime_ns, s.st_ino]
-    try: store = cache_dir()/'digests.json'
-    except CourseError: return _sha256(path)   # no cache here
-    known = {k: v for k,v in _note(store).items() if isinstance(v, list) and len(v) == 4 and isinstance(v[3], str)}
+    try:
+        store = cache_dir() / 'digests.json'
+    except CourseError:
+        return _sha256(path)  # no cache here
+    known = {
+        k: v
+        for k, v in _note(store).items()
+        if isinstance(v, list) and len(v) == 4 and isinstance(v[3], str)
+    }
     if known.get(key, [None])[:-1] != mark:
         known[key] = [*mark, _sha256(path)]
-        write_json(store, {k: v for k,v in known.items() if os.path.exists(k)})
+        write_json(store, {k: v for k, v in known.items() if os.path.exists(k)})
     return known[key][-1]
 
+
 def file_digest(
-    path: str|Path, # a file or a folder
-) -> str: # 'missing' if there is neither
+    path: str | Path,  # a file or a folder
+) -> str:  # 'missing' if there is neither
     "SHA-256 of a file, or of the names and contents in a folder, hidden ones left out"
     path = Path(path)
     if path.is_dir():
         inside = sorted(p for p in path.iterdir() if not p.name.startswith('.'))
-        return hashlib.sha256(''.join(f'{p.name}:{file_digest(p)}\n' for p in inside).encode()).hexdigest()
-    if not path.exists(): return 'missing'
+        return hashlib.sha256(
+            ''.join(f'{p.name}:{file_digest(p)}\n' for p in inside).encode()
+        ).hexdigest()
+    if not path.exists():
+        return 'missing'
     return _remembered(path) if path.stat().st_size >= LARGE else _sha256(path)
 
 # %% ../nbs/00_workspace.ipynb #b1e5a0db
-STAGE = {'status?': str, 'fingerprint?': str, 'seconds?': float, 'notes?': list[str]|None, 'outputs?': dict[str, str]}
+STAGE = {
+    'status?': str,
+    'fingerprint?': str,
+    'seconds?': float,
+    'notes?': list[str] | None,
+    'outputs?': dict[str, str],
+}
+
 
 def read_state(
     ws: Workspace,
-    name: str='', # of a profile
-) -> dict: # stage -> status, fingerprint, seconds …
+    name: str = '',  # of a profile
+) -> dict:  # stage -> status, fingerprint, seconds …
     "What `run.json` says about the stages of a profile"
     return stages_of(run_file(ws), name)
+
 
 def run_file(ws: Workspace) -> dict:
     "The content of `run.json`, checked"
     path = ws.path('state')
     doc = read_json(path) if path.exists() else {}
     keys = ('shared', 'profiles', 'forced')
-    parts = [doc.get(k, {}) for k in keys] if isinstance(doc, dict) and set(doc) <= set(keys) else [None]
+    parts = (
+        [doc.get(k, {}) for k in keys]
+        if isinstance(doc, dict) and set(doc) <= set(keys)
+        else [None]
+    )
     if not all(isinstance(p, dict) for p in parts):
-        raise CourseError(f'{path} does not hold the state of a run: delete it, and the next run does every stage again; if it is not ours, choose another folder with --out')
+        raise CourseError(
+            f'{path} does not hold the state of a run: delete it, and the next run does every stage again; if it is not ours, choose another folder with --out'
+        )
     return dict(zip(keys, parts))
 
+
 def stages_of(
-    doc: dict, # from `run_file`
-    name: str, # of a profile
+    doc: dict,  # from `run_file`
+    name: str,  # of a profile
 ) -> dict:
     "The stages of the whole workspace and those of one profile; a damaged record is none"
     own = doc['profiles'].get(name) or {}
     both = doc['shared'] | (own if isinstance(own, dict) else {})
-    return {k: v for k,v in both.items() if not misfit(v, STAGE)}
+    return {k: v for k, v in both.items() if not misfit(v, STAGE)}

@@ -10,7 +10,16 @@ The models: the tiny one of the tests, and Gemma 3 270M with an adapter as the c
 The adapters are untrained. That changes no time of a word, but the answer runs to its limit of
 160 tokens where a trained one ends with its sentence.
 """
-import argparse, json, os, re, shutil, subprocess, sys, tempfile, time
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
 from importlib.metadata import version
 from pathlib import Path
 from urllib.request import Request, urlopen
@@ -19,28 +28,36 @@ from climate_ft.workspace import REPO, Workspace, write_json
 
 QUESTION = '雪氷面のアルベドとは何ですか。'
 
+
 def with_adapter(ws, base):
     "A run's folder with a fresh adapter on `base`"
     from peft import LoraConfig, get_peft_model
-    folder = ws.models/'bench'
+
+    folder = ws.models / 'bench'
     with quiet():
-        lora = LoraConfig(r=16, lora_alpha=16, target_modules='all-linear',
-                          task_type='CAUSAL_LM')
+        lora = LoraConfig(
+            r=16, lora_alpha=16, target_modules='all-linear', task_type='CAUSAL_LM'
+        )
         get_peft_model(load_quantized(base, 4, 'float32')[0], lora).save_pretrained(folder)
     note = dict(name='bench', base=base, bits=4, dtype='float32')
-    write_json(folder/'train_config.json', note)
-    shutil.copytree(REPO/'data', ws.data, dirs_exist_ok=True)
+    write_json(folder / 'train_config.json', note)
+    shutil.copytree(REPO / 'data', ws.data, dirs_exist_ok=True)
     return folder
+
 
 def post(url, path, **body):
     "A request as the page makes it"
     kind = {'Content-Type': 'application/json'}
-    return urlopen(Request(url+path, json.dumps(body).encode(), kind))
+    return urlopen(Request(url + path, json.dumps(body).encode(), kind))
+
 
 def answer(url, model, passage=''):
     "Seconds to the first piece and to the end; the characters that came"
     t0, got, text = time.perf_counter(), {}, b''
-    def note(name): got.setdefault(name, round(time.perf_counter()-t0, 2))
+
+    def note(name):
+        got.setdefault(name, round(time.perf_counter() - t0, 2))
+
     with post(url, '/ask', model=model, question=QUESTION, passage=passage) as r:
         while piece := r.read1():
             text += piece
@@ -48,28 +65,36 @@ def answer(url, model, passage=''):
     note('whole')
     return got | dict(characters=len(text.decode(errors='ignore')))
 
+
 def page(folder):
     "Start the page, ask it, end it"
     env = os.environ | dict(OMP_NUM_THREADS='2')
     t0 = time.perf_counter()
     command = [sys.executable, '-m', 'climate_ft', 'chat', '--model', str(folder)]
     command += ['--port', '0']
-    p = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env,
-                         cwd=folder.parent.parent)
+    p = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, env=env, cwd=folder.parent.parent
+    )
     try:
         url = next(m[1] for l in p.stderr if (m := re.search(r'Open (http://\S+)', l)))
-        loaded = round(time.perf_counter()-t0, 1)
-        first = answer(url, 'tuned')           # the very first: nothing is warm
-        with post(url, '/find', question=QUESTION) as r: found = json.load(r)
-        rest = {'tuned, with passages': answer(url, 'tuned', found['id']),
-                'base': answer(url, 'base')}
+        loaded = round(time.perf_counter() - t0, 1)
+        first = answer(url, 'tuned')  # the very first: nothing is warm
+        with post(url, '/find', question=QUESTION) as r:
+            found = json.load(r)
+        rest = {
+            'tuned, with passages': answer(url, 'tuned', found['id']),
+            'base': answer(url, 'base'),
+        }
         return dict(loading=loaded, answers={'tuned, the first': first} | rest)
     finally:
-        p.kill(); p.wait(); p.stderr.close()
+        p.kill()
+        p.wait()
+        p.stderr.close()
+
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    ap.add_argument('--out', type=Path, default=REPO/'results'/'bench_chat.json')
+    ap.add_argument('--out', type=Path, default=REPO / 'results' / 'bench_chat.json')
     out, seconds = ap.parse_args().out, {}
     for base in ('tiny', GEMMA['name']):
         with tempfile.TemporaryDirectory() as tmp:
@@ -78,4 +103,6 @@ def main():
     write_json(out, dict(question=QUESTION, threads=2, seconds=seconds, versions=versions))
     print(out.read_text())
 
-if __name__ == '__main__': main()
+
+if __name__ == '__main__':
+    main()

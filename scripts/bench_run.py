@@ -5,8 +5,17 @@ usage: python scripts/bench_run.py make MODELS TOKENIZER        the base, in bf1
 
 Memory is what the driver says that the process holds, looked up every half second.
 """
-import json, os, shutil, subprocess, sys, tempfile, threading, time
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
 from pathlib import Path
+
 REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO))
 os.environ |= dict(HF_HUB_OFFLINE='1', TRANSFORMERS_OFFLINE='1')
@@ -22,35 +31,99 @@ from climate_ft.cli import main
 main()
 '''
 
+
 def used():
     "GiB in use on the card, or on the fullest if the process may see several"
-    if not shutil.which('nvidia-smi'): return 0.
-    card = ['-i', os.environ['CUDA_VISIBLE_DEVICES']] if os.environ.get('CUDA_VISIBLE_DEVICES') else []
-    r = subprocess.run(['nvidia-smi', *card, '--query-gpu=memory.used', '--format=csv,noheader,nounits'], capture_output=True, text=True)
-    return max([int(l) for l in r.stdout.split() if l.isdigit()] or [0])/1024
+    if not shutil.which('nvidia-smi'):
+        return 0.0
+    card = (
+        ['-i', os.environ['CUDA_VISIBLE_DEVICES']]
+        if os.environ.get('CUDA_VISIBLE_DEVICES')
+        else []
+    )
+    r = subprocess.run(
+        ['nvidia-smi', *card, '--query-gpu=memory.used', '--format=csv,noheader,nounits'],
+        capture_output=True,
+        text=True,
+    )
+    return max([int(l) for l in r.stdout.split() if l.isdigit()] or [0]) / 1024
+
 
 def run(profile, base, out, cap='', *options):
-    folder, peak, t = Path(tempfile.mkdtemp())/'run', {}, time.time()
-    cmd = [sys.executable, '-c', CAPPED, 'run', '--profile', profile, '--base', base, '--out', str(folder), *options]
-    p = subprocess.Popen(cmd, env={**os.environ, 'PYTHONPATH': f"{REPO}:{os.environ.get('PYTHONPATH', '')}", 'CAP_GIB': cap}, stderr=subprocess.PIPE, text=True)
+    folder, peak, t = Path(tempfile.mkdtemp()) / 'run', {}, time.time()
+    cmd = [
+        sys.executable,
+        '-c',
+        CAPPED,
+        'run',
+        '--profile',
+        profile,
+        '--base',
+        base,
+        '--out',
+        str(folder),
+        *options,
+    ]
+    p = subprocess.Popen(
+        cmd,
+        env={
+            **os.environ,
+            'PYTHONPATH': f"{REPO}:{os.environ.get('PYTHONPATH', '')}",
+            'CAP_GIB': cap,
+        },
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     stage, lines = ['start'], []
+
     def read():
         for l in p.stderr:
-            print(l, end='', flush=True); lines.append(l.rstrip())
-            if '/' in l[:5] and len(l.split()) > 1: stage[0] = l.split('/', 1)[1].split()[1]
+            print(l, end='', flush=True)
+            lines.append(l.rstrip())
+            if '/' in l[:5] and len(l.split()) > 1:
+                stage[0] = l.split('/', 1)[1].split()[1]
+
     threading.Thread(target=read, daemon=True).start()
     while p.poll() is None:
-        peak[stage[0]] = max(peak.get(stage[0], 0), used()); time.sleep(.5)
-    state = json.loads((folder/'run.json').read_text()) if (folder/'run.json').is_file() else {}
+        peak[stage[0]] = max(peak.get(stage[0], 0), used())
+        time.sleep(0.5)
+    state = (
+        json.loads((folder / 'run.json').read_text())
+        if (folder / 'run.json').is_file()
+        else {}
+    )
     import torch
-    result = dict(profile=profile, options=options, cap_gib=float(cap or 0) or None, exit=p.returncode, seconds=round(time.time()-t, 1), machine=torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU',
-                  gib_on_the_card={k: round(v, 2) for k,v in peak.items()}, state=state, last_lines=lines[-12:], report=(folder/'report.html').is_file(), files=sorted(str(f.relative_to(folder)) for f in folder.rglob('*') if f.is_file())[:200])
-    Path(out).write_text(json.dumps(result, ensure_ascii=False, indent=1)+'\n')
-    print('RESULT', json.dumps({k: result[k] for k in ('exit', 'seconds', 'gib_on_the_card', 'report')}), folder, flush=True)
+
+    result = dict(
+        profile=profile,
+        options=options,
+        cap_gib=float(cap or 0) or None,
+        exit=p.returncode,
+        seconds=round(time.time() - t, 1),
+        machine=torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU',
+        gib_on_the_card={k: round(v, 2) for k, v in peak.items()},
+        state=state,
+        last_lines=lines[-12:],
+        report=(folder / 'report.html').is_file(),
+        files=sorted(str(f.relative_to(folder)) for f in folder.rglob('*') if f.is_file())[
+            :200
+        ],
+    )
+    Path(out).write_text(json.dumps(result, ensure_ascii=False, indent=1) + '\n')
+    print(
+        'RESULT',
+        json.dumps({k: result[k] for k in ('exit', 'seconds', 'gib_on_the_card', 'report')}),
+        folder,
+        flush=True,
+    )
+
 
 def make(models, tokenizer):
-    sys.path.insert(0, str(REPO/'scripts'))
+    sys.path.insert(0, str(REPO / 'scripts'))
     import bench_train
+
     bench_train.make(Path(models), tokenizer)
 
-if __name__ == '__main__': dict(run=run, make=make)[sys.argv[1]](*sys.argv[2:])
+
+if __name__ == '__main__':
+    dict(run=run, make=make)[sys.argv[1]](*sys.argv[2:])

@@ -1,99 +1,196 @@
 "Run notebooks as Colab would: the notebook alone in an empty `/content`, a clone to fetch, an environment without the course."
-import json, os, re, shutil, subprocess, sys, venv
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import venv
 from configparser import ConfigParser
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parent.parent
-cp = ConfigParser(delimiters=['=']); cp.read(REPO/'settings.ini', encoding='utf-8')
+cp = ConfigParser(delimiters=['='])
+cp.read(REPO / 'settings.ini', encoding='utf-8')
 CFG = cp['DEFAULT']
 
-def sh(*args, cwd=REPO, **kw): return subprocess.run([*map(str, args)], cwd=cwd, check=True, capture_output=True, text=True, **kw).stdout
+
+def sh(*args, cwd=REPO, **kw):
+    return subprocess.run(
+        [*map(str, args)], cwd=cwd, check=True, capture_output=True, text=True, **kw
+    ).stdout
+
 
 def make_origin(folder):
     "A repository with one commit that holds what a commit of the working tree would hold"
     for f in sh('git', 'ls-files', '-coz', '--exclude-standard').split('\0'):
-        if f and (REPO/f).is_file(): (folder/f).parent.mkdir(parents=True, exist_ok=True); shutil.copy2(REPO/f, folder/f)
-    sh('git', 'init', '-q', '-b', CFG['branch'], cwd=folder); sh('git', 'add', '-A', '-f', cwd=folder)
-    sh('git', '-c', 'user.name=t', '-c', 'user.email=t@localhost', 'commit', '-qm', 'all', cwd=folder)
+        if f and (REPO / f).is_file():
+            (folder / f).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(REPO / f, folder / f)
+    sh('git', 'init', '-q', '-b', CFG['branch'], cwd=folder)
+    sh('git', 'add', '-A', '-f', cwd=folder)
+    sh(
+        'git',
+        '-c',
+        'user.name=t',
+        '-c',
+        'user.email=t@localhost',
+        'commit',
+        '-qm',
+        'all',
+        cwd=folder,
+    )
     return folder
+
 
 def make_env(folder):
     "A new environment that sees the packages of this one, but not the course; and a kernel called `fresh` that runs in it"
-    env = folder/'env'; venv.create(env, symlinks=True, with_pip=True)
-    site = next((env/'lib').glob('python3*'))/'site-packages'
-    (site/'outer.pth').write_text(str(next(p for p in sys.path if p.endswith('site-packages')))+'\n')
-    k = folder/'jupyter/kernels/fresh'; k.mkdir(parents=True)
-    (k/'kernel.json').write_text(json.dumps(dict(argv=[str(env/'bin/python'), '-m', 'ipykernel_launcher', '-f', '{connection_file}'], display_name='fresh', language='python')))
+    env = folder / 'env'
+    venv.create(env, symlinks=True, with_pip=True)
+    site = next((env / 'lib').glob('python3*')) / 'site-packages'
+    (site / 'outer.pth').write_text(
+        str(next(p for p in sys.path if p.endswith('site-packages'))) + '\n'
+    )
+    k = folder / 'jupyter/kernels/fresh'
+    k.mkdir(parents=True)
+    (k / 'kernel.json').write_text(
+        json.dumps(
+            dict(
+                argv=[
+                    str(env / 'bin/python'),
+                    '-m',
+                    'ipykernel_launcher',
+                    '-f',
+                    '{connection_file}',
+                ],
+                display_name='fresh',
+                language='python',
+            )
+        )
+    )
     return env
+
 
 def colab_vars(origin, content):
     "Environment variables that put `content` in the place of Colab's `/content`, and `origin` in the place of `git_url`"
-    return dict(CLIMATE_FT_COLAB=str(content), GIT_CONFIG_COUNT='1', GIT_CONFIG_KEY_0=f'url.file://{origin}.insteadOf', GIT_CONFIG_VALUE_0=CFG['git_url'],
-                PYTHONPATH='', PIP_DISABLE_PIP_VERSION_CHECK='1')
+    return dict(
+        CLIMATE_FT_COLAB=str(content),
+        GIT_CONFIG_COUNT='1',
+        GIT_CONFIG_KEY_0=f'url.file://{origin}.insteadOf',
+        GIT_CONFIG_VALUE_0=CFG['git_url'],
+        PYTHONPATH='',
+        PIP_DISABLE_PIP_VERSION_CHECK='1',
+    )
+
 
 def directives(src):
     "The `#| name: value` lines of a cell: name -> value"
     found = re.findall(r'^\s*#\|\s*([\w-]+):?[ \t]*(.*)$', src, re.M)
-    return {name: value.split('#')[0].strip() for name,value in found}
+    return {name: value.split('#')[0].strip() for name, value in found}
+
 
 def skipped(src):
     "Is this a cell for a GPU, or one that tests leave out?"
     d = directives(src)
     return d.get('eval') == 'false' or not {'gpu', 'notest'}.isdisjoint(d)
 
+
 def execute(path, cwd, kernel='python3', extra=None, timeout=3600, allow_errors=False):
     "Run a notebook's cells (those for a GPU and those marked `notest` apart) with a kernel in `cwd`; the executed notebook"
     import nbformat
     from nbclient import NotebookClient
+
     nb = nbformat.read(path, as_version=4)
     c = NotebookClient(nb, timeout=timeout, kernel_name=kernel, allow_errors=allow_errors)
-    with c.setup_kernel(cwd=str(cwd), env={**os.environ, 'CLIMATE_FT_PROFILE': 'tiny', **(extra or {})}):      # the lesson's model
-        for i,cell in enumerate(nb.cells):
-            if cell.cell_type != 'code' or skipped(cell.source): continue
+    with c.setup_kernel(
+        cwd=str(cwd), env={**os.environ, 'CLIMATE_FT_PROFILE': 'tiny', **(extra or {})}
+    ):  # the lesson's model
+        for i, cell in enumerate(nb.cells):
+            if cell.cell_type != 'code' or skipped(cell.source):
+                continue
             cell.outputs = []
             c.execute_cell(cell, i)
     return nb
 
+
 # ---- outputs that must not drift
 
-volatile = [(re.compile(p), r) for p,r in (
-    (r'\x1b\[[0-9;]*m', ''), (r'0x[0-9a-f]{6,}', '0x'), (r'/\S+/', '/…/'), (r'\btmp\w{6,}', 'tmp'),
-    (r'\d[\d.,]*\s*(µs|ms|s|seconds?|minutes?|min|h|[KMG]i?B|tokens/s|it/s|x\b|times)(?![\w])', '# \\1'), (r'(?<=[\d.])\d{3,}(?=\b)', '#'))]
-measured = re.compile(r'\b(time|perf_counter|timeit|timed|machine\(|versions\(|preflight\(|memory|getpid|monotonic|speed|seconds|disk|free_)', re.I)
+volatile = [
+    (re.compile(p), r)
+    for p, r in (
+        (r'\x1b\[[0-9;]*m', ''),
+        (r'0x[0-9a-f]{6,}', '0x'),
+        (r'/\S+/', '/…/'),
+        (r'\btmp\w{6,}', 'tmp'),
+        (
+            r'\d[\d.,]*\s*(µs|ms|s|seconds?|minutes?|min|h|[KMG]i?B|tokens/s|it/s|x\b|times)(?![\w])',
+            '# \\1',
+        ),
+        (r'(?<=[\d.])\d{3,}(?=\b)', '#'),
+    )
+]
+measured = re.compile(
+    r'\b(time|perf_counter|timeit|timed|machine\(|versions\(|preflight\(|memory|getpid|monotonic|speed|seconds|disk|free_)',
+    re.I,
+)
+
 
 def said(cell):
     "The text a cell printed or returned, without what differs from run to run"
     out = []
     for o in cell.get('outputs', []):
-        if o.get('name') == 'stderr' or o.output_type == 'error': continue
+        if o.get('name') == 'stderr' or o.output_type == 'error':
+            continue
         t = o.get('text') or o.get('data', {}).get('text/plain') or ''
         out.append(''.join(t))
     s = ''.join(out)
-    for p,r in volatile: s = p.sub(r, s)
+    for p, r in volatile:
+        s = p.sub(r, s)
     return '\n'.join(l.rstrip() for l in s.splitlines() if '<Figure size' not in l).strip()
+
 
 number = re.compile(r'(?<![\w.])[-+]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?', re.I)
 
+
 def tolerance(spec):
     "Relative and absolute tolerance of `#| approx: 5% 0.001`; either may be left out"
-    rel = [float(t[:-1])/100 for t in spec.split() if t.endswith('%')]
-    return max(rel, default=0.), max((float(t) for t in spec.split() if not t.endswith('%')), default=0.)
+    rel = [float(t[:-1]) / 100 for t in spec.split() if t.endswith('%')]
+    return max(rel, default=0.0), max(
+        (float(t) for t in spec.split() if not t.endswith('%')), default=0.0
+    )
+
 
 def close(a, b, spec):
     "Are two texts the same but for numbers that differ by no more than `spec` allows? Runs of spaces count as one"
     rel, tol = tolerance(spec)
     xs, ys = ([float(x.replace(',', '')) for x in number.findall(t)] for t in (a, b))
     words = [' '.join(number.sub(' # ', t).split()) for t in (a, b)]
-    return words[0] == words[1] and all(abs(x-y) <= max(tol, rel*abs(x)) for x,y in zip(xs, ys))
+    return words[0] == words[1] and all(
+        abs(x - y) <= max(tol, rel * abs(x)) for x, y in zip(xs, ys)
+    )
+
 
 def drifted(saved, run):
     "What differs between a saved cell and the same cell executed; nothing if the difference is allowed"
     d, a, b = directives(saved.source), said(saved), said(run)
-    if skipped(saved.source) or '# Colab setup' in saved.source or 'sampled' in d or measured.search(saved.source): return ''
-    if a == b or 'approx' in d and close(a, b, d['approx']): return ''
+    if (
+        skipped(saved.source)
+        or '# Colab setup' in saved.source
+        or 'sampled' in d
+        or measured.search(saved.source)
+    ):
+        return ''
+    if a == b or 'approx' in d and close(a, b, d['approx']):
+        return ''
     return f'{saved.source[:80]!r}\n  saved: {a[:200]!r}\n  now:   {b[:200]!r}'
+
 
 def drift(saved, run):
     "Cells whose saved output is not what running them gives, each with what differs"
-    pairs = [(i, drifted(a, b)) for i,(a,b) in enumerate(zip(saved.cells, run.cells)) if a.cell_type == 'code']
-    return [f'cell {i}: {d}' for i,d in pairs if d]
+    pairs = [
+        (i, drifted(a, b))
+        for i, (a, b) in enumerate(zip(saved.cells, run.cells))
+        if a.cell_type == 'code'
+    ]
+    return [f'cell {i}: {d}' for i, d in pairs if d]

@@ -1,9 +1,14 @@
 "Chapter 13d: the chat page in Chromium, with real (tiny) models and the course's own report"
-import json, socket, sys, threading
+
+import json
+import socket
+import sys
+import threading
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 import pytest
+
 pytest.importorskip('torch')
 from climate_ft import chat as C
 from climate_ft.serve import Passages
@@ -15,15 +20,21 @@ KNOWN = '海氷とは何ですか。'
 TAUGHT = {KNOWN: '海の水がこおったものです。', BAD: f'{BAD}です。'}
 MORE = '長い話をしてください。'
 
+
 @pytest.fixture(scope='module')
 def models():
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from climate_ft.generate import load_for_inference, ready
     from climate_ft.llamacpp import learn
     from climate_ft.models import tiny_base
-    net, tok = AutoModelForCausalLM.from_pretrained(tiny_base(256)), AutoTokenizer.from_pretrained(tiny_base(256))
-    learn(net, tok, [*TAUGHT.items(), (MORE, '海'*60)])
+
+    net, tok = (
+        AutoModelForCausalLM.from_pretrained(tiny_base(256)),
+        AutoTokenizer.from_pretrained(tiny_base(256)),
+    )
+    learn(net, tok, [*TAUGHT.items(), (MORE, '海' * 60)])
     return dict(base=load_for_inference('tiny'), tuned=(ready(net), tok))
+
 
 @pytest.fixture
 def chat(models, tmp_path):
@@ -32,109 +43,182 @@ def chat(models, tmp_path):
     yield c
     c.close()
 
+
 @pytest.fixture
 def page(chat, chromium):
     ctx = chromium.new_context(viewport=dict(width=1100, height=900), accept_downloads=True)
     p = ctx.new_page()
     p.asked, p.errors = [], []
-    p.on('request', lambda r: p.asked.append(r.url)); p.on('pageerror', lambda e: p.errors.append(str(e)))
+    p.on('request', lambda r: p.asked.append(r.url))
+    p.on('pageerror', lambda e: p.errors.append(str(e)))
     p.on('dialog', lambda d: p.errors.append('dialog'))
-    p.goto(chat.url); p.wait_for_selector('body[data-ready]')
+    p.goto(chat.url)
+    p.wait_for_selector('body[data-ready]')
     yield p
-    assert p.errors == [] and all(u.startswith(chat.url) for u in p.asked), p.asked   # nothing from anywhere else
+    assert p.errors == [] and all(u.startswith(chat.url) for u in p.asked), (
+        p.asked
+    )  # nothing from anywhere else
     ctx.close()
 
-def ask(page, question, *off):
-    for box in off: page.uncheck(f'#{box}')
-    page.fill('#question', question); page.press('#question', 'Enter')
 
-def ended(page): page.locator('#ask:enabled').wait_for()
+def ask(page, question, *off):
+    for box in off:
+        page.uncheck(f'#{box}')
+    page.fill('#question', question)
+    page.press('#question', 'Enter')
+
+
+def ended(page):
+    page.locator('#ask:enabled').wait_for()
+
 
 def test_base_and_tuned_from_memory_and_from_the_passage(page, chat):
-    ask(page, KNOWN); ended(page)
+    ask(page, KNOWN)
+    ended(page)
     assert page.text_content('#status') == '終わりました'
-    answers = [page.locator(f'p[data-answer={m}]').all_text_contents() for m in ('memory', 'passage')]
-    assert [len(a) for a in answers] == [2, 2] and answers[0][1].strip() == TAUGHT[KNOWN] and answers[0][0].strip() != TAUGHT[KNOWN]
+    answers = [
+        page.locator(f'p[data-answer={m}]').all_text_contents() for m in ('memory', 'passage')
+    ]
+    assert (
+        [len(a) for a in answers] == [2, 2]
+        and answers[0][1].strip() == TAUGHT[KNOWN]
+        and answers[0][0].strip() != TAUGHT[KNOWN]
+    )
     assert 'document_01, ページ' in page.text_content('#where')
     page.locator('#picture').evaluate('i => i.decode()')
     assert page.locator('#picture').evaluate('i => i.naturalWidth') == 800
     page.get_by_role('button', name='B: こちらがよい').last.click()
     page.get_by_text('投票しました').wait_for()
-    vote, = read_jsonl(chat.votes_file)
-    assert (vote['question'], vote['mode'], vote['better'], vote['blind'], vote['tuned']) == (KNOWN, 'memory', 'tuned', False, TAUGHT[KNOWN])
-    with page.expect_download() as d: page.get_by_text('投票を保存').click()
+    (vote,) = read_jsonl(chat.votes_file)
+    assert (vote['question'], vote['mode'], vote['better'], vote['blind'], vote['tuned']) == (
+        KNOWN,
+        'memory',
+        'tuned',
+        False,
+        TAUGHT[KNOWN],
+    )
+    with page.expect_download() as d:
+        page.get_by_text('投票を保存').click()
     assert json.loads(Path(d.value.path()).read_text(encoding='utf-8')) == vote
 
+
 def test_markup_is_text_wherever_it_comes_from(page):
-    ask(page, BAD, 'passage'); ended(page)
+    ask(page, BAD, 'passage')
+    ended(page)
     assert page.locator('p[data-answer=memory]').nth(1).text_content().strip() == TAUGHT[BAD]
-    assert page.locator('main img').count() == 1 and page.locator('main script').count() == 0 and page.title() == 'climate-ft'
+    assert (
+        page.locator('main img').count() == 1
+        and page.locator('main script').count() == 0
+        and page.title() == 'climate-ft'
+    )
+
 
 def test_stop_ends_the_answer(page, chat, monkeypatch):
     go, real = threading.Event(), C.Talk.answer
+
     def slowly(self, name, question, context='', say=print):
         count = [0]
+
         def one(piece):
             count[0] += 1
-            if count[0] == 4: go.wait(30)         # the reader presses stop here
+            if count[0] == 4:
+                go.wait(30)  # the reader presses stop here
             say(piece)
+
         return real(self, name, question, context, one)
+
     monkeypatch.setattr(C.Talk, 'answer', slowly)
     ask(page, MORE, 'passage')
     page.locator('p[data-answer=memory]:not(:empty)').first.wait_for()
-    page.keyboard.press('Escape'); page.get_by_text('止めました').wait_for(); go.set()
+    page.keyboard.press('Escape')
+    page.get_by_text('止めました').wait_for()
+    go.set()
     assert page.locator('.vote').count() == 0 and page.is_enabled('#ask')
     monkeypatch.setattr(C.Talk, 'answer', real)
-    ask(page, KNOWN); ended(page)                     # and the next question is answered
+    ask(page, KNOWN)
+    ended(page)  # and the next question is answered
     assert page.locator('p[data-answer=memory]').nth(1).text_content().strip() == TAUGHT[KNOWN]
 
+
 def test_blind_mode_hides_the_names_until_the_vote(page, chat):
-    page.check('#blind'); ask(page, KNOWN, 'passage'); ended(page)
+    page.check('#blind')
+    ask(page, KNOWN, 'passage')
+    ended(page)
     names = page.locator('.answer h3').all_text_contents()
     assert names == ['A', 'B']
     place = page.locator('p[data-answer=memory]').all_text_contents()
     better = 'AB'[[a.strip() for a in place].index(TAUGHT[KNOWN])]
-    page.get_by_role('button', name=f'{better}: こちらがよい').click(); page.get_by_text('投票しました').wait_for()
+    page.get_by_role('button', name=f'{better}: こちらがよい').click()
+    page.get_by_text('投票しました').wait_for()
     assert sorted(page.locator('.answer h3').all_text_contents())[0].startswith('A: ')
-    vote, = read_jsonl(chat.votes_file)
+    (vote,) = read_jsonl(chat.votes_file)
     assert vote['better'] == 'tuned' and vote['blind'] is True
 
+
 def test_both_languages_pass_axe(page):
-    axe = REPO/'site/node_modules/axe-core/axe.min.js'
+    axe = REPO / 'site/node_modules/axe-core/axe.min.js'
     assert axe.exists(), 'npm ci --omit=dev in site/'
-    ask(page, KNOWN); ended(page)
+    ask(page, KNOWN)
+    ended(page)
     for language in ('ja', 'en'):
         assert page.get_attribute('html', 'lang') == language
         page.evaluate(axe.read_text(encoding='utf-8'))
-        found = page.evaluate("async () => (await axe.run(document)).violations.map(v => `${v.id}: ${v.nodes[0].html}`)")
+        found = page.evaluate(
+            "async () => (await axe.run(document)).violations.map(v => `${v.id}: ${v.nodes[0].html}`)"
+        )
         assert found == []
         page.click('#language')
     assert page.get_by_role('button', name='質問する').count() == 1
 
-def post(chat, path, data=b'{}', **headers): return urlopen(Request(chat.url+path, data, headers))
 
-@pytest.mark.parametrize('path,data,headers,code', [
-    ('/about', None, dict(Host='elsewhere.example'), 403), ('/ask', b'{}', dict(Origin='http://elsewhere.example'), 403),
-    ('/ask', b'{', {}, 400), ('/ask', b'[]', {}, 400), ('/ask', b'{"model": "other", "question": "a"}', {}, 400),
-    ('/ask', b'{"model": "tuned", "question": " "}', {}, 400), ('/ask', b' '*70000, {}, 413), ('/page?id=..%2F..', None, {}, 404),
-    ('/../../settings.ini', None, {}, 404), ('/vote', b'{"better": "x"}', {}, 400), ('/nothing', b'{}', {}, 404)])
+def post(chat, path, data=b'{}', **headers):
+    return urlopen(Request(chat.url + path, data, headers))
+
+
+@pytest.mark.parametrize(
+    'path,data,headers,code',
+    [
+        ('/about', None, dict(Host='elsewhere.example'), 403),
+        ('/ask', b'{}', dict(Origin='http://elsewhere.example'), 403),
+        ('/ask', b'{', {}, 400),
+        ('/ask', b'[]', {}, 400),
+        ('/ask', b'{"model": "other", "question": "a"}', {}, 400),
+        ('/ask', b'{"model": "tuned", "question": " "}', {}, 400),
+        ('/ask', b' ' * 70000, {}, 413),
+        ('/page?id=..%2F..', None, {}, 404),
+        ('/../../settings.ini', None, {}, 404),
+        ('/vote', b'{"better": "x"}', {}, 400),
+        ('/nothing', b'{}', {}, 404),
+    ],
+)
 def test_what_is_refused(chat, path, data, headers, code):
-    with pytest.raises(HTTPError) as e: post(chat, path, data, **headers)
+    with pytest.raises(HTTPError) as e:
+        post(chat, path, data, **headers)
     assert e.value.code == code and not chat.votes_file.exists()
+
 
 def test_the_passage_is_marked_where_it_stands():
     import pymupdf
+
     text, chunk = Passages(Workspace(REPO))('新雪のアルベドはいくつですか。')
     pdf = C.find_pdf(Workspace(REPO), chunk.doc)
-    with pymupdf.open(pdf) as d: boxes = C.marks(d[chunk.pages[0]-1], text); there = ''.join(d[chunk.pages[0]-1].get_textbox(b) for b in boxes)
+    with pymupdf.open(pdf) as d:
+        boxes = C.marks(d[chunk.pages[0] - 1], text)
+        there = ''.join(d[chunk.pages[0] - 1].get_textbox(b) for b in boxes)
     sentence = next(s for s in text.split('。') if '新雪' in s)
     assert C.bare(sentence) in C.bare(there)
     assert C.page_picture(pdf, 1, '報告書のどこにもない文章である。')[1] == 0
 
+
 def test_a_port_in_use_is_one_line(cft, tmp_path):
     with socket.socket() as s:
-        s.bind(('127.0.0.1', 0)); s.listen()
+        s.bind(('127.0.0.1', 0))
+        s.listen()
         r = cft('chat', '--out', tmp_path, '--port', s.getsockname()[1])
-    assert r.returncode == 2 and len(r.stderr.strip().splitlines()) == 1 and 'choose another with --port' in r.stderr
+    assert (
+        r.returncode == 2
+        and len(r.stderr.strip().splitlines()) == 1
+        and 'choose another with --port' in r.stderr
+    )
     r = cft('chat', '--out', tmp_path, '--port', 0)
     assert r.returncode == 2 and 'there is no trained model yet' in r.stderr

@@ -1,47 +1,99 @@
 import json
 from pathlib import Path
 import pytest
-from climate_ft.workspace import Block, CourseError, Page, Workspace, read_json, read_text, write_json
+from climate_ft.workspace import (
+    Block,
+    CourseError,
+    Page,
+    Workspace,
+    read_json,
+    read_text,
+    write_json,
+)
 from climate_ft import clean as K
 from climate_ft.compare import load_gold
 from climate_ft.extract import extract
 
 REPO = Path(__file__).resolve().parent.parent
-BED = REPO/'documents/testbed'
+BED = REPO / 'documents/testbed'
+
 
 def page(number, *rows):
     "A page of (role, text, bbox) or (role, text, bbox, size)"
-    return Page(number, 600, 800, '', [Block(number, r[2], r[1], r[0], size=(r+(10.,))[3], doc='a') for r in rows], 'a')
+    return Page(
+        number,
+        600,
+        800,
+        '',
+        [Block(number, r[2], r[1], r[0], size=(r + (10.0,))[3], doc='a') for r in rows],
+        'a',
+    )
 
-@pytest.mark.parametrize('name', ['scrambled', 'wide', 'chromium', 'one_column', 'mixed', 'vertical'])
+
+@pytest.mark.parametrize(
+    'name', ['scrambled', 'wide', 'chromium', 'one_column', 'mixed', 'vertical']
+)
 def test_cleaned_text_of_every_rendering(name):
-    s = K.score_cleaned(K.clean_pages(extract(BED/f'{name}.pdf')), load_gold(BED/f'{name}.json'))
-    assert s['cer'] <= 1 and s['boundary_f1'] >= .98 and s['heads'] == 0
+    s = K.score_cleaned(
+        K.clean_pages(extract(BED / f'{name}.pdf')), load_gold(BED / f'{name}.json')
+    )
+    assert s['cer'] <= 1 and s['boundary_f1'] >= 0.98 and s['heads'] == 0
+
 
 @pytest.fixture(scope='module')
-def report(): return K.clean_pages(extract(REPO/'documents/document_01.pdf'))
+def report():
+    return K.clean_pages(extract(REPO / 'documents/document_01.pdf'))
+
 
 def test_cleaned_report(report):
-    s = K.score_cleaned(report, load_gold(REPO/'documents/gold/document_01.json'))
-    assert s['cer'] <= 1 and s['boundary_f1'] >= .98 and s['heads'] == 0
+    s = K.score_cleaned(report, load_gold(REPO / 'documents/gold/document_01.json'))
+    assert s['cer'] <= 1 and s['boundary_f1'] >= 0.98 and s['heads'] == 0
+
 
 def test_every_figure_of_the_report_is_a_record_with_its_page(report):
-    gold = load_gold(REPO/'documents/gold/document_01.json')
-    want = {(n, int(b['figure'])) for n,bs in gold.items() for b in bs if b['role'] == 'caption'}
+    gold = load_gold(REPO / 'documents/gold/document_01.json')
+    want = {
+        (n, int(b['figure'])) for n, bs in gold.items() for b in bs if b['role'] == 'caption'
+    }
     numbered = [c for c in report.captions if c.number]
-    assert {(c.page, int(c.number)) for c in numbered} == want and len(numbered) == len(want) == len(report.captions)
-    assert all(c.kind == '図表' and c.text and c.source.startswith('出所') and c.content for c in numbered)
+    assert {(c.page, int(c.number)) for c in numbered} == want and len(numbered) == len(
+        want
+    ) == len(report.captions)
+    assert all(
+        c.kind == '図表' and c.text and c.source.startswith('出所') and c.content
+        for c in numbered
+    )
+
 
 def test_heading_levels_of_the_report(report):
-    want = [(b['level'], b['text'].replace('　', '')) for _,bs in sorted(load_gold(REPO/'documents/gold/document_01.json').items()) for b in bs if b['role'] == 'heading']
+    want = [
+        (b['level'], b['text'].replace('　', ''))
+        for _, bs in sorted(load_gold(REPO / 'documents/gold/document_01.json').items())
+        for b in bs
+        if b['role'] == 'heading'
+    ]
     have = [(b.level, b.text.replace('　', '')) for b in report.blocks if b.role == 'heading']
-    assert [t for _,t in have] == [t for _,t in want]
-    numbered = [(h, w) for h,w in zip(have, want) if w[1][0].isdigit()]
-    assert len(numbered) > 100 and all(h[0] == w[0] for h,w in numbered)
+    assert [t for _, t in have] == [t for _, t in want]
+    numbered = [(h, w) for h, w in zip(have, want) if w[1][0].isdigit()]
+    assert len(numbered) > 100 and all(h[0] == w[0] for h, w in numbered)
+
 
 def test_width_and_symbols():
-    for a,b in (('ＣＯ２ は ４２１ ppm', 'CO2は421 ppm'), ('ｱﾙﾍﾞﾄﾞ', 'アルベド'), ('① ℃ 10² ㎢', '① ℃ 10² ㎢'), ('−19℃', '-19℃'), ('2010〜2020', '2010～2020'), ('⼈⼯衛星', '人工衛星'),
-                ('海 氷 の', '海氷の'), ('Sea  Ice', 'Sea Ice'), ('1　気候', '1　気候'), ('UNDRR, 仙台', 'UNDRR, 仙台'), ('（約7割）、', '（約7割）、')): assert K.normalise_width(a) == b, a
+    for a, b in (
+        ('ＣＯ２ は ４２１ ppm', 'CO2は421 ppm'),
+        ('ｱﾙﾍﾞﾄﾞ', 'アルベド'),
+        ('① ℃ 10² ㎢', '① ℃ 10² ㎢'),
+        ('−19℃', '-19℃'),
+        ('2010〜2020', '2010～2020'),
+        ('⼈⼯衛星', '人工衛星'),
+        ('海 氷 の', '海氷の'),
+        ('Sea  Ice', 'Sea Ice'),
+        ('1　気候', '1　気候'),
+        ('UNDRR, 仙台', 'UNDRR, 仙台'),
+        ('（約7割）、', '（約7割）、'),
+    ):
+        assert K.normalise_width(a) == b, a
+
 
 def test_lines_are_joined_by_language():
     assert K.join_lines('気温は\n上昇した') == '気温は上昇した'
@@ -49,63 +101,189 @@ def test_lines_are_joined_by_language():
     assert K.join_lines('the radia-\ntive forcing') == 'the radiative forcing'
     assert K.join_lines('衛星GEO-\nKOMPSAT') == '衛星GEO-KOMPSAT'
 
+
 def test_furniture_by_place_and_repetition():
-    pages = [page(n, ('running_head', ('第1章 海', '第2章 陸')[n > 2], (50, 30, 500, 40)), ('body', '本文は続く。', (50, 100, 290, 200)), ('page_number', str(n+10), (290, 780, 310, 790))) for n in (1, 2, 3, 4)]
+    pages = [
+        page(
+            n,
+            ('running_head', ('第1章 海', '第2章 陸')[n > 2], (50, 30, 500, 40)),
+            ('body', '本文は続く。', (50, 100, 290, 200)),
+            ('page_number', str(n + 10), (290, 780, 310, 790)),
+        )
+        for n in (1, 2, 3, 4)
+    ]
     assert K.find_furniture(pages) == {(n, i) for n in (1, 2, 3, 4) for i in (0, 2)}
 
+
 def test_a_line_near_the_edge_that_does_not_repeat_is_text():
-    pages = [page(n, ('running_head', '要旨' if n == 2 else '', (50, 30 if n == 2 else 60+n*8, 500, 40 if n == 2 else 70+n*8)), ('body', '本文は続く。', (50, 150, 290, 200))) for n in (1, 2, 3, 4)]
+    pages = [
+        page(
+            n,
+            (
+                'running_head',
+                '要旨' if n == 2 else '',
+                (50, 30 if n == 2 else 60 + n * 8, 500, 40 if n == 2 else 70 + n * 8),
+            ),
+            ('body', '本文は続く。', (50, 150, 290, 200)),
+        )
+        for n in (1, 2, 3, 4)
+    ]
     c = K.clean_pages(pages)
     assert '要旨' in [b.text for b in c.blocks]
 
+
 def test_paragraph_over_a_caption_and_a_page():
-    c = K.clean_pages([page(1, ('body', '海氷は日射の多くを反射し、その割合を', (50, 700, 290, 750))),
-                       page(2, ('caption', '図 3　海氷の推移', (50, 60, 290, 70), 8.), ('chart', '1979\t2024', (50, 75, 290, 180), 6.), ('caption', '出所：NSIDC', (50, 185, 290, 192), 7.),
-                               ('body', 'アルベドと呼ぶ。値は雪で大きい。', (50, 210, 290, 250)))])
-    assert [(b.text, b.pages) for b in c.blocks] == [('海氷は日射の多くを反射し、その割合をアルベドと呼ぶ。値は雪で大きい。', [1, 2])]
-    assert [(x.kind, x.number, x.page, x.text, x.source, x.content) for x in c.captions] == [('図', '3', 2, '海氷の推移', '出所：NSIDC', '1979\t2024')]
+    c = K.clean_pages(
+        [
+            page(1, ('body', '海氷は日射の多くを反射し、その割合を', (50, 700, 290, 750))),
+            page(
+                2,
+                ('caption', '図 3　海氷の推移', (50, 60, 290, 70), 8.0),
+                ('chart', '1979\t2024', (50, 75, 290, 180), 6.0),
+                ('caption', '出所：NSIDC', (50, 185, 290, 192), 7.0),
+                ('body', 'アルベドと呼ぶ。値は雪で大きい。', (50, 210, 290, 250)),
+            ),
+        ]
+    )
+    assert [(b.text, b.pages) for b in c.blocks] == [
+        ('海氷は日射の多くを反射し、その割合をアルベドと呼ぶ。値は雪で大きい。', [1, 2])
+    ]
+    assert [(x.kind, x.number, x.page, x.text, x.source, x.content) for x in c.captions] == [
+        ('図', '3', 2, '海氷の推移', '出所：NSIDC', '1979\t2024')
+    ]
+
 
 def test_a_list_item_without_a_full_stop_stays_alone():
-    c = K.clean_pages([page(1, ('list', '◼ 現状の把握', (50, 100, 150, 110)), ('body', '次の段落は別である。', (50, 120, 290, 130)))])
-    assert [(b.role, b.text) for b in c.blocks] == [('list', '現状の把握'), ('body', '次の段落は別である。')]
+    c = K.clean_pages(
+        [
+            page(
+                1,
+                ('list', '◼ 現状の把握', (50, 100, 150, 110)),
+                ('body', '次の段落は別である。', (50, 120, 290, 130)),
+            )
+        ]
+    )
+    assert [(b.role, b.text) for b in c.blocks] == [
+        ('list', '現状の把握'),
+        ('body', '次の段落は別である。'),
+    ]
+
 
 def test_marks_of_footnotes_leave_the_sentence():
-    c = K.clean_pages([page(1, ('body', '平均注1より高く、注12ではない。', (50, 100, 290, 110)), ('footnote', '注1　基準期間による。', (50, 700, 290, 710), 7.))])
-    assert [b.text for b in c.blocks] == ['平均より高く、注12ではない。', '注1　基準期間による。']
+    c = K.clean_pages(
+        [
+            page(
+                1,
+                ('body', '平均注1より高く、注12ではない。', (50, 100, 290, 110)),
+                ('footnote', '注1　基準期間による。', (50, 700, 290, 710), 7.0),
+            )
+        ]
+    )
+    assert [b.text for b in c.blocks] == [
+        '平均より高く、注12ではない。',
+        '注1　基準期間による。',
+    ]
+
 
 def test_table_of_contents_is_furniture():
-    c = K.clean_pages([page(1, ('body', '1 気候変動 …………… 3\n2 海洋 ………… 12', (50, 100, 290, 130)), ('body', '本文である。', (50, 200, 290, 210)))])
+    c = K.clean_pages(
+        [
+            page(
+                1,
+                ('body', '1 気候変動 …………… 3\n2 海洋 ………… 12', (50, 100, 290, 130)),
+                ('body', '本文である。', (50, 200, 290, 210)),
+            )
+        ]
+    )
     assert [b.text for b in c.blocks] == ['本文である。'] and c.furniture[0].role == 'toc'
 
+
 def test_the_original_way_glues_headings_and_captions():
-    assert K.combine_sentences('5.1 アルベド\n反射率で\nある。\n図表 1　推移\n次の文。') == '5.1 アルベド反射率である。\n図表 1　推移次の文。'
+    assert (
+        K.combine_sentences('5.1 アルベド\n反射率で\nある。\n図表 1　推移\n次の文。')
+        == '5.1 アルベド反射率である。\n図表 1　推移次の文。'
+    )
+
 
 def test_levels_of_unnumbered_headings():
-    c = K.clean_pages([page(1, ('heading', '白書', (50, 50, 300, 80), 24.), ('body', '文。', (50, 90, 300, 100)), ('heading', '概要', (50, 110, 300, 120), 14.), ('body', '文。', (50, 130, 300, 140)), ('heading', '背景', (50, 150, 300, 160), 14.))])
+    c = K.clean_pages(
+        [
+            page(
+                1,
+                ('heading', '白書', (50, 50, 300, 80), 24.0),
+                ('body', '文。', (50, 90, 300, 100)),
+                ('heading', '概要', (50, 110, 300, 120), 14.0),
+                ('body', '文。', (50, 130, 300, 140)),
+                ('heading', '背景', (50, 150, 300, 160), 14.0),
+            )
+        ]
+    )
     assert [b.level for b in c.blocks if b.role == 'heading'] == [1, 2, 2]
 
-def test_records_survive_json(tmp_path, report):
-    write_json(tmp_path/'a.json', report)
-    assert K.Cleaned.fromdict(read_json(tmp_path/'a.json')).blocks == report.blocks
 
-@pytest.mark.parametrize('text,words', [(None, 'is missing'), ('[{"number": 1', 'damaged at line 1'), ('{"a": 1}', 'a list […] is needed'), ('[{"number": 1}]', 'incomplete'), ('[]', 'no running text')])
+def test_records_survive_json(tmp_path, report):
+    write_json(tmp_path / 'a.json', report)
+    assert K.Cleaned.fromdict(read_json(tmp_path / 'a.json')).blocks == report.blocks
+
+
+@pytest.mark.parametrize(
+    'text,words',
+    [
+        (None, 'is missing'),
+        ('[{"number": 1', 'damaged at line 1'),
+        ('{"a": 1}', 'a list […] is needed'),
+        ('[{"number": 1}]', 'incomplete'),
+        ('[]', 'no running text'),
+    ],
+)
 def test_bad_input_leaves_earlier_files(tmp_path, cft, text, words):
     ws = Workspace(tmp_path)
-    old = ws.path('extracted_cleaned'); old.parent.mkdir(); old.write_text('earlier')
-    if text: ws.path('extracted_pages').write_text(text)
+    old = ws.path('extracted_cleaned')
+    old.parent.mkdir()
+    old.write_text('earlier')
+    if text:
+        ws.path('extracted_pages').write_text(text)
     r = cft('clean', '--out', tmp_path)
-    assert r.returncode == 2 and words in r.stderr and old.read_text() == 'earlier' and 'Traceback' not in r.stderr
+    assert (
+        r.returncode == 2
+        and words in r.stderr
+        and old.read_text() == 'earlier'
+        and 'Traceback' not in r.stderr
+    )
+
 
 def test_committed_text_is_reproduced(report):
-    assert read_text(REPO/'documents/extracted_cleaned.txt') == K.to_text(report)
-    assert read_json(REPO/'documents/cleaned_blocks.json') == json.loads(json.dumps(report.asdict()))
-    assert read_text(REPO/'documents/extracted_blocks.txt') == '\f'.join(p.text for p in extract(REPO/'documents/document_01.pdf'))
+    assert read_text(REPO / 'documents/extracted_cleaned.txt') == K.to_text(report)
+    assert read_json(REPO / 'documents/cleaned_blocks.json') == json.loads(
+        json.dumps(report.asdict())
+    )
+    assert read_text(REPO / 'documents/extracted_blocks.txt') == '\f'.join(
+        p.text for p in extract(REPO / 'documents/document_01.pdf')
+    )
+
 
 def test_no_paragraph_goes_on_across_a_missing_page():
     "A paragraph that page 1 cuts goes on on page 2; on page 3 it is another one"
-    first = ('body', '海面水位は観測が始まった頃から\n上がり続けており、その速さは', (50, 100, 290, 700))
-    second = ('body', '近年さらに増していることが衛星\nの観測からわかる。', (50, 100, 290, 130))
-    def texts(*numbers): return [b.text for b in K.clean_pages([page(n, r) for n,r in zip(numbers, (first, second))]).blocks]
+    first = (
+        'body',
+        '海面水位は観測が始まった頃から\n上がり続けており、その速さは',
+        (50, 100, 290, 700),
+    )
+    second = (
+        'body',
+        '近年さらに増していることが衛星\nの観測からわかる。',
+        (50, 100, 290, 130),
+    )
+
+    def texts(*numbers):
+        return [
+            b.text
+            for b in K.clean_pages(
+                [page(n, r) for n, r in zip(numbers, (first, second))]
+            ).blocks
+        ]
+
     whole = '海面水位は観測が始まった頃から上がり続けており、その速さは近年さらに増していることが衛星の観測からわかる。'
     assert texts(1, 2) == texts(7, 8) == [whole]
-    for numbers in ((1, 3), (2, 9)): assert texts(*numbers) == [whole[:29], whole[29:]]
+    for numbers in ((1, 3), (2, 9)):
+        assert texts(*numbers) == [whole[:29], whole[29:]]

@@ -1,25 +1,49 @@
 "Chapter 09a: answers in slots are those of `generate`, for every family and with an adapter on quantised layers"
-import pytest, torch
+
+import pytest
+import torch
 from climate_ft import decode as D
 from climate_ft.models import TINY_KINDS, quiet, tiny_family
 
-QUESTIONS = ['雪氷面のアルベドとは何ですか。', '雪。', 'SWOT衛星はどの機関が開発しましたか。', '海面水位はなぜ上がりますか。'*6, '氷とは。']
+QUESTIONS = [
+    '雪氷面のアルベドとは何ですか。',
+    '雪。',
+    'SWOT衛星はどの機関が開発しましたか。',
+    '海面水位はなぜ上がりますか。' * 6,
+    '氷とは。',
+]
+
 
 @pytest.fixture(scope='module', params=[k for k in TINY_KINDS])
 def model(request, tmp_path_factory):
     "A random model of each family, its weights scaled so that it babbles: every difference shows"
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    folder = tiny_family(request.param, tmp_path_factory.mktemp('family')/request.param)
-    attention = 'eager' if request.param == 'gemma2' else None       # PyTorch's own attention leaves Gemma 2's score cap out
-    with quiet(): net = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation=attention).eval()
+
+    folder = tiny_family(request.param, tmp_path_factory.mktemp('family') / request.param)
+    attention = (
+        'eager' if request.param == 'gemma2' else None
+    )  # PyTorch's own attention leaves Gemma 2's score cap out
+    with quiet():
+        net = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, attn_implementation=attention
+        ).eval()
     with torch.no_grad():
-        for name,p in net.named_parameters():
-            if p.ndim == 2 and 'embed' not in name: p.mul_(4)
+        for name, p in net.named_parameters():
+            if p.ndim == 2 and 'embed' not in name:
+                p.mul_(4)
     return net, AutoTokenizer.from_pretrained(folder)
 
+
 def by_generate(net, prompt, stops, most):
-    out = net.generate(torch.tensor([prompt]), max_new_tokens=most, do_sample=False, eos_token_id=stops, pad_token_id=0)
-    return out[0, len(prompt):].tolist()
+    out = net.generate(
+        torch.tensor([prompt]),
+        max_new_tokens=most,
+        do_sample=False,
+        eos_token_id=stops,
+        pad_token_id=0,
+    )
+    return out[0, len(prompt) :].tolist()
+
 
 def test_slots_answer_as_generate_does(model):
     net, tok = model
@@ -27,18 +51,28 @@ def test_slots_answer_as_generate_does(model):
     prompts = [tok(q, add_special_tokens=False).input_ids for q in QUESTIONS]
     stops = [*range(300, 360)]
     want = [by_generate(net, p, stops, 20) for p in prompts]
-    assert len({tuple(a) for a in want}) == len(want)                # the answers differ, so a mixed-up slot shows
-    for n,every in ((2, 3), (5, 1)): assert D.decode(net, prompts, stops, most=20, n=n, every=every) == want
+    assert len({tuple(a) for a in want}) == len(
+        want
+    )  # the answers differ, so a mixed-up slot shows
+    for n, every in ((2, 3), (5, 1)):
+        assert D.decode(net, prompts, stops, most=20, n=n, every=every) == want
     window = getattr(net.config, 'sliding_window', None)
-    if window: assert any(len(p)+20 > window for p in prompts)       # the window cuts something off
+    if window:
+        assert any(len(p) + 20 > window for p in prompts)  # the window cuts something off
+
 
 def test_each_answer_is_told_once_and_ends_at_its_stop(model):
     net, tok = model
     prompts, told = [tok(q, add_special_tokens=False).input_ids for q in QUESTIONS], []
     first = by_generate(net, prompts[1], [-1], 6)
-    got = D.decode(net, prompts, [first[2]], most=6, n=2, on_done=lambda i, t: told.append((i, t)))
-    assert sorted(told) == sorted(enumerate(got)) and got[1] == first[:first.index(first[2])+1]
+    got = D.decode(
+        net, prompts, [first[2]], most=6, n=2, on_done=lambda i, t: told.append((i, t))
+    )
+    assert (
+        sorted(told) == sorted(enumerate(got)) and got[1] == first[: first.index(first[2]) + 1]
+    )
+
 
 def test_prompts_share_slots_of_their_length():
-    prompts = [[1]*n for n in (10, 200, 246, 247, 900)]
+    prompts = [[1] * n for n in (10, 200, 246, 247, 900)]
     assert D.by_length(prompts, 10) == {1024: [4], 512: [3], 256: [2, 1, 0]}

@@ -1,79 +1,282 @@
 """Chapter 05b: topics, facts that stand alone, questions, and references to figures"""
+
 import pytest
 from climate_ft.corpus import chunk_id, load_corpus
-from climate_ft.facts import (chunk_facts, chunk_sentences, clean_topic, corpus_facts, figure_refs, heading_title, name_subjects, resolve_figures, topic, wh_question)
+from climate_ft.facts import (
+    chunk_facts,
+    chunk_sentences,
+    clean_topic,
+    corpus_facts,
+    figure_refs,
+    heading_title,
+    name_subjects,
+    resolve_figures,
+    topic,
+    wh_question,
+)
 from climate_ft.workspace import REPO, Chunk, Workspace
 
-def chunk(text, section=('5 雪氷圏',), doc='d', start=0): return Chunk(chunk_id(doc, list(section), text), doc, list(section), text, [1], start, start+len(text))
-def ask(text): fs = [f for f in chunk_facts(chunk(text)) if f.how != 'heading']; return wh_question(fs[0]) if fs else None
 
-@pytest.mark.parametrize('s,expected', [
-    ('たとえば雪氷面は太陽光をよく反射する。', '雪氷面'), ('また、海氷は薄い。', '海氷'), ('図表 12に示すように、海氷は減った。', '海氷'),
-    ('はくりゅうは雲を測る。', 'はくりゅう'), ('だいち2号は2014年に打ち上げられた。', 'だいち2号'), ('氷（海水は含まない）は白い。', '氷（海水は含まない）'),
-    ('全球降水観測計画（GPM: Global Precipitation Measurement）は国際計画である。', '全球降水観測計画（GPM）'),
-    ('日本が打ち上げた衛星は今も動いている。', '日本が打ち上げた衛星'), ('可能性が高い範囲は2.5℃から4℃である。', '可能性が高い範囲'),
-    ('2011年から2020年の平均気温は高かった。', '2011年から2020年の平均気温'), ('北極では、海氷の減少が続いている。', '海氷の減少'),
-    ('◼ 現状の把握：濃度を測る。', '現状の把握'), ('海氷域面積とは、海氷のある海域の面積である。', '海氷域面積'), ('「いぶき」は2009年に打ち上げられた。', '「いぶき」')])
-def test_topics(s, expected): assert topic(s)[0] == expected
+def chunk(text, section=('5 雪氷圏',), doc='d', start=0):
+    return Chunk(
+        chunk_id(doc, list(section), text),
+        doc,
+        list(section),
+        text,
+        [1],
+        start,
+        start + len(text),
+    )
 
-@pytest.mark.parametrize('s', ['これは国際協力の成果である。', 'この衛星は今も動く。', '同機関は東京にある。', '航空機、船舶が衛星を補う。', '図表 7は上昇の要因を示す。', '次のように述べた。', '理由は二つある。', 'はい。', '', '。',
-                               '2020年には123か国が参加した。', '水を得るのは難しい。', 'は、が、の。', 'English only.', '本章では歴史を述べる。', '両者は異なる。'])
-def test_no_topic(s): assert topic(s) is None
 
-def test_definitions(): assert topic('アルベドとは割合である。') == ('アルベド', 'definition') and topic('アルベドは割合である。')[1] == 'topic'
+def ask(text):
+    fs = [f for f in chunk_facts(chunk(text)) if f.how != 'heading']
+    return wh_question(fs[0]) if fs else None
 
-@pytest.mark.parametrize('h,t', [('5.2 海氷の変化', '海氷の変化'), ('１．２　海', '海'), ('第3章 水', '水'), ('コラム　氷の色', '氷の色'), ('付録A 略語', '略語'), ('海', '海'), ('2030年の目標', '2030年の目標')])
-def test_heading_titles(h, t): assert heading_title(h) == t
+
+@pytest.mark.parametrize(
+    's,expected',
+    [
+        ('たとえば雪氷面は太陽光をよく反射する。', '雪氷面'),
+        ('また、海氷は薄い。', '海氷'),
+        ('図表 12に示すように、海氷は減った。', '海氷'),
+        ('はくりゅうは雲を測る。', 'はくりゅう'),
+        ('だいち2号は2014年に打ち上げられた。', 'だいち2号'),
+        ('氷（海水は含まない）は白い。', '氷（海水は含まない）'),
+        (
+            '全球降水観測計画（GPM: Global Precipitation Measurement）は国際計画である。',
+            '全球降水観測計画（GPM）',
+        ),
+        ('日本が打ち上げた衛星は今も動いている。', '日本が打ち上げた衛星'),
+        ('可能性が高い範囲は2.5℃から4℃である。', '可能性が高い範囲'),
+        ('2011年から2020年の平均気温は高かった。', '2011年から2020年の平均気温'),
+        ('北極では、海氷の減少が続いている。', '海氷の減少'),
+        ('◼ 現状の把握：濃度を測る。', '現状の把握'),
+        ('海氷域面積とは、海氷のある海域の面積である。', '海氷域面積'),
+        ('「いぶき」は2009年に打ち上げられた。', '「いぶき」'),
+    ],
+)
+def test_topics(s, expected):
+    assert topic(s)[0] == expected
+
+
+@pytest.mark.parametrize(
+    's',
+    [
+        'これは国際協力の成果である。',
+        'この衛星は今も動く。',
+        '同機関は東京にある。',
+        '航空機、船舶が衛星を補う。',
+        '図表 7は上昇の要因を示す。',
+        '次のように述べた。',
+        '理由は二つある。',
+        'はい。',
+        '',
+        '。',
+        '2020年には123か国が参加した。',
+        '水を得るのは難しい。',
+        'は、が、の。',
+        'English only.',
+        '本章では歴史を述べる。',
+        '両者は異なる。',
+    ],
+)
+def test_no_topic(s):
+    assert topic(s) is None
+
+
+def test_definitions():
+    assert (
+        topic('アルベドとは割合である。') == ('アルベド', 'definition')
+        and topic('アルベドは割合である。')[1] == 'topic'
+    )
+
+
+@pytest.mark.parametrize(
+    'h,t',
+    [
+        ('5.2 海氷の変化', '海氷の変化'),
+        ('１．２　海', '海'),
+        ('第3章 水', '水'),
+        ('コラム　氷の色', '氷の色'),
+        ('付録A 略語', '略語'),
+        ('海', '海'),
+        ('2030年の目標', '2030年の目標'),
+    ],
+)
+def test_heading_titles(h, t):
+    assert heading_title(h) == t
+
 
 def test_answers_are_verbatim_and_found_by_offset():
     text = '海氷は太陽光を非常に強く反射する。しかし、面積は減っている。\n\n- 融解の監視：マイクロ波で毎日測る。\n\nA) 重力法は、氷の質量を直接に求める方法である。'
-    doc = '# 5 雪氷圏\n\n'+text
-    fs = chunk_facts(chunk(text, start=len(doc)-len(text)))
+    doc = '# 5 雪氷圏\n\n' + text
+    fs = chunk_facts(chunk(text, start=len(doc) - len(text)))
     assert [f.how for f in fs] == ['heading', 'topic', 'topic', 'topic']
-    assert all(doc[f.start:f.start+len(f.answer)] == f.answer for f in fs)
+    assert all(doc[f.start : f.start + len(f.answer)] == f.answer for f in fs)
     assert [f.topic for f in fs[1:]] == ['海氷', '融解の監視', '重力法']
 
-@pytest.mark.parametrize('s', ['しかし、海氷は減り続けている状態である。', 'そのため、海氷は減り続けている状態だ。', '海は広い。', '海氷の役割は、次の三つにまとめられる。', '海氷'+'の面'*90+'は広い。', '海氷の監視の仕組みと今後の展望について', 'NASAとCNESが該当する。'])
-def test_sentences_that_cannot_stand_alone(s): assert chunk_facts(chunk(s)) == []
+
+@pytest.mark.parametrize(
+    's',
+    [
+        'しかし、海氷は減り続けている状態である。',
+        'そのため、海氷は減り続けている状態だ。',
+        '海は広い。',
+        '海氷の役割は、次の三つにまとめられる。',
+        '海氷' + 'の面' * 90 + 'は広い。',
+        '海氷の監視の仕組みと今後の展望について',
+        'NASAとCNESが該当する。',
+    ],
+)
+def test_sentences_that_cannot_stand_alone(s):
+    assert chunk_facts(chunk(s)) == []
+
 
 def test_a_torn_sentence_gives_no_fact():
     torn = '三つの観測の結果は、海面上\n\n昇の理解が正しいことの強い裏付けである。海面水位は毎年約4mm上昇している。'
     assert [f.topic for f in chunk_facts(chunk(torn, section=()))] == ['海面水位']
 
-def test_no_heading_no_heading_fact(): assert [f.how for f in chunk_facts(chunk('海氷は太陽光を反射する性質をもつ。海氷の面積は夏に最も小さくなる。', section=()))] == ['topic', 'topic']
+
+def test_no_heading_no_heading_fact():
+    assert [
+        f.how
+        for f in chunk_facts(
+            chunk(
+                '海氷は太陽光を反射する性質をもつ。海氷の面積は夏に最も小さくなる。',
+                section=(),
+            )
+        )
+    ] == ['topic', 'topic']
+
 
 def test_subjects_are_unique():
-    text = ''.join(f'海氷域面積は{1990+i}年に平年より小さくなった。' for i in range(9))+'海氷域面積は衛星で毎日測られている。海氷域面積はマイクロ波で毎日測られている。'
+    text = (
+        ''.join(f'海氷域面積は{1990 + i}年に平年より小さくなった。' for i in range(9))
+        + '海氷域面積は衛星で毎日測られている。海氷域面積はマイクロ波で毎日測られている。'
+    )
     fs = name_subjects(chunk_facts(chunk(text, section=('5 雪氷圏', '5.2 海氷の変化'))))
-    assert len({f.subject for f in fs}) == len(fs) == 10       # a heading, nine years; two sentences cannot be told apart
-    assert {'海氷域面積', '海氷域面積（海氷の変化）', '海氷域面積（1992年）'} <= {f.subject for f in fs}
+    assert (
+        len({f.subject for f in fs}) == len(fs) == 10
+    )  # a heading, nine years; two sentences cannot be told apart
+    assert {'海氷域面積', '海氷域面積（海氷の変化）', '海氷域面積（1992年）'} <= {
+        f.subject for f in fs
+    }
 
-@pytest.mark.parametrize('s,q', [
-    ('衛星「しずく」は、2012年5月18日に打ち上げられた。', '衛星「しずく」は、いつ打ち上げられましたか。'),
-    ('世界の海面水位は、この間に約0.20メートル上昇した。', '世界の海面水位は、この間にどのくらい上昇しましたか。'),
-    ('欧州宇宙機関の加盟国の数は、全部で23か国である。', '欧州宇宙機関の加盟国の数は、全部で何か国ですか。'),
-    ('水田の排出量は、全体の約8%を占める。', '水田の排出量は、全体のどのくらいを占めますか。'),
-    ('海氷の記録は、1978年に打ち上げられた衛星から続いている。', None), ('地球の気候は大きく変わりつつある。', None),
-    ('海氷は1979年に測られ始めたが、船の記録は古い。', None), ('カナダは1995年に1号機、2007年に2号機を打ち上げた。', None),
-    ('この条約は1992年に採択され、1994年に各国で発効した。', None), ('気候変動枠組条約は1992年に採択され、1994年に発効した。', '気候変動枠組条約は1992年に採択され、いつ発効しましたか。'), ('図表 3のとおり、海氷は2012年に最小となった。', None)])
-def test_wh_questions(s, q): assert ask(s) == q
 
-@pytest.mark.parametrize('s', ['図表 12', '図表１２', '図12', '表 3', '図表1-1', 'Fig. 3', 'Figure 3', 'Table 2', '図 1.2', '図A-1', '第3図', '下図に示す', '次の表に示す', '図1（左）', '上図 4', '図表\u300012', '図１−１', '(fig.3)'])
-def test_figure_references(s): assert len(figure_refs('前'+s if s[0] in '(' else s)) == 1
+@pytest.mark.parametrize(
+    's,q',
+    [
+        (
+            '衛星「しずく」は、2012年5月18日に打ち上げられた。',
+            '衛星「しずく」は、いつ打ち上げられましたか。',
+        ),
+        (
+            '世界の海面水位は、この間に約0.20メートル上昇した。',
+            '世界の海面水位は、この間にどのくらい上昇しましたか。',
+        ),
+        (
+            '欧州宇宙機関の加盟国の数は、全部で23か国である。',
+            '欧州宇宙機関の加盟国の数は、全部で何か国ですか。',
+        ),
+        (
+            '水田の排出量は、全体の約8%を占める。',
+            '水田の排出量は、全体のどのくらいを占めますか。',
+        ),
+        ('海氷の記録は、1978年に打ち上げられた衛星から続いている。', None),
+        ('地球の気候は大きく変わりつつある。', None),
+        ('海氷は1979年に測られ始めたが、船の記録は古い。', None),
+        ('カナダは1995年に1号機、2007年に2号機を打ち上げた。', None),
+        ('この条約は1992年に採択され、1994年に各国で発効した。', None),
+        (
+            '気候変動枠組条約は1992年に採択され、1994年に発効した。',
+            '気候変動枠組条約は1992年に採択され、いつ発効しましたか。',
+        ),
+        ('図表 3のとおり、海氷は2012年に最小となった。', None),
+    ],
+)
+def test_wh_questions(s, q):
+    assert ask(s) == q
 
-@pytest.mark.parametrize('s', ['図書12冊', '表面 3', '発表 1 件', '地図', '地図 2', '代表 3 名', '年表 5', '図 3 枚', '図鑑 1', '意図 1', 'config 3', '表3点', '図形', '公表した', '2表', 'stable 2', '図を描く', '表情'])
-def test_not_figure_references(s): assert figure_refs(s) == []
+
+@pytest.mark.parametrize(
+    's',
+    [
+        '図表 12',
+        '図表１２',
+        '図12',
+        '表 3',
+        '図表1-1',
+        'Fig. 3',
+        'Figure 3',
+        'Table 2',
+        '図 1.2',
+        '図A-1',
+        '第3図',
+        '下図に示す',
+        '次の表に示す',
+        '図1（左）',
+        '上図 4',
+        '図表\u300012',
+        '図１−１',
+        '(fig.3)',
+    ],
+)
+def test_figure_references(s):
+    assert len(figure_refs('前' + s if s[0] in '(' else s)) == 1
+
+
+@pytest.mark.parametrize(
+    's',
+    [
+        '図書12冊',
+        '表面 3',
+        '発表 1 件',
+        '地図',
+        '地図 2',
+        '代表 3 名',
+        '年表 5',
+        '図 3 枚',
+        '図鑑 1',
+        '意図 1',
+        'config 3',
+        '表3点',
+        '図形',
+        '公表した',
+        '2表',
+        'stable 2',
+        '図を描く',
+        '表情',
+    ],
+)
+def test_not_figure_references(s):
+    assert figure_refs(s) == []
+
 
 def test_resolving():
     caps = {'3': '海氷域面積', '1-1': '氷床'}
-    assert resolve_figures('図表 3と図１−１を見よ。', caps) in ('図表「海氷域面積」と図表「氷床」を見よ。', None)
-    assert resolve_figures('図表 3を見よ。', caps) == '図表「海氷域面積」を見よ。' and resolve_figures('図表 9を見よ。', caps) is None and resolve_figures('海。', {}) == '海。'
+    assert resolve_figures('図表 3と図１−１を見よ。', caps) in (
+        '図表「海氷域面積」と図表「氷床」を見よ。',
+        None,
+    )
+    assert (
+        resolve_figures('図表 3を見よ。', caps) == '図表「海氷域面積」を見よ。'
+        and resolve_figures('図表 9を見よ。', caps) is None
+        and resolve_figures('海。', {}) == '海。'
+    )
+
 
 def test_the_report():
     texts, chunks = load_corpus(Workspace(REPO))
     fs = corpus_facts(chunks)
-    assert len(fs) >= 400 and len({f.id for f in fs}) == len({f.subject for f in fs}) == len(fs)
-    assert all(texts[f.chunk.doc][f.start:].startswith(f.answer) for f in fs if f.how != 'heading')
+    assert len(fs) >= 400 and len({f.id for f in fs}) == len({f.subject for f in fs}) == len(
+        fs
+    )
+    assert all(
+        texts[f.chunk.doc][f.start :].startswith(f.answer) for f in fs if f.how != 'heading'
+    )
     assert not any(f.subject.startswith('たとえば') or '図表' in f.subject for f in fs)
     assert sum(wh_question(f) is not None for f in fs) >= 50
-    assert clean_topic('計画（GPM: G）') == '計画（GPM）' and list(chunk_sentences(chunk('一。二。')))[1] == (2, '二。')
+    assert clean_topic('計画（GPM: G）') == '計画（GPM）' and list(
+        chunk_sentences(chunk('一。二。'))
+    )[1] == (2, '二。')

@@ -1,4 +1,5 @@
 """Chapters 05e and 05f: what is asked of a sentence, what a prompt with passages holds, and what stays out"""
+
 from collections import Counter
 import pytest
 from climate_ft import dataset as D
@@ -9,140 +10,347 @@ from climate_ft.facts import clean_topic
 from climate_ft.corpus import document_chunks, load_corpus
 from climate_ft.workspace import REPO, QA, Chunk, Workspace, read_jsonl
 
-def chunk(text, id='c0', section=('5 雪氷圏', '5.2 海氷の変化')): return Chunk(id, 'd', list(section), text, [3], 0, len(text))
-def asked(s, **kw): return {f.question: f.answer for f in F.sentence_forms(s, **kw)}
 
-@pytest.mark.parametrize('s,parts', [
-    ('日本初の静止気象衛星「ひまわり」は1977年7月に打ち上げられ、台風の監視を大きく前進させた。',
-     ['日本初の静止気象衛星「ひまわり」は1977年7月に打ち上げられた', '日本初の静止気象衛星「ひまわり」は、台風の監視を大きく前進させた']),
-    ('面積は4haであり、今も増えている。', ['面積は4haである', '面積は、今も増えている']),
-    ('海は青いが、空も青い。', []),                                       # too short to stand alone
-    ('水が凍り、海面を覆った氷を海氷という。', ['水が凍り、海面を覆った氷を海氷という']),       # the verb belongs to a relative clause
-    ('図表1に示すように、海氷は毎年減っている。', ['海氷は毎年減っている']), ('- 監視：濃度を毎日測る。', ['監視では、濃度を毎日測る'])])
-def test_clauses(s, parts): assert F.clauses(s) == parts
+def chunk(text, id='c0', section=('5 雪氷圏', '5.2 海氷の変化')):
+    return Chunk(id, 'd', list(section), text, [3], 0, len(text))
 
-@pytest.mark.parametrize('s,values', [
-    ('だいち2号は1m²当たり約3Wを使い、Sentinel-5Pは第3回に加わった', ['約3W']), ('気温は2.5℃から4℃の間で、50%以上は海にある', ['2.5℃から4℃', '50%以上']),
-    ('約マイナス19℃になる', ['約マイナス19℃']), ('5,000億トンに抑え、8兆円を使う', ['5,000億トン', '8兆円']), ('五つのシナリオで予測した', ['五つ']),
-    ('2,000年代と1m×3mと第五つの', [])])
-def test_amounts(s, values): assert [a.value for a in F.amounts(s)] == values
 
-@pytest.mark.parametrize('s,values', [
-    ('1988年に設立された', [('いつ', '1988年')]), ('2003年10月1日に発足し、2030年までに増やす', [('いつ', '2003年10月1日'), ('いつ', '2030年')]),
-    ('1991年から2020年の平均を上回った', []), ('2015年から2019年まで続いた', [('いつからいつまで', '2015年から2019年まで')]), ('2024年の気温が高い', [])])
-def test_dates(s, values): assert [(a.word, a.value) for a in F.dates(s)] == values
+def asked(s, **kw):
+    return {f.question: f.answer for f in F.sentence_forms(s, **kw)}
 
-@pytest.mark.parametrize('p,what', [('物理学者ジョン・ティンダル', 'person'), ('米国のゴア副大統領', 'person'), ('気象庁', 'organisation'), ('米国', 'country'),
-    ('種子島', 'place'), ('種子島宇宙センター', 'place'), ('海面水位', 'thing'), ('国際研究計画グローバル・カーボン・プロジェクト', 'thing')])
-def test_what_a_phrase_names(p, what): assert F.what_is(p) == what
+
+@pytest.mark.parametrize(
+    's,parts',
+    [
+        (
+            '日本初の静止気象衛星「ひまわり」は1977年7月に打ち上げられ、台風の監視を大きく前進させた。',
+            [
+                '日本初の静止気象衛星「ひまわり」は1977年7月に打ち上げられた',
+                '日本初の静止気象衛星「ひまわり」は、台風の監視を大きく前進させた',
+            ],
+        ),
+        ('面積は4haであり、今も増えている。', ['面積は4haである', '面積は、今も増えている']),
+        ('海は青いが、空も青い。', []),  # too short to stand alone
+        (
+            '水が凍り、海面を覆った氷を海氷という。',
+            ['水が凍り、海面を覆った氷を海氷という'],
+        ),  # the verb belongs to a relative clause
+        ('図表1に示すように、海氷は毎年減っている。', ['海氷は毎年減っている']),
+        ('- 監視：濃度を毎日測る。', ['監視では、濃度を毎日測る']),
+    ],
+)
+def test_clauses(s, parts):
+    assert F.clauses(s) == parts
+
+
+@pytest.mark.parametrize(
+    's,values',
+    [
+        ('だいち2号は1m²当たり約3Wを使い、Sentinel-5Pは第3回に加わった', ['約3W']),
+        ('気温は2.5℃から4℃の間で、50%以上は海にある', ['2.5℃から4℃', '50%以上']),
+        ('約マイナス19℃になる', ['約マイナス19℃']),
+        ('5,000億トンに抑え、8兆円を使う', ['5,000億トン', '8兆円']),
+        ('五つのシナリオで予測した', ['五つ']),
+        ('2,000年代と1m×3mと第五つの', []),
+    ],
+)
+def test_amounts(s, values):
+    assert [a.value for a in F.amounts(s)] == values
+
+
+@pytest.mark.parametrize(
+    's,values',
+    [
+        ('1988年に設立された', [('いつ', '1988年')]),
+        (
+            '2003年10月1日に発足し、2030年までに増やす',
+            [('いつ', '2003年10月1日'), ('いつ', '2030年')],
+        ),
+        ('1991年から2020年の平均を上回った', []),
+        ('2015年から2019年まで続いた', [('いつからいつまで', '2015年から2019年まで')]),
+        ('2024年の気温が高い', []),
+    ],
+)
+def test_dates(s, values):
+    assert [(a.word, a.value) for a in F.dates(s)] == values
+
+
+@pytest.mark.parametrize(
+    'p,what',
+    [
+        ('物理学者ジョン・ティンダル', 'person'),
+        ('米国のゴア副大統領', 'person'),
+        ('気象庁', 'organisation'),
+        ('米国', 'country'),
+        ('種子島', 'place'),
+        ('種子島宇宙センター', 'place'),
+        ('海面水位', 'thing'),
+        ('国際研究計画グローバル・カーボン・プロジェクト', 'thing'),
+    ],
+)
+def test_what_a_phrase_names(p, what):
+    assert F.what_is(p) == what
+
 
 def test_an_abbreviation_is_what_it_stands_for():
-    assert F.what_is('NASA') == 'thing' and F.what_is('NASA', {'NASA': '航空宇宙機関'}) == 'organisation'
+    assert (
+        F.what_is('NASA') == 'thing'
+        and F.what_is('NASA', {'NASA': '航空宇宙機関'}) == 'organisation'
+    )
 
-@pytest.mark.parametrize('s,q,a', [
-    ('海氷域面積は、2012年に最小となった。', '海氷域面積が最小となったのはいつ', '2012年'), ('海氷域面積は、2012年に最小となった。', '海氷域面積は、いつ最小となった', '2012年'),
-    ('加盟国の数は、全部で23か国である。', '加盟国の数は、全部で何か国である', '23か国'),
-    ('米国は1960年4月に、世界初の気象衛星タイロス1号を打ち上げた。', '米国が1960年4月に打ち上げた世界初の気象衛星は何', 'タイロス1号'),
-    ('スウェーデンの化学者スヴァンテ・アレニウスは1896年に、気温の上昇を計算で示した。', '1896年に、気温の上昇を計算で示したスウェーデンの化学者は誰', 'スヴァンテ・アレニウス'),
-    ('データ同化とは、観測値とモデルの計算結果を組み合わせる手法である。', 'データ同化とは何', '観測値とモデルの計算結果を組み合わせる手法'),
-    ('データ同化とは、観測値とモデルの計算結果を組み合わせる手法である。', '観測値とモデルの計算結果を組み合わせる手法を何という', 'データ同化'),
-    ('国連環境計画（UNEP: United Nations Environment Programme）は、毎年報告書を出す。', 'UNEPとは何', '国連環境計画'),
-    ('国連環境計画（UNEP: United Nations Environment Programme）は、毎年報告書を出す。', '国連環境計画は何と略される', 'UNEP'),
-    ('- ALOS（Advanced Land Observing Satellite）：陸域観測技術衛星（だいち）', 'ALOSは何の略', 'Advanced Land Observing Satellite'),
-    ('合成開口レーダが夜間でも地表を観測できるのは、自ら電波を出して反射を受けるためである。', '合成開口レーダが夜間でも地表を観測できるのはなぜ', '自ら電波を出して反射を受けるため')])
-def test_questions(s, q, a): assert asked(s).get(q) == a
 
-@pytest.mark.parametrize('s', ['これは1988年に設立された機関である。', 'この衛星は、2014年5月に打ち上げられた。', '同じ期間の経済損失の合計は3.64兆ドルに達した。',
-    '図表40は、その増加の様子を示している。', 'はい。', '、。'])
-def test_nothing_is_asked_that_leans_on_another_sentence(s): assert asked(s) == {}
+@pytest.mark.parametrize(
+    's,q,a',
+    [
+        ('海氷域面積は、2012年に最小となった。', '海氷域面積が最小となったのはいつ', '2012年'),
+        ('海氷域面積は、2012年に最小となった。', '海氷域面積は、いつ最小となった', '2012年'),
+        ('加盟国の数は、全部で23か国である。', '加盟国の数は、全部で何か国である', '23か国'),
+        (
+            '米国は1960年4月に、世界初の気象衛星タイロス1号を打ち上げた。',
+            '米国が1960年4月に打ち上げた世界初の気象衛星は何',
+            'タイロス1号',
+        ),
+        (
+            'スウェーデンの化学者スヴァンテ・アレニウスは1896年に、気温の上昇を計算で示した。',
+            '1896年に、気温の上昇を計算で示したスウェーデンの化学者は誰',
+            'スヴァンテ・アレニウス',
+        ),
+        (
+            'データ同化とは、観測値とモデルの計算結果を組み合わせる手法である。',
+            'データ同化とは何',
+            '観測値とモデルの計算結果を組み合わせる手法',
+        ),
+        (
+            'データ同化とは、観測値とモデルの計算結果を組み合わせる手法である。',
+            '観測値とモデルの計算結果を組み合わせる手法を何という',
+            'データ同化',
+        ),
+        (
+            '国連環境計画（UNEP: United Nations Environment Programme）は、毎年報告書を出す。',
+            'UNEPとは何',
+            '国連環境計画',
+        ),
+        (
+            '国連環境計画（UNEP: United Nations Environment Programme）は、毎年報告書を出す。',
+            '国連環境計画は何と略される',
+            'UNEP',
+        ),
+        (
+            '- ALOS（Advanced Land Observing Satellite）：陸域観測技術衛星（だいち）',
+            'ALOSは何の略',
+            'Advanced Land Observing Satellite',
+        ),
+        (
+            '合成開口レーダが夜間でも地表を観測できるのは、自ら電波を出して反射を受けるためである。',
+            '合成開口レーダが夜間でも地表を観測できるのはなぜ',
+            '自ら電波を出して反射を受けるため',
+        ),
+    ],
+)
+def test_questions(s, q, a):
+    assert asked(s).get(q) == a
+
+
+@pytest.mark.parametrize(
+    's',
+    [
+        'これは1988年に設立された機関である。',
+        'この衛星は、2014年5月に打ち上げられた。',
+        '同じ期間の経済損失の合計は3.64兆ドルに達した。',
+        '図表40は、その増加の様子を示している。',
+        'はい。',
+        '、。',
+    ],
+)
+def test_nothing_is_asked_that_leans_on_another_sentence(s):
+    assert asked(s) == {}
+
 
 def test_no_question_gives_its_answer_away_and_every_short_answer_is_in_the_text():
     _, chunks = load_corpus(Workspace(REPO))
     text = {c.id: clean_topic(c.text) for c in chunks}
     rows, held = F.question_rows(chunks)
     assert len(rows) > 4000 and len(held) > 80
-    for r in rows+held:
+    for r in rows + held:
         assert squeeze(r.output) not in squeeze(r.instruction)
-        assert r.output in text[r.extra['chunk']] or r.extra['shape'] in ('what', 'why'), (r.instruction, r.output)
+        assert r.output in text[r.extra['chunk']] or r.extra['shape'] in ('what', 'why'), (
+            r.instruction,
+            r.output,
+        )
         assert not F.leans(r.instruction)
+
 
 def test_sections_name_what_a_clause_leaves_open():
     s = '面積は、2012年に最小となった。'
-    assert '海氷の変化について、面積は、いつ最小となった' in asked(s, title='海氷の変化') and '面積は、いつ最小となった' in asked(s)
-    assert not any(q.startswith('海氷の変化') for q in asked('海氷域面積は、2012年に最小となった。', title='海氷の変化'))
+    assert '海氷の変化について、面積は、いつ最小となった' in asked(
+        s, title='海氷の変化'
+    ) and '面積は、いつ最小となった' in asked(s)
+    assert not any(
+        q.startswith('海氷の変化')
+        for q in asked('海氷域面積は、2012年に最小となった。', title='海氷の変化')
+    )
 
-@pytest.mark.parametrize('q,register,text', [
-    ('加盟国は何か国である', 'polite', '加盟国は何か国ですか。'), ('海面は何m上昇した', 'polite', '海面は何m上昇しましたか。'), ('海面は何m上昇した', 'casual', '海面は何m上昇したの？'),
-    ('それを何という', 'tell', 'それを何というか教えて。'), ('発足したのはいつ', 'casual', '発足したのはいつ？'), ('値は何mであった', 'polite', '値は何mでしたか。'),
-    ('2019年に何を引き継いだ', 'casual', '2019年に何を引き継いだの？'), ('Xは何の略', 'order', 'Xは何の略か答えよ。'), ('アルベドとは何', 'casual', 'アルベドって何？')])
-def test_registers(q, register, text): assert F.askings(q)[register] == text
+
+@pytest.mark.parametrize(
+    'q,register,text',
+    [
+        ('加盟国は何か国である', 'polite', '加盟国は何か国ですか。'),
+        ('海面は何m上昇した', 'polite', '海面は何m上昇しましたか。'),
+        ('海面は何m上昇した', 'casual', '海面は何m上昇したの？'),
+        ('それを何という', 'tell', 'それを何というか教えて。'),
+        ('発足したのはいつ', 'casual', '発足したのはいつ？'),
+        ('値は何mであった', 'polite', '値は何mでしたか。'),
+        ('2019年に何を引き継いだ', 'casual', '2019年に何を引き継いだの？'),
+        ('Xは何の略', 'order', 'Xは何の略か答えよ。'),
+        ('アルベドとは何', 'casual', 'アルベドって何？'),
+    ],
+)
+def test_registers(q, register, text):
+    assert F.askings(q)[register] == text
+
 
 def test_the_held_out_wording_is_never_trained():
-    text = ''.join(f'{p}の観測所は、{1950+i}年に開設された。{p}の標高は約{i+3}mである。' for i,p in enumerate('札幌 仙台 大阪 広島 福岡 那覇'.split()))
-    rows, held = F.question_rows([chunk(text)], hold=1.)
+    text = ''.join(
+        f'{p}の観測所は、{1950 + i}年に開設された。{p}の標高は約{i + 3}mである。'
+        for i, p in enumerate('札幌 仙台 大阪 広島 福岡 那覇'.split())
+    )
+    rows, held = F.question_rows([chunk(text)], hold=1.0)
     assert held and all(r.instruction.endswith('か分かりますか。') for r in held)
-    assert not any(r.instruction.endswith('か分かりますか。') for r in rows) and not {r.instruction for r in rows} & {r.instruction for r in held}
-    assert F.question_rows([chunk(text)], hold=0.)[1] == []
-    assert {r.output for r in held} <= {r.output for r in rows}              # what is examined is trained, in another form
+    assert not any(r.instruction.endswith('か分かりますか。') for r in rows) and not {
+        r.instruction for r in rows
+    } & {r.instruction for r in held}
+    assert F.question_rows([chunk(text)], hold=0.0)[1] == []
+    assert {r.output for r in held} <= {
+        r.output for r in rows
+    }  # what is examined is trained, in another form
+
 
 def test_gaps_text_and_coverage():
-    c = chunk('海氷域面積は、2012年に最小となった。しかし、それは続かなかった。\n図表3は、その様子を示す。\n- 参考文献, 2020')
-    rows, _ = F.question_rows([c], hold=0.)
+    c = chunk(
+        '海氷域面積は、2012年に最小となった。しかし、それは続かなかった。\n図表3は、その様子を示す。\n- 参考文献, 2020'
+    )
+    rows, _ = F.question_rows([c], hold=0.0)
     gaps, text = F.gap_rows(rows, [c]), F.text_rows([c])
-    assert [r.instruction.split('\n')[1].replace('〔　〕', r.output) for r in gaps] == ['海氷域面積は、2012年に最小となった。']
-    assert [(r.instruction.split('\n')[-1], r.output) for r in text][:1] == [('海氷域面積は、2012年に最小となった。', 'それは続かなかった。')]
-    got = F.coverage([c], rows+text)
+    assert [r.instruction.split('\n')[1].replace('〔　〕', r.output) for r in gaps] == [
+        '海氷域面積は、2012年に最小となった。'
+    ]
+    assert [(r.instruction.split('\n')[-1], r.output) for r in text][:1] == [
+        ('海氷域面積は、2012年に最小となった。', 'それは続かなかった。')
+    ]
+    got = F.coverage([c], rows + text)
     assert (got['sentences'], got['short'], got['covered']) == (4, 1, 2)
-    assert got['left'] == {'speaks of a figure': ['図表3は、その様子を示す。'], 'no whole sentence (a reference, a label)': ['- 参考文献, 2020']}
+    assert got['left'] == {
+        'speaks of a figure': ['図表3は、その様子を示す。'],
+        'no whole sentence (a reference, a label)': ['- 参考文献, 2020'],
+    }
+
 
 def test_questions_of_the_examination_stay_out():
-    rows = [QA(str(i), 's', q, '', 'x') for i,q in enumerate(('海氷が最小となったのはいつですか。', '海氷が最小となったのはいつか。', '氷床が失った質量はどのくらいですか。'))]
+    rows = [
+        QA(str(i), 's', q, '', 'x')
+        for i, q in enumerate(
+            (
+                '海氷が最小となったのはいつですか。',
+                '海氷が最小となったのはいつか。',
+                '氷床が失った質量はどのくらいですか。',
+            )
+        )
+    ]
     kept, report = F.apart(rows, ['海氷が最小になったのはいつか。'])
-    assert [r.id for r in kept] == ['2'] and report['removed'] == 2 and report['nearest']['ratio'] < 85 and report['nearest']['trained'] == rows[2].instruction
+    assert (
+        [r.id for r in kept] == ['2']
+        and report['removed'] == 2
+        and report['nearest']['ratio'] < 85
+        and report['nearest']['trained'] == rows[2].instruction
+    )
     assert F.apart(rows, []) == (rows, dict(removed=0, nearest=None))
+
 
 # ---- passages ----------------------------------------------------------------------------------------------------------
 TOWNS = '札幌 仙台 東京 大阪 広島 福岡 那覇 金沢'.split()
-def towns(): return [chunk(f'{p}の観測所は、{1950+7*i}年に開設された。{p}の標高は約{11*i+3}mである。{p}では雪も測る。', f'c{i}', ('1 観測所', f'1.{i} {p}')) for i,p in enumerate(TOWNS)]
+
+
+def towns():
+    return [
+        chunk(
+            f'{p}の観測所は、{1950 + 7 * i}年に開設された。{p}の標高は約{11 * i + 3}mである。{p}では雪も測る。',
+            f'c{i}',
+            ('1 観測所', f'1.{i} {p}'),
+        )
+        for i, p in enumerate(TOWNS)
+    ]
+
 
 def test_passages_hold_the_answer_among_others_and_refusals_do_not():
     chunks = towns()
-    rows, _ = F.question_rows(chunks, hold=0.)
-    got = P.passage_rows(rows, chunks, refusals=.3, counts=(1, 2, 3))
+    rows, _ = F.question_rows(chunks, hold=0.0)
+    got = P.passage_rows(rows, chunks, refusals=0.3, counts=(1, 2, 3))
     n = Counter(r.kind for r in got)
-    assert n['passage'] > 2*n['refusal'] > 10
+    assert n['passage'] > 2 * n['refusal'] > 10
     for r in got:
         passages = r.input.split('\n\n')
-        assert all(any(p in c.text for c in chunks) for p in passages) and 1 <= len(passages) <= 3
-        if r.kind == 'passage': assert r.output in r.input
-        else: assert r.output == P.REFUSAL and r.extra['answer'].removeprefix('約') not in r.input
-    places = Counter(r.input.split('\n\n').index(next(p for p in r.input.split('\n\n') if r.output in p)) for r in got
-                     if r.kind == 'passage' and r.input.count('\n\n') == 2)
-    assert min(places[k] for k in range(3)) > .15*sum(places.values())        # the right one stands anywhere
-    assert [r.id for r in got] == [r.id for r in P.passage_rows(rows, chunks, refusals=.3, counts=(1, 2, 3))]
+        assert (
+            all(any(p in c.text for c in chunks) for p in passages) and 1 <= len(passages) <= 3
+        )
+        if r.kind == 'passage':
+            assert r.output in r.input
+        else:
+            assert (
+                r.output == P.REFUSAL and r.extra['answer'].removeprefix('約') not in r.input
+            )
+    places = Counter(
+        r.input.split('\n\n').index(next(p for p in r.input.split('\n\n') if r.output in p))
+        for r in got
+        if r.kind == 'passage' and r.input.count('\n\n') == 2
+    )
+    assert min(places[k] for k in range(3)) > 0.15 * sum(
+        places.values()
+    )  # the right one stands anywhere
+    assert [r.id for r in got] == [
+        r.id for r in P.passage_rows(rows, chunks, refusals=0.3, counts=(1, 2, 3))
+    ]
+
 
 def test_one_chunk_has_nothing_to_refuse_with():
     c = towns()[:1]
-    rows, _ = F.question_rows(c, hold=0.)
-    assert {r.kind for r in P.passage_rows(rows, c, refusals=1.)} == set() and {r.kind for r in P.passage_rows(rows, c, refusals=0.)} == {'passage'}
+    rows, _ = F.question_rows(c, hold=0.0)
+    assert {r.kind for r in P.passage_rows(rows, c, refusals=1.0)} == set() and {
+        r.kind for r in P.passage_rows(rows, c, refusals=0.0)
+    } == {'passage'}
+
 
 def test_the_page_that_is_cited_holds_the_answer():
     find = P.Retriever(towns())
     got = P.found('那覇の観測所はいつ開設されましたか。', find, 3)
-    assert P.cited('1992年です。', got).id == 'c6' and P.cited('仙台の標高は約14mである。', P.found('仙台の標高は？', find, 3)).id == 'c1'
+    assert (
+        P.cited('1992年です。', got).id == 'c6'
+        and P.cited('仙台の標高は約14mである。', P.found('仙台の標高は？', find, 3)).id == 'c1'
+    )
+
 
 def test_passages_begin_with_a_sentence():
-    c = chunk('雪は白い。'*20+'氷床は厚さが3,000mに達する。'+'海は青い。'*20)
-    assert P.passage(c, '氷床の厚さは何mか。', 40).startswith(('氷床', '雪は白い。')) and '3,000m' in P.passage(c, '氷床の厚さは何mか。', 40)
-    assert P.passage(c, '氷床', 10**4) == c.text and len(P.passage(chunk('文のない長い表'*50), '表', 100)) <= 100
+    c = chunk('雪は白い。' * 20 + '氷床は厚さが3,000mに達する。' + '海は青い。' * 20)
+    assert P.passage(c, '氷床の厚さは何mか。', 40).startswith(
+        ('氷床', '雪は白い。')
+    ) and '3,000m' in P.passage(c, '氷床の厚さは何mか。', 40)
+    assert (
+        P.passage(c, '氷床', 10**4) == c.text
+        and len(P.passage(chunk('文のない長い表' * 50), '表', 100)) <= 100
+    )
+
 
 def test_general_pairs_stay_apart_from_the_general_questions():
-    asked = [q['question'] for q in read_jsonl(REPO/'documents'/'general_questions.jsonl')]
+    asked = [q['question'] for q in read_jsonl(REPO / 'documents' / 'general_questions.jsonl')]
     pairs = P.general_pairs()
     assert len(pairs) >= 900 and len({squeeze(r.instruction) for r in pairs}) == len(pairs)
     kept, report = F.apart(pairs, asked)
     reserved = {w for q in asked for w in both_styles(q)}
-    assert len(kept) > .9*len(pairs) and not any(squeeze(r.instruction) in reserved for r in kept) and report['nearest']['ratio'] < 85
+    assert (
+        len(kept) > 0.9 * len(pairs)
+        and not any(squeeze(r.instruction) in reserved for r in kept)
+        and report['nearest']['ratio'] < 85
+    )
+
 
 # ---- the course's data, and a document of one's own --------------------------------------------------------------------
 @pytest.fixture(scope='module')
@@ -151,61 +359,132 @@ def built():
     _, chunks = load_corpus(ws)
     sides = D.split_sections(chunks)
     sets = {s: D.load_rows(ws, s) for s in ('train', 'gold', 'general')}
-    asked = [q for s in ('gold', 'general') for r in sets[s] for q in (r.instruction, r.extra.get('question2')) if q]
+    asked = [
+        q
+        for s in ('gold', 'general')
+        for r in sets[s]
+        for q in (r.instruction, r.extra.get('question2'))
+        if q
+    ]
     known = [c for c in chunks if sides[D.unit_of(c)] == 'train']
     return known, asked, *P.build_forms(known, sets['train'], asked)
+
 
 def test_the_report_in_proportion(built):
     known, asked, rows, held, report = built
     n = Counter(r.kind for r in rows)
-    assert set(n) == {'short', 'reverse', 'definition', 'cloze', 'text', 'casual', 'passage', 'refusal', 'general'}
-    assert n['passage'] > 4000 and .08 < n['refusal']/(n['passage']+n['refusal']) < .16 and .05 <= n['general']/(len(rows)+4444) <= .1
-    assert len({r.id for r in rows}) == len(rows) and len({(r.instruction, r.input, r.output) for r in rows}) > .97*len(rows)
-    assert set(report['coverage']['left']) <= {'no whole sentence (a reference, a label)', 'speaks of a figure'}
-    assert report['coverage']['short'] > .65*report['coverage']['sentences']
+    assert set(n) == {
+        'short',
+        'reverse',
+        'definition',
+        'cloze',
+        'text',
+        'casual',
+        'passage',
+        'refusal',
+        'general',
+    }
+    assert (
+        n['passage'] > 4000
+        and 0.08 < n['refusal'] / (n['passage'] + n['refusal']) < 0.16
+        and 0.05 <= n['general'] / (len(rows) + 4444) <= 0.1
+    )
+    assert len({r.id for r in rows}) == len(rows) and len(
+        {(r.instruction, r.input, r.output) for r in rows}
+    ) > 0.97 * len(rows)
+    assert set(report['coverage']['left']) <= {
+        'no whole sentence (a reference, a label)',
+        'speaks of a figure',
+    }
+    assert report['coverage']['short'] > 0.65 * report['coverage']['sentences']
     ids = {c.id for c in known}
-    assert all(r.extra['chunk'] in ids for r in rows if r.extra.get('chunk'))  # nothing of a held-out section
+    assert all(
+        r.extra['chunk'] in ids for r in rows if r.extra.get('chunk')
+    )  # nothing of a held-out section
+
 
 def test_no_trained_question_is_one_of_the_examination(built):
     known, asked, rows, held, report = built
-    reserved = {w for q in asked for w in both_styles(q)} | {squeeze(r.instruction) for r in held}
+    reserved = {w for q in asked for w in both_styles(q)} | {
+        squeeze(r.instruction) for r in held
+    }
     assert not any(squeeze(r.instruction) in reserved for r in rows if r.kind != 'text')
-    assert report['examination']['removed'] > 0 and report['examination']['nearest']['ratio'] <= 85
-    assert not {squeeze(r.instruction) for r in held} & {w for q in asked for w in both_styles(q)}
+    assert (
+        report['examination']['removed'] > 0
+        and report['examination']['nearest']['ratio'] <= 85
+    )
+    assert not {squeeze(r.instruction) for r in held} & {
+        w for q in asked for w in both_styles(q)
+    }
+
 
 def test_of_ones_own_document_everything_is_trained_and_wordings_are_held_out(tmp_path):
     from climate_ft.corpus import run_corpus
     from climate_ft.workspace import CourseError, read_json, write_json, write_jsonl
+
     blocks = []
-    for i,p in enumerate(TOWNS):
-        blocks += [dict(doc='own', page=i+1, role='heading', level=1, text=f'{i+1} {p}'),
-                   dict(doc='own', page=i+1, role='body', text=f'{p}の観測所は、{1950+7*i}年に開設された。{p}の観測所の標高は、約{11*i+3}mである。{p}の観測所では、雪の深さも測っている。')]
+    for i, p in enumerate(TOWNS):
+        blocks += [
+            dict(doc='own', page=i + 1, role='heading', level=1, text=f'{i + 1} {p}'),
+            dict(
+                doc='own',
+                page=i + 1,
+                role='body',
+                text=f'{p}の観測所は、{1950 + 7 * i}年に開設された。{p}の観測所の標高は、約{11 * i + 3}mである。{p}の観測所では、雪の深さも測っている。',
+            ),
+        ]
     ws = Workspace(tmp_path)
     write_json(ws.path('cleaned_blocks'), dict(blocks=blocks, captions=[]))
-    for n in ('gold', 'general'): write_jsonl(ws.documents/f'{n}_questions.jsonl', [])
+    for n in ('gold', 'general'):
+        write_jsonl(ws.documents / f'{n}_questions.jsonl', [])
     run_corpus(ws)
-    report = D.run_dataset(ws, hold_out='wordings', mix=P.Mix(hold=1.))
-    sets = {s: D.load_rows(ws, s) for s in ('train', 'forms', 'dev', 'recall', 'unseen', 'short')}
-    assert report['facts'] == dict(train=report['facts']['train'], dev=0, test=0) and sets['unseen'] == []
-    assert {p for p in TOWNS for r in sets['train']+sets['forms'] if p in r.output+r.instruction} == set(TOWNS)
-    asked = sets['short']+sets['dev']
-    assert sets['dev'] and len(sets['short']) >= 8 and all(r.instruction.endswith('か分かりますか。') for r in asked)
+    report = D.run_dataset(ws, hold_out='wordings', mix=P.Mix(hold=1.0))
+    sets = {
+        s: D.load_rows(ws, s) for s in ('train', 'forms', 'dev', 'recall', 'unseen', 'short')
+    }
+    assert (
+        report['facts'] == dict(train=report['facts']['train'], dev=0, test=0)
+        and sets['unseen'] == []
+    )
+    assert {
+        p
+        for p in TOWNS
+        for r in sets['train'] + sets['forms']
+        if p in r.output + r.instruction
+    } == set(TOWNS)
+    asked = sets['short'] + sets['dev']
+    assert (
+        sets['dev']
+        and len(sets['short']) >= 8
+        and all(r.instruction.endswith('か分かりますか。') for r in asked)
+    )
     assert {r.output for r in asked} <= {r.output for r in sets['forms']}
     assert not {r.instruction for r in asked} & {r.instruction for r in sets['forms']}
     first, *rest = D.told(report)
-    assert first.startswith(f"{report['facts']['train']} facts") and f"{len(sets['short'])} short questions are held out" in first and rest == []
+    assert (
+        first.startswith(f"{report['facts']['train']} facts")
+        and f"{len(sets['short'])} short questions are held out" in first
+        and rest == []
+    )
     assert read_json(ws.path('dataset_report'))['hold_out'] == 'wordings'
     held = D.run_dataset(ws, hold_out='sections')
     assert held['facts']['test'] > 0 and D.load_rows(ws, 'unseen')
-    with pytest.raises(CourseError, match='hold_out'): D.run_dataset(ws, hold_out='pages')
+    with pytest.raises(CourseError, match='hold_out'):
+        D.run_dataset(ws, hold_out='pages')
+
 
 def test_a_small_training_reads_and_refuses_too():
     chunks = towns()
-    rows, _ = F.question_rows(chunks, hold=0.)
-    every = [vars(r) for r in rows+P.passage_rows(rows, chunks, refusals=.3)]
+    rows, _ = F.question_rows(chunks, hold=0.0)
+    every = [vars(r) for r in rows + P.passage_rows(rows, chunks, refusals=0.3)]
     known = {r['source_id'] for r in every if r['extra']['chunk'] in ('c0', 'c1', 'c2')}
     few = P.select_forms(every, known, 20)
     n = Counter(r['kind'] for r in few)
-    assert len(few) == 20 and n['refusal'] == 1 and n['passage'] == 9 and few == P.select_forms(every, known, 20)
+    assert (
+        len(few) == 20
+        and n['refusal'] == 1
+        and n['passage'] == 9
+        and few == P.select_forms(every, known, 20)
+    )
     assert {r['extra']['chunk'] for r in few if r['kind'] != 'refusal'} <= {'c0', 'c1', 'c2'}
     assert P.select_forms(every, known) == every

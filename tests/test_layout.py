@@ -1,21 +1,35 @@
 "Kinds of pages that real documents have, each drawn here in several layouts: what is text stays text, and whole."
-import pymupdf, pytest
+
+import pymupdf
+import pytest
 from climate_ft.clean import clean_pages, to_text
 from climate_ft.extract import iter_pages
 
-SAID = ('町の図書館は平日の夜も開いており、仕事の帰りに立ち寄る人が多い。予約した本は駅の前の棚で受け取ることが'
-        'できるほか、学校にも届けられる。貸出の期間は二週間で、次の予約がなければ一度だけ延ばせる。')
+SAID = (
+    '町の図書館は平日の夜も開いており、仕事の帰りに立ち寄る人が多い。予約した本は駅の前の棚で受け取ることが'
+    'できるほか、学校にも届けられる。貸出の期間は二週間で、次の予約がなければ一度だけ延ばせる。'
+)
+
 
 class Sheet:
     "A page that is written on line by line"
-    def __init__(self, page): self.page, self.rect = page, page.draw_rect
+
+    def __init__(self, page):
+        self.page, self.rect = page, page.draw_rect
+
     def write(self, x, y, text, size=10.5, font='japan', **how):
         self.page.insert_text((x, y), text, fontname=font, fontsize=size, **how)
+
     def prose(self, x, y, text=SAID, width=40, size=10.5, lead=18, first=0):
         "Text in rows of `width` characters; the baseline of the next row"
-        rows = [text[:width-first], *(text[i:i+width] for i in range(width-first, len(text), width))]
-        for i,r in enumerate(rows): self.write(x+(first*size if i == 0 else 0), y+i*lead, r, size)
-        return y+len(rows)*lead
+        rows = [
+            text[: width - first],
+            *(text[i : i + width] for i in range(width - first, len(text), width)),
+        ]
+        for i, r in enumerate(rows):
+            self.write(x + (first * size if i == 0 else 0), y + i * lead, r, size)
+        return y + len(rows) * lead
+
 
 def read(tmp_path, *draws, w=595, h=842, rotate=0):
     "Pages drawn by functions of a `Sheet`, extracted and cleaned: pages, cleaned document, its text"
@@ -23,46 +37,91 @@ def read(tmp_path, *draws, w=595, h=842, rotate=0):
     for f in draws:
         f(Sheet(d.new_page(width=w, height=h)))
         d[-1].set_rotation(rotate)
-    d.save(tmp_path/'a.pdf')
+    d.save(tmp_path / 'a.pdf')
     d.close()
-    pages = list(iter_pages(tmp_path/'a.pdf'))
+    pages = list(iter_pages(tmp_path / 'a.pdf'))
     c = clean_pages(pages)
     return pages, c, to_text(c)
 
+
 # ---- frames
 
-def rect(s, r): s.rect(r, width=.7)
-def filled(s, r): s.rect(r, color=None, fill=(.9, .95, 1))
-def round_(s, r): s.rect(r, width=1, radius=.1)
-def pieces(s, r): # as Word draws a frame
-    for q in ((r[0], r[1], r[2], r[1]+.6), (r[0], r[3], r[2], r[3]+.6), (r[0], r[1], r[0]+.6, r[3]),
-              (r[2], r[1], r[2]+.6, r[3])): s.rect(q, color=None, fill=(0, 0, 0))
+
+def rect(s, r):
+    s.rect(r, width=0.7)
+
+
+def filled(s, r):
+    s.rect(r, color=None, fill=(0.9, 0.95, 1))
+
+
+def round_(s, r):
+    s.rect(r, width=1, radius=0.1)
+
+
+def pieces(s, r):  # as Word draws a frame
+    for q in (
+        (r[0], r[1], r[2], r[1] + 0.6),
+        (r[0], r[3], r[2], r[3] + 0.6),
+        (r[0], r[1], r[0] + 0.6, r[3]),
+        (r[2], r[1], r[2] + 0.6, r[3]),
+    ):
+        s.rect(q, color=None, fill=(0, 0, 0))
+
+
 def dashes(s, r):
     for x in range(int(r[0]), int(r[2]), 6):
-        for y in (r[1], r[3]): s.rect((x, y, x+3, y+.5), color=None, fill=(0, 0, 0))
+        for y in (r[1], r[3]):
+            s.rect((x, y, x + 3, y + 0.5), color=None, fill=(0, 0, 0))
     for y in range(int(r[1]), int(r[3]), 6):
-        for x in (r[0], r[2]): s.rect((x, y, x+.5, y+3), color=None, fill=(0, 0, 0))
+        for x in (r[0], r[2]):
+            s.rect((x, y, x + 0.5, y + 3), color=None, fill=(0, 0, 0))
+
 
 FRAMES = (rect, filled, round_, pieces, dashes)
 BOXED = dict(
     question=['問３　閉館の後に本を返すときは、どこに置けばよいですか。'],
-    wrapped=['質問１　夏休みの間に町の外から来た親戚の子どもが、家族のカードで絵本を借りる', 'ことはできますか。'],
-    example=['例２：館内の掲示で、実際には予約が必要な席であるのに、そのことを書かずに、また', 'は目立たない場所にしか書かないで、誰でもすぐに座れると知らせる場合'],
-    points=['● 電子書籍の貸出が始まった町では、来館する人の数がわずかに増える傾向', '● 端末の操作に慣れない人への手助けが、これからの課題の一つ'])
+    wrapped=[
+        '質問１　夏休みの間に町の外から来た親戚の子どもが、家族のカードで絵本を借りる',
+        'ことはできますか。',
+    ],
+    example=[
+        '例２：館内の掲示で、実際には予約が必要な席であるのに、そのことを書かずに、また',
+        'は目立たない場所にしか書かないで、誰でもすぐに座れると知らせる場合',
+    ],
+    points=[
+        '● 電子書籍の貸出が始まった町では、来館する人の数がわずかに増える傾向',
+        '● 端末の操作に慣れない人への手助けが、これからの課題の一つ',
+    ],
+)
+
 
 @pytest.mark.parametrize('frame', FRAMES)
 @pytest.mark.parametrize('name', BOXED)
 def test_text_in_a_frame_stays_text(tmp_path, frame, name):
     rows = BOXED[name]
+
     def draw(s):
-        y = s.prose(80, 90)+20
-        frame(s, (78, y-16, 520, y+18*len(rows)-8))
-        for i,r in enumerate(rows): s.write(86, y+18*i, r)
-        s.prose(80, y+18*len(rows)+24)
+        y = s.prose(80, 90) + 20
+        frame(s, (78, y - 16, 520, y + 18 * len(rows) - 8))
+        for i, r in enumerate(rows):
+            s.write(86, y + 18 * i, r)
+        s.prose(80, y + 18 * len(rows) + 24)
+
     pages, c, text = read(tmp_path, draw)
-    whole = ''.join(rows).replace('　', '').replace('３', '3').replace('１', '1').replace('２', '2').replace(' ', '')
-    assert whole.replace('●', '') in text.replace('　', '').replace('\n', '').replace('- ', '').replace('●', '')
+    whole = (
+        ''.join(rows)
+        .replace('　', '')
+        .replace('３', '3')
+        .replace('１', '1')
+        .replace('２', '2')
+        .replace(' ', '')
+    )
+    assert whole.replace('●', '') in text.replace('　', '').replace('\n', '').replace(
+        '- ', ''
+    ).replace('●', '')
     assert c.captions == [] and text.count(SAID) == 2
+
 
 @pytest.mark.parametrize('frame', (rect, pieces))
 def test_question_and_answer_in_one_frame_with_a_rule_between(tmp_path, frame):
@@ -71,110 +130,225 @@ def test_question_and_answer_in_one_frame_with_a_rule_between(tmp_path, frame):
         frame(s, (78, 184, 520, 270))
         s.rect((78, 206, 520, 206.6), color=None, fill=(0, 0, 0))
         s.write(86, 200, 'Ｑ　団体で見学するときの手続を教えてください。')
-        s.prose(86, 224, 'Ａ　見学の二週間前までに、人数と希望の時刻を窓口に知らせる。館内では係が案内する。', 39)
+        s.prose(
+            86,
+            224,
+            'Ａ　見学の二週間前までに、人数と希望の時刻を窓口に知らせる。館内では係が案内する。',
+            39,
+        )
+
     _, c, text = read(tmp_path, draw)
-    assert '人数と希望の時刻を窓口に知らせる。館内では係が案内する。' in text and '手続を教えてください。' in text
+    assert (
+        '人数と希望の時刻を窓口に知らせる。館内では係が案内する。' in text
+        and '手続を教えてください。' in text
+    )
     assert c.captions == []
+
 
 def test_a_frame_in_one_of_two_columns(tmp_path):
     def draw(s):
-        s.prose(60, 90, SAID*2, 20)
+        s.prose(60, 90, SAID * 2, 20)
         s.prose(320, 90, SAID, 20)
         rect(s, (316, 200, 540, 262))
-        s.prose(324, 218, '休館日の前の日は、返却の箱が午後九時まで開いており、係が中身を確かめる', 18)
+        s.prose(
+            324,
+            218,
+            '休館日の前の日は、返却の箱が午後九時まで開いており、係が中身を確かめる',
+            18,
+        )
         s.prose(320, 290, SAID, 20)
+
     _, c, text = read(tmp_path, draw)
     assert '休館日の前の日は、返却の箱が午後九時まで開いており、係が中身を確かめる' in text
     assert c.captions == [] and text.count(SAID) >= 3
 
+
 def test_charts_and_diagrams_stay_out_of_the_text(tmp_path):
     def draw(s):
         s.prose(80, 90)
-        for i,t in enumerate(('予約の受付の担当者', '書庫と配送の担当の係', '駅の前の受取の窓口の係')): # a chain of boxes
-            filled(s, (80, 200+40*i, 250, 226+40*i))
-            s.write(90, 217+40*i, t)
-            if i: s.rect((163, 186+40*i, 167, 200+40*i), fill=(.4, .4, .4))
+        for i, t in enumerate(
+            ('予約の受付の担当者', '書庫と配送の担当の係', '駅の前の受取の窓口の係')
+        ):  # a chain of boxes
+            filled(s, (80, 200 + 40 * i, 250, 226 + 40 * i))
+            s.write(90, 217 + 40 * i, t)
+            if i:
+                s.rect((163, 186 + 40 * i, 167, 200 + 40 * i), fill=(0.4, 0.4, 0.4))
         for k in range(6):
-            s.rect((320+k*30, 300-k*12, 340+k*30, 320), fill=(.4, .6, .8))
-            s.write(322+k*30, 332, f'{k+1}月', 7)
-        for k in range(4): s.write(300, 320-k*25, str(k*100), 7)
+            s.rect((320 + k * 30, 300 - k * 12, 340 + k * 30, 320), fill=(0.4, 0.6, 0.8))
+            s.write(322 + k * 30, 332, f'{k + 1}月', 7)
+        for k in range(4):
+            s.write(300, 320 - k * 25, str(k * 100), 7)
         s.prose(80, 400)
-    _, c, text = read(tmp_path, draw)
-    assert text.replace('\n', '') == SAID*2 and len(c.captions) == 2
 
-@pytest.mark.parametrize('rule', ((69, 744, 558, 744), (69, 560, 558, 560), (300, 110, 300, 700)))
+    _, c, text = read(tmp_path, draw)
+    assert text.replace('\n', '') == SAID * 2 and len(c.captions) == 2
+
+
+@pytest.mark.parametrize(
+    'rule', ((69, 744, 558, 744), (69, 560, 558, 560), (300, 110, 300, 700))
+)
 def test_a_stray_rule_draws_no_text_into_a_chart(tmp_path, rule):
     "A rule that touches the chart runs along the other column"
+
     def draw(s):
-        s.prose(69, 100, SAID*5, 22, 10, 17)
-        s.prose(327, 100, SAID*3, 22, 10, 17)
-        s.rect((370, 560, 540, 690), width=.5)
+        s.prose(69, 100, SAID * 5, 22, 10, 17)
+        s.prose(327, 100, SAID * 3, 22, 10, 17)
+        s.rect((370, 560, 540, 690), width=0.5)
         for k in range(6):
-            s.rect((380+k*25, 600+k*8, 395+k*25, 690), fill=(.9, .6, .2))
-            s.write(380+k*25, 700, f'{k+1}月', 6)
+            s.rect((380 + k * 25, 600 + k * 8, 395 + k * 25, 690), fill=(0.9, 0.6, 0.2))
+            s.write(380 + k * 25, 700, f'{k + 1}月', 6)
         s.page.draw_line((540, 660), (552, 660))
         s.page.draw_line((552, 555), (552, 750))
         s.page.draw_line((300, 620), (370, 620))
         s.page.draw_line(rule[:2], rule[2:])
+
     _, c, text = read(tmp_path, draw)
-    assert text.replace('\n', '') == SAID*8 and len(c.captions) == 1 and '6月' in c.captions[0].content
+    assert (
+        text.replace('\n', '') == SAID * 8
+        and len(c.captions) == 1
+        and '6月' in c.captions[0].content
+    )
+
 
 # ---- items
 
-MARKS = ('〇', '◯', '➡', '→', '※', '⚫', '●', '・', 'i.', 'ii)', 'iv.', 'a.', '(a)', 'b)', 'ア', 'イ．', '(ｱ)', '（ウ）', 'ⅰ', '一', '二', '１', '２．',
-         '1.', '12)', '(1)', '①', '㋐', '◎', '【例】', '〔注〕', '注１', '問２', '†', '＊')
+MARKS = (
+    '〇',
+    '◯',
+    '➡',
+    '→',
+    '※',
+    '⚫',
+    '●',
+    '・',
+    'i.',
+    'ii)',
+    'iv.',
+    'a.',
+    '(a)',
+    'b)',
+    'ア',
+    'イ．',
+    '(ｱ)',
+    '（ウ）',
+    'ⅰ',
+    '一',
+    '二',
+    '１',
+    '２．',
+    '1.',
+    '12)',
+    '(1)',
+    '①',
+    '㋐',
+    '◎',
+    '【例】',
+    '〔注〕',
+    '注１',
+    '問２',
+    '†',
+    '＊',
+)
 ITEM = '使われなくなった倉庫を借りて、月に一度の古本の市を開くことにした。売り上げは絵本を買い足すために使い、その内訳は毎年の春に掲示板で知らせる。'
+
 
 def items(s, mark, text, at, size, lead, width, y=150, n=3):
     for k in range(n):
         s.write(at[0], y, mark, size)
-        y = s.prose(at[1], y, text, width, size, lead)+(8 if k % 2 else 0)
+        y = s.prose(at[1], y, text, width, size, lead) + (8 if k % 2 else 0)
     return y
 
+
 @pytest.mark.parametrize('mark', MARKS)
-@pytest.mark.parametrize('at,size,lead,width', (((106, 124), 10.5, 18, 34), ((80, 116), 12, 20, 30), ((71, 98), 9, 14, 45)))
+@pytest.mark.parametrize(
+    'at,size,lead,width',
+    (((106, 124), 10.5, 18, 34), ((80, 116), 12, 20, 30), ((71, 98), 9, 14, 45)),
+)
 def test_an_item_stays_whole_whatever_its_mark(tmp_path, mark, at, size, lead, width):
     def draw(s):
-        s.prose(at[0]-20, 100, SAID, 38, size, lead)
+        s.prose(at[0] - 20, 100, SAID, 38, size, lead)
         y = items(s, mark, ITEM, at, size, lead, width, 180)
-        s.prose(at[0]-20, y+12, SAID, 38, size, lead)
+        s.prose(at[0] - 20, y + 12, SAID, 38, size, lead)
+
     _, c, text = read(tmp_path, draw)
     paras = [p for p in text.split('\n\n') if ITEM[5:] in p]
     assert len(paras) == 3 and all(p.strip().endswith(ITEM[-8:]) for p in paras), text
 
-@pytest.mark.parametrize('marks', (('ア', 'イ', 'ウ'), ('1.', '2.', '3.'), ('一', '二', '三'), ('①', '②', '③'), ('(1)', '(2)', '(3)'), ('i.', 'ii.', 'iii.')))
+
+@pytest.mark.parametrize(
+    'marks',
+    (
+        ('ア', 'イ', 'ウ'),
+        ('1.', '2.', '3.'),
+        ('一', '二', '三'),
+        ('①', '②', '③'),
+        ('(1)', '(2)', '(3)'),
+        ('i.', 'ii.', 'iii.'),
+    ),
+)
 def test_full_items_without_a_stop_begin_where_the_next_mark_stands(tmp_path, marks):
     full = '館内で飲み物を飲むことができる場所と時間の決まりを見直すための話し合い'
+
     def draw(s):
         s.prose(80, 90)
-        for i,m in enumerate(marks): s.write(84, 180+18*i, m); s.write(112, 180+18*i, full+'を重ねた')
+        for i, m in enumerate(marks):
+            s.write(84, 180 + 18 * i, m)
+            s.write(112, 180 + 18 * i, full + 'を重ねた')
+
     text = read(tmp_path, draw)[2]
     assert text.count('\n\n') == 3 and text.count(full) == 3, text
 
+
 def test_an_indented_paragraph_under_an_item_is_its_own(tmp_path):
     "The second row returns to the left: it was the first row of a paragraph, not the rest of the item"
+
     def draw(s):
         y = 100
         for k in range(3):
-            s.write(64, y, '○ 分館の書庫と閲覧室の改修は、来年の春から三年をかけて順に進めることとした', 12)
-            y = s.prose(68, y+18, SAID, 38, 12, 18, 1)+16
+            s.write(
+                64,
+                y,
+                '○ 分館の書庫と閲覧室の改修は、来年の春から三年をかけて順に進めることとした',
+                12,
+            )
+            y = s.prose(68, y + 18, SAID, 38, 12, 18, 1) + 16
+
     _, c, _ = read(tmp_path, draw)
-    assert [b.text for b in c.blocks] == ['分館の書庫と閲覧室の改修は、来年の春から三年をかけて順に進めることとした', SAID]*3
+    assert [b.text for b in c.blocks] == [
+        '分館の書庫と閲覧室の改修は、来年の春から三年をかけて順に進めることとした',
+        SAID,
+    ] * 3
+
 
 def test_marks_in_a_row_of_a_paragraph_do_not_tear_it(tmp_path):
-    text = ('今年の春から数えて、町の中で本を借りられる場所は駅の前と学校と診療所の合わせて'
-            '三か所になった。申込の紙を出す人の数も増え、窓口の係は二人から三人になるはずで'
-            '一人が配送に回る。アルバムや地図も借りられるようになり、来月には点字の本を百冊ほ'
-            'ど加える。ただし館内の閲覧だけの本もある。')
+    text = (
+        '今年の春から数えて、町の中で本を借りられる場所は駅の前と学校と診療所の合わせて'
+        '三か所になった。申込の紙を出す人の数も増え、窓口の係は二人から三人になるはずで'
+        '一人が配送に回る。アルバムや地図も借りられるようになり、来月には点字の本を百冊ほ'
+        'ど加える。ただし館内の閲覧だけの本もある。'
+    )
     out = read(tmp_path, lambda s: s.prose(70, 100, text, 38))[2]
     assert out.strip() == text
+
 
 # ---- heads
 
 TOPS = dict(
-    tails=('に届け出ること。', 'この期限の後は、受け付けない。', '係が負担する。', 'なお、雨の日は休む。'),
-    headings=('第１章　市の歩み', '第２章　出店の決まり', '第３章　当日の流れ', '第４章　片付け'),
-    unnumbered=('市の歩み', '出店の決まり', '当日の流れ', '片付けと返却'))
+    tails=(
+        'に届け出ること。',
+        'この期限の後は、受け付けない。',
+        '係が負担する。',
+        'なお、雨の日は休む。',
+    ),
+    headings=(
+        '第１章　市の歩み',
+        '第２章　出店の決まり',
+        '第３章　当日の流れ',
+        '第４章　片付け',
+    ),
+    unnumbered=('市の歩み', '出店の決まり', '当日の流れ', '片付けと返却'),
+)
+
 
 @pytest.mark.parametrize('name', TOPS)
 @pytest.mark.parametrize('y,size', ((64, 10.5), (70, 10.5), (56, 9)))
@@ -182,30 +356,49 @@ def test_the_first_line_of_a_page_is_text_unless_it_repeats(tmp_path, name, y, s
     def page(top, n):
         def draw(s):
             s.write(71, y, top, size)
-            s.prose(71, y+45, SAID*2, 42, size)
+            s.prose(71, y + 45, SAID * 2, 42, size)
             s.write(290, 800, str(n), 9)
+
         return draw
-    _, c, text = read(tmp_path, *(page(t, n) for n,t in enumerate(TOPS[name], 5)))
-    for t in TOPS[name]: assert t.translate(str.maketrans('１２３４', '1234')) in text
+
+    _, c, text = read(tmp_path, *(page(t, n) for n, t in enumerate(TOPS[name], 5)))
+    for t in TOPS[name]:
+        assert t.translate(str.maketrans('１２３４', '1234')) in text
     assert [b.text for b in c.furniture] == ['5', '6', '7', '8']
 
+
 def test_pages_of_one_line_are_text(tmp_path):
-    lines = ('使い終えた箱は、裏の棚に戻す。', '鍵は係が持つ。', '雨の日は市を開かない。', '雨天の順延はない')
+    lines = (
+        '使い終えた箱は、裏の棚に戻す。',
+        '鍵は係が持つ。',
+        '雨の日は市を開かない。',
+        '雨天の順延はない',
+    )
     slides = [(lambda s, t=t: s.write(60, 50, t, 24)) for t in lines]
-    assert read(tmp_path, *slides, w=842, h=595)[2].split('\n\n') == [*lines[:3], lines[3]+'\n']
+    assert read(tmp_path, *slides, w=842, h=595)[2].split('\n\n') == [
+        *lines[:3],
+        lines[3] + '\n',
+    ]
     assert '雨の日は市を開かない。' in read(tmp_path, slides[2])[2]
+
 
 def test_a_single_page_keeps_its_title(tmp_path):
     text = read(tmp_path, lambda s: (s.write(71, 60, '古本の市の案内'), s.prose(71, 110)))[2]
     assert '古本の市の案内' in text and SAID in text
 
+
 HEADS = dict(
     same=lambda n: ('町の図書館の年報', {}),
     chapter=lambda n: (('第１章　蔵書', '第２章　貸出')[n > 3], {}),
-    number=lambda n: (f'{("蔵書", "配送", "貸出", "行事", "会計", "資料")[n-1]}　{n+20}', {}),
-    small=lambda n: (('蔵書', '配送', '貸出', '行事', '会計', '資料')[n-1], dict(size=8)),
+    number=lambda n: (
+        f'{("蔵書", "配送", "貸出", "行事", "会計", "資料")[n - 1]}　{n + 20}',
+        {},
+    ),
+    small=lambda n: (('蔵書', '配送', '貸出', '行事', '会計', '資料')[n - 1], dict(size=8)),
     bold=lambda n: ('町の図書館の年報', dict(size=14)),
-    near=lambda n: ('町の図書館の年報', dict(y=66)))
+    near=lambda n: ('町の図書館の年報', dict(y=66)),
+)
+
 
 @pytest.mark.parametrize('name', HEADS)
 def test_running_heads_go_even_if_they_look_like_headings(tmp_path, name):
@@ -213,175 +406,295 @@ def test_running_heads_go_even_if_they_look_like_headings(tmp_path, name):
         def draw(s):
             t, how = HEADS[name](n)
             s.write(71, how.get('y', 48), t, how.get('size', 10.5))
-            s.prose(71, 90, SAID*4)
-            s.write(290, 800, str(n+20), 9)
+            s.prose(71, 90, SAID * 4)
+            s.write(290, 800, str(n + 20), 9)
+
         return draw
+
     _, c, text = read(tmp_path, *map(page, range(1, 7)))
-    assert text.replace('\n', '') == SAID*24 and len(c.furniture) == 12
+    assert text.replace('\n', '') == SAID * 24 and len(c.furniture) == 12
+
 
 def test_a_title_that_repeats_in_the_middle_of_pages_is_kept(tmp_path):
     def draw(s):
         s.prose(71, 90)
         s.write(71, 200, 'まとめ', 14)
         s.prose(71, 230)
-    assert read(tmp_path, *[draw]*5)[2].count('まとめ') == 5
+
+    assert read(tmp_path, *[draw] * 5)[2].count('まとめ') == 5
+
 
 # ---- turned pages
 
-@pytest.mark.parametrize('rotate', (0, 90, 180, 270)) # /Rotate of the page
-@pytest.mark.parametrize('angle', (0, 90, 180, 270)) # of the text on the page
+
+@pytest.mark.parametrize('rotate', (0, 90, 180, 270))  # /Rotate of the page
+@pytest.mark.parametrize('angle', (0, 90, 180, 270))  # of the text on the page
 def test_four_directions_with_and_without_rotate(tmp_path, rotate, angle):
     src = pymupdf.open()
     s = Sheet(src.new_page(width=500, height=700))
     s.write(60, 60, '町の図書館の一年', 18)
-    s.prose(60, 110, SAID*2, 18)
+    s.prose(60, 110, SAID * 2, 18)
     s.prose(270, 110, SAID, 18)
     s.write(240, 670, '4', 9)
     want = [b.text for b in clean_pages(list(iter_pages(save(src, tmp_path)))).blocks]
-    assert want == ['町の図書館の一年', SAID*2, SAID]
+    assert want == ['町の図書館の一年', SAID * 2, SAID]
     d = pymupdf.open()
     w, h = (700, 500) if angle % 180 else (500, 700)
     d.new_page(width=w, height=h).show_pdf_page(pymupdf.Rect(0, 0, w, h), src, 0, rotate=angle)
     d[0].set_rotation(rotate)
-    page, = iter_pages(save(d, tmp_path))
+    (page,) = iter_pages(save(d, tmp_path))
     assert [b.text for b in clean_pages([page]).blocks] == want
     title = next(b for b in page.blocks if '一年' in b.text).bbox
-    shown = pymupdf.open(tmp_path/'a.pdf')[0].rect # what a viewer shows, where the box must lie on ink
+    shown = pymupdf.open(tmp_path / 'a.pdf')[
+        0
+    ].rect  # what a viewer shows, where the box must lie on ink
     assert 0 <= title[0] < title[2] <= shown.width and 0 <= title[1] < title[3] <= shown.height
-    pix = pymupdf.open(tmp_path/'a.pdf')[0].get_pixmap(clip=title, colorspace=pymupdf.csGRAY)
+    pix = pymupdf.open(tmp_path / 'a.pdf')[0].get_pixmap(clip=title, colorspace=pymupdf.csGRAY)
     assert min(pix.samples) < 100
 
+
 def save(d, tmp_path):
-    d.save(tmp_path/'a.pdf')
-    return tmp_path/'a.pdf'
+    d.save(tmp_path / 'a.pdf')
+    return tmp_path / 'a.pdf'
+
 
 # ---- what lies over, above and beside the text
 
-STAMPS = dict(slant=dict(size=54, rotate=45), level=dict(size=40, rotate=0), upwards=dict(size=40, rotate=90), steep=dict(size=48, rotate=-60))
+STAMPS = dict(
+    slant=dict(size=54, rotate=45),
+    level=dict(size=40, rotate=0),
+    upwards=dict(size=40, rotate=90),
+    steep=dict(size=48, rotate=-60),
+)
+
 
 @pytest.mark.parametrize('name', STAMPS)
 @pytest.mark.parametrize('words', ('社外秘　複製禁止', '見本', 'DRAFT'))
 def test_watermarks_at_any_angle_are_furniture(tmp_path, name, words):
     def draw(s):
-        s.prose(80, 100, SAID*8)
+        s.prose(80, 100, SAID * 8)
         at, m = pymupdf.Point(250, 400), pymupdf.Matrix(STAMPS[name]['rotate'])
-        s.write(170, 300, words, STAMPS[name]['size'], color=(.85, .85, .85), morph=(at, m))
+        s.write(170, 300, words, STAMPS[name]['size'], color=(0.85, 0.85, 0.85), morph=(at, m))
+
     _, c, text = read(tmp_path, draw, draw)
-    assert text.replace('\n', '') == SAID*16 and [b.text for b in c.furniture] == [words]*2
+    assert text.replace('\n', '') == SAID * 16 and [b.text for b in c.furniture] == [words] * 2
+
 
 RUBY = {'図書館': 'としょかん', '駅': 'えき', '期間': 'きかん', '予約': 'よやく'}
+
 
 @pytest.mark.parametrize('size', (10.5, 12, 16))
 def test_readings_above_kanji_leave_the_text(tmp_path, size):
     def draw(s):
-        width = int(440//size)
-        y = s.prose(71, 100, SAID*2, width, size, 1.8*size)
-        for i in range(0, 2*len(SAID), width):
-            row = (SAID*2)[i:i+width]
-            for kanji,kana in RUBY.items():
+        width = int(440 // size)
+        s.prose(71, 100, SAID * 2, width, size, 1.8 * size)
+        for i in range(0, 2 * len(SAID), width):
+            row = (SAID * 2)[i : i + width]
+            for kanji, kana in RUBY.items():
                 if (k := row.find(kanji)) >= 0:
-                    x = 71+size*k+(len(kanji)*size-len(kana)*size/2)/2
-                    s.write(x, 100+1.8*size*(i//width)-size, kana, size/2)
-    assert read(tmp_path, draw)[2].strip() == SAID*2
-    with pymupdf.open(tmp_path/'a.pdf') as d:
+                    x = 71 + size * k + (len(kanji) * size - len(kana) * size / 2) / 2
+                    s.write(x, 100 + 1.8 * size * (i // width) - size, kana, size / 2)
+
+    assert read(tmp_path, draw)[2].strip() == SAID * 2
+    with pymupdf.open(tmp_path / 'a.pdf') as d:
         from climate_ft.layout import page_blocks
+
         kept = ''.join(b.text for b in page_blocks(d[0], brackets=True)).replace('\n', '')
     assert kept.count('駅（えき）') == 2 and kept.count('図書館（としょかん）') == 2
 
+
 @pytest.mark.parametrize('step', (1, 5))
 @pytest.mark.parametrize('x,align', ((74, 'left'), (60, 'right'), (540, 'left')))
-@pytest.mark.parametrize('first', (False, True)) # drawn before its line, MuPDF glues it to the text
+@pytest.mark.parametrize(
+    'first', (False, True)
+)  # drawn before its line, MuPDF glues it to the text
 def test_line_numbers_in_a_margin_go(tmp_path, step, x, align, first):
-    text = SAID*6
+    text = SAID * 6
+
     def draw(s):
         for i in range(0, len(text), 36):
-            n, y = i//36+1, 120+24*(i//36)
+            n, y = i // 36 + 1, 120 + 24 * (i // 36)
+
             def number():
-                if n % step == 0: s.write(x-(6*len(str(n)) if align == 'right' else 0), y, str(n), 12, 'helv')
-            if first: number()
-            s.write(100, y, text[i:i+36], 12)
-            if not first: number()
+                if n % step == 0:
+                    s.write(
+                        x - (6 * len(str(n)) if align == 'right' else 0), y, str(n), 12, 'helv'
+                    )
+
+            if first:
+                number()
+            s.write(100, y, text[i : i + 36], 12)
+            if not first:
+                number()
+
     _, c, out = read(tmp_path, draw, draw)
-    assert out.replace('\n', '') == text*2 and len(c.furniture) == 2*(len(range(0, len(text), 36))//step)
+    assert out.replace('\n', '') == text * 2 and len(c.furniture) == 2 * (
+        len(range(0, len(text), 36)) // step
+    )
+
 
 def test_a_numbered_list_keeps_its_numbers(tmp_path):
     def draw(s):
         s.prose(80, 90)
-        for i in range(5): s.write(84, 180+20*i, str(i+1)); s.write(110, 180+20*i, f'{"東西南北中"[i]}の棚の本を並べ直し、背の札を貼り替える。')
+        for i in range(5):
+            s.write(84, 180 + 20 * i, str(i + 1))
+            s.write(
+                110, 180 + 20 * i, f'{"東西南北中"[i]}の棚の本を並べ直し、背の札を貼り替える。'
+            )
         s.prose(80, 300)
+
     out = read(tmp_path, draw)[2]
-    assert all(f'{i+1}{"東西南北中"[i]}の棚' in out.replace(' ', '').replace('　', '') for i in range(5))
+    assert all(
+        f'{i + 1}{"東西南北中"[i]}の棚' in out.replace(' ', '').replace('　', '')
+        for i in range(5)
+    )
+
 
 def test_a_reference_at_a_row_start_is_no_caption(tmp_path):
-    rows = ('貸出の日数は年代で違い、全体では平均で九日半になる', '（図表 1-3）。冊数では物語が最も多いという（図表 2', '図表 2-4）。次に多いのは料理の本である（', '図 5）。')
+    rows = (
+        '貸出の日数は年代で違い、全体では平均で九日半になる',
+        '（図表 1-3）。冊数では物語が最も多いという（図表 2',
+        '図表 2-4）。次に多いのは料理の本である（',
+        '図 5）。',
+    )
+
     def draw(s):
-        for i,r in enumerate(rows): s.write(80, 100+18*i, r)
+        for i, r in enumerate(rows):
+            s.write(80, 100 + 18 * i, r)
+
     _, c, text = read(tmp_path, draw)
-    assert c.captions == [] and '図表1-3）。' in text and '図5）。' in text and '図表2-4）。' in text
+    assert (
+        c.captions == []
+        and '図表1-3）。' in text
+        and '図5）。' in text
+        and '図表2-4）。' in text
+    )
+
 
 def test_tabs_beside_a_banner(tmp_path):
     def draw(s):
-        s.rect((0, 10, 595, 92), color=(.8, .9, 1), width=2)
+        s.rect((0, 10, 595, 92), color=(0.8, 0.9, 1), width=2)
         s.page.draw_bezier((0, 20), (200, 95), (400, 10), (595, 88), width=2)
         s.page.draw_bezier((0, 40), (200, 90), (400, 30), (595, 80), width=2)
-        s.prose(66, 130, SAID*8, 42, 11, 20)
-        for t,y in (('案内', 118), ('貸出', 250), ('行事', 340), ('年表', 430)):
-            for k,ch in enumerate(t): s.write(570, y+k*12, ch, 9.5)
+        s.prose(66, 130, SAID * 8, 42, 11, 20)
+        for t, y in (('案内', 118), ('貸出', 250), ('行事', 340), ('年表', 430)):
+            for k, ch in enumerate(t):
+                s.write(570, y + k * 12, ch, 9.5)
+
     _, c, text = read(tmp_path, draw, draw, draw)
-    assert text.replace('\n', '') == SAID*24
+    assert text.replace('\n', '') == SAID * 24
+
 
 # ---- the body of the document
 
+
 @pytest.mark.parametrize('where', (0, 2, 5))
 def test_labels_that_outnumber_the_prose_of_a_page(tmp_path, where):
-    def plain(s): s.prose(70, 70, SAID*6, 44, 10, 17)
+    def plain(s):
+        s.prose(70, 70, SAID * 6, 44, 10, 17)
+
     def chart(s):
         s.prose(70, 70, SAID, 44, 10, 17)
         for r in range(3):
-            y = 240+190*r
-            s.rect((81, y, 544, y+90), width=.4)
+            y = 240 + 190 * r
+            s.rect((81, y, 544, y + 90), width=0.4)
             for k in range(36):
-                s.rect((84+k*12.7, y+50, 90+k*12.7, y+70), fill=(.9, .6, .2))
-                s.write(82+k*12.7, y+103, '上中下'[k % 3]+'旬', 5.6)
-            for k in range(10): s.write(72, y+5+k*10, str(5-k), 5.6)
+                s.rect((84 + k * 12.7, y + 50, 90 + k * 12.7, y + 70), fill=(0.9, 0.6, 0.2))
+                s.write(82 + k * 12.7, y + 103, '上中下'[k % 3] + '旬', 5.6)
+            for k in range(10):
+                s.write(72, y + 5 + k * 10, str(5 - k), 5.6)
+
     _, c, text = read(tmp_path, *[chart if i == where else plain for i in range(6)])
-    assert text.replace('\n', '') == SAID*31 and '旬' not in text and len(c.captions) >= 1
+    assert text.replace('\n', '') == SAID * 31 and '旬' not in text and len(c.captions) >= 1
+
 
 def test_prose_above_small_close_notes_keeps_its_own_leading(tmp_path):
     def draw(s):
-        for i in range(9): s.write(97, 300+i*10.7, 'A study of paths between villages, drawn by the words that people use for them.', 8.5, 'helv')
-        s.prose(47, 560, SAID*2, 26, 9.2, 14.9)
-        for i in range(7): s.write(47, 690+i*10, f'{"abcdefg"[i]}) someone.with.a.long.address.{i}@example.org', 8.1, 'helv')
-        s.prose(309, 560, SAID*3, 26, 9.2, 14.9)
-    assert SAID*2 in read(tmp_path, draw, w=612, h=792)[2]
+        for i in range(9):
+            s.write(
+                97,
+                300 + i * 10.7,
+                'A study of paths between villages, drawn by the words that people use for them.',
+                8.5,
+                'helv',
+            )
+        s.prose(47, 560, SAID * 2, 26, 9.2, 14.9)
+        for i in range(7):
+            s.write(
+                47,
+                690 + i * 10,
+                f'{"abcdefg"[i]}) someone.with.a.long.address.{i}@example.org',
+                8.1,
+                'helv',
+            )
+        s.prose(309, 560, SAID * 3, 26, 9.2, 14.9)
+
+    assert SAID * 2 in read(tmp_path, draw, w=612, h=792)[2]
+
 
 # ---- columns
 
-LISTINGS = dict(code=['begin{list}', 'title{年報}', 'author{係}', 'maketitle', '<本文>', '謝辞', 'end{list}'],
-                poem=['本の背が並ぶ', '窓の光', '指先で', '一冊を', '引き出す', '町の朝'],
-                names=['東の山の分館', '北の川の分館', '南の浜の分館', '西の谷の本館'])
+LISTINGS = dict(
+    code=[
+        'begin{list}',
+        'title{年報}',
+        'author{係}',
+        'maketitle',
+        '<本文>',
+        '謝辞',
+        'end{list}',
+    ],
+    poem=['本の背が並ぶ', '窓の光', '指先で', '一冊を', '引き出す', '町の朝'],
+    names=['東の山の分館', '北の川の分館', '南の浜の分館', '西の谷の本館'],
+)
+
 
 @pytest.mark.parametrize('name', LISTINGS)
 @pytest.mark.parametrize('side', ('left', 'right'))
 def test_a_column_of_short_lines_beside_prose(tmp_path, name, side):
-    rows = (LISTINGS[name]*6)[:24]
+    rows = (LISTINGS[name] * 6)[:24]
     a, b = (47, 309) if side == 'left' else (309, 47)
+
     def draw(s):
-        for i,r in enumerate(rows): s.write(a, 100+15*i, r, 10)
-        s.prose(b, 100, (SAID*6)[:22*24-9]+'。', 22, 10, 15)
+        for i, r in enumerate(rows):
+            s.write(a, 100 + 15 * i, r, 10)
+        s.prose(b, 100, (SAID * 6)[: 22 * 24 - 9] + '。', 22, 10, 15)
+
     page = read(tmp_path, draw)[0][0]
     text = page.text.replace('\n', '')
-    order = [text.index(''.join(rows)), text.index((SAID*6)[:200])]
+    order = [text.index(''.join(rows)), text.index((SAID * 6)[:200])]
     assert order == sorted(order, reverse=side == 'right')
 
+
 def test_columns_that_begin_with_the_end_of_a_paragraph_above_charts(tmp_path):
-    left = ['と決めた。', '　春の市は、去年より一週間早く始まり、朝から多', 'くの人が訪れた。古い地図と絵本がよく売れたほか', '、点字の本を探す人も多かった。', '　係の話では、箱の数を増やしたことが人を呼び、']
-    right = ['来年も続けるという。', '　夏の市では、日よけの布を広げて休む場所を作る', '。飲み物は町の店が出し、売り上げの一部を図書館', 'に贈る。詳しい日程は三月の末に決まり、掲示板と', '町の便りで知らせる。']
+    left = [
+        'と決めた。',
+        '　春の市は、去年より一週間早く始まり、朝から多',
+        'くの人が訪れた。古い地図と絵本がよく売れたほか',
+        '、点字の本を探す人も多かった。',
+        '　係の話では、箱の数を増やしたことが人を呼び、',
+    ]
+    right = [
+        '来年も続けるという。',
+        '　夏の市では、日よけの布を広げて休む場所を作る',
+        '。飲み物は町の店が出し、売り上げの一部を図書館',
+        'に贈る。詳しい日程は三月の末に決まり、掲示板と',
+        '町の便りで知らせる。',
+    ]
+
     def draw(s):
-        for i,(l,r) in enumerate(zip(left, right)): s.write(69, 62+i*17, l, 10); s.write(327, 62+i*17, r, 10)
+        for i, (l, r) in enumerate(zip(left, right)):
+            s.write(69, 62 + i * 17, l, 10)
+            s.write(327, 62 + i * 17, r, 10)
         for x in (70, 236, 403):
             for y in (230, 362):
-                s.rect((x, y, x+142, y+98), width=.5)
-                for k in range(12): s.rect((x+12+k*10, y+40, x+17+k*10, y+70), fill=(.5, .5, .5)); s.write(x+12+k*10, y+94, str(k+1), 3.3)
+                s.rect((x, y, x + 142, y + 98), width=0.5)
+                for k in range(12):
+                    s.rect(
+                        (x + 12 + k * 10, y + 40, x + 17 + k * 10, y + 70),
+                        fill=(0.5, 0.5, 0.5),
+                    )
+                    s.write(x + 12 + k * 10, y + 94, str(k + 1), 3.3)
+
     text = read(tmp_path, draw)[2]
     assert '人を呼び、来年も続けるという。' in text and text.startswith('と決めた。')

@@ -1,59 +1,124 @@
 """The site as a reader meets it. The build and the links need only Python; what a browser must show is skipped where there is no Chromium."""
-import json, re, shutil, subprocess, sys
+
+import json
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 import pytest
 
 REPO = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(REPO/'site'))
+sys.path.insert(0, str(REPO / 'site'))
 pytest.importorskip('sphinx')
-import bridge, check, draw
+import bridge
+import check
+import draw
 
-NOTEBOOKS = sorted(bridge.name(p) for p in bridge.NBS.glob('**/*.ipynb') if '.ipynb_checkpoints' not in p.parts)
+NOTEBOOKS = sorted(
+    bridge.name(p)
+    for p in bridge.NBS.glob('**/*.ipynb')
+    if '.ipynb_checkpoints' not in p.parts
+)
 CHAPTERS = [n for n in NOTEBOOKS if n != 'index' and '/' not in n]
-SIZE_MB, LANDING_KB = 22, 1024      # about 140 pages
+SIZE_MB, LANDING_KB = 22, 1024  # about 140 pages
 
-def run(*args): return subprocess.run([*map(str, args)], cwd=REPO, capture_output=True, text=True, timeout=600)
+
+def run(*args):
+    return subprocess.run(
+        [*map(str, args)], cwd=REPO, capture_output=True, text=True, timeout=600
+    )
+
 
 @pytest.fixture(scope='session')
 def site():
     "The site, built once with warnings as errors"
     shutil.rmtree(check.SITE, ignore_errors=True)
-    for cmd in ([sys.executable, 'site/bridge.py'], [sys.executable, '-m', 'sphinx', '-q', '-W', '--keep-going', '-d', '_myst/.doctrees', '-c', 'site', '_myst', '_site']):
-        r = run(*cmd); assert r.returncode == 0, (r.stdout+r.stderr)[-3000:]
+    for cmd in (
+        [sys.executable, 'site/bridge.py'],
+        [
+            sys.executable,
+            '-m',
+            'sphinx',
+            '-q',
+            '-W',
+            '--keep-going',
+            '-d',
+            '_myst/.doctrees',
+            '-c',
+            'site',
+            '_myst',
+            '_site',
+        ],
+    ):
+        r = run(*cmd)
+        assert r.returncode == 0, (r.stdout + r.stderr)[-3000:]
     return check.SITE
+
 
 @pytest.fixture(scope='session')
 def reading(site, chromium):
     "(browser, address of the site)"
-    with check.serve(site) as base: yield chromium, base
+    with check.serve(site) as base:
+        yield chromium, base
+
 
 @pytest.fixture(scope='session')
 def axe():
     if not check.AXE.exists():
-        if not shutil.which('npm'): pytest.skip('npm is not installed')
-        subprocess.run(['npm', 'ci', '--omit=dev', '--silent'], cwd=REPO/'site', check=True, timeout=300)
+        if not shutil.which('npm'):
+            pytest.skip('npm is not installed')
+        subprocess.run(
+            ['npm', 'ci', '--omit=dev', '--silent'], cwd=REPO / 'site', check=True, timeout=300
+        )
 
-def text(site, page): return (site/page).read_text(encoding='utf-8')
+
+def text(site, page):
+    return (site / page).read_text(encoding='utf-8')
+
 
 # ---- without a browser
 
-def test_every_link_and_anchor_resolves(site): assert check.broken_links(site) == []
+
+def test_every_link_and_anchor_resolves(site):
+    assert check.broken_links(site) == []
+
 
 def test_a_broken_link_is_seen(tmp_path):
-    (tmp_path/'a.html').write_text('<a href="b.html#x">b</a><a href="c.html">c</a><a href="#top">t</a><script src="https://example.org/x.js"></script><p id="top">')
-    (tmp_path/'b.html').write_text('<p id="y">')
-    assert check.broken_links(tmp_path) == ['a.html -> b.html#x (no such anchor)', 'a.html -> c.html', 'a.html loads https://example.org/x.js']
+    (tmp_path / 'a.html').write_text(
+        '<a href="b.html#x">b</a><a href="c.html">c</a><a href="#top">t</a><script src="https://example.org/x.js"></script><p id="top">'
+    )
+    (tmp_path / 'b.html').write_text('<p id="y">')
+    assert check.broken_links(tmp_path) == [
+        'a.html -> b.html#x (no such anchor)',
+        'a.html -> c.html',
+        'a.html loads https://example.org/x.js',
+    ]
 
-def test_size(site): assert sum(p.stat().st_size for p in site.glob('**/*') if p.is_file())/2**20 <= SIZE_MB
+
+def test_size(site):
+    assert sum(p.stat().st_size for p in site.glob('**/*') if p.is_file()) / 2**20 <= SIZE_MB
+
 
 def test_chapters_follow_each_other(site):
-    nexts = {p: re.search(r'<link rel="next"[^>]*href="([^"]+)"', text(site, f'{p}.html')) for p in CHAPTERS}
-    order = sorted((p for p in CHAPTERS if int(p[:2]) < 20), key=lambda p: (p.split('_')[0], p))
+    nexts = {
+        p: re.search(r'<link rel="next"[^>]*href="([^"]+)"', text(site, f'{p}.html'))
+        for p in CHAPTERS
+    }
+    order = sorted(
+        (p for p in CHAPTERS if int(p[:2]) < 20), key=lambda p: (p.split('_')[0], p)
+    )
     assert [nexts[p][1] for p in order[:-1]] == [f'{p}.html' for p in order[1:]]
+
 
 def test_every_notebook_page_launches_its_own_notebook_on_colab(site):
     cfg = bridge.CFG
-    for n in NOTEBOOKS: assert f'https://colab.research.google.com/github/{cfg.user}/{cfg.repo}/blob/{cfg.branch}/nbs/{n}.ipynb' in text(site, f'{n}.html'), n
+    for n in NOTEBOOKS:
+        assert (
+            f'https://colab.research.google.com/github/{cfg.user}/{cfg.repo}/blob/{cfg.branch}/nbs/{n}.ipynb'
+            in text(site, f'{n}.html')
+        ), n
+
 
 def test_downloads_run_and_hold_no_directives(site):
     for n in NOTEBOOKS:
@@ -61,122 +126,260 @@ def test_downloads_run_and_hold_no_directives(site):
         cells = json.loads(text(site, f'_sources/{n}.ipynb'))['cells']
         code = '\n'.join(''.join(c['source']) for c in cells if c['cell_type'] == 'code')
         assert '#|' not in code and 'nbdev_export()' not in code, n
-        hidden = [bridge.option.sub('', ''.join(c['source'])).strip() for c in json.loads((REPO/f'nbs/{n}.ipynb').read_text())['cells'] if '#| hide\n' in ''.join(c['source'])]
-        assert all(h in code for h in hidden if 'nbdev_export()' not in h), n               # not on the page, but needed to run
+        hidden = [
+            bridge.option.sub('', ''.join(c['source'])).strip()
+            for c in json.loads((REPO / f'nbs/{n}.ipynb').read_text())['cells']
+            if '#| hide\n' in ''.join(c['source'])
+        ]
+        assert all(h in code for h in hidden if 'nbdev_export()' not in h), (
+            n
+        )  # not on the page, but needed to run
+
 
 def test_pages_show_no_directives_and_no_setup_cell(site):
     for n in NOTEBOOKS:
         s = re.sub(r'<[^>]+>', '', text(site, f'{n}.html'))
         assert '#| ' not in s and bridge.SETUP not in s, n
 
+
 def test_chapters_end_with_summary_and_exercises(site):
-    for n in CHAPTERS: assert 'id="summary"' in text(site, f'{n}.html') and 'id="exercises"' in text(site, f'{n}.html'), n
+    for n in CHAPTERS:
+        assert 'id="summary"' in text(site, f'{n}.html') and 'id="exercises"' in text(
+            site, f'{n}.html'
+        ), n
+
 
 def test_pictures_have_a_palette_and_wide_tables_scroll():
-    import base64, io
+    import base64
+    import io
     from PIL import Image
-    out = io.BytesIO(); Image.linear_gradient('L').convert('RGB').rotate(30).save(out, 'PNG')
+
+    out = io.BytesIO()
+    Image.linear_gradient('L').convert('RGB').rotate(30).save(out, 'PNG')
     png = base64.b64encode(out.getvalue()).decode()
-    assert Image.open(io.BytesIO(base64.b64decode(bridge.small(png)))).mode == 'P' and len(bridge.small(png)) < len(png)
-    row = 'recall: base'+' '*20+'    '.join(['0.123 [0.100, 0.200]']*4)
-    assert bridge.is_table(f'{row}\n{row}') and not bridge.is_table(row) and not bridge.is_table('長い文が二つ。'*60+'\n'+'長い文が二つ。'*60)
+    assert Image.open(io.BytesIO(base64.b64decode(bridge.small(png)))).mode == 'P' and len(
+        bridge.small(png)
+    ) < len(png)
+    row = 'recall: base' + ' ' * 20 + '    '.join(['0.123 [0.100, 0.200]'] * 4)
+    assert (
+        bridge.is_table(f'{row}\n{row}')
+        and not bridge.is_table(row)
+        and not bridge.is_table('長い文が二つ。' * 60 + '\n' + '長い文が二つ。' * 60)
+    )
+
 
 def test_solutions_are_reached_from_their_chapter(site):
     for n in NOTEBOOKS:
-        if n.startswith('solutions/'): assert f'href="{n}.html"' in text(site, f'{Path(n).name}.html'), n
+        if n.startswith('solutions/'):
+            assert f'href="{n}.html"' in text(site, f'{Path(n).name}.html'), n
+
 
 def test_errors_page_leads_from_each_message_to_its_lab(site):
     import html
+
     page = html.unescape(re.sub(r'</?(code|span|pre)[^>]*>', '', text(site, 'errors.html')))
-    heads = [bridge.head(p) for p in (REPO/'nbs').glob('2*.ipynb')]
+    heads = [bridge.head(p) for p in (REPO / 'nbs').glob('2*.ipynb')]
     for h in heads:
         assert h['messages'], f"{h['stem']} has no **Messages:** line"
         assert f'{h["stem"]}.html' in page
-        for m in h['messages']: assert ' '.join(m.split()) in page, m
-    assert any('no trained model yet' in m for m,_ in bridge.course_errors(REPO/'climate_ft/cli.py')) and 'there is no trained model yet' in page
+        for m in h['messages']:
+            assert ' '.join(m.split()) in page, m
+    assert (
+        any(
+            'no trained model yet' in m
+            for m, _ in bridge.course_errors(REPO / 'climate_ft/cli.py')
+        )
+        and 'there is no trained model yet' in page
+    )
+
 
 def test_messages_are_read_from_code_spans():
     from execnb.nbio import mk_cell
-    cells = [mk_cell('# Lab', 'markdown'), mk_cell("**Messages:** `a 'b'`, ``c `d` e``\n\nThis lab", 'markdown')]
+
+    cells = [
+        mk_cell('# Lab', 'markdown'),
+        mk_cell("**Messages:** `a 'b'`, ``c `d` e``\n\nThis lab", 'markdown'),
+    ]
     assert bridge.messages(cells) == ["a 'b'", 'c `d` e']
 
+
 def test_course_errors_show_what_varies_in_capitals(tmp_path):
-    (tmp_path/'m.py').write_text("def f(path, n):\n    raise CourseError(f'{path.name} has no page {n}: name one of its pages')\n")
-    assert list(bridge.course_errors(tmp_path/'m.py')) == [('NAME has no page N: name one of its pages', 'f')]
+    (tmp_path / 'm.py').write_text(
+        "def f(path, n):\n    raise CourseError(f'{path.name} has no page {n}: name one of its pages')\n"
+    )
+    assert list(bridge.course_errors(tmp_path / 'm.py')) == [
+        ('NAME has no page N: name one of its pages', 'f')
+    ]
+
 
 def test_api_documents_every_public_function(site):
     from importlib import import_module
-    for p in (REPO/'climate_ft').glob('[a-z]*.py'):
+
+    for p in (REPO / 'climate_ft').glob('[a-z]*.py'):
         m = import_module(f'climate_ft.{p.stem}')
-        if not (site/f'api/{p.stem}.html').exists(): continue
+        if not (site / f'api/{p.stem}.html').exists():
+            continue
         s = text(site, f'api/{p.stem}.html')
         for n in m.__all__:
             o = getattr(m, n)
-            if callable(o) and getattr(o, '__module__', '') == m.__name__: assert f'id="climate-ft-{p.stem}-{n.lower().replace("_", "-").strip("-")}"' in s, f'{p.stem}.{n}'
+            if callable(o) and getattr(o, '__module__', '') == m.__name__:
+                assert (
+                    f'id="climate-ft-{p.stem}-{n.lower().replace("_", "-").strip("-")}"' in s
+                ), f'{p.stem}.{n}'
 
-def test_every_diagram_is_drawn(): assert set(draw.diagrams()) == {p.stem for p in draw.OUT.glob('*.svg')}, 'run `make diagrams`'
+
+def test_every_diagram_is_drawn():
+    assert set(draw.diagrams()) == {p.stem for p in draw.OUT.glob('*.svg')}, (
+        'run `make diagrams`'
+    )
+
 
 def test_readme_is_what_the_index_says():
-    r = run(sys.executable, 'scripts/build_readme.py', '--check'); assert r.returncode == 0, r.stderr
+    r = run(sys.executable, 'scripts/build_readme.py', '--check')
+    assert r.returncode == 0, r.stderr
+
 
 def test_fork_changes_settings_only():
     "The addresses of settings.ini stand nowhere else but in what is generated from it"
     cfg = bridge.CFG
     tracked = run('git', 'ls-files').stdout.splitlines()
     made = ('settings.ini', 'README.md', 'climate_ft/_modidx.py', 'nbs/')
-    assert [f for f in tracked if not f.startswith(made) and (p := REPO/f).is_file() and p.suffix in ('.py', '.md', '.yml', '.css', '.html', '.toml', '.cff', '')
-            and cfg.git_url in p.read_text(encoding='utf-8', errors='ignore')] == []
+    assert [
+        f
+        for f in tracked
+        if not f.startswith(made)
+        and (p := REPO / f).is_file()
+        and p.suffix in ('.py', '.md', '.yml', '.css', '.html', '.toml', '.cff', '')
+        and cfg.git_url in p.read_text(encoding='utf-8', errors='ignore')
+    ] == []
+
 
 # ---- in Chromium
+
 
 def test_every_page_is_whole(reading, axe):
     "At the widths of a phone and of a desk: no error, nothing from elsewhere, no text cut off, pictures described, no serious accessibility violation"
     rows = check.survey(*reading)
-    assert {r['page'] for r in rows} >= {f'{n}.html' for n in NOTEBOOKS} | {'errors.html', 'glossary.html', 'search.html', 'api/index.html'}
+    assert {r['page'] for r in rows} >= {f'{n}.html' for n in NOTEBOOKS} | {
+        'errors.html',
+        'glossary.html',
+        'search.html',
+        'api/index.html',
+    }
     assert [(r['page'], w) for r in rows for w in r['wrong']] == []
     assert {r['page'] for r in rows} >= set(check.WHOLE)
     assert max(r['kilobytes'] for r in rows if r['page'] == 'index.html') <= LANDING_KB
 
-@pytest.mark.parametrize('html,wrong', [
-    ('<img src="x.svg">', 'no alternative text'), ('<script src="https://example.org/x.js"></script>', 'asks for'), ('<script>oops()</script>', 'script:'),
-    ('<article><p style="white-space:nowrap">'+'とても長い一行'*60+'</p></article>', 'wide'), ('<button></button>', 'button-name'),
-    ('<div class="highlight"><pre style="background:#fff;color:#eee">code</pre></div>', 'color-contrast')])
-def test_what_a_page_may_get_wrong_is_seen(reading, axe, tmp_path, html, wrong):
-    (tmp_path/'x.html').write_text(f'<!doctype html><html lang="en" data-theme="light"><link rel="icon" href="data:,"><title>x</title><main>{html}</main>')
-    (tmp_path/'x.svg').write_text('<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>')
-    with check.serve(tmp_path) as base: assert wrong in ' '.join(check.look(reading[0].new_context(), base, 'x.html', axe=True)['wrong'])
 
-@pytest.mark.parametrize('query,page', [('降水量', '01a_layout.html'), ('雪氷面', '12_evaluation.html'), ('QLoRA', '08_train.html'), ('grad_norm', '24_grad_norm_zero.html')])
+@pytest.mark.parametrize(
+    'html,wrong',
+    [
+        ('<img src="x.svg">', 'no alternative text'),
+        ('<script src="https://example.org/x.js"></script>', 'asks for'),
+        ('<script>oops()</script>', 'script:'),
+        (
+            '<article><p style="white-space:nowrap">'
+            + 'とても長い一行' * 60
+            + '</p></article>',
+            'wide',
+        ),
+        ('<button></button>', 'button-name'),
+        (
+            '<div class="highlight"><pre style="background:#fff;color:#eee">code</pre></div>',
+            'color-contrast',
+        ),
+    ],
+)
+def test_what_a_page_may_get_wrong_is_seen(reading, axe, tmp_path, html, wrong):
+    (tmp_path / 'x.html').write_text(
+        f'<!doctype html><html lang="en" data-theme="light"><link rel="icon" href="data:,"><title>x</title><main>{html}</main>'
+    )
+    (tmp_path / 'x.svg').write_text(
+        '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'
+    )
+    with check.serve(tmp_path) as base:
+        assert wrong in ' '.join(
+            check.look(reading[0].new_context(), base, 'x.html', axe=True)['wrong']
+        )
+
+
+@pytest.mark.parametrize(
+    'query,page',
+    [
+        ('降水量', '01a_layout.html'),
+        ('雪氷面', '12_evaluation.html'),
+        ('QLoRA', '08_train.html'),
+        ('grad_norm', '24_grad_norm_zero.html'),
+    ],
+)
 def test_search_finds_the_page(reading, site, query, page):
     found = check.search(*reading, query)
     assert page in found
     assert query.lower() in text(site, found[0]).lower()
 
+
 def test_search_finds_japanese_inside_words(reading, site):
     "As many pages as hold the string, and nothing for a string that none holds"
     found = check.search(*reading, '数値予報モデル')
-    assert set(found) >= {p for p in check.pages(site) if '数値予報モデル' in re.sub(r'<[^>]+>', '', text(site, p).split('<article', 1)[-1].split('</article>')[0])}
+    assert set(found) >= {
+        p
+        for p in check.pages(site)
+        if '数値予報モデル'
+        in re.sub(
+            r'<[^>]+>', '', text(site, p).split('<article', 1)[-1].split('</article>')[0]
+        )
+    }
     assert check.search(*reading, '驚髯鬱') == []
+
 
 @pytest.mark.parametrize('width', check.WIDTHS)
 def test_theme_and_menu(reading, width):
     b, base = reading
-    pg = check.reader(b, width).new_page(); pg.goto(base+'02_extract.html')
-    def theme(): return pg.evaluate('[document.documentElement.dataset.theme, getComputedStyle(document.body).backgroundColor]')
+    pg = check.reader(b, width).new_page()
+    pg.goto(base + '02_extract.html')
+
+    def theme():
+        return pg.evaluate(
+            '[document.documentElement.dataset.theme, getComputedStyle(document.body).backgroundColor]'
+        )
+
     seen = []
     for mode in ('dark', 'light'):
-        pg.locator('button.theme-switch-button:visible').click(); pg.locator(f'button.theme-change-button[data-mode={mode}]:visible').click(); seen.append(theme())
-    assert [t for t,_ in seen] == ['dark', 'light'] and seen[0][1] != seen[1][1]
-    pg.reload(); assert theme() == seen[1], 'the choice is forgotten'
+        pg.locator('button.theme-switch-button:visible').click()
+        pg.locator(f'button.theme-change-button[data-mode={mode}]:visible').click()
+        seen.append(theme())
+    assert [t for t, _ in seen] == ['dark', 'light'] and seen[0][1] != seen[1][1]
+    pg.reload()
+    assert theme() == seen[1], 'the choice is forgotten'
     nav = pg.locator('.bd-sidebar-primary nav a[href="06_dataset.html"]').first
     was = nav.is_visible()
-    pg.locator('button.primary-toggle:visible').first.click(); pg.wait_for_timeout(600)
+    pg.locator('button.primary-toggle:visible').first.click()
+    pg.wait_for_timeout(600)
     assert nav.is_visible() != was or pg.locator('#pst-primary-sidebar-modal').is_visible()
-    if width < 500: pg.locator('#pst-primary-sidebar-modal a[href="06_dataset.html"], .bd-sidebar-primary a[href="06_dataset.html"]').first.click(); pg.wait_for_url('**/06_dataset.html')
+    if width < 500:
+        pg.locator(
+            '#pst-primary-sidebar-modal a[href="06_dataset.html"], .bd-sidebar-primary a[href="06_dataset.html"]'
+        ).first.click()
+        pg.wait_for_url('**/06_dataset.html')
     pg.close()
 
+
 def test_a_lesson_that_shares_its_number_shows_its_title_alone():
-    pages = [dict(number=n, stem=f'{n}_{t}', title=t, messages=[]) for n,t in (('00', 'hour'), ('00', 'workspace'), ('00a', 'text'), ('01', 'preflight'), ('20', 'Lab: pdf'))]
+    pages = [
+        dict(number=n, stem=f'{n}_{t}', title=t, messages=[])
+        for n, t in (
+            ('00', 'hour'),
+            ('00', 'workspace'),
+            ('00a', 'text'),
+            ('01', 'preflight'),
+            ('20', 'Lab: pdf'),
+        )
+    ]
     got = dict(bridge.toctrees(pages))
-    assert got['Chapters'] == ['hour <00_hour>', '0 · workspace <00_workspace>', '0a · text <00a_text>', '1 · preflight <01_preflight>']
+    assert got['Chapters'] == [
+        'hour <00_hour>',
+        '0 · workspace <00_workspace>',
+        '0a · text <00a_text>',
+        '1 · preflight <01_preflight>',
+    ]
     assert got['Troubleshooting'][1] == '20 · pdf <20_Lab: pdf>'
