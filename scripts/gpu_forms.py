@@ -2,7 +2,9 @@
 
 usage: python scripts/gpu_forms.py OUT.json VARIANT …      after `scripts/gpu_eval.py base PARTS` has made the base model
        python scripts/gpu_forms.py OUT.json VARIANT … --base tiny --limit 8      tries the script on a CPU
-A variant is NAME[:key=value,…]; names are the entries of `VARIANTS`, keys those of `TrainConfig`. `untrained` asks the base model.
+A variant is NAME[:key=value,…]; names are the entries of `VARIANTS`, keys those of
+`TrainConfig`. `untrained` asks the base model. With `--forms FOLDER`, FOLDER/NAME.jsonl holds
+the forms of further variants, as `scripts/mixes.py` writes them.
 
 What is asked: the hand-written questions (about trained and about held-out sections) from memory, with the passage that retrieval finds, and with the best passage
 that does not hold the answer; trained facts in new wording and facts of held-out sections, both ways; general questions. What is counted: answers that contain
@@ -41,7 +43,7 @@ from climate_ft.workspace import (
 
 FORMS, READ = ('short', 'definition', 'reverse'), ('passage', 'refusal')
 VARIANTS = dict(
-    untrained=None,
+    untrained=(),
     pairs=(),
     short=FORMS,
     text=(*FORMS, 'cloze', 'text', 'casual'),
@@ -78,12 +80,17 @@ def config(base, name, settings):
     return replace(cfg, **{f: kinds[f](v) for f, v in settings.items()})
 
 
-def workspace(kinds, limit):
+def forms(name, folder):
+    "Rows of a variant"
+    if name not in VARIANTS:
+        return read_jsonl(folder / f'{name}.jsonl')
+    rows = read_jsonl(REPO / 'data' / 'splits' / 'forms.jsonl')
+    return [r for r in rows if r['kind'] in VARIANTS[name]]
+
+
+def workspace(rows, limit):
     ws = Workspace(Path(tempfile.mkdtemp()))
     shutil.copytree(REPO / 'data' / 'splits', ws.path('splits'))
-    rows = [
-        r for r in read_jsonl(REPO / 'data' / 'splits' / 'forms.jsonl') if r['kind'] in kinds
-    ]
     write_jsonl(ws.path('splits') / 'forms.jsonl', rows[:limit])
     if limit:
         write_jsonl(
@@ -174,20 +181,20 @@ def ask(model, asked, new=96):
     return table, answers
 
 
-def one(spec, asked, base, limit):
+def one(spec, asked, base, limit, folder):
     import torch
     from climate_ft.train import train
 
     name, _, rest = spec.partition(':')
     settings = dict(s.split('=') for s in rest.split(',') if s)
     t, out = time.time(), dict(variant=name, settings=settings)
-    if VARIANTS[name] is None:
+    if name == 'untrained':
         from climate_ft.models import load_quantized, resolve_base
 
-        net, tok = load_quantized(resolve_base(base), 4)
+        net, tok = load_quantized(resolve_base(base), int(settings.get('bits', 4)))
         model = ready(net), tok
     else:
-        ws, out['rows'] = workspace(VARIANTS[name], limit)
+        ws, out['rows'] = workspace(forms(name, folder), limit)
         cfg = config(base, spec.translate(str.maketrans(':=,.', '____')), settings)
         out['training'] = train(cfg, ws) and None
         out['train_seconds'] = round(time.time() - t, 1)
@@ -217,11 +224,11 @@ def main():
     ap.add_argument('variants', nargs='+')
     ap.add_argument('--base', default='gemma-3-270m')
     ap.add_argument('--limit', type=int)
+    ap.add_argument('--forms', type=Path, help='folder of further variants')
     o = ap.parse_args()
     asked = prompts(o.limit)
     result = dict(
         model=o.base,
-        bits=4,
         machine=torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU',
         passages=PASSAGES,
         passage_chars=CHARS,
@@ -229,7 +236,7 @@ def main():
         runs=[],
     )
     for spec in o.variants:
-        run, answers = one(spec, asked, o.base, o.limit)
+        run, answers = one(spec, asked, o.base, o.limit, o.forms)
         result['runs'].append(run)
         print('RESULT', json.dumps(run, ensure_ascii=False), flush=True)
         write_json(o.out, result)

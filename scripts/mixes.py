@@ -1,0 +1,36 @@
+"""Forms of the report's training sections in several mixes, for `scripts/gpu_forms.py`.
+
+usage: python scripts/mixes.py FOLDER NAME[:key=value,…] …     e.g. `default fewer:refusals=0.05`
+Keys are those of `climate_ft.passages.Mix`; FOLDER/NAME.jsonl is written."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from climate_ft.dataset import split_sections, unit_of, write_rows
+from climate_ft.generate import read_questions
+from climate_ft.passages import Mix, build_forms
+from climate_ft.workspace import QA, REPO, Chunk, read_json
+
+SEED = 42  # of the committed splits
+
+
+def main(folder, *specs):
+    chunks = [Chunk.fromdict(c) for c in read_json(REPO / 'data' / 'corpus_chunks.json')]
+    sides = split_sections(chunks, SEED)
+    known = [c for c in chunks if sides[unit_of(c)] == 'train']
+    splits = REPO / 'data' / 'splits'
+    pairs = [QA.fromdict(r) for r in read_questions(splits / 'train.jsonl')]
+    exam = [r for s in ('gold', 'general') for r in read_questions(splits / f'{s}.jsonl')]
+    asked = [q for r in exam for q in (r['instruction'], r['extra'].get('question2')) if q]
+    for spec in specs:
+        name, _, rest = spec.partition(':')
+        given = dict(s.split('=') for s in rest.split(',') if s)
+        mix = Mix(**{k: type(getattr(Mix, k))(v) for k, v in given.items()})
+        rows, _, report = build_forms(known, pairs, asked, SEED, mix)
+        write_rows(Path(folder) / f'{name}.jsonl', rows)
+        print(name, given, report['rows'], report['kinds'], flush=True)
+
+
+if __name__ == '__main__':
+    main(*sys.argv[1:])
