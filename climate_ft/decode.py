@@ -10,6 +10,7 @@ from typing import Callable
 from fastcore.basics import patch
 from .compat import attention_name, set_attention
 from .fast import expand, up
+from .workspace import CourseError
 
 # %% auto #0
 __all__ = ['FAMILIES', 'grouped_attention', 'Slots', 'slot_attention', 'slot_model', 'room', 'by_length', 'decode',
@@ -222,7 +223,7 @@ def room(
     n: int,  # slots wanted
     length: int,  # tokens of a slot
     spare: float = 2.0,  # GiB for the prompts' passes
-    most: float = 12.0,  # GiB for all slots
+    most: float = 8.0,  # GiB for all slots
 ) -> int:  # slots, at least one
     "How many slots the free memory of the GPU holds; on a CPU as many as are wanted"
     import torch
@@ -269,24 +270,45 @@ def decode(
 
     out = [[]] * len(prompts)
     with torch.inference_mode(), slot_model(model) as net:
+        record = net.device.type == 'cuda' if record is None else record
         for length, waiting in by_length(prompts, most).items():
-            slots = Slots(
-                net,
-                room(net, min(n, len(waiting)), length),
-                length,
-                stops,
-                net.device.type == 'cuda' if record is None else record,
-            )
-            for i, tokens in _serve(slots, prompts, waiting, most, every):
+            size = room(net, min(n, len(waiting)), length)
+            new = dict(length=length, stops=stops, record=record)
+            for i, tokens in _patiently(net, size, new, prompts, waiting, most, every):
                 out[i] = tokens
                 if on_done:
                     on_done(i, tokens)
-            del slots
     return out
 
 # %% ../nbs/09a_decode.ipynb #000a22ac
-def _serve(slots, prompts, waiting, most, every, tokens=16384):
-    "Yield (index, new tokens) of each prompt when it is finished; prompts move in together, `tokens` at most in a pass"
+def _patiently(net, size, new, prompts, waiting, most, every):
+    "As `_serve`; where the GPU's memory does not hold `size` slots, half as many go on"
+    import torch
+
+    left = dict.fromkeys(waiting)
+    while left:
+        try:
+            slots = Slots(net, size, **new)
+            for i, tokens in _serve(slots, prompts, left, most, every):
+                del left[i]
+                yield i, tokens
+        except torch.OutOfMemoryError:
+            if size == 1:
+                raise CourseError(
+                    'the memory of the GPU does not hold one answer beside the model: '
+                    'close other programs, or ask with shorter passages'
+                ) from None
+            size //= 2
+        slots = None
+        if net.device.type == 'cuda':
+            torch.cuda.empty_cache()
+
+
+def _serve(slots, prompts, waiting, most, every, tokens=4096):
+    """Yield (index, new tokens) of each prompt when it is finished.
+
+    Prompts move in together, `tokens` at most in a pass: that is enough to keep a GPU busy, and
+    its widest layer then takes 0.1 GB at Qwen3-8B's shape."""
     inside, waiting = {}, list(waiting)
     while inside or waiting:
         done = slots.done.tolist()

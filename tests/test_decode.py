@@ -4,6 +4,7 @@ import pytest
 import torch
 from climate_ft import decode as D
 from climate_ft.models import TINY_KINDS, quiet, tiny_family
+from climate_ft.workspace import CourseError
 
 QUESTIONS = [
     '雪氷面のアルベドとは何ですか。',
@@ -76,3 +77,35 @@ def test_each_answer_is_told_once_and_ends_at_its_stop(model):
 def test_prompts_share_slots_of_their_length():
     prompts = [[1] * n for n in (10, 200, 246, 247, 900)]
     assert D.by_length(prompts, 10) == {1024: [4], 512: [3], 256: [2, 1, 0]}
+
+
+@pytest.fixture
+def narrow(model, monkeypatch):
+    "A machine whose memory does not hold more than a number of slots"
+    fill = D.Slots.fill
+
+    def at_most(slots):
+        def tried(self, rows, prompts, most):
+            if len(self.rows) > slots:
+                raise torch.OutOfMemoryError('CUDA out of memory.')
+            return fill(self, rows, prompts, most)
+
+        monkeypatch.setattr(D.Slots, 'fill', tried)
+
+    return at_most
+
+
+def test_fewer_slots_answer_where_the_memory_is_full(model, narrow):
+    net, tok = model
+    prompts, told = [tok(q, add_special_tokens=False).input_ids for q in QUESTIONS], []
+    want = D.decode(net, prompts, [-1], most=6, n=5)
+    narrow(2)
+    got = D.decode(net, prompts, [-1], most=6, n=5, on_done=lambda i, t: told.append(i))
+    assert got == want and sorted(told) == [0, 1, 2, 3, 4]
+
+
+def test_memory_for_no_answer_at_all_is_one_line(model, narrow):
+    net, tok = model
+    narrow(0)
+    with pytest.raises(CourseError, match='does not hold one answer beside the model'):
+        D.decode(net, [[1, 2, 3]], [-1], most=2)
