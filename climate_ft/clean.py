@@ -38,6 +38,7 @@ _WIDE |= {
     ord('〜'): '～',
     ord('‐'): '-',
     ord('‑'): '-',
+    ord('‒'): '-',
     0xAD: None,
     0x200B: None,
     0xFEFF: None,
