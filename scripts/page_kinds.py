@@ -310,8 +310,8 @@ def wrapped_cells(doc):
         at = y + (h - 1.5 * size) / 2 if middle else y
         doc.label(75, at, town + '地区', size)
         doc.label(150, at, f'令和{n + 2}年{n + 3}月', size)
-        doc.label(440, at, f'{doc.rng.randint(100, 9999):,}冊', size)
-        doc.label(490, at, f'{doc.rng.randint(10, 99)}回', size)
+        doc.label(430, at, f'{doc.rng.randint(100, 9999):,}冊', size)
+        doc.label(495, at, f'{doc.rng.randint(10, 99)}回', size)
         doc.aside.append(text)
         y += h + 8
     doc.put(71, y + 12, doc.said(), 452, first=10.5)
