@@ -20,8 +20,9 @@ from .workspace import *
 __all__ = ['CAPTION', 'SOURCE', 'CELL', 'PAGE_NO', 'END', 'BULLET', 'NUMBERED', 'MARK', 'NOTE', 'open_pdf', 'draw_blocks', 'Line',
            'plain_kanji', 'quarter', 'upright', 'read_lines', 'hull', 'body_size', 'rows_of', 'gaps', 'gutters',
            'strips', 'bands', 'Region', 'is_prose', 'arrange', 'caption_lines', 'clusters', 'regions', 'region_text',
-           'margins', 'follows', 'paragraphs', 'unsplit', 'watermarks', 'without_readings', 'line_numbers', 'assemble',
-           'is_vertical', 'turn', 'Held', 'read_page', 'ordered', 'page_blocks', 'document_blocks']
+           'margins', 'follows', 'paragraphs', 'unsplit', 'watermarks', 'without_readings', 'line_numbers',
+           'without_collisions', 'assemble', 'is_vertical', 'turn', 'Held', 'read_page', 'ordered', 'page_blocks',
+           'document_blocks']
 
 # %% ../nbs/01a_layout.ipynb #d14c95d9
 @contextmanager
@@ -416,8 +417,9 @@ def gutters(
     body,  # type size of the body
 ) -> list:  # of (left, right)
     "The stretches that lie between two columns, from left to right"
-    votes, n = _votes(items, body)
-    least, out, x = max(2, 0.08 * n), [], 0
+    fine = len(items) < 60  # few rows fall between the heights of a coarse ruler
+    votes, n = _votes(items, body / 2 if fine else body)
+    least, out, x = max(3 if fine else 2, 0.08 * n), [], 0
     while x < len(votes):
         z = next((k for k in range(x, len(votes)) if votes[k] < least), len(votes))
         if z > x:
@@ -693,17 +695,21 @@ def _told_in(column):
 
 
 def _cells_in(row):
-    "The pieces of a row that stand apart, the mark of an item not counted"
-    if len(row) > 1 and (BULLET.match(row[0].text) or MARK.match(row[0].text + ' ')):
-        row = row[1:]
-    return 1 + sum(b.x0 - a.x1 > 0.8 * a.size for a, b in zip(row, row[1:]))
+    "The pieces of a row that stand apart, marks of items not counted"
+    row = [l for l in row if not _is_mark(l.text)]
+    return sum(b.x0 - a.x1 > 0.8 * a.size for a, b in zip(row, row[1:])) + bool(row)
+
+
+def _is_mark(text):
+    m = BULLET.match(text) or MARK.match(text + ' ')
+    return bool(m) and m.end() >= len(text) and not text.isdecimal()
 
 
 def _stepped(column, steps):
     "True if the rows of prose stand in groups, one for each record, or each is a record"
     ys = [r[0].y0 for r in rows_of(column)]
     ways = sorted(b - a for a, b in zip(ys, ys[1:]))
-    if len(ys) < 1.5 * steps:
+    if len(ys) < max(2, 1.5 * steps):
         return not _runs_on(column, column[0].size)
     usual = ways[len(ways) // 4] + 0.3 * column[0].size
     return sum(w > usual for w in ways) >= max(1, 0.5 * (steps - 1))
@@ -721,7 +727,8 @@ def _tabular(items, gutters, body) -> bool:
     if abreast > 1 and abreast > (0.1 if told else 0.25) * len(rows):
         return True
     pairs = sum(_cells_in(r) > 1 for r in rows)
-    return len(cols) == 2 and not told and pairs > 2 and pairs > 0.6 * len(rows)
+    pairs = pairs > 2 and pairs > 0.6 * len(rows)
+    return pairs and len(cols) == 2 and not told and not _all_read_down(cols, body)
 
 
 def _tables(bs, body):
@@ -1471,6 +1478,15 @@ _ORDERS = (
 )
 
 
+_NOTE_NO = re.compile(r'^\s*(?:注|※|＊|\*|†)\s*([0-9０-９]{1,3})')
+
+
+def _next_note(a, b):
+    "Does a note that begins like `b` come directly after one like `a`? 注1 and 注2, ※3 and *4"
+    a, b = _NOTE_NO.match(a), _NOTE_NO.match(b)
+    return bool(a and b) and int(b[1]) == int(a[1]) + 1
+
+
 def _count(text):
     "The number or letter that an item begins with; '' if it has none"
     m = MARK.match(text) or BULLET.match(text)
@@ -1597,7 +1613,7 @@ def _begins(
     if (
         MARK.match(r.text)
         and r.x0 < para[0].x0 + 0.6 * s
-        and (follows(start, r.text) or ended and r.indent)
+        and (follows(start, r.text) or _next_note(start, r.text) or ended and r.indent)
     ):
         return True
     if r.font != p.font and (
@@ -1929,6 +1945,25 @@ def line_numbers(lines):  # numbers, the other lines
     return [], lines
 
 # %% ../nbs/01a_layout.ipynb #09d2faf9
+def without_collisions(lines) -> list:
+    "The lines, each that runs into the next one of its row cut off before it, and so those of its column"
+    ends = {}
+    for r in rows_of(lines):
+        for a, b in zip(r, r[1:]):
+            if a.x1 - b.x0 > 1.2 * a.size and b.x0 > a.x0 + 4 * a.size and b.x1 > a.x1:
+                end = b.x0 - max(a.size, b.size)
+                column = round(a.x0), round(a.size)
+                ends[column] = min(end, ends.get(column, (end,))[0]), a.x1 + 2 * a.size
+    if not ends:
+        return lines
+
+    def within(l):
+        end, far = ends.get((round(l.x0), round(l.size)), (l.x1, l.x1))
+        return l._replace(x1=end) if end < l.x1 < far else l
+
+    return [within(l) for l in lines]
+
+
 def assemble(
     lines,
     shapes,  # from `read_lines`
@@ -1956,7 +1991,7 @@ def assemble(
         ]
         out.sort(key=lambda b: (b.bbox[1], b.bbox[0]))
         lines = [l for l in lines if l not in aside]
-    regs, free = regions(lines, shapes, W, H, body)
+    regs, free = regions(without_collisions(lines), shapes, W, H, body)
     head, tabs, rest, foot = margins(free + regs, W, H, body)
     font, groups = _font(free, body), []
 

@@ -5,6 +5,7 @@ marks, places) is drawn from a seed, so that the same seed gives the same file. 
 """
 
 import random
+import re
 from functools import lru_cache
 from pathlib import Path
 import pymupdf
@@ -12,6 +13,7 @@ from climate_ft.compare import load_gold
 from climate_ft.text import sentences
 from climate_ft.workspace import REPO
 
+MARKED = re.compile(r'図表|注\d')  # what refers to something outside the sentence
 NO_START = '、。，．）」』】〉》ー・！？'
 TOWNS = (
     '青木 石田 上山 小川 金沢 川北 北原 笹野 白浜 杉本 高橋 谷口 中里 西尾 東野 松島'.split()
@@ -31,7 +33,7 @@ def report_sentences():
     found = [s for t in blocks for s in sentences(t)]
     return tuple(
         dict.fromkeys(
-            s for s in found if 18 <= len(s) <= 90 and s[-1] == '。' and '図表' not in s
+            s for s in found if 18 <= len(s) <= 90 and s[-1] == '。' and not MARKED.search(s)
         )
     )
 
