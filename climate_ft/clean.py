@@ -25,8 +25,8 @@ from .text import japanese_stops, sentences
 
 # %% auto #0
 __all__ = ['TOC', 'normalise_width', 'find_furniture', 'join_lines', 'Caption', 'take_captions', 'combine_sentences', 'Clean',
-           'join_paragraphs', 'heading_level', 'set_levels', 'Cleaned', 'clean_pages', 'to_text', 'told_of',
-           'run_clean', 'gold_paragraphs', 'boundaries', 'score_cleaned']
+           'join_paragraphs', 'heading_level', 'set_levels', 'Cleaned', 'clean_pages', 'to_text', 'to_tables',
+           'told_of', 'run_clean', 'gold_paragraphs', 'boundaries', 'score_cleaned']
 
 # %% ../nbs/04_clean.ipynb #394c160f
 _WIDE = {
@@ -466,6 +466,38 @@ def to_text(
             out.append('- ' + b.text if b.role == 'list' else b.text)
     return '\n\n'.join(out) + '\n'
 
+# %% ../nbs/04_clean.ipynb #a03a2d6d
+def _markdown(
+    content: str,  # rows as lines, tabs between cells
+) -> str:
+    "A table in Markdown; the first row is its head"
+    rows = [
+        [re.sub(r'\s+', ' ', c).strip() for c in l.split('\t')] for l in content.split('\n')
+    ]
+    n = max(map(len, rows))
+    line = lambda r: '| ' + ' | '.join(c.replace('|', r'\|') for c in r) + ' |'
+    rows = [line(r + [''] * (n - len(r))) for r in rows]
+    return '\n'.join([rows[0], line(['---'] * n), *rows[1:]])
+
+
+def _is_table(c):
+    return c.kind in ('table', '表') or '表' in c.kind and '\t' in c.content
+
+
+def to_tables(
+    cleaned: Cleaned,
+) -> str:
+    "The tables in Markdown, each under its document, page and caption, with its source note"
+    out = []
+    for c in cleaned.captions:
+        if not _is_table(c) or not c.content:
+            continue
+        name = f'{c.kind} {c.number}　{c.text}' if c.number else ''
+        out.append(' · '.join(filter(None, (c.doc, f'page {c.page}', name))))
+        out.append(_markdown(c.content))
+        out += [c.source] if c.source else []
+    return '\n\n'.join(out) + '\n'
+
 # %% ../nbs/04_clean.ipynb #4e7b9d01
 def _counted(n, what):
     return f"{n:,} {what}{'' if n == 1 else 's'}"
@@ -517,7 +549,7 @@ def told_of(
 
 # %% ../nbs/04_clean.ipynb #dcd2950b
 def run_clean(
-    ws: Workspace,  # reads `extracted_pages`, writes `extracted_cleaned` and `cleaned_blocks`
+    ws: Workspace,  # reads `extracted_pages`, writes `extracted_cleaned`, `extracted_tables` and `cleaned_blocks`
     progress: Progress | None = None,
     notice=None,  # called with each line of `told_of`
 ) -> Cleaned:
@@ -530,6 +562,7 @@ def run_clean(
             f'{src} holds no running text: look at `documents/extracted_blocks.txt`, the PDF may be a scan'
         )
     write_text(ws.path('extracted_cleaned'), to_text(c))
+    write_text(ws.path('extracted_tables'), to_tables(c))
     write_json(ws.path('cleaned_blocks'), c)
     for line in told_of(pages, c) if notice else ():
         notice(line)
