@@ -471,9 +471,7 @@ def _markdown(
     content: str,  # rows as lines, tabs between cells
 ) -> str:
     "A table in Markdown; the first row is its head"
-    rows = [
-        [re.sub(r'\s+', ' ', c).strip() for c in l.split('\t')] for l in content.split('\n')
-    ]
+    rows = [[c.strip() for c in l.split('\t')] for l in content.split('\n')]
     n = max(map(len, rows))
     line = lambda r: '| ' + ' | '.join(c.replace('|', r'\|') for c in r) + ' |'
     rows = [line(r + [''] * (n - len(r))) for r in rows]
@@ -481,7 +479,11 @@ def _markdown(
 
 
 def _is_table(c):
-    return c.kind in ('table', '表') or '表' in c.kind and '\t' in c.content
+    "Most rows of a table have several cells; those of a chart's labels do not"
+    rows = c.content.split('\n')
+    return (
+        c.kind == 'table' or '表' in c.kind and sum('\t' in r for r in rows) > 0.6 * len(rows)
+    )
 
 
 def to_tables(
@@ -549,7 +551,7 @@ def told_of(
 
 # %% ../nbs/04_clean.ipynb #dcd2950b
 def run_clean(
-    ws: Workspace,  # reads `extracted_pages`, writes `extracted_cleaned`, `extracted_tables` and `cleaned_blocks`
+    ws: Workspace,  # reads `extracted_pages`, writes cleaned text, tables and blocks
     progress: Progress | None = None,
     notice=None,  # called with each line of `told_of`
 ) -> Cleaned:
