@@ -17,7 +17,7 @@ from climate_ft.text import sentences
 from climate_ft.workspace import REPO, write_json
 from page_kinds import KINDS, drawn
 
-SEEDS = range(1, 9)
+SEEDS = range(1, 5)
 EXTRACTORS = ('direct', 'pymupdf4llm', 'pdfplumber', 'pypdfium2', 'blocks')
 OURS = 'cleaned'
 logging.disable(logging.ERROR)
