@@ -405,7 +405,7 @@ def in_place(
     if _lists(post, s):
         return None
     if s.what == 'number':
-        if re.match('の[^、]*の|と、', post):
+        if re.match('の[^、]*の|と、|で、', post) or pre.endswith('という'):
             return None
     elif s.what == 'date':
         if _before_noun.search(pre):
@@ -489,7 +489,7 @@ def topic_form(
     if not t:
         return None
     a, b, p = t
-    if 'である' in p and '、' not in p and not parts(p):
+    if re.search('である[^、]*[0-9]', p):
         return None  # 耐用年数である40年を超えた管路
     rest = c[:a] + c[b:]
     if not is_answer(p) or len(rest) < 10 or leans(rest) or re.search('では、?$', c[:a]):
@@ -607,11 +607,14 @@ def abbreviation_forms(s: str) -> list[tuple]:  # (kind, question, answer)
     res = []
     for abbr, full, long in abbreviations(s):
         name = full.strip('「」')
+        short = f'{name}は何と略される' if abbr.isupper() else f'{name}の略称は何'
+        if name != full:  # a nickname
+            short = f'{name}の別名は何'
         res += [
             ('definition', f'{abbr}とは何', name),
             (
                 'reverse',
-                f'{name}は何と略される' if abbr.isupper() else f'{name}の略称は何',
+                short,
                 abbr,
             ),
         ]
