@@ -732,7 +732,11 @@ def test_a_table_without_rules_is_one_record(tmp_path, xs, lead):
 @pytest.mark.parametrize('at', [0, 21])  # cells beside the first row, or beside the middle
 def test_wrapped_cells_stay_in_their_records(tmp_path, shade, at):
     told = [
-        ('雪と川の水かさの毎年の変化に合', 'わせるため、車両の燃料をはじめ', 'とする費用の前渡しを行う。'),
+        (
+            '雪と川の水かさの毎年の変化に合',
+            'わせるため、車両の燃料をはじめ',
+            'とする費用の前渡しを行う。',
+        ),
         ('船の来る日にだけ開くことにして', 'いる窓口の時刻を、前の週までに', '知らせる。'),
         ('橋の工事の間は、川の向こうの停', '車場に止まることとし、案内を配', 'ることとする。'),
     ]
