@@ -55,8 +55,9 @@ dataset: dev ## rebuild the committed extraction, corpus and dataset of the repo
 	$(BIN)/climate-ft corpus
 	$(BIN)/climate-ft dataset
 
-scoreboard: dev ## score the extractors on every rendering, and the cleaning; writes results/scoreboard.json
+scoreboard: dev ## score the extractors on every rendering and on drawn kinds of page; writes results/scoreboard*.json
 	$(BIN)/python scripts/scoreboard.py
+	$(BIN)/python scripts/scoreboard_kinds.py
 
 first-hour: dev ## run the first lesson in full with Gemma and time its cells; writes results/first_hour.json
 	OMP_NUM_THREADS=2 $(BIN)/python scripts/first_hour.py

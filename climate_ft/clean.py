@@ -25,8 +25,8 @@ from .text import japanese_stops, sentences
 
 # %% auto #0
 __all__ = ['TOC', 'normalise_width', 'find_furniture', 'join_lines', 'Caption', 'take_captions', 'combine_sentences', 'Clean',
-           'join_paragraphs', 'heading_level', 'set_levels', 'Cleaned', 'clean_pages', 'to_text', 'told_of',
-           'run_clean', 'gold_paragraphs', 'boundaries', 'score_cleaned']
+           'join_paragraphs', 'heading_level', 'set_levels', 'Cleaned', 'clean_pages', 'to_text', 'to_tables',
+           'told_of', 'run_clean', 'gold_paragraphs', 'boundaries', 'score_cleaned']
 
 # %% ../nbs/04_clean.ipynb #394c160f
 _WIDE = {
@@ -38,6 +38,7 @@ _WIDE |= {
     ord('〜'): '～',
     ord('‐'): '-',
     ord('‑'): '-',
+    ord('‒'): '-',
     0xAD: None,
     0x200B: None,
     0xFEFF: None,
@@ -465,6 +466,40 @@ def to_text(
             out.append('- ' + b.text if b.role == 'list' else b.text)
     return '\n\n'.join(out) + '\n'
 
+# %% ../nbs/04_clean.ipynb #a03a2d6d
+def _markdown(
+    content: str,  # rows as lines, tabs between cells
+) -> str:
+    "A table in Markdown; the first row is its head"
+    rows = [[c.strip() for c in l.split('\t')] for l in content.split('\n')]
+    n = max(map(len, rows))
+    line = lambda r: '| ' + ' | '.join(c.replace('|', r'\|') for c in r) + ' |'
+    rows = [line(r + [''] * (n - len(r))) for r in rows]
+    return '\n'.join([rows[0], line(['---'] * n), *rows[1:]])
+
+
+def _is_table(c):
+    "Most rows of a table have several cells; those of a chart's labels do not"
+    rows = c.content.split('\n')
+    return (
+        c.kind == 'table' or '表' in c.kind and sum('\t' in r for r in rows) > 0.6 * len(rows)
+    )
+
+
+def to_tables(
+    cleaned: Cleaned,
+) -> str:
+    "The tables in Markdown, each under its document, page and caption, with its source note"
+    out = []
+    for c in cleaned.captions:
+        if not _is_table(c) or not c.content:
+            continue
+        name = f'{c.kind} {c.number}　{c.text}' if c.number else ''
+        out.append(' · '.join(filter(None, (c.doc, f'page {c.page}', name))))
+        out.append(_markdown(c.content))
+        out += [c.source] if c.source else []
+    return '\n\n'.join(out) + '\n'
+
 # %% ../nbs/04_clean.ipynb #4e7b9d01
 def _counted(n, what):
     return f"{n:,} {what}{'' if n == 1 else 's'}"
@@ -516,7 +551,7 @@ def told_of(
 
 # %% ../nbs/04_clean.ipynb #dcd2950b
 def run_clean(
-    ws: Workspace,  # reads `extracted_pages`, writes `extracted_cleaned` and `cleaned_blocks`
+    ws: Workspace,  # reads `extracted_pages`, writes cleaned text, tables and blocks
     progress: Progress | None = None,
     notice=None,  # called with each line of `told_of`
 ) -> Cleaned:
@@ -529,6 +564,7 @@ def run_clean(
             f'{src} holds no running text: look at `documents/extracted_blocks.txt`, the PDF may be a scan'
         )
     write_text(ws.path('extracted_cleaned'), to_text(c))
+    write_text(ws.path('extracted_tables'), to_tables(c))
     write_json(ws.path('cleaned_blocks'), c)
     for line in told_of(pages, c) if notice else ():
         notice(line)

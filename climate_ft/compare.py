@@ -53,7 +53,7 @@ def normalise(text: str) -> str:
     ).translate(_SAME)
 
 
-_SAME = str.maketrans('−–—‐‑―〜', '------~')
+_SAME = str.maketrans('−–—‐‑‒―〜', '-------~')
 
 # %% ../nbs/03_compare.ipynb #3a5d98cc
 def errors(

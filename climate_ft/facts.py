@@ -12,8 +12,9 @@ from .corpus import sentence_spans, load_corpus
 from .style import Token, tokens, to_polite
 
 # %% auto #0
-__all__ = ['bracket_depth', 'phrase_before', 'clean_topic', 'topic', 'Fact', 'heading_title', 'chunk_sentences', 'chunk_facts',
-           'name_subjects', 'wh_question', 'figure_refs', 'resolve_figures', 'corpus_facts', 'plot_facts']
+__all__ = ['bracket_depth', 'phrase_before', 'clean_topic', 'topic', 'Fact', 'heading_title', 'section_title', 'chunk_sentences',
+           'chunk_facts', 'name_subjects', 'wh_question', 'figure_refs', 'resolve_figures', 'corpus_facts',
+           'plot_facts']
 
 # %% ../nbs/05b_facts.ipynb #ecd160b0
 _open, _shut = '（(「『[［〈《【', '）)」』]］〉》】'
@@ -68,6 +69,15 @@ def _in_phrase(ts, k):
     )
 
 # %% ../nbs/05b_facts.ipynb #04145c07
+def _of_stem(ts, i, j):
+    "Is the adjective or verb before token `i` a part of a noun? 大き|さ, 打上げ|ロケット, 途切れ|の"
+    a, b = ts[i - 1], ts[min(i, len(ts) - 1)]
+    if i == j or b.pos != '名詞' and b.surface != 'の':
+        return False
+    stem = a.pos == '動詞' and a.cform == '連用形' and _kanji(a.surface[0])
+    return stem or a.pos == '形容詞' and b.sub == '接尾'
+
+
 def phrase_before(
     text: str,
     ts: list[Token],  # its tokens
@@ -77,11 +87,14 @@ def phrase_before(
 ) -> str:  # '' if there is no complete phrase
     "The noun phrase that ends before token `j`"
     i = j
-    while i > 0 and (depth[i - 1] > 0 or _in_phrase(ts, i - 1)):
+    while i > 0 and (depth[i - 1] > 0 or _in_phrase(ts, i - 1) or _of_stem(ts, i, j)):
         i -= 1
     if i == j:
         return ''
     before = ts[i - 1] if i else ts[0]
+    joined = before.end == ts[i].start and ts[i].pos != '形容詞'
+    if i and joined and before.pos == '動詞' and before.cform == '連用形':
+        return ''  # 進み|具合: the noun is cut
     if (
         clause
         and i
@@ -103,7 +116,8 @@ def phrase_before(
     ):
         return ''
     while i < j and (
-        ts[i].pos in ('接続詞', '副詞', '助詞', 'フィラー')
+        (ts[i].pos == '副詞' and ts[i + 1].pos != '形容詞')  # 最も高い: both stay
+        or ts[i].pos in ('接続詞', '助詞', 'フィラー')
         or (ts[i].pos == '助動詞' and i)
         or (ts[i].pos == '記号' and ts[i].surface[0] not in _open)
     ):
@@ -126,8 +140,21 @@ _possible = re.compile(
     '(?:こと|必要|恐れ|おそれ|可能性|傾向|場合|道|ところ|余地)$'
 )  # ～がある, ～ができる: no subjects
 _vague = re.compile(
-    r'図表|の方$|^(?:こと|もの|ため|の|一方|場合|とき|うち|ほか|例|結果|背景|理由|目的|原因|特徴|利点|課題|問題|対象|影響|種類|点|方法|多く|一部|大半|残り|私たち|人々)$'
+    r'図表|の方$|^[一二三四五六七八九十]つの|(?:いる|いない)もの$|^(?:こと|もの|ため|の|一方|場合|とき|うち|ほか|例|結果|背景|理由|目的|原因|特徴|利点|課題|問題|対象|影響|種類|点|方法|多く|一部|大半|残り|私たち|人々)$'
 )
+
+
+_counted = re.compile('^(?:約|[0-9])|[0-9](?:名|人|台|件|か所|隻|棟)')  # 司書2名が乗り込む
+
+
+def _in_clause(ts, j):
+    "Does the particle at `j` belong to a clause in front of a noun? 期限が近い雑誌"
+    for a, b in zip(ts[j + 1 : j + 4], ts[j + 2 : j + 5]):
+        if a.pos in ('形容詞', '動詞', '助動詞') and a.cform == '基本形':
+            return b.pos in ('名詞', '接頭詞') and b.sub != '非自立'
+        if a.sub == '読点':
+            return False
+    return False
 
 
 def clean_topic(p: str) -> str:
@@ -173,8 +200,12 @@ def topic(
             if ts[k - 1].surface != 'の'
             else ''
         )
-        if particle == 'が' and (len(p) < 4 or re.match('約|[0-9]', p) or _possible.search(p)):
+        if particle == 'が' and (
+            len(p) < 4 or _counted.search(p) or _possible.search(p) or _in_clause(ts, j)
+        ):
             return None
+        if all(t.sub == '副詞可能' or t.pos == '副詞' for t in tokens(p)):
+            return None  # 当初, 現在
         if (
             len(p) < 2
             or _pronoun.search(p)
@@ -201,13 +232,41 @@ class Fact:
 
 
 _number = re.compile(
-    r'^[0-9０-９]+(?:(?:[.．][0-9０-９]+)+[.．]?\s*|[.．]\s*|\s+)|^第[0-9０-９一二三四五六七八九十]+[章節項部]\s*|^付録\s*[A-Z]?\s*|^コラム[\s0-9:：]*'
+    r'^(?:[0-9０-９]+(?:(?:[.．][0-9０-９]+)+[.．]?\s*|[.．]\s*|\s+)'
+    r'|第[0-9０-９一二三四五六七八九十]+(?:[章節項部編款条]\s*|\s+)|付録\s*[A-Z]?\s*|コラム[\s0-9:：]*'
+    r'|[（(][0-9０-９a-zA-Zア-ンｱ-ﾝ一二三四五六七八九十]{1,2}[)）]\s*|[①-⓿㈠-㈩㊀-㊉]\s*'
+    r'|[Ⅰ-ⅿ]+[.．、]?\s*|[ア-ンｱ-ﾝ一二三四五六七八九十IVXa-z]{1,2}(?:[.．、]\s*|\s+)(?=\S)|[.．、・]\s*)+'
 )
 
 
 def heading_title(h: str) -> str:
     "A heading without its number"
     return _number.sub('', h).strip()
+
+
+_general = re.compile(
+    '(?:事業|計画|制度|調査|取組)?の?(?:概要|目的|背景|現状|課題|経緯|方法|結果|考察|対象|効果|展望|趣旨|位置付け)(?:と(?:課題|目的|対象))?$'
+)
+
+
+def _named(title, section):
+    "A title that needs its parent, 概要, with it: Xの概要"
+    if not _general.fullmatch(title):
+        return title
+    above = [t for h in section[:-1] if not _general.fullmatch(t := heading_title(h))]
+    return f'{above[-1]}の{title}' if above else title
+
+
+def section_title(section: list) -> str:  # '' if there is none that can name a subject
+    "The title of a section in words that stand alone"
+    title = _named(heading_title(section[-1]), section) if section else ''
+    return '' if _states(title) else title
+
+
+def _states(title):
+    "True for a heading that is a sentence: …は9.5日である"
+    last = tokens(title)[-1:]
+    return bool(last) and last[0].pos in ('動詞', '助動詞', '形容詞') and len(title) > 8
 
 
 def chunk_sentences(c: Chunk):
@@ -223,6 +282,7 @@ def chunk_sentences(c: Chunk):
 # %% ../nbs/05b_facts.ipynb #441be870
 _leans = re.compile(
     r'^(?:しかし|ただ|そのため|このため|したがって|その結果|これ|それ|この|その|こうした|そうした|同じ|同年|本[章節書]|以下|次の|前者|後者|一方|もっとも)'
+    r'|同(?:条|則|項|号|法第)|(?:次の|以下の|次に掲げる)[^。]*(?:柱とする|進める|ことと(?:する|している)|とおりとする|掲げる)。$'
     r'|が該当する。$|^(?!.*のは).*(?:ため|から)である。$|(?:次の|以下の)[^。]*(?:である|分けられる|まとめられる|整理できる|進められる|ある)。$'
 )
 
@@ -236,8 +296,9 @@ def chunk_facts(
 ) -> list[Fact]:  # subjects are still empty
     "The facts of a chunk: at most one from its heading and one from each sentence"
     sents, res = list(chunk_sentences(c)), []
-    title = heading_title(c.section[-1]) if c.section else ''
-    if title and len(sents) > 1 and topic(sents[0][1]) and not _leans.search(sents[0][1]):
+    title = section_title(c.section)
+    opens = len(sents) > 1 and topic(sents[0][1]) and not _leans.search(sents[0][1])
+    if title and opens:
         n = 1
         while (
             n < min(3, len(sents))
@@ -283,7 +344,8 @@ def name_subjects(
     "Give each fact a subject that no other fact of the document has"
     seen, res = set(), []
     for f in facts:
-        titles = [heading_title(h) for h in f.chunk.section] or ['']
+        titles = [heading_title(h) for h in f.chunk.section if not _states(heading_title(h))]
+        titles = [t for t in titles if not _general.fullmatch(t)] or ['']
         years = [y for y in _years.findall(f.answer) if y not in f.topic]
         marks = (
             ['']
@@ -291,7 +353,11 @@ def name_subjects(
             else []
         )
         if f.how != 'heading':
-            marks += [titles[-1], *years, *(f'{titles[-1]}、{y}' for y in years)]
+            marks += [
+                titles[-1] if titles[-1] not in f.topic else '',
+                *years,
+                *(f'{titles[-1]}、{y}' for y in years),
+            ]
         elif len(titles) > 1:
             marks.append(titles[0])
         for m in [m for m in marks if m != f.topic] or ['']:

@@ -12,7 +12,7 @@ from .workspace import *
 from .style import Token, conjugate, to_polite
 from . import style
 from .facts import bracket_depth, chunk_sentences, clean_topic, figure_refs
-from .facts import heading_title, phrase_before
+from .facts import heading_title, phrase_before, section_title
 from .facts import _bullet, _label, _pronoun
 from .contamination import both_styles, squeeze
 from .pairs import pick, polite_answer, rank
@@ -109,7 +109,7 @@ def topic_of(
 
 
 _plans = re.compile('予定|目標|計画で|見込')
-_past_date = re.compile('[0-9]{4}年[^、]*に')
+_past_date = re.compile('(?:[0-9]{4}|(?:令和|平成|昭和)(?:[0-9]{1,2}|元))年[^、]*に')
 
 
 def clauses(
@@ -158,7 +158,7 @@ _amount = re.compile(
     rf'(?P<about>約|およそ|)(?:マイナス)?'
     rf'(?:(?P<first>{_value})(?P<unit1>{_unit})?(?:から|〜|～|ないし)約?(?:マイナス)?)?'
     rf'(?P<last>{_value})(?P<unit>{_unit})'
-    rf'(?P<more>以上|以下|以内|未満|程度|前後|余り|弱|強|超)?(?![号位月版期次世])'
+    rf'(?P<more>以上|以下|以内|未満|程度|前後|余り|弱|強|超)?(?![号位月版期次世A-Za-z/])'
 )
 _few = re.compile(
     r'(?<![一二三四五六七八九十第〇])[一二三四五六七八九十]'
@@ -166,9 +166,12 @@ _few = re.compile(
 )
 _in_a_name = re.compile(r'(?:[A-Za-z0-9.\-－‐第〜～年月×]|(?<!マイナス)[ァ-ヶー・])$')
 _rate = re.compile(
-    '当たり|あたり|ごと|につき|おき|代|度(?!格子)|生|目|版|後|前|先|間|に約|に[0-9]|×|の[0-9]'
+    '当たり|あたり|ごと|につき|おき|代|度(?!格子)|[0-9]|生|目|版|後|前|先|間|に約|に[0-9]|×|の[0-9]'
 )
 _how_many = {'つ': 'いくつ', '円': 'いくら', 'ドル': 'いくら', 'ユーロ': 'いくら'}
+
+
+_era = re.compile('(?:令和|平成|昭和|大正|明治)$')
 
 
 def amounts(text: str) -> list[Slot]:
@@ -180,6 +183,8 @@ def amounts(text: str) -> list[Slot]:
             continue
         if unit == '年' and four or unit in '日年' and m['first'] and not m['unit1']:
             continue
+        if unit == '年' and _era.search(text[: m.start('last')]):
+            continue  # a date
         word = _how_many.get(unit, '何' + unit)
         if m['first']:
             word = f'{word}から{word}'
@@ -193,7 +198,10 @@ def amounts(text: str) -> list[Slot]:
     return sorted(res, key=lambda s: s.start)
 
 # %% ../nbs/05e_forms.ipynb #0c151856
-_date = re.compile(r'(?<![0-9])[0-9]{4}年(?:[0-9]{1,2}月(?:[0-9]{1,2}日)?|度)?')
+_date = re.compile(
+    r'(?<![0-9])(?:[0-9]{4}|(?:令和|平成|昭和|大正|明治)(?:[0-9]{1,2}|元))年'
+    r'(?:[0-9]{1,2}月(?:[0-9]{1,2}日)?|度)?'
+)
 _until = re.compile(r'(?:から|〜|～)[0-9]{4}年(?:度|[0-9]{1,2}月)?(?:まで)?(?!代)')
 _when = re.compile('までに|から(?!は)|に(?!かけ|わた|比べ|対|おけ|な[るり]|は)、?')
 
@@ -217,7 +225,7 @@ def dates(text: str) -> list[Slot]:
 
 # %% ../nbs/05e_forms.ipynb #5628ddf6
 _org = re.compile(
-    '(?:機関|機構|庁|省|研究所|大学|社|局|センター|委員会|会議|連合|協会|財団|組織|連盟|'
+    '(?:機関|機構|庁|省|研究所|大学|社|局|センター|委員会|協議会|審議会|会議|連合|協会|財団|組織|連盟|'
     'パネル|グループ|銀行|企業)$'
 )
 _place = re.compile(
@@ -261,12 +269,13 @@ def what_is(
 _anaphor = re.compile(
     '(?:^|[、のにをでがはとも（])(?:これ|それ|そこ|ここ|この|その|こう|そう|両者|両国|前者|後者|今回|以下|以上の|'
     '本[章節書]|次の|上記|前述|残り|もう一|他方|ほかの|別の|'
-    '同(?:じ|年|社|国|省|庁|機|衛星|機関|期間|制度|計画|[ぁ-ん一-龥]{1,2}は))'
+    '同(?:じ|条|則|項|年|社|国|省|庁|機|衛星|機関|期間|制度|計画|[ぁ-ん一-龥]{1,2}は))'
 )
 _empty = re.compile(
     '^(?:こと|もの|ため|の|一方|場合|とき|うち|ほか|例|結果|背景|理由|目的|原因|特徴|利点|課題|問題|対象|影響|種類|'
     '点|方法|多く|一部|大半|私たち|人々|役割|必要|可能性|予定|状態|形|様子|傾向|中心|基礎|基本|一つ|一因|重要性|'
     'それぞれ|ほとんど|すべて|全体|同期間|段階|手がかり|注目|関心|力|値|者|時期|[0-9０-９約].*|'
+    '延べ.*|.*[0-9](?:割|%|％|倍|人|名|円|件|冊|戸|台)|[一二三四五六七八九十]つの.*|.*[うくすつむるいたな]の|'
     '.*(?:図表|こと|もの|ため|とき|場合|方|よう|必要|可能性|役割|形))$|[、。！？]|^[のをにはがで]|'
     '(?:から|へ|まで)(?!の)|として'
 )
@@ -282,6 +291,12 @@ def is_answer(p: str) -> bool:
     if not 2 <= len(p) <= 45 or _empty.search(p) or leans(p) or _pronoun.search(p):
         return False
     return tokens(p)[0].pos != '動詞'  # 運営するX: the object of the verb is missing
+
+
+_needs = re.compile('(?:必要|不可欠|有効|重要|特有|固有)な')  # 監視に必要な観測
+_beside = re.compile(
+    'を(?:合わせ|含め|除[いき]|はじめ|通じ|踏まえ|めぐ|問わ)'
+)  # no object of a verb
 
 
 def names(
@@ -302,7 +317,10 @@ def names(
         if ts[j - 1].pos not in ('名詞', '記号'):
             continue
         p = phrase_before(text, ts, depth, j, True)
-        if not is_answer(p):
+        if not is_answer(p) or _beside.match(text[t.start :]):
+            continue
+        pre = text[: t.start - len(p)]
+        if pre.endswith('という') or pre.endswith('に') and _needs.match(p):
             continue
         what = what_is(p, known)
         if t.surface in ('で', 'に', 'から') and what not in ('place', 'country'):
@@ -369,6 +387,7 @@ def _with_ga(c):
     return c[: t[0]] + t[2] + 'が' + c[t[1] :] if t else c
 
 
+_before_noun = re.compile('[^、ぁ-ん][っいん]?[ただる]$|けた$')  # 影響を受けた令和2年度に
 _torn = re.compile(r'(?:から|に|で|へ)[はも]|[）」』]')
 _reason = re.compile('(?:ため|から|の)である$')
 
@@ -386,9 +405,12 @@ def in_place(
     if _lists(post, s):
         return None
     if s.what == 'number':
-        if re.match('の[^、]*の', post):
+        if re.match('の[^、]*の|と、|で、', post) or pre.endswith('という'):
             return None
-    elif s.what != 'date':
+    elif s.what == 'date':
+        if _before_noun.search(pre):
+            return None
+    else:
         if re.search('の$|まだ$|最も$|[やと0-9一-龥]、$', pre):
             return None
         if re.search('[一-龥]$', pre) and re.match('[ぁ-ん]', s.value):
@@ -403,6 +425,8 @@ def at_the_end(
     "〜のはいつ: the date moves to the end"
     pre, post = c[: s.start], c[s.end :]
     if s.word != 'いつ' or post.startswith('から') or not _finite(c):
+        return None
+    if _before_noun.search(pre):
         return None
     if _adnominal(post) or _elliptic(pre) or re.search('[ぁ-ん]、', post) or _lists(post, s):
         return None
@@ -428,6 +452,11 @@ def parts(p: str) -> tuple[str, str] | None:  # what it is, and its name
     return (m['cat'], m['name'].strip('「」')) if m else None
 
 
+_linked = re.compile(
+    '(?<!によ)(?<!つい)(?<!おい)(?<!とし)[えけせてねべめれげぜびみりきしい]、$'
+)
+
+
 def object_form(
     c: str,  # a clause
     s: Slot,
@@ -443,7 +472,7 @@ def object_form(
         or not topic_of(c)
     ):
         return None
-    if _contrasts(pre[topic_of(c)[1] :]):
+    if _contrasts(pre[topic_of(c)[1] :]) or _linked.search(pre):
         return None
     q = _with_ga(pre).rstrip('、') + m[1]
     if named := parts(s.value):
@@ -460,6 +489,8 @@ def topic_form(
     if not t:
         return None
     a, b, p = t
+    if re.search('である[^、]*[0-9]', p):
+        return None  # 耐用年数である40年を超えた管路
     rest = c[:a] + c[b:]
     if not is_answer(p) or len(rest) < 10 or leans(rest) or re.search('では、?$', c[:a]):
         return None
@@ -468,6 +499,8 @@ def topic_form(
         return None
     if c.endswith('である'):
         rest = rest[:-3]
+        if re.search('のが[^、]{1,6}$', rest):
+            return None  # 積み上げるのが基本
         last = tokens(rest)[-1]
         noun = last.pos == '名詞' and last.sub not in ('非自立', '形容動詞語幹', '接尾')
         return (
@@ -574,11 +607,14 @@ def abbreviation_forms(s: str) -> list[tuple]:  # (kind, question, answer)
     res = []
     for abbr, full, long in abbreviations(s):
         name = full.strip('「」')
+        short = f'{name}は何と略される' if abbr.isupper() else f'{name}の略称は何'
+        if name != full:  # a nickname
+            short = f'{name}の別名は何'
         res += [
             ('definition', f'{abbr}とは何', name),
             (
                 'reverse',
-                f'{name}は何と略される' if abbr.isupper() else f'{name}の略称は何',
+                short,
                 abbr,
             ),
         ]
@@ -768,7 +804,7 @@ def question_rows(
     known = glossary([s for c in chunks for _, s in chunk_sentences(c)])
     rows, held = [], []
     for c in chunks:
-        title = heading_title(c.section[-1]) if c.section else ''
+        title = section_title(c.section)
         for i, (at, s) in enumerate(chunk_sentences(c)):
             if figure_refs(bare(s)) or not _term.match(s) and s[-1] != '。':
                 continue

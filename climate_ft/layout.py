@@ -19,9 +19,10 @@ from .workspace import *
 # %% auto #0
 __all__ = ['CAPTION', 'SOURCE', 'CELL', 'PAGE_NO', 'END', 'BULLET', 'NUMBERED', 'MARK', 'NOTE', 'open_pdf', 'draw_blocks', 'Line',
            'plain_kanji', 'quarter', 'upright', 'read_lines', 'hull', 'body_size', 'rows_of', 'gaps', 'gutters',
-           'strips', 'bands', 'arrange', 'caption_lines', 'clusters', 'Region', 'is_prose', 'regions', 'region_text',
-           'margins', 'follows', 'paragraphs', 'unsplit', 'watermarks', 'without_readings', 'line_numbers', 'assemble',
-           'is_vertical', 'turn', 'Held', 'read_page', 'ordered', 'page_blocks', 'document_blocks']
+           'strips', 'bands', 'Region', 'is_prose', 'arrange', 'caption_lines', 'clusters', 'regions', 'region_text',
+           'margins', 'follows', 'paragraphs', 'unsplit', 'watermarks', 'without_readings', 'line_numbers',
+           'without_collisions', 'assemble', 'is_vertical', 'turn', 'Held', 'read_page', 'ordered', 'page_blocks',
+           'document_blocks']
 
 # %% ../nbs/01a_layout.ipynb #d14c95d9
 @contextmanager
@@ -416,8 +417,9 @@ def gutters(
     body,  # type size of the body
 ) -> list:  # of (left, right)
     "The stretches that lie between two columns, from left to right"
-    votes, n = _votes(items, body)
-    least, out, x = max(2, 0.08 * n), [], 0
+    fine = len(items) < 60  # few rows fall between the heights of a coarse ruler
+    votes, n = _votes(items, body / 2 if fine else body)
+    least, out, x = max(3 if fine else 2, 0.08 * n), [], 0
     while x < len(votes):
         z = next((k for k in range(x, len(votes)) if votes[k] < least), len(votes))
         if z > x:
@@ -577,6 +579,34 @@ def _settle(bs, body):
         bs[k], bs[k + 1] = ([i for s in ss for i in s], g0), (low, g)
     return [b for b in bs if b[0]]
 
+# %% ../nbs/01a_layout.ipynb #a3a96409
+class Region(NamedTuple):
+    "A chart, table, text box (`column`) or `footnote` with the lines it holds, the boxes drawn in it, and its caption lines"
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    kind: str
+    lines: list
+    rules: list
+    notes: list
+
+
+_KANA, _PAUSE, _FULL = (
+    re.compile('[\u3041-\u3096]'),
+    re.compile('[、。，．？！]'),
+    ('。', '．'),
+)
+
+
+def is_prose(text: str) -> bool:
+    "True for a line of running text, not a label: long or with a mark of punctuation, without gaps, some of it hiragana"
+    word = max(text.split(), key=len, default='')
+    return len(word) >= (10 if _PAUSE.search(word) else 20) and len(
+        _KANA.findall(word)
+    ) >= 0.15 * len(word)
+
 # %% ../nbs/01a_layout.ipynb #1991fe6e
 def _columns(items, gutters):
     cuts, cols = [(a + b) / 2 for a, b in gutters], [[] for _ in range(len(gutters) + 1)]
@@ -655,6 +685,59 @@ def _heads_columns(top, low, gutters, body):
         for a, b in zip(_columns(top, gutters), _columns(low, gutters))
     )
 
+# %% ../nbs/01a_layout.ipynb #51fe6daa
+def _told_in(column):
+    "True if a column holds running text, which narrow rows do not show one by one"
+    rows = [_row(r) for r in rows_of(column)]
+    text = ''.join(r.text for r in rows)
+    kana = len(_KANA.findall(text)) > 0.2 * len(text)
+    return kana and bool(_PAUSE.search(text)) and len(text) > 7 * len(rows)
+
+
+def _cells_in(row):
+    "The pieces of a row that stand apart, marks of items not counted"
+    row = [l for l in row if not _is_mark(l.text)]
+    return sum(b.x0 - a.x1 > 0.8 * a.size for a, b in zip(row, row[1:])) + bool(row)
+
+
+def _is_mark(text):
+    m = BULLET.match(text) or MARK.match(text + ' ')
+    return bool(m) and m.end() >= len(text) and not text.isdecimal()
+
+
+def _stepped(column, steps):
+    "True if the rows of prose stand in groups, one for each record, or each is a record"
+    ys = [r[0].y0 for r in rows_of(column)]
+    ways = sorted(b - a for a, b in zip(ys, ys[1:]))
+    if len(ys) < max(2, 1.5 * steps):
+        return not _runs_on(column, column[0].size)
+    usual = ways[len(ways) // 4] + 0.3 * column[0].size
+    return sum(w > usual for w in ways) >= max(1, 0.5 * (steps - 1))
+
+
+def _tabular(items, gutters, body) -> bool:
+    "True for cells without rules: rows side by side, and two or more columns without prose"
+    if not all(isinstance(i, Line) for i in items):
+        return False
+    rows, cols = rows_of(items), [c for c in _columns(items, gutters) if c]
+    told = [c for c in cols if _told_in(c)]
+    abreast = sum(_cells_in(r) > max(2, len(told) + 1) for r in rows)
+    if len(told) > 1 or not all(_stepped(c, abreast) for c in told):
+        return False
+    if abreast > 1 and abreast > (0.1 if told else 0.25) * len(rows):
+        return True
+    pairs = sum(_cells_in(r) > 1 for r in rows)
+    pairs = pairs > 2 and pairs > 0.6 * len(rows)
+    return pairs and len(cols) == 2 and not told and not _all_read_down(cols, body)
+
+
+def _tables(bs, body):
+    "The bands, each that is a table as one region"
+    return [
+        ([Region(*hull(b), 'table', b, [], [])], []) if g and _tabular(b, g, body) else (b, g)
+        for b, g in bs
+    ]
+
 # %% ../nbs/01a_layout.ipynb #d71dcd0d
 def arrange(
     ss,  # `strips` of lines and regions
@@ -664,7 +747,7 @@ def arrange(
     items = [i for s in ss for i in s]
     if len(ss) == len(items):
         return [items] if items else []  # nothing stands side by side
-    bs, good = bands(ss, gutters(items, body), body), []
+    bs, good = _tables(bands(ss, gutters(items, body), body), body), []
     for b, g in bs:
         g = list(g)
         while g and not _all_read_down(_columns(b, g), body):
@@ -818,34 +901,6 @@ def _connect(rows):  # row number -> bits
     return runs, root
 
 # %% ../nbs/01a_layout.ipynb #70a2f7b0
-class Region(NamedTuple):
-    "A chart, table, text box (`column`) or `footnote` with the lines it holds, the boxes drawn in it, and its caption lines"
-
-    x0: float
-    y0: float
-    x1: float
-    y1: float
-    kind: str
-    lines: list
-    rules: list
-    notes: list
-
-
-_KANA, _PAUSE, _FULL = (
-    re.compile('[\u3041-\u3096]'),
-    re.compile('[、。，．？！]'),
-    ('。', '．'),
-)
-
-
-def is_prose(text: str) -> bool:
-    "True for a line of running text, not a label: long or with a mark of punctuation, without gaps, some of it hiragana"
-    word = max(text.split(), key=len, default='')
-    return len(word) >= (10 if _PAUSE.search(word) else 20) and len(
-        _KANA.findall(word)
-    ) >= 0.15 * len(word)
-
-
 def _frames(comp, box, body):
     "True if the shapes are the frame of a box, with at most bands, level rules and small signs inside"
     w, _h = box[2] - box[0], box[3] - box[1]
@@ -868,6 +923,13 @@ def _abreast(lines):
     "True if the lines stand side by side, marks of items apart"
     rows = [r[1:] if len(r[0].text) < 4 and r[0].x0 < r[-1].x0 else r for r in rows_of(lines)]
     return _side_by_side(rows)
+
+
+def _shades(comp, held):
+    "True for bands of colour behind rows of cells"
+    x0, _, x1, _ = hull(comp)
+    bands = all(not _flat(b) and b[2] - b[0] > 0.9 * (x1 - x0) for b in comp)
+    return bands and any(len(r) > 2 for r in rows_of(held))
 
 
 def _kind(comp, box, held, body):
@@ -1004,6 +1066,8 @@ def regions(
             continue  # a bar behind a heading
         if h > 0.5 * H and _chars(lines[i] for i in held) > 0.8 * chars:
             continue  # a frame round the page
+        if _shades(comp, [lines[i] for i in held]):
+            continue  # a row of a table
         kind, comp, held = _settled(comp, held, lines, body)
         box = hull(comp)
         if kind == 'chart':
@@ -1208,6 +1272,8 @@ def region_text(
     "Rows of labels or cells, top to bottom; cells are separated by tabs"
     if reg.kind != 'table':
         return _across(reg.lines)
+    if not reg.rules:
+        return _open_table(reg.lines)
     cover = Counter()
     for b in reg.rules:
         if _flat(b):
@@ -1225,6 +1291,49 @@ def region_text(
     for l in reg.lines:
         rows[bisect_left(ys, (l.y0 + l.y1) / 2)].append(l)
     return '\n'.join(_table_row(ls, xs) for _, ls in sorted(rows.items()))
+
+
+def _record_starts(rows, full):
+    "Indexes of the rows with which the records begin"
+    starts = [0]
+    for i, j in zip(full, full[1:]):
+        ways = [rows[k][0].y0 - rows[k - 1][0].y0 for k in range(i + 1, j + 1)]
+        if max(ways) > min(ways) + 0.3 * rows[i][0].size and j > i + 1:
+            starts.append(i + 1 + ways.index(max(ways)))
+        else:  # evenly set: the cells stand beside the first or beside the middle row of a record
+            starts.append(j if full[0] == 0 else (i + j + 1) // 2)
+    return starts
+
+
+def _hidden_cuts(lines, xs):
+    "Where a column begins although a wide cell of the column before it reaches under it"
+    cuts = []
+    for k in range(len(xs) + 1):
+        ls = [l for l in lines if bisect_left(xs, l.x0 + 0.5 * l.size) == k]
+        starts = Counter(round(l.x0) for l in ls)
+        for x, n in starts.items():
+            far = [l for l in ls if l.x0 < x - 4 * l.size]
+            near = [l for l in ls if abs(l.x0 - x) < 1]
+            if n > 1 and any(_touches(a, b, 99) for a in far for b in near):
+                cuts.append(x - 1)
+    return cuts
+
+
+def _open_table(lines):
+    "Rows of a table without rules; an empty cell where a column has none"
+    x0, _, x1, _ = hull(lines)
+    xs = [(a + b) / 2 for a, b in gaps(lines, x0, x1) if b - a > 0.3 * lines[0].size]
+    xs, rows, out = sorted(xs + _hidden_cuts(lines, xs)), rows_of(lines), []
+    column = lambda l: bisect_left(xs, l.x0 + 0.5 * l.size)
+    filled = [len({column(l) for l in r}) for r in rows]
+    full = [k for k, n in enumerate(filled) if n >= max(2, 0.6 * max(filled))] or [0]
+    starts = _record_starts(rows, full)
+    for a, b in zip(starts, [*starts[1:], len(rows)]):
+        cells = [''] * (len(xs) + 1)
+        for l in (l for r in rows[a:b] for l in r):
+            cells[column(l)] += l.text
+        out.append('\t'.join(cells))
+    return '\n'.join(out)
 
 
 def _across(lines):
@@ -1369,6 +1478,15 @@ _ORDERS = (
 )
 
 
+_NOTE_NO = re.compile(r'^\s*(?:注|※|＊|\*|†)\s*([0-9０-９]{1,3})')
+
+
+def _next_note(a, b):
+    "Does a note that begins like `b` come directly after one like `a`? 注1 and 注2, ※3 and *4"
+    a, b = _NOTE_NO.match(a), _NOTE_NO.match(b)
+    return bool(a and b) and int(b[1]) == int(a[1]) + 1
+
+
 def _count(text):
     "The number or letter that an item begins with; '' if it has none"
     m = MARK.match(text) or BULLET.match(text)
@@ -1495,7 +1613,7 @@ def _begins(
     if (
         MARK.match(r.text)
         and r.x0 < para[0].x0 + 0.6 * s
-        and (follows(start, r.text) or ended and r.indent)
+        and (follows(start, r.text) or _next_note(start, r.text) or ended and r.indent)
     ):
         return True
     if r.font != p.font and (
@@ -1827,6 +1945,25 @@ def line_numbers(lines):  # numbers, the other lines
     return [], lines
 
 # %% ../nbs/01a_layout.ipynb #09d2faf9
+def without_collisions(lines) -> list:
+    "The lines, each that runs into the next one of its row cut off before it, and so those of its column"
+    ends = {}
+    for r in rows_of(lines):
+        for a, b in zip(r, r[1:]):
+            if a.x1 - b.x0 > 1.2 * a.size and b.x0 > a.x0 + 4 * a.size and b.x1 > a.x1:
+                end = b.x0 - max(a.size, b.size)
+                column = round(a.x0), round(a.size)
+                ends[column] = min(end, ends.get(column, (end,))[0]), a.x1 + 2 * a.size
+    if not ends:
+        return lines
+
+    def within(l):
+        end, far = ends.get((round(l.x0), round(l.size)), (l.x1, l.x1))
+        return l._replace(x1=end) if end < l.x1 < far else l
+
+    return [within(l) for l in lines]
+
+
 def assemble(
     lines,
     shapes,  # from `read_lines`
@@ -1854,7 +1991,7 @@ def assemble(
         ]
         out.sort(key=lambda b: (b.bbox[1], b.bbox[0]))
         lines = [l for l in lines if l not in aside]
-    regs, free = regions(lines, shapes, W, H, body)
+    regs, free = regions(without_collisions(lines), shapes, W, H, body)
     head, tabs, rest, foot = margins(free + regs, W, H, body)
     font, groups = _font(free, body), []
 
@@ -1885,7 +2022,7 @@ def assemble(
                 for p in [
                     p for c in arrange(strips(r.lines), body) for p in paragraphs(c, body)
                 ]:
-                    add(p, r.kind)
+                    add_region(p[0]) if isinstance(p[0], Region) else add(p, r.kind)
 
     for r in [_row(r) for r in rows_of(head)] + _stacks(tabs):
         add([r], 'running_head')

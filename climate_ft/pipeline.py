@@ -602,7 +602,7 @@ def data_stages() -> list[Stage]:
             'clean',
             _clean,
             paths('extracted_pages'),
-            paths('extracted_cleaned', 'cleaned_blocks'),
+            paths('extracted_cleaned', 'extracted_tables', 'cleaned_blocks'),
         ),
         stage('corpus', _corpus, paths('cleaned_blocks'), paths('corpus', 'corpus_chunks')),
         stage(

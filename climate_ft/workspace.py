@@ -78,6 +78,7 @@ ARTEFACTS = dict(
     extracted_pages='documents/extracted_pages.json',
     extractor_scores='data/extractor_scores.json',
     extracted_cleaned='documents/extracted_cleaned.txt',
+    extracted_tables='documents/extracted_tables.md',
     cleaned_blocks='documents/cleaned_blocks.json',
     corpus='data/corpus.txt',
     corpus_chunks='data/corpus_chunks.json',

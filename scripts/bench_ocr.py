@@ -250,9 +250,9 @@ def versions():
 
 if __name__ == '__main__':
     path = REPO / 'results/ocr.json'
-    res = (
+    res = (  # without names of engines the whole file comes from this one run
         json.loads(path.read_text())
-        if path.exists()
+        if sys.argv[1:] and path.exists()
         else dict(pages=PAGES, licences=LICENCES, versions={}, engines={})
     )
     res['machine'] = f'{platform.machine()}, {platform.system()}, one thread'

@@ -287,3 +287,12 @@ def test_no_paragraph_goes_on_across_a_missing_page():
     assert texts(1, 2) == texts(7, 8) == [whole]
     for numbers in ((1, 3), (2, 9)):
         assert texts(*numbers) == [whole[:29], whole[29:]]
+
+
+def test_tables_become_markdown(report):
+    table = K.Caption('町', 3, '表', '1', '貸出', '出所：町', 'a\tb|c\n観測\t')
+    chart = K.Caption('町', 4, '図表', '2', '気温', content='（℃）\n1\n0\n1990\t2000')
+    assert K.to_tables(K.Cleaned(captions=[table, chart])) == (
+        '町 · page 3 · 表 1　貸出\n\n| a | b\\|c |\n| --- | --- |\n| 観測 |  |\n\n出所：町\n'
+    )
+    assert read_text(REPO / 'documents/extracted_tables.md') == K.to_tables(report)

@@ -488,3 +488,39 @@ def test_a_small_training_reads_and_refuses_too():
     )
     assert {r['extra']['chunk'] for r in few if r['kind'] != 'refusal'} <= {'c0', 'c1', 'c2'}
     assert P.select_forms(every, known) == every
+
+
+@pytest.mark.parametrize(
+    's,question,answer',
+    [
+        ('町の計画は、令和3年3月に定められた。', '町の計画は、いつ定められた', '令和3年3月'),
+        (
+            '海面高度計は、海面全体の高さの変化を測る。',
+            '海面高度計は、何を測る',
+            '海面全体の高さの変化',
+        ),
+        ('温室効果ガス観測衛星「しずく」（GCOM-W）は動く。', 'しずくの別名は何', 'GCOM-W'),
+    ],
+)
+def test_what_a_person_would_ask(s, question, answer):
+    assert asked(s)[question] == answer
+
+
+@pytest.mark.parametrize(
+    's,bad',
+    [
+        ('応急給水の目標は1人1日3リットルとされている。', '何人1日'),
+        ('酸素の要求量は令和4年に1.2mg/Lまで下がった。', '何mg/L'),
+        ('貸出の数は、感染症の影響を受けた2020年に大きく落ち込んだ。', '受けたいつ'),
+        ('広域化には、費用の節減と人材の確保という二つの効果が期待される。', 'という何'),
+        ('応急給水の車両は、県と市町村を合わせて86台ある。', 'どこを合わせて'),
+        ('会を支えるのは、町に住む46人のボランティアである。', 'ボランティアは何'),
+        (
+            '法定の耐用年数である40年を超えた管路の割合は、平成30年に24.1％となった。',
+            '耐用年数は何',
+        ),
+        ('国際観測の仕組みは、気候の監視に必要な観測を調整する。', '監視に何を'),
+    ],
+)
+def test_what_nobody_would_ask(s, bad):
+    assert not [q for q in asked(s) if bad in q]

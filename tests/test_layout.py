@@ -698,3 +698,115 @@ def test_columns_that_begin_with_the_end_of_a_paragraph_above_charts(tmp_path):
 
     text = read(tmp_path, draw)[2]
     assert '人を呼び、来年も続けるという。' in text and text.startswith('と決めた。')
+
+
+# ---- tables without rules
+
+
+ROWS = (
+    ('地区', '始まり', '冊数', '回数'),
+    ('東の山', '2009年7月', '3,669冊', '135回'),
+    ('北の川', '2013年1月', '980冊', '42回'),
+    ('南の浜', '2013年11月', '12,004冊', '7回'),
+)
+
+
+@pytest.mark.parametrize('lead', [14, 19])
+@pytest.mark.parametrize('xs', [(75, 180, 300, 420), (75, 150, 330, 480)])
+def test_a_table_without_rules_is_one_record(tmp_path, xs, lead):
+    def draw(s):
+        y = s.prose(71, 100) + 8
+        for row in ROWS:
+            for x, cell in zip(xs, row):
+                s.write(x, y, cell, 9)
+            y += lead
+        s.prose(71, y + 14, SAID.replace('図書館', '公民館'))
+
+    pages, c, text = read(tmp_path, draw)
+    (table,) = [b for b in pages[0].blocks if b.role == 'table']
+    assert table.text == '\n'.join('\t'.join(r) for r in ROWS)
+    assert [b.text for b in c.blocks] == [SAID, SAID.replace('図書館', '公民館')]
+
+
+@pytest.mark.parametrize('shade', [True, False])
+@pytest.mark.parametrize('at', [0, 21])  # cells beside the first row, or beside the middle
+def test_wrapped_cells_stay_in_their_records(tmp_path, shade, at):
+    told = [
+        (
+            '雪と川の水かさの毎年の変化に合',
+            'わせるため、車両の燃料をはじめ',
+            'とする費用の前渡しを行う。',
+        ),
+        ('船の来る日にだけ開くことにして', 'いる窓口の時刻を、前の週までに', '知らせる。'),
+        ('橋の工事の間は、川の向こうの停', '車場に止まることとし、案内を配', 'ることとする。'),
+    ]
+
+    def draw(s):
+        y = s.prose(71, 100) + 20
+        for n, (rows, name) in enumerate(zip(told, ('東の山', '北の川', '南の浜'))):
+            if shade and n % 2 == 0:
+                s.rect((71, y - 10, 525, y + 48), color=None, fill=(0.85, 0.9, 1))
+            for i, r in enumerate(rows):
+                s.write(240, y + i * 14, r, 9)
+            for x, cell in ((75, name), (150, f'201{n}年'), (450, f'{n + 3}回')):
+                s.write(x, y + at, cell, 9)
+            y += 66
+        s.prose(71, y + 10, SAID.replace('図書館', '公民館'))
+
+    pages, c, text = read(tmp_path, draw)
+    (table,) = [b for b in pages[0].blocks if b.role == 'table']
+    assert [r.split('\t') for r in table.text.split('\n')] == [
+        [name, f'201{n}年', ''.join(rows), f'{n + 3}回']
+        for n, (rows, name) in enumerate(zip(told, ('東の山', '北の川', '南の浜')))
+    ]
+    assert [b.text for b in c.blocks] == [SAID, SAID.replace('図書館', '公民館')]
+
+
+def test_prose_beside_a_table_without_rules_stays_text(tmp_path):
+    long = SAID * 3
+
+    def draw(s):
+        s.prose(310, 100, long, 21, 10, 16)
+        y = s.prose(60, 100, SAID.replace('図書館', '公民館'), 21, 10, 16) + 10
+        for row in ROWS:
+            for x, cell in zip((60, 110, 185, 245), row):
+                s.write(x, y, cell, 8)
+            y += 16
+
+    pages, c, text = read(tmp_path, draw)
+    assert [b.text for b in c.blocks] == [SAID.replace('図書館', '公民館'), long]
+    assert [b.role for b in pages[0].blocks].count('table') == 1
+
+
+def test_columns_whose_rows_run_into_one_another(tmp_path):
+    left = [f'{n}つ目の項目は施設の品質の管理について定めるものである。' for n in '一二三']
+    right = [f'{n}つ目の項目は記録の保存について定めるものである。' for n in '四五']
+
+    def draw(s):
+        for i, t in enumerate(left):
+            s.write(60, 150 + 60 * i, t, 14)
+        for i, t in enumerate(right):
+            s.write(425, 150 + 60 * i, t, 12)
+
+    _, c, _ = read(tmp_path, draw, w=842, h=595)
+    assert [b.text for b in c.blocks] == left + right
+
+
+def test_notes_under_one_another_stay_apart(tmp_path):
+    notes = ['※1　貸出の数は本館と分館を合わせて数える。', '※2　登録の数は三月末の値である。']
+
+    def draw(s):
+        y = 90
+        for _ in range(5):
+            y = s.prose(71, y, first=1) + 20
+        for i, t in enumerate(notes):
+            s.write(71, 740 + 12 * i, t, 8)
+
+    pages, _, _ = read(tmp_path, draw)
+    assert [b.text for b in pages[0].blocks if b.role == 'footnote'] == notes
+
+
+def test_a_figure_dash_is_a_hyphen():
+    from climate_ft.clean import normalise_width
+
+    assert normalise_width('GOSAT‒2は動く。') == 'GOSAT-2は動く。'
