@@ -154,11 +154,11 @@ def finish(app, exc):
     for p in out.glob('**/*.html'):  # two gaps in the theme's accessible names
         s = p.read_text(encoding='utf-8').replace(
             '<summary><span class="toctree-toggle"',
-            '<summary aria-label="Pages below"><span class="toctree-toggle"',
+            f'<summary aria-label="{"下のページ" if JA else "Pages below"}"><span class="toctree-toggle"',
         )
         p.write_text(
             re.sub(
-                r'(<button class="btn search-button-field[^>]*?)\s*aria-label="Search"',
+                r'(<button class="btn search-button-field[^>]*?)\s*aria-label="(?:Search|検索)"',
                 r'\1',
                 s,
             ),
@@ -182,6 +182,33 @@ def finish(app, exc):
 
     if JA:
         share(out)
+        in_words(out)
+
+
+THEME = {  # the words of the theme that its Japanese lacks
+    'Color mode': '配色',
+    'System Settings': 'システムの設定',
+    'Icon Links': 'リンク',
+    'Main': 'メイン',
+    'Page': 'ページ',
+    'Search...': '検索',
+    'Launch interactive content': 'ノートブックを実行',
+    'Launch on Colab': 'Colabで開く',
+    'Colab logo': 'Colab',
+    'Source on GitHub': 'GitHubのソース',
+    'Toggle primary sidebar': '目次の表示を切り替え',
+    'Toggle secondary sidebar': 'このページの内容の表示を切り替え',
+    'Link to this heading': 'この見出しへのリンク',
+}
+
+
+def in_words(out):
+    words = re.compile(
+        '((?:title|aria-label|placeholder|alt)=")(' + '|'.join(map(re.escape, THEME)) + ')"'
+    )
+    for p in out.glob('**/*.html'):
+        s = words.sub(lambda m: f'{m[1]}{THEME[m[2]]}"', p.read_text(encoding='utf-8'))
+        p.write_text(s, encoding='utf-8')
 
 
 def share(out):
