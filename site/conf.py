@@ -179,7 +179,6 @@ def finish(app, exc):
         encoding='utf-8',
     )
 
-
     if JA:
         share(out)
         in_words(out)

@@ -50,9 +50,7 @@ CJK = r'[\u3000-\u30ff\u3400-\u9fff\uff00-\uffef]'
 
 @cache
 def parser():
-    return create_md_parser(
-        MdParserConfig(enable_extensions=set(EXTENSIONS)), RendererHTML
-    )
+    return create_md_parser(MdParserConfig(enable_extensions=set(EXTENSIONS)), RendererHTML)
 
 
 def prose(md):
@@ -81,7 +79,11 @@ API = re.compile(r'\[(`[^`]+`)\]\((#[^)\s]+)\)')
 BEFORE = {'Lab: ': 'ラボ：', 'Solutions: ': '解答例：'}  # of titles
 AROUND = [
     re.compile(p)
-    for p in (r'(\d+\w? · |Lab: |Solutions: )(.+)()', r'(\*)([^*]+)(\*)', r'(\[)([^][]+)(\]\([^()\s]+\))')
+    for p in (
+        r'(\d+\w? · |Lab: |Solutions: )(.+)()',
+        r'(\*)([^*]+)(\*)',
+        r'(!?\[)([^][]+)(\]\([^()\s]+\))',
+    )
 ]
 
 
@@ -134,7 +136,9 @@ def pieces(page, alt_text=None, say=None):
         elif alt and say:
             out.append((key(alt), alt_text(translated(before, say))))
         for o in c['outputs']:
-            out += [s for _, _, s in prose(''.join(o.get('data', {}).get('text/markdown', '')))]
+            out += [
+                s for _, _, s in prose(''.join(o.get('data', {}).get('text/markdown', '')))
+            ]
     return out
 
 
@@ -321,7 +325,9 @@ def report(names, here):
 def main(*names):
     here = pages()
     if bad := [n for n in names if n not in here]:
-        sys.exit(f'no such page: {", ".join(bad)}; the pages are those of nbs/, such as 02_extract')
+        sys.exit(
+            f'no such page: {", ".join(bad)}; the pages are those of nbs/, such as 02_extract'
+        )
     memory = known()
     for name in names or [n for n in here if po(n).exists()]:
         merge(name, messages(here[name]), memory)
