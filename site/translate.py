@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
-from babel.messages.pofile import read_po, write_po
+from babel.messages.pofile import denormalize, read_po, write_po
 from markdown_it.renderer import RendererHTML
 from myst_parser.config.main import MdParserConfig
 from myst_parser.parsers.mdit import create_md_parser
@@ -160,10 +160,22 @@ def po(name):
     return LOCALE / f'{name}.po'
 
 
+def old_english(m):
+    "Take the English that a translation was made for out of an entry's comments, among which Babel leaves it"
+    old = [c[1:].strip() for c in m.user_comments if c.startswith('|')]
+    m.user_comments = [c for c in m.user_comments if not c.startswith('|')]
+    if m.fuzzy and old:
+        m.previous_id = [denormalize('\n'.join(old).removeprefix('msgid '))]
+
+
 def load(name):
     if not po(name).exists():
         return Catalog(locale=LANG)
-    return read_po(po(name).open('rb'), locale=LANG)
+    with po(name).open('rb') as f:
+        cat = read_po(f, locale=LANG)
+    for m in cat:
+        old_english(m)
+    return cat
 
 
 def known():
@@ -183,8 +195,11 @@ def merge(name, msgs, memory):
     cat, template = load(name), Catalog(locale=LANG)
     for m in msgs:
         template.add(m)
+    before = {m.id: m.previous_id for m in cat}
     cat.update(template, update_creation_date=False)
     for m in cat:
+        if m.fuzzy and not m.previous_id:
+            m.previous_id = before.get(m.id, [])
         if m.id and (m.fuzzy or not m.string) and m.id in memory:
             m.string, m.previous_id = memory[m.id], []
             m.flags.discard('fuzzy')
