@@ -129,6 +129,8 @@ def test_a_title_is_one_message_wherever_it_stands():
     for s in ('Workspace', '[Workspace](00_workspace.ipynb)', '0 · Workspace', '*Workspace*'):
         assert translate.core(s)[0] == 'Workspace'
     assert translate.core('20 · Lab: memory')[1]('メモリ') == '20 · ラボ：メモリ'
+    assert translate.core('Solutions: Workspace')[0] == 'Workspace'
+    assert translate.core('[Solutions: Text](a.ipynb)')[1]('文') == '[解答例：文](a.ipynb)'
 
 
 def test_a_moved_paragraph_brings_its_translation(locale):
