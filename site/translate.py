@@ -232,7 +232,7 @@ def faults(msg, s):
     text = [t.content for t in parser().parseInline(s)[0].children if t.type == 'text']
     if any('*' in t for t in text) and '*' not in msg.replace('**', ''):
         yield 'asterisks that mark nothing: move punctuation out of the emphasis'
-    if m := re.search(f'\\n|{CJK}\\s+{CJK}', s):
+    if (m := re.search(f'\\n|{CJK}\\s+{CJK}', s)) and m[0] not in msg:
         yield f'a space or a line break inside Japanese: {m[0]!r}'
     if m := re.search(r'[ぁ-ヶ一-鿿][,.!?;:](?![\w/])', s):
         yield f'Latin punctuation after Japanese: {m[0]!r}'

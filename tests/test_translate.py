@@ -211,6 +211,7 @@ def test_an_unfinished_page_gets_its_title_and_purpose_only(locale, tmp_path):
         ('This is **bold**', 'これは「**太字**」です', ''),
         ('Two words', '二つの 言葉', 'a space'),
         ('Two words', '二つの\n言葉', 'a space'),
+        ('海 氷 is two', '海 氷は二つです。', ''),
         ('End.', '終わり.', 'Latin punctuation'),
         ('Read a.txt', 'ファイルa.txtを読みます。', ''),
     ],
