@@ -458,12 +458,14 @@ def test_japanese_gains_no_spaces_where_the_source_wraps(site):
     for name in translate.finished():
         body = text(site, f'ja/{name}.html').split('<article', 1)[1].split('</article>')[0]
         for p in re.findall(r'<(?:p|h\d)>(.*?)</(?:p|h\d)>', body, re.S):
+            if p in text(site, f'{name}.html'):  # an example of the text itself
+                continue
             p = re.sub(r'<[^>]+>', '', p)
             assert not re.search('[ぁ-ヶ一-鿿、。]\\s+[ぁ-ヶ一-鿿]', p), p
 
 
 def test_downloads_of_finished_chapters_are_in_japanese_with_the_same_code(site):
-    for name in translate.finished():
+    for name in set(NOTEBOOKS) & set(translate.finished()):
         en, ja = (
             json.loads(text(site, f'{d}_sources/{name}.ipynb'))['cells'] for d in ('', 'ja/')
         )
