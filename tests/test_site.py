@@ -475,7 +475,7 @@ def test_downloads_of_finished_chapters_are_in_japanese_with_the_same_code(site)
             assert (
                 same
                 if a['cell_type'] == 'code'
-                else (same or re.search('[ぁ-ん]', ''.join(b['source'])))
+                else (same or re.search('[ぁ-ヶ一-鿿]', ''.join(b['source'])))
             )
         assert ja != en
 
