@@ -192,7 +192,7 @@ def search(b, base, query):
     pg = b.new_page()
     pg.goto(f'{base}search.html?q={query}')
     pg.wait_for_function(
-        "/finished|matching|did not match/.test(document.querySelector('#search-results')?.textContent || '')",
+        "/finished|matching|did not match|見つかり/.test(document.querySelector('#search-results')?.textContent || '')",
         timeout=20000,
     )
     pg.wait_for_timeout(300)

@@ -201,7 +201,14 @@ THEME = {  # the words of the theme that its Japanese lacks
 }
 
 
+FOUND = '検索が終わりました。${resultCount}ページ見つかりました。'  # Sphinx has an empty string here
+
+
 def in_words(out):
+    js = out / '_static/translations.js'
+    s = js.read_text(encoding='utf-8')
+    end = re.search(r'found one page matching the search query\.": \[\s*(?="")', s).end()
+    js.write_text(s[:end] + f'"{FOUND}"' + s[end + 2 :], encoding='utf-8')
     words = re.compile(
         '((?:title|aria-label|placeholder|alt)=")(' + '|'.join(map(re.escape, THEME)) + ')"'
     )
