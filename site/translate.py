@@ -234,7 +234,7 @@ def faults(msg, s):
         yield 'asterisks that mark nothing: move punctuation out of the emphasis'
     if (m := re.search(f'\\n|{CJK}\\s+{CJK}', s)) and m[0] not in msg:
         yield f'a space or a line break inside Japanese: {m[0]!r}'
-    if m := re.search(r'[ぁ-ヶ一-鿿][,.!?;:](?![\w/])', s):
+    if (m := re.search(r'[ぁ-ヶ一-鿿][,.!?;:](?![\w/])', s)) and m[0] not in msg:
         yield f'Latin punctuation after Japanese: {m[0]!r}'
 
 

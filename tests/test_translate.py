@@ -214,6 +214,7 @@ def test_an_unfinished_page_gets_its_title_and_purpose_only(locale, tmp_path):
         ('海 氷 is two', '海 氷は二つです。', ''),
         ('End.', '終わり.', 'Latin punctuation'),
         ('Read a.txt', 'ファイルa.txtを読みます。', ''),
+        ('A label (把握: …)', 'ラベル（把握: …）です。', ''),
     ],
 )
 def test_faults_of_form_are_seen(msg, ja, fault):
