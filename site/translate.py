@@ -1,11 +1,13 @@
-"""The Japanese edition. The notebooks stay English; `site/locale/ja/PAGE.po` holds a translation for each paragraph, heading, list item, table
-cell and alternative text of a page, in gettext's format, read and written by Babel.
+"""The Japanese edition. The notebooks stay English; `site/locale/ja/PAGE.po` holds a
+translation for each paragraph, heading, list item, table cell and alternative text of a page,
+in gettext's format, read and written by Babel.
 
-    make translations PAGE=02_extract    # begin or update the catalogue of a chapter, then say how much is missing
+    make translations PAGE=02_extract    # begin or update a chapter, and say what is missing
     make translations                    # update every catalogue and report on all pages
 
-`bridge.py` applies the catalogues twice: as .mo files that Sphinx reads for `/ja/`, and to the Markdown itself for the README and the notebooks to
-take away, which Sphinx does not make. Both take the same words from the same place."""
+`bridge.py` applies the catalogues twice: as .mo files that Sphinx reads for `/ja/`, and to the
+Markdown itself for the README and the notebooks to take away, which Sphinx does not make. Both
+take the same words from the same place."""
 
 import json
 import re
@@ -54,7 +56,8 @@ def parser():
 
 
 def prose(md):
-    "(first line, line after the last, text) of every piece of prose in Markdown, as Sphinx will see it"
+    """(first line, line after the last, text) of every piece of prose in Markdown, as Sphinx
+    will see it"""
     for t in parser().parse(md):
         if t.type == 'inline' and t.content.strip():
             yield *t.map, t.content
@@ -88,9 +91,10 @@ AROUND = [
 
 
 def core(text):
-    """What a translator sees of a piece of prose, and a function that puts a translation back in its place.
-    Links into the reference are taken out, other addresses become numbers, and what only surrounds the words is left away, so that a title is
-    one message in its chapter, in a link and in a table of contents."""
+    """What a translator sees of a piece of prose, and a function that puts a translation
+    back in its place. Links into the reference are taken out, other addresses become
+    numbers, and what only surrounds the words is left away, so that a title is one message
+    in its chapter, in a link and in a table of contents."""
     api = {m[1]: m[0] for m in API.finditer(text)}
     msg, around, targets = API.sub(r'\1', key(text)), [], []
     while m := next((m for p in AROUND if (m := p.fullmatch(msg))), None):
@@ -120,8 +124,9 @@ def is_prose(msg):
 
 
 def pieces(page, alt_text=None, say=None):
-    """Every piece of prose of a staged page, in order. An alternative text that was taken from the sentence before its picture is no message of its own;
-    with `say`, it comes as (the English, the last sentence of the Japanese)"""
+    """Every piece of prose of a staged page, in order. An alternative text that was taken
+    from the sentence before its picture is no message of its own; with `say`, it comes as
+    (the English, the last sentence of the Japanese)"""
     if page.suffix == '.md':
         return [s for _, _, s in prose(page.read_text(encoding='utf-8'))]
     out, before = [], ''
@@ -143,7 +148,8 @@ def pieces(page, alt_text=None, say=None):
 
 
 def pages(stage=STAGE):
-    "Name -> file of every staged page that is written by people; the reference comes from docstrings and stays English"
+    """Name -> file of every staged page that is written by people; the reference comes from
+    docstrings and stays English"""
     found = [*stage.glob('**/*.ipynb'), *stage.glob('*.md'), *stage.glob('solutions/*.md')]
     return {p.relative_to(stage).with_suffix('').as_posix(): p for p in sorted(found)}
 
@@ -161,7 +167,8 @@ def po(name):
 
 
 def old_english(m):
-    "Take the English that a translation was made for out of an entry's comments, among which Babel leaves it"
+    """Take the English that a translation was made for out of an entry's comments, among which
+    Babel leaves it"""
     old = [c[1:].strip() for c in m.user_comments if c.startswith('|')]
     m.user_comments = [c for c in m.user_comments if not c.startswith('|')]
     if m.fuzzy and old:
@@ -190,8 +197,9 @@ def known():
 
 
 def merge(name, msgs, memory):
-    """Bring the catalogue of a page up to date. A paragraph that has moved here from another page brings its translation; one that was changed keeps
-    its old translation, marked `fuzzy`, beside the old English."""
+    """Bring the catalogue of a page up to date. A paragraph that has moved here from
+    another page brings its translation; one that was changed keeps its old translation,
+    marked `fuzzy`, beside the old English."""
     cat, template = load(name), Catalog(locale=LANG)
     for m in msgs:
         template.add(m)
@@ -258,7 +266,8 @@ def problems(stage=STAGE):
         n, done, outdated, wrong = state(name, here[name])
         if n - done > MAY_LACK * n:
             out.append(
-                f'{name}: of {n} messages {outdated} are outdated and {n - done - outdated} are missing in Japanese; '
+                f'{name}: of {n} messages {outdated} are outdated and '
+                f'{n - done - outdated} are missing in Japanese; '
                 f'run `make translations PAGE={name}` and translate them'
             )
         out += wrong
@@ -281,7 +290,8 @@ def speaker(name, memory=None):
 
 
 def translated(md, say):
-    "Markdown with every piece of prose replaced by what `say` has for it; all else stays, letter for letter"
+    """Markdown with every piece of prose replaced by what `say` has for it; all else stays,
+    letter for letter"""
     lines, at, gone = md.split('\n'), {}, set()
     for a, b, text in prose(md):
         first = text.split('\n')[0]
@@ -300,7 +310,8 @@ def translated(md, say):
 
 
 def compiled(name, page, alt_text, memory):
-    "The catalogue that Sphinx reads for a page: of an unfinished page, its title and what it is about"
+    """The catalogue that Sphinx reads for a page: of an unfinished page, its title and what it
+    is about"""
     full = name in finished()
     say, cat = speaker(name, memory), Catalog(locale=LANG)
     got = pieces(page, alt_text, say) if full else pieces(page)[:2]

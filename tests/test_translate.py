@@ -1,4 +1,5 @@
-"The Japanese catalogues: what is extracted, what is kept when the English changes, and what forbids publishing"
+"""The Japanese catalogues: what is extracted, what is kept when the English changes, and what
+forbids publishing"""
 
 import json
 import sys
@@ -103,7 +104,8 @@ is wrapped, with `code`, a [link](02_extract.ipynb) and [`ask`](#climate_ft.cli.
 
 
 def test_every_cell_of_the_course_comes_back_whole():
-    "Taken apart and put together again, each message is what it was, and only line breaks inside prose are gone"
+    """Taken apart and put together again, each message is what it was, and only line breaks
+    inside prose are gone"""
     cells = 0
     for p in (REPO / 'nbs').glob('**/*.ipynb'):
         for c in json.loads(p.read_text(encoding='utf-8'))['cells']:
