@@ -6,7 +6,7 @@ C      := -c constraints-cpu.txt
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv dev demo test export check-notebooks notebooks pytest dataset scoreboard report-pdf first-hour readme site site-report diagrams serve lab clean
+.PHONY: help venv dev demo test export check-notebooks notebooks pytest dataset scoreboard report-pdf first-hour readme site translations site-report diagrams serve lab clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -65,9 +65,14 @@ first-hour: dev ## run the first lesson in full with Gemma and time its cells; w
 readme: dev ## README.md from nbs/index.ipynb
 	$(BIN)/python scripts/build_readme.py
 
-site: dev ## the course as a site: _site/index.html
+site: dev ## the course as a site, in English and in Japanese: _site/index.html, _site/ja/index.html
 	$(BIN)/python site/bridge.py
 	$(BIN)/sphinx-build -q -W --keep-going -d _myst/.doctrees -c site _myst _site
+	$(BIN)/sphinx-build -q -W --keep-going -t ja -d _myst/.doctrees-ja -c site _myst _site/ja
+
+translations: dev ## the Japanese catalogues in step with the English: make translations PAGE=02_extract
+	$(BIN)/python site/bridge.py --stage-only
+	$(BIN)/python site/translate.py $(PAGE)
 
 site-report: site ## load every page in Chromium: results/site_pages.json
 	cd site && npm ci --silent --omit=dev

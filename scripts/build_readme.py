@@ -1,14 +1,21 @@
-"README.md from nbs/index.ipynb, without Quarto: `make readme`. Pictures that the notebook printed become files in nbs/images/"
+"""README.md from nbs/index.ipynb, without Quarto, and README.ja.md from the same and the
+Japanese catalogue of the page: `make readme`. Pictures that the notebook printed become files
+in nbs/images/"""
 
 import base64
 import re
 import sys
+from pathlib import Path
 from nbdev.config import get_config
 from nbdev.frontmatter import FrontmatterProc
 from nbdev.processors import clean_magics, hide_, hide_line, rm_header_dash, strip_ansi
 from nbdev.process import NBProcessor
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / 'site'))
+import translate
+
 BADGE = 'https://colab.research.google.com/assets/colab-badge.svg'
+SWITCH = dict(en='English · [日本語](README.ja.md)', ja='[English](README.md) · 日本語')
 option = re.compile(r'^#\|\s*([\w-]+):\s*(.*?)\s*$\n?', re.M)
 
 
@@ -17,7 +24,8 @@ def src(o):
 
 
 def cell_md(c, pictures):
-    "One processed cell as Markdown: code unless it says `echo: false`, then what it printed; pictures are added to `pictures`"
+    """One processed cell as Markdown: code unless it says `echo: false`, then what it printed;
+    pictures are added to `pictures`"""
     s, opts = src(c.get('source')), dict(option.findall(src(c.get('source'))))
     s = option.sub('', s).strip()
     if c.cell_type == 'markdown' and s:
@@ -37,13 +45,21 @@ def cell_md(c, pictures):
 
 
 def relative(s):
-    "Links and pictures that are relative to nbs/ become relative to the top; links to chapters point at the notebooks, that to Colab is a button"
+    """Links and pictures that are relative to nbs/ become relative to the top; links to
+    chapters point at the notebooks, that to Colab is a button"""
     s = re.sub(r'\]\(\.\./', '](', s)
-    s = s.replace('[Open in Colab](', f'[![Open in Colab]({BADGE})](')
+    s = re.sub(r'\[(Open in Colab|Colabで開く)\]\(', rf'[![\1]({BADGE})](', s)
     return re.sub(r'\]\((\d\w+\.ipynb|images/)', r'](nbs/\1', s)
 
 
-def readme(path):
+def japanese(parts, site):
+    "The same in Japanese; the site is that in Japanese"
+    say = translate.speaker('index')
+    for s in parts:
+        yield translate.translated(s, say).replace(f']({site})', f']({site}ja/)')
+
+
+def readme(path, site='', lang='en'):
     "Text of the README, and the pictures it shows"
     proc = NBProcessor(
         path,
@@ -58,20 +74,22 @@ def readme(path):
     ]
     for c in proc.nb.cells:
         parts += cell_md(c, pictures)
+    if lang == 'ja':
+        parts = list(japanese(parts, site))
+    parts.insert(2, SWITCH[lang])
     return relative('\n\n'.join(parts)) + '\n', pictures
 
 
 if __name__ == '__main__':
     cfg = get_config()
     nbs = cfg.config_path / cfg.nbs_path.name
-    text, pictures = readme(nbs / cfg.readme_nb)
-    if '--check' in sys.argv:
-        sys.exit(
-            'run make readme: README.md is not what nbs/index.ipynb says'
-            if (cfg.config_path / 'README.md').read_text(encoding='utf-8') != text
-            else 0
-        )
-    (cfg.config_path / 'README.md').write_text(text, encoding='utf-8')
-    for name, png in pictures.items():
+    site = f"{cfg['doc_host']}{cfg['doc_baseurl']}/"
+    for file, lang in (('README.md', 'en'), ('README.ja.md', 'ja')):
+        text, pictures = readme(nbs / cfg.readme_nb, site, lang)
+        if '--check' not in sys.argv:
+            (cfg.config_path / file).write_text(text, encoding='utf-8')
+        elif (cfg.config_path / file).read_text(encoding='utf-8') != text:
+            sys.exit(f'run make readme: {file} is not what nbs/index.ipynb says')
+    for name, png in pictures.items() if '--check' not in sys.argv else ():
         (nbs / name).parent.mkdir(exist_ok=True)
         (nbs / name).write_bytes(png)

@@ -7,10 +7,12 @@ import io
 import json
 import re
 import shutil
-from functools import cache
+import sys
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 import nbformat
+import translate
 from PIL import Image
 from execnb.nbio import read_nb, mk_cell
 from fastcore.docments import MarkdownRenderer
@@ -83,12 +85,12 @@ def plain(s):
     return ' '.join(re.sub(r'[`*$_]{1,3}(\S[^`*$]*?)[`*$_]{1,3}', r'\1', s).split())
 
 
-def alt_text(opts, before):
+def alt_text(opts, before, ends=r'(?<=[.:。])\s+'):
     "What a picture shows: `fig-alt` or `fig-cap` if the author gave one, otherwise the last sentence written before it"
     if t := opts.get('fig-alt') or opts.get('fig-cap'):
         return t.strip('"\'')
     return (
-        re.split(r'(?<=[.:。])\s+', plain(fence.sub('', before)).strip())[-1].rstrip(':')
+        re.split(ends, plain(fence.sub('', before)).strip())[-1].rstrip(':：')
         or 'Plot made by the code above'
     )
 
@@ -215,6 +217,7 @@ def stage(path, head, syms):
             for o in new.outputs
         ):
             new.metadata['mystnb'] = dict(image=dict(alt=alt_text(opts, before)))
+            new.metadata['alt_from_prose'] = not (opts.get('fig-alt') or opts.get('fig-cap'))
         cells.append(new)
     nb = dict(
         cells=cells,
@@ -238,8 +241,8 @@ def stage(path, head, syms):
     )
 
 
-def download(path):
-    "The notebook to take away: everything that runs is there, the directives are not"
+def download(path, say=None):
+    "The notebook to take away: everything that runs is there, the directives are not; `say` translates its prose"
     nb = nbformat.read(path, as_version=4)
     cells = []
     for c in nb.cells:
@@ -247,6 +250,8 @@ def download(path):
         shrink(c.get('outputs', []))
         if not c.source or 'nbdev_export()' in c.source or re.fullmatch(r'#+ .* -', c.source):
             continue
+        if say and c.cell_type == 'markdown':
+            c.source = translate.translated(c.source, say)
         cells.append(c)
     nb.cells = cells
     return nbformat.writes(nb)
@@ -413,6 +418,20 @@ def toctrees(pages):
     )
 
 
+def speakers(nbs):
+    "(name, what translates its prose) of the notebooks that are finished in Japanese"
+    for n in map(name, nbs):
+        if n in translate.finished():
+            yield n, translate.speaker(n)
+
+
+def japanese():
+    "The catalogues for Sphinx; stops if a finished page is not in step with its English"
+    last = partial(alt_text, {}, ends=r'(?<=[。：])(?=.)')
+    if bad := translate.compile_all(last, OUT):
+        sys.exit('\n'.join(bad))
+
+
 def main():
     shutil.rmtree(OUT, ignore_errors=True)
     (OUT / 'api').mkdir(parents=True)
@@ -438,6 +457,9 @@ def main():
         [h for h in heads.values() if ('/' in h['stem']) == deep] for deep in (False, True)
     )
     (OUT / 'downloads.json').write_text(json.dumps({name(p): download(p) for p in nbs}))
+    (OUT / 'downloads_ja.json').write_text(
+        json.dumps({n: download(NBS / f'{n}.ipynb', say) for n, say in speakers(nbs)})
+    )
     rows = [
         f"| [`{m}`]({m}.md) | {h['description']} | [{h['title']}](../{h['stem']}.ipynb) |"
         for m, h in mods.items()
@@ -475,3 +497,5 @@ def main():
 
 if __name__ == '__main__':
     main()
+    if '--stage-only' not in sys.argv:
+        japanese()

@@ -19,11 +19,16 @@ WIDTHS = 390, 1400
 
 
 def pages(site=SITE):
+    "Every page, the Japanese ones below `ja/`"
     return sorted(
         p.relative_to(site).as_posix()
         for p in site.glob('**/*.html')
         if '_static' not in p.parts
     )
+
+
+def english(site=SITE):
+    return [p for p in pages(site) if not p.startswith('ja/')]
 
 
 @contextmanager
@@ -66,7 +71,16 @@ class Refs(HTMLParser):
             tag == 'link'
             and a.get('href')
             and a.get('rel')
-            in ('stylesheet', 'icon', 'preload', 'next', 'prev', 'search', 'index')
+            in (
+                'stylesheet',
+                'icon',
+                'preload',
+                'next',
+                'prev',
+                'search',
+                'index',
+                'alternate',
+            )
         ):
             self.loads.add(a['href'])
         if tag in ('script', 'img', 'source', 'iframe') and a.get('src'):
@@ -112,6 +126,15 @@ WHOLE = (
     '29_think_block.html',
     'solutions/05_corpus.html',
     'api/text.html',
+)
+# the Japanese pages have the structure of the English ones, which the tests compare: one of each kind is looked at
+JAPANESE = (
+    'ja/index.html',
+    'ja/00_first_hour.html',
+    'ja/29_think_block.html',
+    'ja/solutions/05_corpus.html',
+    'ja/glossary.html',
+    'ja/search.html',
 )
 SERIOUS = '''async whole => (await axe.run(whole ? document : {exclude: [['div.highlight pre']]}, {resultTypes: ['violations']})).violations.filter(v => ['serious', 'critical'].includes(v.impact))
   .map(v => `${v.id} (${v.nodes.length}): ${v.nodes[0].target} ${v.nodes[0].html.slice(0, 120)}`)'''
@@ -169,7 +192,7 @@ def search(b, base, query):
     pg = b.new_page()
     pg.goto(f'{base}search.html?q={query}')
     pg.wait_for_function(
-        "/finished|matching|did not match/.test(document.querySelector('#search-results')?.textContent || '')",
+        "/finished|matching|did not match|見つかり/.test(document.querySelector('#search-results')?.textContent || '')",
         timeout=20000,
     )
     pg.wait_for_timeout(300)
@@ -182,14 +205,17 @@ def search(b, base, query):
 
 
 def survey(b, base):
-    """Every page at both widths, and the accessibility check of every chapter and of every fourth page that is generated alike, in the light:
+    """Every English page and a Japanese one of each kind at both widths, and the accessibility check of every chapter and of every fourth page that is generated alike, in the light:
     contrast is part of it (the dark is looked at with the theme button)"""
     ctx, alike = reader(b, WIDTHS[0]), ('solutions/', 'api/')
 
     def axe(i, p):
         return AXE.exists() and (i % 4 == 0 or p in WHOLE or not p.startswith(alike))
 
-    return [look(ctx, base, p, axe=axe(i, p), whole=p in WHOLE) for i, p in enumerate(pages())]
+    return [
+        look(ctx, base, p, axe=axe(i, p), whole=p in WHOLE)
+        for i, p in enumerate([*english(), *JAPANESE])
+    ]
 
 
 if __name__ == '__main__':

@@ -4,16 +4,20 @@ import hashlib
 import json
 import re
 import shutil
+import sys
 from configparser import ConfigParser
 from pathlib import Path
 from docutils import nodes
 from docutils.parsers.rst import Directive
 from latex2mathml.converter import convert
-from sphinx import search
+from sphinx import locale, search
 from sphinx.errors import ExtensionError
 from sphinx.search.en import SearchEnglish
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+import translate
+
 cp = ConfigParser(delimiters=['='])
 cp.read(HERE.parent / 'settings.ini', encoding='utf-8')
 cfg = cp['DEFAULT']
@@ -24,7 +28,9 @@ project, author, release, copyright = (
     cfg['version'],
     cfg['copyright'],
 )
-language = 'en'
+JA = tags.has('ja')  # noqa: F821 - Sphinx gives it to this file
+language = 'ja' if JA else 'en'
+locale_dirs, gettext_compact = [translate.MO], False
 extensions = ['myst_nb', 'sphinx_copybutton']
 templates_path = ['templates']
 exclude_patterns = ['_build', '**.ipynb_checkpoints']
@@ -32,15 +38,7 @@ exclude_patterns = ['_build', '**.ipynb_checkpoints']
 nb_execution_mode = 'off'  # outputs are the saved ones
 nb_render_markdown_format = 'myst'
 nb_merge_streams = True
-myst_enable_extensions = [
-    'dollarmath',
-    'amsmath',
-    'colon_fence',
-    'deflist',
-    'attrs_inline',
-    'attrs_block',
-    'tasklist',
-]
+myst_enable_extensions = translate.EXTENSIONS
 myst_heading_anchors = 4
 myst_links_external_new_tab = True
 
@@ -48,7 +46,7 @@ html_theme, html_title = 'sphinx_book_theme', project
 html_static_path, html_css_files = ['static'], ['custom.css']
 html_show_sphinx, html_use_index = False, False
 html_last_updated_fmt = None
-html_baseurl = f"{cfg['doc_host']}{cfg['doc_baseurl']}/"
+html_baseurl = f"{cfg['doc_host']}{cfg['doc_baseurl']}/" + ('ja/' if JA else '')
 html_favicon = 'static/favicon.svg'
 html_theme_options = dict(
     repository_url=cfg['git_url'],
@@ -71,7 +69,8 @@ html_theme_options = dict(
         )
     ],
     navbar_persistent=[],
-    toc_title='On this page',
+    toc_title='このページの内容' if JA else 'On this page',
+    article_header_end=['switch.html', 'article-header-buttons.html'],
 )
 html_context = dict(default_mode='auto')
 html_math_renderer = 'mathml'
@@ -106,7 +105,7 @@ function splitQuery(query) {
         def word_filter(self, w):
             return bool(re.match(f'[{cjk}]', w)) or super().word_filter(w)
 
-    search.languages['en'] = SearchBigram
+    search.languages['en'] = search.languages['ja'] = SearchBigram
 
 
 def math(display):
@@ -138,13 +137,19 @@ class Mermaid(Directive):
         ]
 
 
+# names, punctuation and blanks in code have the colour of all code; their marks were a quarter
+# of a page
+PLAIN = re.compile(r'<span class="(?:n|p|w)">([^<]*)</span>')
+
+
 def finish(app, exc):
     "The theme's download button takes `_sources/NAME.ipynb`: put the notebook that runs there. Then drop what no page needs"
     out = Path(app.outdir)
     if exc or app.builder.name != 'html':
         return
-    for stem, s in json.loads((Path(app.srcdir) / 'downloads.json').read_text()).items():
-        (out / '_sources' / f'{stem}.ipynb').write_text(s, encoding='utf-8')
+    for f in ('downloads.json', *(['downloads_ja.json'] if JA else [])):
+        for stem, s in json.loads((Path(app.srcdir) / f).read_text()).items():
+            (out / '_sources' / f'{stem}.ipynb').write_text(s, encoding='utf-8')
     for p in out.glob('_static/**/*.map'):
         p.unlink()
     shutil.rmtree(
@@ -154,13 +159,13 @@ def finish(app, exc):
     for p in out.glob('**/*.html'):  # two gaps in the theme's accessible names
         s = p.read_text(encoding='utf-8').replace(
             '<summary><span class="toctree-toggle"',
-            '<summary aria-label="Pages below"><span class="toctree-toggle"',
+            f'<summary aria-label="{"下のページ" if JA else "Pages below"}"><span class="toctree-toggle"',
         )
         p.write_text(
             re.sub(
-                r'(<button class="btn search-button-field[^>]*?)\s*aria-label="Search"',
+                r'(<button class="btn search-button-field[^>]*?)\s*aria-label="(?:Search|検索)"',
                 r'\1',
-                s,
+                PLAIN.sub(r'\1', s),
             ),
             encoding='utf-8',
         )
@@ -179,9 +184,86 @@ def finish(app, exc):
         encoding='utf-8',
     )
 
+    if JA:
+        share(out)
+        in_words(out)
+
+
+THEME = {  # the words of the theme that its Japanese lacks
+    'Color mode': '配色',
+    'System Settings': 'システムの設定',
+    'Icon Links': 'リンク',
+    'Main': 'メイン',
+    'Page': 'ページ',
+    'Search...': '検索',
+    'Launch interactive content': 'ノートブックを実行',
+    'Launch on Colab': 'Colabで開く',
+    'Colab logo': 'Colab',
+    'Source on GitHub': 'GitHubのソース',
+    'Toggle primary sidebar': '目次の表示を切り替え',
+    'Toggle secondary sidebar': 'このページの内容の表示を切り替え',
+    'Link to this heading': 'この見出しへのリンク',
+}
+
+
+FOUND = '検索が終わりました。${resultCount}ページ見つかりました。'  # Sphinx has an empty string here
+
+
+def in_words(out):
+    js = out / '_static/translations.js'
+    s = js.read_text(encoding='utf-8')
+    end = re.search(r'found one page matching the search query\.": \[\s*(?="")', s).end()
+    js.write_text(s[:end] + f'"{FOUND}"' + s[end + 2 :], encoding='utf-8')
+    words = re.compile(
+        '((?:title|aria-label|placeholder|alt)=")(' + '|'.join(map(re.escape, THEME)) + ')"'
+    )
+    for p in out.glob('**/*.html'):
+        s = words.sub(lambda m: f'{m[1]}{THEME[m[2]]}"', p.read_text(encoding='utf-8'))
+        p.write_text(s, encoding='utf-8')
+
+
+def share(out):
+    "What is the same in the English site is not kept twice: the Japanese pages load it from there"
+    same = set()
+    for p in out.glob('_*/**/*'):
+        rel, en = p.relative_to(out), out.parent / p.relative_to(out)
+        if p.is_file() and en.is_file() and p.read_bytes() == en.read_bytes():
+            same.add(rel.as_posix())
+            p.unlink()
+    load = re.compile(r'((?:href|src)=")((?:\.\./)*)(_\w+/[^"?#]+)')
+    for p in out.glob('**/*.html'):
+        s = load.sub(
+            lambda m: m[1] + ('../' if m[3] in same else '') + m[2] + m[3],
+            p.read_text(encoding='utf-8'),
+        )
+        p.write_text(s, encoding='utf-8')
+
+
+NOTE = 'このページはまだ日本語になっていません。本文は英語のまま表示しています。'
+
+
+def in_japanese(app, doctree):
+    "Alternative texts, which Sphinx does not look up; and an unfinished page says so and is marked as English"
+    name = app.env.docname
+    words, _ = locale.init([Path(app.srcdir) / translate.MO], 'ja', name)
+    for img in doctree.findall(nodes.image):
+        img['alt'] = words.gettext(img.get('alt', '')) if img.get('alt') else ''
+    top = next(doctree.findall(nodes.section), None)
+    finished = json.loads((Path(app.srcdir) / 'finished.json').read_text())  # as it was staged
+    if name in finished or top is None:
+        return
+    note = nodes.note('', nodes.paragraph('', NOTE), classes=['language-ja', 'untranslated'])
+    top['classes'].append('language-en')
+    for n in top[:2]:
+        if re.search(translate.CJK, n.astext()):
+            n['classes'].append('language-ja')
+    top.insert(2, note)
+
 
 def setup(app):
     js_search_ready()
+    if JA:
+        app.connect('doctree-read', in_japanese)
     app.add_html_math_renderer('mathml', (math('inline'), None), (math('block'), None))
     app.add_directive('mermaid', Mermaid)
     app.connect('build-finished', finish)
