@@ -874,7 +874,8 @@ def plot_scores(
     names = [n for n in (*CONDITIONS.values(), 'floor') if n in legend]
     ax.legend([legend[n] for n in names], names, fontsize=8)
     ax.set_xticks(range(len(results['scores'])), results['scores'])
-    ax.set_ylabel({'char_f1': 'character F1'}.get(metric, metric))
+    labels = {'char_f1': 'character F1', 'contains': 'share of right answers'}
+    ax.set_ylabel(labels.get(metric, metric))
     return ax
 
 # %% ../nbs/12_evaluation.ipynb #8ce5573a

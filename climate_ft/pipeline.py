@@ -447,7 +447,7 @@ def _evaluate(job, progress):
 def _report(job, progress):
     from climate_ft.report import run_report
 
-    run_report(job.ws, job.cfg)
+    run_report(job.ws, job.cfg, job.plan)
 
 # %% ../nbs/14_pipeline.ipynb #d721de78
 def adapter_files(job: Job) -> list[Path]:
