@@ -141,7 +141,9 @@ def test_answers_are_filtered_and_searched_from_a_file(file, chromium):
         page.on('console', lambda m: errors.append(m.text))
         page.on('request', lambda r: asked.append(r.url))
         page.goto(file.as_uri())
-        assert len(shown(page)) == 6 and page.text_content('#count') == '6 of 6 questions shown'
+        assert (
+            len(shown(page)) == 6 and page.text_content('#count') == '6 of 6 questions shown'
+        )
         page.select_option('[name=verdict]', 'refused')
         assert [q[:4] for q in shown(page)] == ['How ', '質量は何']
         page.select_option('[name=how]', 'tuned')
