@@ -1,13 +1,12 @@
 "Chapter 12c: search spaces, a sweep with a stand-in for the training, and one real trial"
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+import psutil
 import pytest
 from climate_ft import sweep as s
 from climate_ft.evaluation import PLANS
@@ -15,11 +14,13 @@ from climate_ft.pipeline import resolve_config
 from climate_ft.workspace import CourseError, Workspace, read_json, write_json, write_jsonl
 
 STAND_IN = '''
-import json, pathlib, sys, time
+import json, os, pathlib, sys, threading, time
+from climate_ft.sweep import _end_with_parent
+threading.Thread(target=_end_with_parent, daemon=True).start()
 folder = pathlib.Path(sys.argv[1])
 c = json.loads((folder / "trial.json").read_text())["config"]
 with open(folder.parent / "started.txt", "a") as f:
-    f.write(f"{c['r']}\\n")
+    f.write(f"{c['r']} {os.getpid()}\\n")
 if c["r"] == 3:
     sys.exit("OutOfMemoryError: CUDA out of memory")
 if c["r"] == 5:
@@ -28,7 +29,7 @@ if c["r"] == 5:
 for step in (1, 2, 3):
     with open(folder / "watched.jsonl", "a") as f:
         f.write(json.dumps(dict(step=step, value=c["r"] * step / 300)) + "\\n")
-    while c["r"] == HANG:
+    for _ in range(300 if c["r"] == HANG else 0):
         time.sleep(0.1)
 (folder / "result.json").write_text(json.dumps(dict(value=c["r"] / 100, seconds=1.0)))
 '''
@@ -49,6 +50,12 @@ def sweep(tmp_path):
         return s.Sweep(ws, space, cfg, PLANS['tiny'], **how)
 
     return made
+
+
+def started(sweep):
+    "What the stand-in has written: the rank and the process of each trial that was started"
+    lines = (sweep.folder / 'trials' / 'started.txt').read_text().splitlines()
+    return [tuple(map(int, l.split())) for l in lines]
 
 
 def space_of(tmp_path, text, name='space.toml'):
@@ -152,7 +159,7 @@ def test_more_trials_continue_and_what_was_trained_is_not_trained_again(sweep):
     result = s.run_sweep(replace(one, trials=6))
     assert [r['state'] for r in result['trials']] == ['finished'] * 6
     assert sorted(r['trial'] for r in result['trials']) == list(range(6))
-    began = (one.folder / 'trials' / 'started.txt').read_text().split()
+    began = [r for r, _ in started(one)]
     assert len(began) == len(set(began)) <= 2
 
 
@@ -190,14 +197,21 @@ from climate_ft.workspace import Workspace
 s.run_sweep(s.Sweep(Workspace({str(one.ws.root)!r}), s.read_space({str(tmp_path / 'space.toml')!r}),
     resolve_config('tiny'), PLANS['tiny'], trials=1, command={one.command!r}))
 '''
-    p = subprocess.Popen([sys.executable, '-c', code], start_new_session=True)
-    watched = f'trials/*/watched.jsonl'
+    p = subprocess.Popen([sys.executable, '-c', code])
+    watched = 'trials/*/watched.jsonl'
     for _ in range(600):
         if list(one.folder.glob(watched)):
             break
         time.sleep(0.1)
-    os.killpg(p.pid, signal.SIGKILL)
+    p.kill()
     p.wait()
+    ((_, orphan),) = started(one)
+    for _ in range(100):
+        if not psutil.pid_exists(orphan) or psutil.Process(orphan).status() == 'zombie':
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail('the trial goes on although nobody waits for it')
     result = s.run_sweep(sweep('[settings]\nr = [7]', trials=1))
     assert [r['state'] for r in result['trials']] == ['finished', 'interrupted']
     assert len(list((one.folder / 'trials').glob('*/trial.json'))) == 1
@@ -253,7 +267,9 @@ def test_the_command_trains(cft, tmp_path):
     "One real trial on the tiny profile; then wrong input"
     out, space = tmp_path / 'run', tmp_path / 'space.toml'
     s.link_data(Workspace(), out)
-    space.write_text('[settings]\nepochs = [1]\nmax_facts = 4\n')
+    # packed rows, whose attention has to be changed while the model is asked
+    fixed = 'max_facts = 4\nlayout = "padding_free"\n'
+    space.write_text(f'[settings]\nepochs = [1]\n{fixed}')
     args = ('sweep', space, '--profile', 'tiny', '--out', out, '--trials', 1)
     r = cft(*args, '--questions', 2, '--json')
     assert r.returncode == 0, r.stderr
