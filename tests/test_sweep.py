@@ -288,3 +288,30 @@ def test_the_command_trains(cft, tmp_path):
     r = cft(*args)
     assert r.returncode == 2 and r.stdout == '' and len(r.stderr.splitlines()) == 1
     assert 'space.toml' in r.stderr and "there is no setting 'rank'" in r.stderr
+
+
+def test_a_configuration_carries_the_shares_of_its_dataset(tmp_path, monkeypatch):
+    import climate_ft.dataset as data
+    from climate_ft import pipeline as p
+
+    best = write_json(tmp_path / 'best.json', dict(name='tiny', dataset=dict(refusals=0.25)))
+    job = p.make_job(tmp_path / 'run', config=best)
+    plain = p.make_job(tmp_path / 'run', 'tiny')
+    (stage,) = [s for s in p.data_stages() if s.name == 'dataset']
+    assert (job.mix, plain.mix) == (dict(refusals=0.25), {})
+    assert stage.settings(plain) == 'sections'  # as before: no run is repeated
+    assert stage.settings(job) == dict(hold_out='sections', mix=dict(refusals=0.25))
+    made = []
+    monkeypatch.setattr(data, 'run_dataset', lambda ws, **how: made.append(how['mix']))
+    monkeypatch.setattr(data, 'told', lambda report: [])
+    stage.run(job, None)
+    stage.run(plain, None)
+    assert [m.refusals for m in made] == [0.25, 0.1]
+    for shares, words in (
+        (dict(refusals=2.0), 'a share is between 0 and 1'),
+        (dict(refusal=0.1), 'did you mean refusals'),
+        ([1], 'no JSON object'),
+    ):
+        write_json(best, dict(name='tiny', dataset=shares))
+        with pytest.raises(CourseError, match=words):
+            p.make_job(tmp_path / 'run', config=best)
