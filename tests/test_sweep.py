@@ -147,6 +147,8 @@ def test_the_best_is_kept_and_a_failure_is_a_line(sweep):
     )
     assert 'failed: targets fits no layer' in text
     folder = Path(result['best']).parent
+    study = s.open_study(folder)  # TPE learns from what was pruned, not from what failed
+    assert {t.state.name for t in study.trials} == {'COMPLETE', 'PRUNED'}
     assert (folder / 'sweep.png').read_bytes()[:4] == b'\x89PNG'
     assert resolve_config('tiny', config_file=result['best']) == replace(
         resolve_config('tiny'), r=9
