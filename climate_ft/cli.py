@@ -21,7 +21,7 @@ __all__ = ['app', 'Out', 'Json', 'Profile', 'Pdf', 'Base', 'Sets', 'Config', 'Gp
            'show', 'tell', 'StageBars', 'bar', 'profiles', 'nvidia_gpus', 'default_profile', 'job_of', 'next_steps',
            'run', 'preflight', 'extract', 'compare', 'one_stage', 'clean', 'corpus', 'dataset', 'train', 'merge',
            'export', 'newest_merged', 'serve', 'chat', 'push', 'ask', 'answer', 'score', 'answers', 'evaluate',
-           'diagnose', 'report', 'newest_model', 'workspace_of', 'not_installed', 'main']
+           'diagnose', 'report', 'sweep', 'newest_model', 'workspace_of', 'not_installed', 'main']
 
 # %% ../nbs/15_cli.ipynb #ff72f3ae
 def errors_page() -> str:  # its address on the course's site
@@ -778,6 +778,50 @@ def report(
     job = job_of(out, profile, base, sets, config)
     one_stage('report', job)
     tell(job.ws.path('report'))
+
+# %% ../nbs/15_cli.ipynb #e61730a2
+@app.command()
+def sweep(
+    space: Annotated[Path, typer.Argument(help='Ranges and choices, as TOML or JSON.')],
+    profile: Profile = None,
+    out: Out = None,
+    base: Base = None,
+    sets: Sets = None,
+    config: Config = None,
+    metric: Annotated[
+        str,
+        typer.Option(
+            '--metric',
+            help='What is best: known, dev_loss, short, gold, unseen; all but dev_loss also '
+            'with +passage.',
+        ),
+    ] = 'known',
+    trials: Annotated[
+        int, typer.Option('--trials', help='Trials in all, earlier ones included.')
+    ] = 20,
+    jobs: Annotated[int, typer.Option('--jobs', help='Trials at a time.')] = 1,
+    sampler: Annotated[str, typer.Option('--sampler', help='tpe, random or grid.')] = 'tpe',
+    seed: Annotated[int, typer.Option('--seed', help='Of the values that are tried.')] = 42,
+    prune: Annotated[bool, typer.Option(help='End trials that fall behind.')] = True,
+    questions: Annotated[
+        int, typer.Option('--questions', help='Questions that a trial is judged by.')
+    ] = 40,
+    name: Annotated[
+        Optional[str], typer.Option('--name', help='Of the sweep; the name of its file.')
+    ] = None,
+    as_json: Json = False,
+):
+    "Train with many settings and keep the best; continues where it stopped."
+    from climate_ft import sweep as s
+
+    ranges, job = s.read_space(space), job_of(out, profile, base, sets, config)
+    how = dict(metric=metric, trials=trials, jobs=jobs, sampler=sampler, seed=seed)
+    how |= dict(prune=prune, questions=questions, name=name or space.stem)
+    with bar('sweep') as progress:
+        result = s.run_sweep(s.Sweep(job.ws, ranges, job.cfg, job.plan, **how), progress)
+    show(result, as_json, s.describe(result))
+    say(f"Table and plot: {Path(result['best']).parent}")
+    say(f"Train it: climate-ft run --config {shlex.quote(str(result['best']))}")
 
 # %% ../nbs/15_cli.ipynb #e459c5fe
 def newest_model(

@@ -42,9 +42,9 @@ from .passages import CHARS, PASSAGES, Retriever, context, found, passage
 # %% auto #0
 __all__ = ['SETS', 'PLANS', 'CONDITIONS', 'INTERVALS', 'PAIRS', 'LOWER_IS_BETTER', 'ANSWER', 'TOPICS', 'RESULTS', 'Plan',
            'spread', 'question_sets', 'answers_path', 'settings_of', 'run_answers', 'trained_sources', 'draws',
-           'by_source', 'resampled', 'interval', 'load_answers', 'add_bertscore', 'counts_of', 'floor_of', 'score_set',
-           'evaluate_answers', 'recompute', 'table', 'describe', 'question_scores', 'outcomes', 'tally', 'examples',
-           'training_summary', 'results_path', 'read_results', 'run_evaluate', 'merge_runs', 'compare_bits',
+           'by_source', 'resampled', 'tail', 'interval', 'load_answers', 'add_bertscore', 'counts_of', 'floor_of',
+           'score_set', 'evaluate_answers', 'recompute', 'table', 'describe', 'question_scores', 'outcomes', 'tally',
+           'examples', 'training_summary', 'results_path', 'read_results', 'run_evaluate', 'merge_runs', 'compare_bits',
            'cost_table', 'plot_scores', 'plot_outcomes']
 
 # %% ../nbs/12_evaluation.ipynb #e8f66a41
@@ -320,19 +320,29 @@ def resampled(
     }
 
 
+def tail(
+    n: int,  # sources that were drawn from
+    level: float = 0.95,
+) -> float:  # share of the resamples below the interval, and above it
+    "Where a bootstrap of few sources has to be cut (expanded percentile interval)"
+    from scipy.special import ndtr, stdtrit
+
+    half = (1 - level) / 2
+    return float(ndtr((n / (n - 1)) ** 0.5 * stdtrit(n - 1, half))) if n > 1 else half
+
+
 def interval(
     values,  # scores of the resamples
+    n: int,  # sources
     level: float = 0.95,
 ) -> list[float] | None:  # low, high; None if nothing was counted
-    "Percentile interval"
+    "Expanded percentile interval"
     import numpy as np
 
-    v = values[~np.isnan(values)]
-    return (
-        [round(float(o), 6) for o in np.quantile(v, [(1 - level) / 2, (1 + level) / 2])]
-        if len(v)
-        else None
-    )
+    v, cut = values[~np.isnan(values)], tail(n, level)
+    if not len(v):
+        return None
+    return [round(float(o), 6) for o in np.quantile(v, [cut, 1 - cut])]
 
 # %% ../nbs/12_evaluation.ipynb #56ca1507
 INTERVALS = dict(
@@ -478,7 +488,8 @@ def score_set(
     sources = [
         a.get('chunk') or a['source_id'] or a['id'] for a in answers
     ]  # facts of one passage are learned together
-    counts = draws(len(set(sources)), resamples, seed)
+    n = len(set(sources))
+    counts = draws(n, resamples, seed)
     rows = {m: counts_of(answers, m) for m in models}
     boot = {
         m: {
@@ -490,10 +501,10 @@ def score_set(
     scores = {
         m: dict(
             n=len(answers),
-            sources=len(set(sources)),
+            sources=n,
             empty=sum(not a['predictions'][m].strip() for a in answers),
             scores=totals(rows[m]),
-            interval={k: interval(v) for k, v in boot[m].items()},
+            interval={k: interval(v, n) for k, v in boot[m].items()},
             floor=floor_of(answers, m),
         )
         for m in models
@@ -504,7 +515,7 @@ def score_set(
 
     diffs = {
         f'{b} - {a}': {
-            k: [round(point(b, k) - point(a, k), 6), *interval(boot[b][k] - boot[a][k])]
+            k: [round(point(b, k) - point(a, k), 6), *interval(boot[b][k] - boot[a][k], n)]
             for k in boot[b]
             if k in boot[a] and point(b, k) is not None and point(a, k) is not None
         }
@@ -874,7 +885,8 @@ def plot_scores(
     names = [n for n in (*CONDITIONS.values(), 'floor') if n in legend]
     ax.legend([legend[n] for n in names], names, fontsize=8)
     ax.set_xticks(range(len(results['scores'])), results['scores'])
-    ax.set_ylabel({'char_f1': 'character F1'}.get(metric, metric))
+    labels = {'char_f1': 'character F1', 'contains': 'share of right answers'}
+    ax.set_ylabel(labels.get(metric, metric))
     return ax
 
 # %% ../nbs/12_evaluation.ipynb #8ce5573a

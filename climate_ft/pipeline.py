@@ -25,9 +25,9 @@ __all__ = ['UNRELATED', 'MARKS', 'CODE', 'LIBRARIES', 'HOLD_OUT', 'MEASURED', 'P
            'refuse_foreign', 'run_one', 'chosen', 'must_run', 'run_stages', 'is_done', 'adapter_files', 'merged_folder',
            'merged_from', 'is_merged', 'question_files', 'split_files', 'answer_files', 'results_file', 'cards',
            'data_stages', 'model_stages', 'course_stages', 'source_pdfs', 'is_own', 'find_gold', 'what_to_hold_out',
-           'setting_types', 'from_text', 'as_kind', 'unknown', 'read_settings', 'resolve_config', 'check_name',
-           'count_gpus', 'resolve_gpus', 'check_disk', 'check_base', 'pending', 'check_machine', 'make_job', 'run_all',
-           'run_command']
+           'setting_types', 'from_text', 'as_kind', 'unknown', 'read_settings', 'mix_value', 'read_mix',
+           'resolve_config', 'check_name', 'count_gpus', 'resolve_gpus', 'check_disk', 'check_base', 'pending',
+           'check_machine', 'make_job', 'run_all', 'run_command']
 
 # %% ../nbs/14_pipeline.ipynb #3a5f2812
 @dataclass
@@ -46,6 +46,7 @@ class Job:
     forced: bool = False  # the stage was asked for by name
     altered: list = field(default_factory=list)  # outputs that are not as the stage left them
     options: list = field(default_factory=list)  # of the command line: profile and settings
+    mix: dict = field(default_factory=dict)  # shares of the dataset, see `Mix` of chapter 05f
 
     @property
     def name(self):
@@ -406,7 +407,10 @@ def _corpus(job, progress):
 def _dataset(job, progress):
     from climate_ft.dataset import run_dataset, told
 
-    return told(run_dataset(job.ws, progress=progress, hold_out=job.hold_out))
+    from climate_ft.passages import Mix
+
+    mix = Mix(**job.mix)
+    return told(run_dataset(job.ws, progress=progress, hold_out=job.hold_out, mix=mix))
 
 # %% ../nbs/14_pipeline.ipynb #8229e40a
 def _train(job, progress):
@@ -443,7 +447,7 @@ def _evaluate(job, progress):
 def _report(job, progress):
     from climate_ft.report import run_report
 
-    run_report(job.ws, job.cfg)
+    run_report(job.ws, job.cfg, job.plan)
 
 # %% ../nbs/14_pipeline.ipynb #d721de78
 def adapter_files(job: Job) -> list[Path]:
@@ -616,7 +620,7 @@ def data_stages() -> list[Stage]:
                 *paths('dataset', 'alpaca', 'dataset_report')(j),
                 *split_files(j.ws, *sets),
             ],
-            lambda j: j.hold_out,
+            lambda j: dict(hold_out=j.hold_out, mix=j.mix) if j.mix else j.hold_out,
         ),
     ]
 
@@ -870,7 +874,7 @@ def read_settings(
             raise CourseError(
                 f'{file} is no configuration: a JSON object of settings is needed'
             )
-        found = {k: v for k, v in got.items() if k not in MEASURED}
+        found = {k: v for k, v in got.items() if k not in MEASURED | {'dataset'}}
     for s in sets or ():
         key, eq, value = s.partition('=')
         if not eq:
@@ -879,6 +883,33 @@ def read_settings(
     if bad := [k for k in found if k not in types]:
         raise unknown(bad[0], types)
     return {k: as_kind(k, v, types[k]) for k, v in found.items()}
+
+# %% ../nbs/14_pipeline.ipynb #8fdcdc97
+def mix_value(
+    key: str,  # a field of `Mix`
+    value,  # from JSON or TOML
+):
+    "`value` in the type of its field; a `CourseError` names what is needed"
+    from climate_ft.passages import Mix
+
+    types = get_type_hints(Mix)
+    if key not in types:
+        raise unknown(key, types)
+    value = as_kind(key, value, (types[key],))
+    if value < 0 or types[key] is float and value > 1:
+        raise CourseError(f'{key} is {value}: a share is between 0 and 1')
+    return value
+
+
+def read_mix(
+    file: Path | None,  # JSON, see `read_settings`
+) -> dict:  # fields of `Mix`
+    "The shares of the dataset that a configuration file names"
+    got = read_json(file) if file else {}
+    shares = got.get('dataset') or {}
+    if not isinstance(shares, dict):
+        raise CourseError(f'{file}: "dataset" is no JSON object of shares')
+    return {k: mix_value(k, v) for k, v in shares.items()}
 
 # %% ../nbs/14_pipeline.ipynb #d0f568f8
 def resolve_config(
@@ -1039,6 +1070,7 @@ def make_job(
         check_mode(ocr),
         resolve_gpus(gpus),
         options=options,
+        mix=read_mix(config),
     )
 
 # %% ../nbs/14_pipeline.ipynb #75d7cb54

@@ -4,7 +4,9 @@
 
 # %% ../nbs/13a_report.ipynb #bfa9b149
 from __future__ import annotations
+import base64
 import difflib
+import hashlib
 import io
 import json
 import platform
@@ -15,9 +17,12 @@ from pathlib import Path
 from .workspace import *
 
 # %% auto #0
-__all__ = ['svg', 'mark', 'section', 'grid', 'as_read', 'reading_section', 'documents', 'extraction_section', 'data_section',
-           'training_section', 'scores_section', 'answers_section', 'settings_section', 'versions', 'key_figures',
-           'render_report', 'check_current', 'run_report']
+__all__ = ['HOW', 'DEV_LOSS', 'OTHER', 'FIRST', 'svg', 'mark', 'section', 'grid', 'as_read', 'reading_section', 'documents',
+           'extraction_section', 'data_section', 'verdict', 'right_of', 'right_table', 'given_passages',
+           'refusal_counts', 'refusal_table', 'right_section', 'training_section', 'score_table', 'low_high',
+           'sound_section', 'scores_section', 'evidence', 'passage_picture', 'pictures', 'answer_row',
+           'answers_section', 'plain', 'settings_section', 'versions', 'right_figure', 'refusal_figure', 'key_figures',
+           'digest_of', 'render_report', 'check_current', 'run_sections', 'run_report']
 
 # %% ../nbs/13a_report.ipynb #ec9e94c1
 def svg(
@@ -53,7 +58,7 @@ def mark(
     return ''.join(out) + escape(answer[at:])
 
 # %% ../nbs/13a_report.ipynb #f90457c6
-def section(title, prose=(), figures=(), tables=(), groups=(), pre=''):
+def section(title, prose=(), figures=(), tables=(), groups=(), pre='', tables_first=False):
     "A part of the report; `prose` is text, `figures` are (alternative text, svg) pairs"
     from markupsafe import Markup
 
@@ -63,6 +68,8 @@ def section(title, prose=(), figures=(), tables=(), groups=(), pre=''):
         figures=[dict(alt=a, svg=Markup(s)) for a, s in figures],
         tables=list(tables),
         groups=list(groups),
+        ways=list(HOW.items()),
+        tables_first=tables_first,
         pre=pre,
     )
 
@@ -72,6 +79,7 @@ def grid(
     title: str = '',
     note: str = '',
     digits: int = 3,  # of a float
+    kind: str = 'numbers',  # text: cells are wrapped
 ) -> dict:
     "A table of the rows, columns in the order of the first"
 
@@ -92,6 +100,7 @@ def grid(
         header=header,
         rows=[[cell(r.get(k)) for k in header] for r in rows],
         note=note,
+        kind=kind,
     )
 
 # %% ../nbs/13a_report.ipynb #80cf9f78
@@ -166,105 +175,328 @@ def data_section(ws):
         [grid(rows)],
     )
 
+# %% ../nbs/13a_report.ipynb #7188125e
+def verdict(
+    answer: dict,  # of the results: reference, variants, predictions
+    model: str,  # whose prediction
+) -> str:  # right, refused or wrong
+    "What an answer is worth"
+    from climate_ft.mistakes import holds, refuses
+
+    said = answer['predictions'][model]
+    if holds(said, [answer['reference'], *answer.get('variants', [])]):
+        return 'right'
+    return 'refused' if refuses(said) else 'wrong'
+
+
+HOW = {
+    'base': 'base, from memory',
+    'tuned': 'tuned, from memory',
+    'base + passage': 'base, with passage',
+    'tuned + passage': 'tuned, with passage',
+}
+
+
+def right_of(
+    results: dict,  # of the evaluation
+    set: str,
+    model: str,
+) -> tuple[int, int] | None:  # right answers, questions; None if none was asked
+    "How many answers of a set are right"
+    asked = [a for a in results['answers'] if a['set'] == set and model in a['predictions']]
+    return (sum(verdict(a, model) == 'right' for a in asked), len(asked)) if asked else None
+
+
+def right_table(results: dict) -> dict:
+    "Right answers n of m, for each question set and each way of asking"
+    from climate_ft.evaluation import SETS
+
+    rows = []
+    for s in results['scores']:
+        row = {'questions': f'{s}: {SETS[s]}'}
+        for model, how in HOW.items():
+            r = right_of(results, s, model)
+            row[how] = f'{r[0]} of {r[1]}' if r else '–'
+        rows.append(row)
+    return grid(rows, note='–: not asked in this way.')
+
+# %% ../nbs/13a_report.ipynb #e574da93
+def given_passages(
+    ws: Workspace,
+    answers: list[dict],  # of the results
+    plan,  # `Plan` of the evaluation
+) -> dict:  # (set, id) -> passages of the prompt
+    "What stood in the prompts with passages"
+    from climate_ft.passages import Retriever, context, found
+
+    if not ws.path('corpus_chunks').is_file():
+        return {}
+    find = Retriever(read_records(ws.path('corpus_chunks'), Chunk, 'corpus'))
+    asked = [a for a in answers if any('passage' in m for m in a['predictions'])]
+    got = (found(a['question'], find, plan.retrieved, plan.passage_chars) for a in asked)
+    return {(a['set'], a['id']): context([t for _, t in g]) for a, g in zip(asked, got)}
+
+
+def refusal_counts(
+    results: dict,
+    given: dict,  # from `given_passages`
+    model: str,  # asked with passages
+) -> dict:  # there, lacking: verdict -> number of answers
+    "Answers with passages, by whether the passages hold what is asked"
+    from climate_ft.mistakes import holds
+
+    out = {k: dict(right=0, refused=0, wrong=0) for k in ('there', 'lacking')}
+    for a in results['answers']:
+        if model in a['predictions'] and (a['set'], a['id']) in given:
+            accepted = [a['reference'], *a.get('variants', [])]
+            there = holds(given[a['set'], a['id']], accepted)
+            out['there' if there else 'lacking'][verdict(a, model)] += 1
+    return out
+
+
+def refusal_table(results: dict, given: dict) -> dict | None:
+    "Refusals, rightly and wrongly"
+    rows = []
+    for model in ('base + passage', 'tuned + passage'):
+        c = refusal_counts(results, given, model)
+        there, lacking = (sum(c[k].values()) for k in c)
+        if there + lacking:
+            wrongly, rightly = c['there']['refused'], c['lacking']['refused']
+            row = {'model': HOW[model]}
+            row |= {'refused wrongly: the passage has the answer': f'{wrongly} of {there}'}
+            rows.append(row | {'refused rightly: it lacks it': f'{rightly} of {lacking}'})
+    note = 'A long reference (a whole sentence) counts as lacking if the passage cuts it.'
+    return grid(rows, 'Refusals', note) if rows else None
+
+# %% ../nbs/13a_report.ipynb #54bb4ca9
+def right_section(results: dict, given: dict):
+    "The first part of the report"
+    from climate_ft.evaluation import plot_scores
+
+    tables = [t for t in (right_table(results), refusal_table(results, given)) if t]
+    figure = 'Bars of the share of right answers with intervals for every model and set'
+    return section(
+        'Right answers',
+        [
+            'An answer is right if it contains the reference. From memory the model sees the '
+            'question only; with passage it also sees what the search found in the document.'
+        ],
+        [(figure, svg(plot_scores(results, 'contains')))],
+        tables,
+        tables_first=True,
+    )
+
 # %% ../nbs/13a_report.ipynb #5a5307af
+DEV_LOSS = dict(
+    sections=(
+        'The dev loss is the loss on facts of sections that are not trained. It often rises '
+        'while the trained facts are learned by heart, so it does not say how many answers '
+        'are right.'
+    ),
+    wordings=(
+        'The dev loss is the loss on short questions that were kept back, about sentences '
+        'that are trained in other words. It should fall; where it rises again, the model '
+        'learns the wordings of the training more than what they say.'
+    ),
+)
+
+
 def training_section(ws, name):
     "Loss, gradient norm and the health check of the training"
     if not (ws.logs / f'{name}.jsonl').exists():
         return
     from climate_ft.train import describe, plot_log, read_log, verify_training
 
-    rows = read_log(ws, name)
+    rows, report = read_log(ws, name), ws.path('dataset_report')
+    kept = read_json(report, 'dataset', dict).get('hold_out') if report.exists() else None
+    known = kept in DEV_LOSS and any('eval_loss' in r for r in rows)
     return section(
         'Training',
-        [],
+        [DEV_LOSS[kept]] if known else [],
         [('Curves of the loss and of the gradient norm over the steps', svg(plot_log(rows)))],
         pre=describe(verify_training(ws, name)),
     )
 
 
-def scores_section(results, metrics=('char_f1', 'rougeL', 'bertscore_f1')):
-    "Every model on every question set, with 95 % intervals"
-    from climate_ft.evaluation import SETS, plot_outcomes, plot_scores, table
+def score_table(results, metric, title):
+    "One metric of every model on every question set, with 95 % intervals"
+    from climate_ft.evaluation import table
 
-    tables = []
-    for m in metrics:
-        rows = [
-            dict(
-                zip(
-                    ('set', 'model', 'n', m, '95 % interval', 'floor'),
-                    (
-                        r['set'],
-                        r['model'],
-                        r['n'],
-                        r['score'],
-                        f"{r['low']:.3f} – {r['high']:.3f}",
-                        r['floor'],
-                    ),
-                )
-            )
-            for r in table(results, m)
-        ]
-        if rows:
-            tables.append(
-                grid(
-                    rows,
-                    m,
-                    'Intervals: paired bootstrap over sources. Floor: the same answers against shuffled references.',
-                )
-            )
-    sets = '; '.join(f'{k}: {SETS[k]}' for k in results['scores'])
+    names = ('set', 'model', 'n', 'score', '95 % interval', 'floor')
+    rows = [
+        dict(zip(names, (r['set'], r['model'], r['n'], r['score'], low_high(r), r['floor'])))
+        for r in table(results, metric)
+    ]
+    return grid(rows, title) if rows else None
+
+
+def low_high(row):
+    return f"{row['low']:.3f} – {row['high']:.3f}"
+
+
+def sound_section(results):
+    "Character F1, apart from the right answers"
+    from climate_ft.evaluation import plot_outcomes, plot_scores
+
+    bars = 'Bars of character F1 with intervals for every model and set'
+    wins = (
+        'Shares of questions where the tuned model comes closer than the base, or less close'
+    )
     return section(
-        'Scores',
-        [f'Question sets. {sets}.'],
+        'Sounds like the report',
         [
-            (
-                'Bars of character F1 with intervals for every model and set',
-                svg(plot_scores(results)),
-            ),
-            (
-                'Shares of wins, ties and losses of the tuned model against the base',
-                svg(plot_outcomes(results)),
-            ),
+            'Character F1 is the share of characters that an answer and its reference have in '
+            'common. It says whether an answer sounds like the report: a wrong number in a '
+            'sentence of the report scores high, and a right answer in other words scores low.'
         ],
-        tables,
+        [(bars, svg(plot_scores(results))), (wins, svg(plot_outcomes(results)))],
+        [t for t in [score_table(results, 'char_f1', 'Character F1')] if t],
     )
 
+
+OTHER = dict(contains='Share of right answers', rougeL='ROUGE-L', bertscore_f1='BERTScore F1')
+
+
+def scores_section(results, metrics=tuple(OTHER)):
+    "Every model on every question set, with 95 % intervals"
+    tables = [score_table(results, m, OTHER.get(m, m)) for m in metrics]
+    note = (
+        'Intervals come from a paired bootstrap over the parts of the document. The floor is '
+        'the score of the same answers against the references of other questions.'
+    )
+    return section('Scores', [note], tables=[t for t in tables if t])
+
 # %% ../nbs/13a_report.ipynb #47bd3e05
-def answers_section(results, most=12):  # questions per set
-    "Questions with the answers of every model side by side"
+def evidence(
+    answer: dict,  # of the results
+    text: str,  # of the part of the document that it is about
+) -> str:
+    "The sentences that hold the reference, or the one that is most like it"
+    from rapidfuzz.fuzz import ratio
+    from climate_ft.mistakes import holds
+
+    accepted = [answer['reference'], *answer.get('variants', [])]
+    sentences = [s for s in re.split(r'(?<=。)|\n', text) if s.strip()]
+    good = [s for s in sentences if holds(s, accepted)]
+    return ''.join(good) or max(sentences, key=lambda s: ratio(s, accepted[0]), default='')
+
+
+def passage_picture(
+    pdf: Path,
+    pages: list[int],  # where to look, from 1
+    text: str,  # to mark
+    width: int = 560,  # pixels
+) -> tuple[bytes, int] | None:  # JPEG and its page; None if the text is on none of them
+    "The stretch of a page around a marked text"
+    import pymupdf
+    from climate_ft.chat import marks
+
+    with pymupdf.open(pdf) as d:
+        for n in pages:
+            page = d[n - 1]
+            if not (found := marks(page, text)):
+                continue
+            clip = pymupdf.Rect(found[0])
+            for box in found:
+                clip |= box
+                page.draw_rect(box, color=None, fill=(1, 0.85, 0.2), fill_opacity=0.4)
+            clip = pymupdf.Rect(clip + (-14, -36, 14, 36)) & page.rect
+            zoom = width / clip.width
+            pix = page.get_pixmap(matrix=pymupdf.Matrix(zoom, zoom), clip=clip)
+            return pix.tobytes('jpeg', jpg_quality=70), n
+
+
+def pictures(
+    ws: Workspace,
+    most: int = 30,  # of all answers together
+):  # answer -> src, alt and caption of a picture; None where there is none
+    "Pictures of the passages that answers should have come from, where the PDF is there"
+    from climate_ft.chat import find_pdf
+
+    file = ws.path('corpus_chunks')
+    chunks = {c.id: c for c in read_records(file, Chunk, 'corpus')} if file.is_file() else {}
+    made = []
+
+    def picture(answer):
+        c = chunks.get(answer.get('chunk') or '')
+        pdf = find_pdf(ws, c.doc) if c and len(made) < most else None
+        got = passage_picture(pdf, c.pages, evidence(answer, c.text)) if pdf else None
+        if not got:
+            return None
+        made.append(got[1])
+        caption = f'{c.doc}, page {got[1]}'
+        src = 'data:image/jpeg;base64,' + base64.b64encode(got[0]).decode()
+        return dict(src=src, alt=f'{caption}, with the passage marked', caption=caption)
+
+    return picture
+
+# %% ../nbs/13a_report.ipynb #2ca5795f
+def answer_row(
+    a: dict,  # of the results
+    picture=lambda a: None,  # from `pictures`
+) -> dict:
+    "A question with the answers of every model, for the template"
     from markupsafe import Markup
+
+    return dict(
+        set=a['set'],
+        question=a['question'],
+        reference=a['reference'],
+        picture=picture(a),
+        answers=[
+            dict(
+                model=m,
+                how=HOW.get(m, m),
+                verdict=verdict(a, m),
+                marked=Markup(mark(p, a['reference'])),
+            )
+            for m, p in a['predictions'].items()
+        ],
+    )
+
+
+FIRST = ('gold', 'short', 'recall', 'unseen', 'trained', 'general')  # order of the sets
+
+
+def answers_section(
+    results: dict,
+    most: int = 12,  # questions of each set
+    picture=lambda a: None,  # from `pictures`
+):
+    "Questions with the answers of every model side by side, right and wrong alike"
     from climate_ft.evaluation import SETS, spread
 
     groups = []
-    for s in results['scores']:
-        rows = spread([a for a in results['answers'] if a['set'] == s], most)
-        groups.append(
-            dict(
-                title=f'{s} – {SETS[s]}',
-                rows=[
-                    dict(
-                        question=a['question'],
-                        reference=a['reference'],
-                        answers=[
-                            dict(model=m, marked=Markup(mark(p, a['reference'])))
-                            for m, p in a['predictions'].items()
-                        ],
-                    )
-                    for a in rows
-                ],
-            )
-        )
-    return section('Answers', ['Marked: what stands in the reference too.'], groups=groups)
+    for s in sorted(results['scores'], key=[*FIRST, *results['scores']].index):
+        all_ = [a for a in results['answers'] if a['set'] == s]
+        rows = [answer_row(a, picture) for a in spread(all_, most)]
+        title = f'{s}: {SETS[s]} ({len(rows)} of {len(all_)} questions)'
+        groups.append(dict(title=title, set=s, rows=rows))
+    how = 'The questions are taken at even distances, whatever became of them.'
+    return section(
+        'Answers', [f'{how} Green: what stands in the reference too.'], groups=groups
+    )
+
+# %% ../nbs/13a_report.ipynb #71d90755
+def plain(value) -> str:
+    "A setting as text; of a long list only how long it is"
+    if isinstance(value, (list, dict)) and len(value) > 8:
+        return f'{len(value)} values'
+    if isinstance(value, list):
+        return ', '.join(map(str, value)) or '–'
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def settings_section(ws, name):
     "The training's settings and the versions of the libraries"
     p = ws.models / name / 'train_config.json'
     cfg = read_json(p, 'train', dict) if p.exists() else {}
-    rows = [dict(setting=k, value=json.dumps(v, ensure_ascii=False)) for k, v in cfg.items()]
+    used = versions() | {k: v for k, v in (cfg.pop('versions', None) or {}).items() if v}
+    rows = [dict(setting=k, value=plain(v)) for k, v in cfg.items()]
+    libraries = [dict(library=k, version=str(v)) for k, v in used.items()]
     return section(
         'Settings and versions',
-        tables=[grid(rows), grid([dict(library=k, version=v) for k, v in versions().items()])],
+        tables=[grid(rows, kind='text'), grid(libraries, kind='text')],
     )
 
 
@@ -277,35 +509,72 @@ def versions() -> dict:
         except PackageNotFoundError:
             return 'not installed'
 
-    names = 'climate-ft pymupdf pymupdf4llm pdfplumber torch transformers peft trl bitsandbytes datasets sacrebleu bert-score'.split()
+    names = (
+        'climate-ft pymupdf pymupdf4llm pdfplumber torch transformers peft trl bitsandbytes '
+        'datasets sacrebleu bert-score'
+    )
     return dict(
         python=platform.python_version(),
         machine=platform.machine(),
-        **{n: get(n) for n in names},
+        **{n: get(n) for n in names.split()},
     )
 
 # %% ../nbs/13a_report.ipynb #091a47b7
-def key_figures(results, state):
-    "The four numbers at the top of the report"
-
-    def diff(s):
-        d = results['differences'].get(s, {}).get('tuned - base', {}).get('char_f1')
-        sc = results['scores'].get(s, {})
-        return d and dict(
-            label=f'character F1, {s}',
-            value=f"{sc['base']['scores']['char_f1']:.2f} → {sc['tuned']['scores']['char_f1']:.2f}",
-            note=f'difference {d[0]:+.2f}, 95 % interval {d[1]:+.2f} to {d[2]:+.2f}',
-        )
-
-    total = sum(
-        s.get('seconds', 0) for k, s in state.items() if k not in ('report', 'merge')
-    )  # what comes after the report
-    took = dict(
-        label='time from the PDF to the scores',
-        value=f'{total / 60:.1f} min',
-        note=f"of it training {state.get('train', {}).get('seconds', 0) / 60:.1f} min",
+def right_figure(
+    results: dict,
+    set: str,
+) -> dict | None:
+    "Right answers of base and tuned model, with the passage if it was asked with"
+    memory, read = (
+        [right_of(results, set, f'{m}{how}') for m in ('base', 'tuned')]
+        for how in ('', ' + passage')
     )
-    return [k for k in (diff('recall'), diff('unseen'), diff('gold'), took) if k]
+    way, (a, b) = ('with the passage', read) if all(read) else ('from memory', memory)
+    if not (a and b):
+        return None
+    both = all(read + memory)
+    more = f'; from memory {memory[0][0]} → {memory[1][0]}' if both else ''
+    return dict(
+        label=f'{set} questions right, {way}',
+        value=f'{a[0]} → {b[0]} of {b[1]}',
+        note=f'base → tuned{more}',
+    )
+
+
+def refusal_figure(results: dict, given: dict) -> dict | None:
+    "Refusals of the tuned model"
+    c = refusal_counts(results, given, 'tuned + passage')
+    there, lacking = (sum(v.values()) for v in c.values())
+    if not there:
+        return None
+    rightly = f"refused where it lacks it: {c['lacking']['refused']} of {lacking}"
+    return dict(
+        label='refused though the passage has it',
+        value=f"{c['there']['refused']} of {there}",
+        note=rightly if lacking else '',
+    )
+
+
+def key_figures(
+    results: dict,
+    state: dict,  # of the stages
+    given: dict | None = None,  # from `given_passages`
+) -> list[dict]:
+    "The numbers at the top of the report"
+    found = [right_figure(results, s) for s in ('gold', 'short', 'recall')]
+    found.append(refusal_figure(results, given or {}))
+    late = ('report', 'merge')  # what comes after the report
+    total = sum(s.get('seconds', 0) for k, s in state.items() if k not in late)
+    if total:
+        training = state.get('train', {}).get('seconds', 0)
+        found.append(
+            dict(
+                label='time from the PDF to the scores',
+                value=f'{total / 60:.1f} min',
+                note=f'of it training {training / 60:.1f} min',
+            )
+        )
+    return [k for k in found if k]
 
 # %% ../nbs/13a_report.ipynb #c7ea5419
 def _spelled_out(value):
@@ -313,6 +582,18 @@ def _spelled_out(value):
     if not isinstance(value, str):
         return value
     return type(value)(visible(value))
+
+
+def _asset(name):
+    folder = Path(__file__).parent if '__file__' in globals() else REPO / 'climate_ft'
+    return (folder / 'assets' / name).read_text(encoding='utf-8')
+
+
+def digest_of(
+    script: str,  # as it stands in the page
+) -> str:
+    "The digest by which a content security policy knows a script"
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def render_report(
@@ -323,17 +604,19 @@ def render_report(
 ) -> str:  # a complete HTML document
     "The page, self-contained"
     from jinja2 import Environment
+    from markupsafe import Markup
 
-    src = (
-        (Path(__file__).parent / 'assets' / 'report.html.j2').read_text(encoding='utf-8')
-        if '__file__' in globals()
-        else (REPO / 'climate_ft' / 'assets' / 'report.html.j2').read_text(encoding='utf-8')
-    )
+    script = _asset('report.js')
     env = Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_spelled_out
     )
-    return env.from_string(src).render(
-        title=title, lead=lead, sections=[s for s in sections if s], key=list(key)
+    return env.from_string(_asset('report.html.j2')).render(
+        title=title,
+        lead=lead,
+        sections=[s for s in sections if s],
+        key=list(key),
+        script=Markup(script),
+        digest=digest_of(script),
     )
 
 # %% ../nbs/13a_report.ipynb #7f136097
@@ -364,35 +647,44 @@ def check_current(
         )
 
 
-def run_report(
-    ws: Workspace,
-    profile,  # key of `climate_ft.train.PROFILES`, or a `TrainConfig`
-) -> Path:  # the HTML file
-    "Write the report of the run in `ws`"
-    from climate_ft.evaluation import read_results, results_path, settings_of
-
-    cfg, _ = settings_of(profile)
-    name, path = cfg.name, results_path(ws, cfg.bits)
-    results, state = read_results(path), read_state(ws, name)
-    if results.get('name') != name:
-        raise CourseError(
-            f"{path} holds the scores of {results.get('name')}: `climate-ft evaluate --profile {name}` makes those of {name}"
-        )
-    check_current(ws, name, results)
-    docs = documents(ws)
-    sections = [
-        scores_section(results),
-        answers_section(results),
+def run_sections(ws, name, results, state, given):
+    "The sections of a run's report, what matters most first"
+    return [
+        right_section(results, given),
+        answers_section(results, 12, pictures(ws)),
+        sound_section(results),
         training_section(ws, name),
+        scores_section(results),
         data_section(ws),
         reading_section(as_read(ws, state)),
         extraction_section(ws),
         settings_section(ws, name),
     ]
-    lead = f"Profile {name}: base model and fine-tuned model on questions about {', '.join(docs) or 'the document'}."
-    return write_text(
-        ws.path('report'),
-        render_report(
-            'climate-ft: what the fine-tuning did', lead, sections, key_figures(results, state)
-        ),
+
+
+def run_report(
+    ws: Workspace,
+    profile,  # key of `climate_ft.train.PROFILES`, or a `TrainConfig`
+    plan=None,  # `Plan` of the evaluation
+) -> Path:  # the HTML file
+    "Write the report of the run in `ws`"
+    from climate_ft.evaluation import read_results, results_path, settings_of
+
+    cfg, plan = settings_of(profile, plan)
+    name, path = cfg.name, results_path(ws, cfg.bits)
+    results, state = read_results(path), read_state(ws, name)
+    if results.get('name') != name:
+        raise CourseError(
+            f"{path} holds the scores of {results.get('name')}: "
+            f'`climate-ft evaluate --profile {name}` makes those of {name}'
+        )
+    check_current(ws, name, results)
+    given = given_passages(ws, results['answers'], plan)
+    about = ', '.join(documents(ws)) or 'the document'
+    page = render_report(
+        'climate-ft: what the fine-tuning did',
+        f'Profile {name}: base model and fine-tuned model on questions about {about}.',
+        run_sections(ws, name, results, state, given),
+        key_figures(results, state, given),
     )
+    return write_text(ws.path('report'), page)

@@ -992,7 +992,7 @@ def log_callback(
     log, ranks = ws.logs / f'{cfg.name}.jsonl', ranks or Ranks()
 
     class Log(TrainerCallback):
-        last, trainer, asked = {}, None, ()
+        last, trainer, asked, watch = {}, None, (), None
 
         def write(self, state, row):
             row = dict(step=state.global_step, epoch=round(state.epoch or 0, 3)) | row
@@ -1018,10 +1018,15 @@ def log_callback(
             if self.trainer.order:
                 self.trainer.order.set_epoch(int(state.epoch or 0))
 
-        def on_evaluate(self, *a, **kw):
+        def on_save(self, *a, **kw):
             self.mark = time.perf_counter()
 
-        on_save = on_evaluate
+        def on_evaluate(self, *a, **kw):
+            if self.watch:
+                self.watch(self.trainer)
+            self.mark = time.perf_counter()
+
+        on_train_end = on_evaluate
 
         def on_step_end(self, args, state, control, **kw):
             said = ' '.join(f'{k} {v:.3g}' for k, v in self.last.items())
@@ -1105,6 +1110,7 @@ def train(
     ws: Workspace,
     resume: bool = True,  # continue from the last complete checkpoint of the same run, if there is one
     progress: Progress | None = None,
+    watch=None,  # watch(trainer), after each evaluation of the dev rows and at the end
 ) -> dict:  # summary of the run, as saved in `train_config.json`
     "Fine-tune an adapter on the training split of `ws`; with all processes, if there are several"
     os.environ.setdefault('PYTORCH_ALLOC_CONF', 'expandable_segments:True')
@@ -1120,7 +1126,7 @@ def train(
         cfg = mine  # as arranged for this machine
     with quiet():
         trainer = build_trainer(
-            mine, ws, d, progress, ranks, cfg.batch_size * cfg.accumulation
+            mine, ws, d, progress, ranks, cfg.batch_size * cfg.accumulation, watch
         )
         _start(trainer, checkpoint)
     trainer.widest = max(ranks.all(int(trainer.widest)))
@@ -1152,6 +1158,7 @@ def build_trainer(
     progress: Progress | None = None,
     ranks: Ranks | None = None,  # None: this process alone
     examples: int | None = None,  # see `trainer_class`
+    watch=None,  # see `train`
 ):
     "A trainer with model, data and log, ready to train"
     from datasets import Dataset
@@ -1174,6 +1181,7 @@ def build_trainer(
         eval_dataset=dev,
         callbacks=[log],
     )
+    log.watch = watch
     log.trainer.remove_callback(PrinterCallback)
     if cfg.fused:
         full_precision(model)

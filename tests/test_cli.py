@@ -210,7 +210,7 @@ def test_heavy_libraries_stay_out_of_help_and_import():
 
 
 def test_every_command_has_help(cft):
-    commands = 'run preflight extract compare clean corpus dataset train ask answer answers score evaluate diagnose merge export serve chat report'.split()
+    commands = 'run preflight extract compare clean corpus dataset train ask answer answers score evaluate diagnose sweep merge export serve chat report'.split()
     out = cft('--help', COLUMNS='200').stdout
     for c in commands:
         assert re.search(rf'\b{c}\b', out), c

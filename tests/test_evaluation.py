@@ -102,19 +102,46 @@ def test_interval_agrees_with_scipy():
             SCORERS['char_f1'].total,
             [str(i) for i in range(60)],
             E.draws(60, 20000),
-        )['char_f1']
+        )['char_f1'],
+        60,
     )
-    theirs = bootstrap(
-        (x,), np.mean, method='percentile', n_resamples=20000, rng=1
-    ).confidence_interval
+    how = dict(method='percentile', n_resamples=20000, confidence_level=1 - 2 * E.tail(60))
+    theirs = bootstrap((x,), np.mean, rng=1, **how).confidence_interval
     assert ours == pytest.approx([theirs.low, theirs.high], abs=3e-3)
+
+
+def test_few_sources_cut_off_less():
+    from scipy.stats import norm, t
+
+    for n in (2, 8, 13, 60):
+        expected = norm.cdf(-((n / (n - 1)) ** 0.5) * t.ppf(0.975, n - 1))
+        assert E.tail(n) == pytest.approx(expected, rel=1e-6)
+    assert E.tail(13) == pytest.approx(0.01167, abs=1e-5) and E.tail(13, 0.9) > E.tail(13)
+    assert E.tail(1) == pytest.approx(0.025) and E.tail(10**6) == pytest.approx(
+        0.025, abs=1e-5
+    )
+    v = np.arange(10001) / 10000
+    assert E.interval(v, 13) == pytest.approx([0.01167, 0.98833], abs=1e-4)
+    assert E.interval(np.array([np.nan]), 13) is None
+
+
+def test_the_intervals_of_a_set_are_cut_for_its_sources():
+    a = toy()  # six sources
+    scores, diffs = E.score_set(a, 200)
+    rows = E.counts_of(a, 'tuned')['char_f1']
+    sources = [r.get('chunk') or r['source_id'] for r in a]
+    boot = E.resampled(rows, SCORERS['char_f1'].total, sources, E.draws(6, 200))['char_f1']
+    low, high = np.quantile(boot, [E.tail(6), 1 - E.tail(6)])
+    assert scores['tuned']['interval']['char_f1'] == pytest.approx([low, high], abs=1e-6)
+    plain = np.quantile(boot, [0.025, 0.975])
+    assert low < plain[0] and high >= plain[1]
 
 
 def test_copies_of_a_source_do_not_narrow_the_interval():
     x = np.random.default_rng(0).normal(0.5, 0.2, 20)
     width = lambda rows, src: np.diff(
         E.interval(
-            E.resampled(rows, SCORERS['char_f1'].total, src, E.draws(20, 5000))['char_f1']
+            E.resampled(rows, SCORERS['char_f1'].total, src, E.draws(20, 5000))['char_f1'], 20
         )
     )[0]
     once = width([[v, 1] for v in x], [f's{i}' for i in range(20)])
