@@ -46,6 +46,7 @@ class Job:
     forced: bool = False  # the stage was asked for by name
     altered: list = field(default_factory=list)  # outputs that are not as the stage left them
     options: list = field(default_factory=list)  # of the command line: profile and settings
+    teacher: object = None  # `Teacher` that writes further questions; None: nobody is asked
 
     @property
     def name(self):
@@ -198,6 +199,8 @@ MARKS = {  # a file or folder that a stage writes: what stands near its beginnin
     'data/corpus_chunks.json': '"section"',
     'data/dataset.json': '"source_id"',
     'data/dataset_report.json': '"hold_out"',
+    'data/uncovered.jsonl': '"why"',
+    'data/gold_distance.jsonl': '"trained"',
     'data/splits/*.jsonl': '"source_id"',
     'data/answers_*.jsonl': '"prediction"',
     'data/evaluation_results*.json': '"adapter"',
@@ -406,7 +409,8 @@ def _corpus(job, progress):
 def _dataset(job, progress):
     from climate_ft.dataset import run_dataset, told
 
-    return told(run_dataset(job.ws, progress=progress, hold_out=job.hold_out))
+    how = dict(hold_out=job.hold_out, teacher=job.teacher)
+    return told(run_dataset(job.ws, progress=progress, **how))
 
 # %% ../nbs/14_pipeline.ipynb #8229e40a
 def _train(job, progress):
@@ -509,7 +513,7 @@ CODE = dict(
     compare='compare',
     clean='clean',
     corpus='corpus',
-    dataset='dataset',
+    dataset='dataset passages teacher',
     train='train',
     answer='evaluation models',
     evaluate='evaluation',
@@ -582,6 +586,10 @@ def data_stages() -> list[Stage]:
             name, run, reads, writes, settings, CODE[name], LIBRARIES[name], True, editable
         )
 
+    def _how(j):
+        t = j.teacher
+        return [j.hold_out, t.url, t.model, t.pairs] if t else j.hold_out
+
     sets = ('train', 'forms', 'dev', 'recall', 'unseen', 'short', 'gold', 'general')
     return [
         stage(
@@ -613,10 +621,10 @@ def data_stages() -> list[Stage]:
                 *question_files(j.ws),
             ],
             lambda j: [
-                *paths('dataset', 'alpaca', 'dataset_report')(j),
+                *paths('dataset', 'alpaca', 'dataset_report', 'uncovered', 'gold_distance')(j),
                 *split_files(j.ws, *sets),
             ],
-            lambda j: j.hold_out,
+            _how,
         ),
     ]
 
@@ -1015,10 +1023,13 @@ def make_job(
     gpus: str | None = None,  # number or all
     documents: bool = True,  # False: a job that begins after the dataset
     ocr: str = 'auto',  # pages without usable text: auto, never, always
+    teacher: str | None = None,  # address of a server that writes further questions
+    teacher_model: str | None = None,  # its model
 ) -> Job:
     "A job with everything resolved and checked; nothing is written"
     from climate_ft.evaluation import PLANS, Plan
     from climate_ft.ocr import check_mode
+    from climate_ft.teacher import make_teacher
 
     cfg, pdfs = (
         resolve_config(profile, base, sets, config),
@@ -1039,6 +1050,7 @@ def make_job(
         check_mode(ocr),
         resolve_gpus(gpus),
         options=options,
+        teacher=make_teacher(teacher, teacher_model),
     )
 
 # %% ../nbs/14_pipeline.ipynb #75d7cb54
