@@ -13,8 +13,9 @@ import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 from ipaddress import ip_address
-from queue import Empty, Queue
-from threading import Event, Thread
+from itertools import islice
+from queue import Queue
+from threading import Thread
 from urllib.parse import urlsplit
 from .workspace import *
 from .contamination import squeeze
@@ -319,29 +320,27 @@ def in_threads(
     items: list,
     n: int,  # threads
 ):  # yields (item, result, exception or None) in the order of completion
-    "Work on a few items at a time; when the caller stops, nothing new is begun"
-    todo, done, stop = Queue(), Queue(), Event()
-    for i in items:
-        todo.put(i)
+    "Work on `n` items at a time; the next is begun when the caller has seen a result"
+    todo, done, rest = Queue(), Queue(), iter(items)
 
     def run():
-        while not stop.is_set():
-            try:
-                item = todo.get_nowait()
-            except Empty:
-                return
+        while (item := todo.get()) is not rest:
             try:
                 done.put((item, work(item), None))
             except Exception as e:
                 done.put((item, None, e))
 
-    for _ in range(min(n, len(items))):
+    for i in islice(rest, n):
+        todo.put(i)
         Thread(target=run, daemon=True).start()
     try:
         for _ in items:
             yield done.get()
+            for i in islice(rest, 1):
+                todo.put(i)
     finally:
-        stop.set()
+        for _ in range(n):
+            todo.put(rest)  # the end
 
 # %% ../nbs/05g_teacher.ipynb #tea-cache
 class Replies:
