@@ -12,12 +12,13 @@ from functools import lru_cache
 from .workspace import *
 from .contamination import squeeze
 from .forms import SHORT, apart, casual_rows, coverage, gap_rows
-from .forms import question_rows, text_rows
+from .forms import leans, question_rows, text_rows
 from .pairs import rank
 
 # %% auto #0
-__all__ = ['PASSAGES', 'CHARS', 'REFUSAL', 'bigrams', 'Retriever', 'passage', 'found', 'context', 'cited', 'core', 'around',
-           'passage_rows', 'general_pairs', 'off_topic', 'Mix', 'mixed', 'add_taught', 'build_forms', 'select_forms']
+__all__ = ['PASSAGES', 'CHARS', 'REFUSAL', 'bigrams', 'Retriever', 'passage', 'found', 'context', 'follows', 'thread', 'cited',
+           'core', 'around', 'passage_rows', 'general_pairs', 'off_topic', 'Mix', 'mixed', 'add_taught', 'build_forms',
+           'select_forms']
 
 # %% ../nbs/05f_passages.ipynb #042da4df
 def bigrams(
@@ -113,6 +114,35 @@ def context(
 ) -> str:
     "Passages as they stand in the prompt, behind the question"
     return '\n\n'.join(texts)
+
+# %% ../nbs/05f_passages.ipynb #cdaf959f
+_request = re.compile(
+    '(?:について|を)?(?:もう少し)?(?:詳しく)?'
+    '(?:(?:教えて|説明して|答えて)(?:ください|下さい)?|でしょうか|ですか|ますか|ましたか|なの|か)$'
+)
+_names = re.compile('[ァ-ヶー]{3,}|[A-Za-z]{2,}|[0-9]{4}|「|とは|って何')
+
+
+def follows(question: str) -> bool:
+    "Does it take up the question before it?"
+    q = _request.sub('', re.sub('[。？?！! 　]+$', '', question))
+    told = re.findall('[一-龥](?<![何誰年月日人])', q)
+    short = len(squeeze(q)) <= 10 and len(told) <= 2
+    return leans(question) or short and not _names.search(question)
+
+
+def thread(
+    question: str,
+    turns: list,  # earlier (question, answer) pairs of the conversation, the oldest first
+) -> tuple[str, list]:  # what is searched for; the turns that the question takes up
+    "What belongs to a question: nothing, unless it follows another"
+    start, last = len(turns), question
+    while start and follows(last):
+        start -= 1
+        last = turns[start][0]
+    taken = list(turns[start:])
+    query = [q for q, _ in taken] + [question] * 2
+    return ' '.join(query) if taken else question, taken
 
 # %% ../nbs/05f_passages.ipynb #90cc0891
 def cited(
