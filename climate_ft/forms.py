@@ -957,14 +957,10 @@ def distances(
     of = {squeeze(r.instruction): r for r in rows}
     texts, found = list(of), []
     for a in asked if texts else ():
-        best = ('', -1.0, 0)
-        for q in filter(None, (a.instruction, a.extra.get('question2'))):
-            best = max(
-                best,
-                process.extractOne(squeeze(q), texts, scorer=fuzz.ratio),
-                key=lambda o: o[1],
-            )
-        r = of[best[0]]
-        near = dict(ratio=round(best[1], 1), trained=r.instruction, kind=r.kind)
+        two = [squeeze(q) for q in (a.instruction, a.extra.get('question2')) if q]
+        alike = process.cdist(two, texts, scorer=fuzz.ratio)
+        i, k = divmod(int(alike.argmax()), len(texts))
+        r, ratio = of[texts[k]], fuzz.ratio(two[i], texts[k])
+        near = dict(ratio=round(ratio, 1), trained=r.instruction, kind=r.kind)
         found.append(dict(id=a.id, question=a.instruction, **near))
     return sorted(found, key=lambda o: -o['ratio'])
