@@ -24,8 +24,8 @@ from .forms import leans, make_row
 from .forms import _few, _units
 
 # %% auto #0
-__all__ = ['KEY', 'STYLES', 'PROMPT', 'FIELDS', 'SCHEMA', 'IN_A_ROW', 'Teacher', 'is_local', 'make_teacher', 'prompt_of',
-           'pairs_of', 'numbers', 'agree', 'spot', 'fault', 'ask_once', 'in_threads', 'Replies', 'ask_all',
+__all__ = ['KEY', 'STYLES', 'PROMPT', 'FIELDS', 'EXAMPLE', 'IN_A_ROW', 'Teacher', 'is_local', 'make_teacher', 'schema_of',
+           'prompt_of', 'pairs_of', 'numbers', 'agree', 'spot', 'fault', 'ask_once', 'in_threads', 'Replies', 'ask_all',
            'taught_rows', 'teach', 'summary']
 
 # %% ../nbs/05g_teacher.ipynb #tea-teacher
@@ -102,26 +102,41 @@ STYLES = (
     '理由を尋ねる質問',
 )
 
-PROMPT = '''次の文章だけを読んで、日本語の質問と答えの組を{n}組作ってください。
+PROMPT = '''文章だけを読んで、日本語の質問と答えの組を{n}組作り、JSON で返してください。
 - 質問は、{styles}のように文体を変える。質問だけを読んで意味が通るように書く。
 - answer は文章の語句をそのまま使い、短く答える。
 - quote は、答えの根拠となる文を文章から一字も変えずに写す。
 - 文章に書かれていないことは、質問にも答えにも書かない。
-次の形の JSON だけを返してください。
-{{"pairs": [{{"style": "…", "question": "…", "answer": "…", "quote": "…"}}]}}
+
+例
+文章：海水が凍った氷を海氷という。北極海の海氷域面積は、2012年9月に最小となった。
+{example}
 
 見出し：{title}
-文章：
-{text}'''
+文章：{text}'''
 
 FIELDS = ('style', 'question', 'answer', 'quote')
-_text = dict(type='string')
-_pair = dict(type='object', properties={k: _text for k in FIELDS}, required=list(FIELDS))
-_reply = dict(type='object', properties=dict(pairs=dict(type='array', items=_pair)))
-SCHEMA = dict(
-    type='json_schema',
-    json_schema=dict(name='pairs', schema=_reply | dict(required=['pairs'])),
+_shown = (
+    'くだけた話し言葉',
+    '北極海の氷がいちばん狭くなったのはいつ？',
+    '2012年9月',
+    '北極海の海氷域面積は、2012年9月に最小となった。',
 )
+EXAMPLE = json.dumps(dict(pairs=[dict(zip(FIELDS, _shown))]), ensure_ascii=False)
+
+
+def schema_of(
+    n: int,  # pairs at most
+) -> dict:
+    "What a reply has to look like"
+    pair = dict(
+        type='object',
+        properties={k: dict(type='string') for k in FIELDS},
+        required=list(FIELDS),
+    )
+    pairs = dict(type='array', items=pair, maxItems=n)
+    whole = dict(type='object', properties=dict(pairs=pairs), required=['pairs'])
+    return dict(type='json_schema', json_schema=dict(name='pairs', schema=whole))
 
 
 def prompt_of(
@@ -130,25 +145,28 @@ def prompt_of(
 ) -> str:
     "The request about one chunk"
     title = '、'.join(map(heading_title, c.section[-2:]))
-    return PROMPT.format(n=n, styles='、'.join(STYLES), title=title, text=c.text)
+    how = dict(n=n, styles='、'.join(STYLES), example=EXAMPLE)
+    return PROMPT.format(title=title, text=c.text, **how)
 
 
 def pairs_of(
     text: str,  # a reply
 ) -> list:  # what should be pairs
-    "The pairs in a reply, whatever stands around the JSON; a `ValueError` if there are none"
+    "The pairs in a reply, whatever stands around the JSON; of one that was cut, those that are whole"
     text = text.rpartition('</think>')[2]
-    a, b = text.find('{'), text.rfind('}')
-    if a < 0 or b < a:
-        raise ValueError('no JSON')
+    a, b = text.find('{'), text.rfind('}') + 1
     try:
-        found = parsed(text[a : b + 1], 'reply')
-    except CourseError as e:
-        raise ValueError(str(e)) from None
-    pairs = found.get('pairs')
-    if not isinstance(pairs, list):
+        found = parsed(text[a:b], 'reply')['pairs']
+    except (CourseError, KeyError, TypeError):
+        found = []
+        for m in re.finditer(r'\{[^{}]*\}', text):
+            try:
+                found.append(parsed(m[0], 'pair'))
+            except CourseError:
+                continue
+    if not isinstance(found, list) or not found:
         raise ValueError('no pairs')
-    return pairs
+    return found
 
 # %% ../nbs/05g_teacher.ipynb #tea-numbers
 _dashes = str.maketrans('−‐‑–—', '-----')
@@ -272,7 +290,7 @@ def ask_once(
     import openai
 
     make, said = client.chat.completions.create, [dict(role='user', content=prompt)]
-    how = dict(temperature=0, max_tokens=t.max_tokens, response_format=SCHEMA)
+    how = dict(temperature=0, max_tokens=t.max_tokens, response_format=schema_of(t.pairs))
     try:
         r = make(model=t.model, messages=said, **how)
     except openai.BadRequestError:

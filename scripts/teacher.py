@@ -18,7 +18,7 @@ from climate_ft.serve import Served
 from climate_ft.teacher import Replies, Teacher, fault, pairs_of, teach
 from climate_ft.workspace import REPO, Workspace, write_json
 
-CONTEXT, TOKENS = 4096, 700  # of a conversation; of a reply
+CONTEXT, TOKENS, PAIRS = 4096, 500, 3  # of a conversation; of a reply; asked for
 
 
 def examples(work, chunks, t):
@@ -46,7 +46,8 @@ def main(folder, n=12):
     chunks = chunks[:: max(1, len(chunks) // int(n))][: int(n)]
     served = Served(gguf, port=8631, context=CONTEXT)
     threading.Thread(target=served.wait, daemon=True).start()
-    t = Teacher(f'{served.url}/v1', 'gemma', workers=2, timeout=600.0, max_tokens=TOKENS)
+    how = dict(pairs=PAIRS, workers=2, timeout=600.0, max_tokens=TOKENS)
+    t = Teacher(f'{served.url}/v1', 'gemma', **how)
     t0 = time.perf_counter()
     rows, report = teach(work, chunks, t, lambda f, m='': print(m, flush=True))
     result = dict(
