@@ -327,6 +327,20 @@ def test_requests_are_bounded_and_run_together(serve, tmp_path):
     assert s.most == 2 and len(s.bodies) == 4
 
 
+def test_nothing_is_begun_before_a_result_was_seen():
+    began = []
+    for k, (i, got, e) in enumerate(
+        T.in_threads(lambda i: began.append(i), list(range(8)), 2)
+    ):
+        time.sleep(0.02)  # whoever runs ahead has the time to
+        assert len(began) <= k + 2 and e is None
+    assert sorted(began) == list(range(8)) and list(T.in_threads(print, [], 2)) == []
+    gen = T.in_threads(lambda i: began.append(i), list(range(8)), 1)
+    next(gen)
+    gen.close()
+    assert len(began) == 9
+
+
 # ---- what is sent, and to whom -------------------------------------------------------------------------------------------
 
 
