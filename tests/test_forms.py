@@ -491,7 +491,9 @@ def test_a_small_training_reads_and_refuses_too():
 
 
 def test_what_is_not_covered_is_listed_with_place_and_reason():
-    text = '海氷域面積は、2012年に最小となった。\n図表3に、海氷の面積を示す。\n- JAXA, 海氷, 2024'
+    text = (
+        '海氷域面積は、2012年に最小となった。\n図表3に、海氷の面積を示す。\n- JAXA, 海氷, 2024'
+    )
     c = Chunk('d-1', 'd', ['1 海', '1.1 海氷'], text, [4, 5], 0, len(text))
     rows, _ = F.question_rows([c])
     left, n, short = F.uncovered([c], rows)

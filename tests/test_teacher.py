@@ -14,6 +14,7 @@ import pytest
 pytest.importorskip('openai')
 from climate_ft import teacher as T
 from climate_ft.contamination import squeeze
+from climate_ft.hub import KINDS
 from climate_ft.workspace import CourseError, REPO, Workspace, read_json, read_jsonl
 from climate_ft.workspace import Chunk, write_json, write_jsonl, write_text
 
@@ -425,6 +426,7 @@ def test_the_command_trains_what_is_kept_and_leaves_the_examination_alone(serve,
     taught = [f for f in forms if '/taught' in f['id']]
     assert [f['instruction'] for f in taught if not f['input']] == [GOOD[0][0][0]]
     assert {f['kind'] for f in taught} == {'taught', 'passage'}
+    assert {f['kind'] for f in forms} <= set(KINDS)  # a card says what each kind is
     near = read_jsonl(ws.path('gold_distance'))
     assert len(near) == 1 and near[0]['ratio'] < 85
     assert read_json(ws.path('dataset_report'))['nearest_gold'] == near[0]
