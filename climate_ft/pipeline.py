@@ -103,8 +103,10 @@ def modules_of(
         if (m := todo.pop()) in found | UNRELATED:
             continue
         found.add(m)
-        imports = [n for n in _tree(m).body if isinstance(n, ast.ImportFrom)]
-        todo += [n.module for n in imports if n.level == 1 and n.module]
+        imports = [n for n in _tree(m).body if isinstance(n, ast.ImportFrom) and n.module]
+        todo += [n.module for n in imports if n.level == 1]
+        whole = [n.module.split('.') for n in imports if not n.level]  # climate_ft.facts
+        todo += [p[1] for p in whole if p[0] == 'climate_ft' and len(p) == 2]
     return sorted(found)
 
 
