@@ -114,8 +114,10 @@ class Talk:
         question: str,
         context: str = '',  # a passage
         say=print,  # gets each piece of text
+        turns: list = (),  # earlier (question, answer) pairs of the conversation
     ) -> str:  # why it ended: done, stopped
         from climate_ft.generate import stream
+        from climate_ft.passages import thread
 
         def show(piece):
             if self.stopping.is_set():
@@ -126,7 +128,8 @@ class Talk:
             self.stopping.clear()
             net, tok = self.models[name]
             try:
-                stream(net, tok, question, context, self.most, show)
+                taken = thread(question, turns)[1]
+                stream(net, tok, question, context, self.most, show, taken)
             except Stopped:
                 return 'stopped'
             except CourseError as e:
@@ -167,7 +170,7 @@ POLICY = (
 class _Page(BaseHTTPRequestHandler):
     "What the browser asks for"
 
-    chat, most = None, 1 << 16
+    chat, most = None, 1 << 17
 
     def log_message(self, *a):
         pass
@@ -242,7 +245,8 @@ class _Page(BaseHTTPRequestHandler):
             self.send_error(400)
 
     def find(self, body):
-        self.reply(self.chat.passage(str(body['question'])))
+        before = [str(q) for q in body.get('before') or []]
+        self.reply(self.chat.passage(str(body['question']), before))
 
     def stop(self, body):
         self.chat.talk.stopping.set()
@@ -256,6 +260,7 @@ class _Page(BaseHTTPRequestHandler):
         name, question = str(body['model']), str(body['question']).strip()
         if name not in self.chat.talk.models or not question:
             raise ValueError
+        turns = [(str(q), str(a)) for q, a in body.get('turns') or []]
         self.head('text/plain')
 
         def say(piece):
@@ -265,7 +270,8 @@ class _Page(BaseHTTPRequestHandler):
             except OSError:
                 raise Stopped from None  # the page was closed
 
-        self.chat.talk.answer(name, question, self.chat.text_of(body.get('passage')), say)
+        text = self.chat.text_of(body.get('passage'))
+        self.chat.talk.answer(name, question, text, say, turns)
 
 # %% ../nbs/13d_chat.ipynb #8dd17ea9
 class Chat:
@@ -292,11 +298,11 @@ class Chat:
     def about(self):
         return dict(models=list(self.talk.models), passages=self.talk.find is not None)
 
-    def passage(self, question):
+    def passage(self, question, before=()):
         "The passage for a question; the page picture is fetched by its id"
         if not self.talk.find or not question.strip():
             return {}
-        text, chunk = self.talk.find(question)
+        text, chunk = self.talk.find(question, before)
         key = secrets.token_hex(8)
         self.seen[key] = (text, chunk)
         return dict(

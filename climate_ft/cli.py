@@ -17,11 +17,12 @@ import typer
 from .workspace import *
 
 # %% auto #0
-__all__ = ['app', 'Out', 'Json', 'Profile', 'Pdf', 'Base', 'Sets', 'Config', 'Gpus', 'Ocr', 'HoldOut', 'errors_page', 'say',
-           'show', 'tell', 'StageBars', 'bar', 'profiles', 'nvidia_gpus', 'default_profile', 'job_of', 'next_steps',
-           'run', 'preflight', 'extract', 'compare', 'one_stage', 'clean', 'corpus', 'dataset', 'train', 'merge',
-           'export', 'newest_merged', 'serve', 'chat', 'push', 'ask', 'answer', 'score', 'answers', 'evaluate',
-           'diagnose', 'report', 'sweep', 'newest_model', 'workspace_of', 'not_installed', 'main']
+__all__ = ['app', 'Out', 'Json', 'Profile', 'Pdf', 'Base', 'Sets', 'Config', 'Gpus', 'Ocr', 'TeacherUrl', 'TeacherModel',
+           'HoldOut', 'errors_page', 'say', 'show', 'tell', 'StageBars', 'bar', 'profiles', 'nvidia_gpus',
+           'default_profile', 'job_of', 'next_steps', 'run', 'preflight', 'extract', 'compare', 'one_stage', 'clean',
+           'corpus', 'dataset', 'train', 'merge', 'export', 'newest_merged', 'serve', 'chat', 'push', 'ask', 'answer',
+           'score', 'answers', 'evaluate', 'diagnose', 'report', 'sweep', 'newest_model', 'workspace_of',
+           'not_installed', 'main']
 
 # %% ../nbs/15_cli.ipynb #ff72f3ae
 def errors_page() -> str:  # its address on the course's site
@@ -180,6 +181,17 @@ Ocr = Annotated[
         help='Read by OCR: auto (pages without usable text, if an engine is there), never, always.',
     ),
 ]
+TeacherUrl = Annotated[
+    Optional[str],
+    typer.Option(
+        '--teacher',
+        help='An OpenAI-compatible server (Ollama, llama.cpp, vLLM, LM Studio) that writes '
+        'further questions: the text of your document goes there. Key: TEACHER_API_KEY.',
+    ),
+]
+TeacherModel = Annotated[
+    Optional[str], typer.Option('--teacher-model', help='Its model, as the server calls it.')
+]
 HoldOut = Annotated[
     Optional[str],
     typer.Option(
@@ -267,6 +279,8 @@ def run(
     hold_out: HoldOut = None,
     gpus: Gpus = None,
     ocr: Ocr = 'auto',
+    teacher: TeacherUrl = None,
+    teacher_model: TeacherModel = None,
     out: Annotated[Path, typer.Option('--out', help='Workspace folder of this run.')] = Path(
         'runs/demo'
     ),
@@ -292,6 +306,8 @@ def run(
             hold_out=hold_out,
             gpus=gpus,
             ocr=ocr,
+            teacher=teacher,
+            teacher_model=teacher_model,
         )
     for line in next_steps(result, out):
         say(line)
@@ -409,19 +425,24 @@ def dataset(
     out: Out = None,
     hold_out: HoldOut = None,
     seed: Annotated[int, typer.Option(help='Seed of the split and of the sampling.')] = 42,
+    teacher: TeacherUrl = None,
+    teacher_model: TeacherModel = None,
 ):
     "Question-answer pairs and their splits from the corpus."
     from climate_ft.dataset import read_report, run_dataset, told
     from climate_ft.pipeline import Job, what_to_hold_out
+    from climate_ft.teacher import make_teacher
 
     ws = Workspace(out)
     own = _documents(ws) <= {p.stem for p in (REPO / 'documents').glob('*.pdf')}
-    job = Job(ws, hold_out=what_to_hold_out(hold_out, own))
+    asked = make_teacher(teacher, teacher_model)
+    job = Job(ws, hold_out=what_to_hold_out(hold_out, own), teacher=asked)
     if seed == 42:
         one_stage('dataset', job)
     else:
         with locked(ws, 'climate-ft dataset'), bar('dataset') as progress:
-            run_dataset(ws, seed=seed, progress=progress, hold_out=job.hold_out)
+            how = dict(hold_out=job.hold_out, teacher=asked)
+            run_dataset(ws, seed=seed, progress=progress, **how)
     for line in told(read_report(ws)):
         say(line)
 

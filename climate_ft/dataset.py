@@ -25,8 +25,9 @@ from .pairs import *
 # %% auto #0
 __all__ = ['PINNED', 'ORIGINAL', 'ALPACA', 'REPORT', 'unit_of', 'same_units', 'split_sections', 'plot_split', 'funnel',
            'plot_funnel', 'read_captions', 'recall_rows', 'held_out_rows', 'gold_rows', 'general_rows', 'clean_sets',
-           'write_rows', 'read_questions', 'build_dataset', 'mark_ocr', 'write_forms', 'run_dataset', 'read_report',
-           'told', 'load_rows', 'subset', 'limit', 'to_chat', 'write_chat', 'save_hf', 'preview']
+           'write_rows', 'read_questions', 'build_dataset', 'mark_ocr', 'note_gaps', 'write_forms', 'run_dataset',
+           'read_report', 'told_of_teacher', 'told', 'load_rows', 'subset', 'limit', 'to_chat', 'write_chat', 'save_hf',
+           'preview']
 
 # %% ../nbs/06_dataset.ipynb #498e5bd4
 def unit_of(
@@ -495,6 +496,23 @@ def mark_ocr(
             r.extra['ocr'] = True
 
 
+def note_gaps(
+    ws: Workspace,
+    chunks: list[Chunk],  # that are trained
+    sets: dict[str, list[QA]],  # rows by split
+    forms: list[QA],
+    report: dict,  # the nearest question is added
+):
+    "What no row covers in `uncovered`, how near training comes to the hand-written questions in `gold_distance`"
+    from climate_ft.forms import distances, uncovered
+
+    rows = sets['train'] + forms
+    write_jsonl(ws.path('uncovered'), uncovered(chunks, rows)[0])
+    near = distances(sets['gold'], rows)
+    write_jsonl(ws.path('gold_distance'), near)
+    report['nearest_gold'] = near[0] if near else None
+
+
 def write_forms(
     ws: Workspace,
     chunks: list[Chunk],
@@ -504,6 +522,8 @@ def write_forms(
     report: dict,  # of `build_dataset`; the report of chapter 05f is added
     seed: int = 42,
     mix=None,  # `Mix` of chapter 05f
+    teacher=None,  # `Teacher` of chapter 05g; None: nothing is sent anywhere
+    progress: Progress | None = None,
 ):
     "Every form of every trained sentence: `forms.jsonl` beside the splits, the held-out short questions in `short.jsonl`"
     from climate_ft.passages import build_forms
@@ -518,7 +538,13 @@ def write_forms(
         for q in (r.instruction, r.extra.get('question2'))
         if q
     ]
-    rows, held, report['forms'] = build_forms(known, sets['train'], asked, seed, mix)
+    taught = ()
+    if teacher:
+        from climate_ft.teacher import teach
+
+        taught, report['teacher'] = teach(ws, known, teacher, progress)
+    rows, held, report['forms'] = build_forms(known, sets['train'], asked, seed, mix, taught)
+    note_gaps(ws, known, sets, rows, report)
     for r in held:
         r.split = 'short'
     if whole:  # no section is held out: wordings steer the training
@@ -540,6 +566,7 @@ def run_dataset(
     progress: Progress | None = None,
     hold_out: str = 'sections',  # see `build_dataset`
     mix=None,  # `Mix` of chapter 05f
+    teacher=None,  # `Teacher` of chapter 05g
 ) -> dict:  # the report
     "Chapter 06 for a whole workspace"
     _, chunks = load_corpus(ws)
@@ -549,7 +576,8 @@ def run_dataset(
     )
     if progress:
         progress(0.7, 'short questions and passages')
-    write_forms(ws, chunks, sets, report, seed, mix)
+    part = progress and (lambda f, m='': progress(0.7 + 0.2 * f, m))
+    write_forms(ws, chunks, sets, report, seed, mix, teacher, part)
     if progress:
         progress(0.9, 'writing')
     for rows in sets.values():
@@ -582,6 +610,21 @@ def read_report(ws: Workspace) -> dict:
     return read_json(ws.path('dataset_report'), 'dataset', REPORT)
 
 
+def told_of_teacher(report):
+    "The same about a teacher, if there was one"
+    if 'teacher' not in report:
+        return []
+    from climate_ft.teacher import summary
+
+    lines, t = summary(report['teacher']), report['forms'].get('taught')
+    if t:
+        lines.append(
+            f"{t['kept']} taught questions are trained; {t['asked_already']} were asked already, "
+            f"{t['near_examination']['removed']} came near a question of the examination"
+        )
+    return lines
+
+
 def told(
     report: dict,  # of `run_dataset`
 ) -> list[str]:  # lines for a person
@@ -595,9 +638,14 @@ def told(
     why = ', '.join(f'{n} {k}' for k, n in left.items())
     if left:
         lines.append(
-            f"{sum(left.values())} of {c['sentences']} sentences are not covered: {why} (listed in data/dataset_report.json)"
+            f"{sum(left.values())} of {c['sentences']} sentences are not covered: {why} (listed in data/uncovered.jsonl)"
         )
-    return lines
+    if near := report.get('nearest_gold'):
+        lines.append(
+            f"no trained question is nearer than {near['ratio']:.0f} of 100 to a hand-written one "
+            '(listed in data/gold_distance.jsonl)'
+        )
+    return lines + told_of_teacher(report)
 
 # %% ../nbs/06_dataset.ipynb #a9803cca
 def load_rows(

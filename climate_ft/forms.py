@@ -18,11 +18,11 @@ from .contamination import both_styles, squeeze
 from .pairs import pick, polite_answer, rank
 
 # %% auto #0
-__all__ = ['tokens', 'ASK', 'REGISTERS', 'GAP', 'NEXT', 'CASUAL', 'bare', 'topic_of', 'clauses', 'Slot', 'amounts', 'dates',
-           'what_is', 'leans', 'is_answer', 'names', 'in_place', 'at_the_end', 'parts', 'object_form', 'topic_form',
-           'definition_forms', 'abbreviations', 'abbreviation_forms', 'glossary', 'why_form', 'Form', 'prefix',
-           'sentence_forms', 'askings', 'make_row', 'held_out_form', 'question_rows', 'gap_rows', 'text_rows',
-           'casual_rows', 'why_uncovered', 'coverage', 'apart']
+__all__ = ['tokens', 'ASK', 'REGISTERS', 'GAP', 'NEXT', 'CASUAL', 'SHORT', 'bare', 'topic_of', 'clauses', 'Slot', 'amounts',
+           'dates', 'what_is', 'leans', 'is_answer', 'names', 'in_place', 'at_the_end', 'parts', 'object_form',
+           'topic_form', 'definition_forms', 'abbreviations', 'abbreviation_forms', 'glossary', 'why_form', 'Form',
+           'prefix', 'sentence_forms', 'askings', 'make_row', 'held_out_form', 'question_rows', 'gap_rows', 'text_rows',
+           'casual_rows', 'why_uncovered', 'uncovered', 'coverage', 'apart', 'distances']
 
 # %% ../nbs/05e_forms.ipynb #edf4d57e
 tokens = lru_cache(1024)(style.tokens)  # a clause is looked at from several sides
@@ -925,26 +925,38 @@ def why_uncovered(s: str) -> str:
     )
 
 
-def coverage(
+SHORT = ('short', 'definition', 'reverse', 'taught')  # kinds that ask for a few words
+
+
+def uncovered(
     chunks: list[Chunk],  # that are trained
     rows: list[QA],  # all training rows
-) -> dict:  # sentences, with a short question, covered, and `left`: reason -> sentences
-    "Which sentences of the trained sections the training rows cover"
-    asked, covered, left, n = set(), set(), {}, 0
+) -> tuple[list[dict], int, int]:  # sentences without a row; all; those with a short question
+    "The sentences of the trained sections that no training row covers, with place and reason"
+    asked, covered, left, n = set(), set(), [], 0
     for r in rows:
         for s in r.source_id.split('+'):
-            (asked if r.kind in ('short', 'definition', 'reverse') else covered).add(s)
+            (asked if r.kind in SHORT else covered).add(s)
     said = squeeze('\n'.join(r.output for r in rows if r.kind in ('text', 'base')))
     for c in chunks:
         for i, (_, s) in enumerate(chunk_sentences(c)):
             n += 1
-            if f'{c.id}.{i}' in asked | covered or squeeze(bare(s)) in said:
-                covered.add(f'{c.id}.{i}')
-            else:
-                left.setdefault(why_uncovered(s), []).append(s)
-    return dict(
-        sentences=n, short=len(asked), covered=n - sum(map(len, left.values())), left=left
-    )
+            if f'{c.id}.{i}' not in asked | covered and squeeze(bare(s)) not in said:
+                where = dict(doc=c.doc, pages=c.pages, section=c.section)
+                left.append(dict(why=why_uncovered(s), sentence=s, **where))
+    return left, n, len(asked)
+
+
+def coverage(
+    chunks: list[Chunk],  # that are trained
+    rows: list[QA],  # all training rows
+) -> dict:  # sentences, with a short question, covered, and `left`: reason -> sentences
+    "The same in numbers"
+    found, n, short = uncovered(chunks, rows)
+    left = {}
+    for o in found:
+        left.setdefault(o['why'], []).append(o['sentence'])
+    return dict(sentences=n, short=short, covered=n - len(found), left=left)
 
 # %% ../nbs/05e_forms.ipynb #28eacf6a
 def apart(
@@ -969,3 +981,22 @@ def apart(
     )
     nearest = top and dict(ratio=round(top[0], 1), trained=top[1], asked=top[2])
     return kept, dict(removed=len(rows) - len(kept), nearest=nearest)
+
+# %% ../nbs/05e_forms.ipynb #d39b2180
+def distances(
+    asked: list[QA],  # hand-written questions; `extra['question2']` is a second wording
+    rows: list[QA],  # all training rows
+) -> list[dict]:  # id, question, ratio (100 for equal texts), trained, kind; the nearest first
+    "The nearest trained question to each question of the examination"
+    from rapidfuzz import fuzz, process
+
+    of = {squeeze(r.instruction): r for r in rows}
+    texts, found = list(of), []
+    for a in asked if texts else ():
+        two = [squeeze(q) for q in (a.instruction, a.extra.get('question2')) if q]
+        alike = process.cdist(two, texts, scorer=fuzz.ratio)
+        i, k = divmod(int(alike.argmax()), len(texts))
+        r, ratio = of[texts[k]], fuzz.ratio(two[i], texts[k])
+        near = dict(ratio=round(ratio, 1), trained=r.instruction, kind=r.kind)
+        found.append(dict(id=a.id, question=a.instruction, **near))
+    return sorted(found, key=lambda o: -o['ratio'])

@@ -33,7 +33,7 @@ from climate_ft.workspace import (
     writing,
 )
 from .decode import decode, faster, serves
-from .passages import REFUSAL, Retriever, cited, context, found
+from .passages import REFUSAL, Retriever, cited, context, found, thread
 
 # %% auto #0
 __all__ = ['is_adapter', 'adapter_settings', 'check_model', 'dequantize', 'inference_dtype', 'add_adapter', 'load_model', 'pack',
@@ -268,15 +268,17 @@ def fit_prompt(
     question: str,
     passage: str,  # '' for none
     room: int,  # tokens
+    turns: list = (),  # earlier (question, answer) pairs, the oldest first
 ) -> (
     tuple
 ):  # tokens of the prompt, None if the question alone is too long; is the passage whole?
-    "The prompt with as much of the passage as there is room for"
+    "The prompt with as many turns, then as much of the passage as there is room for"
     from climate_ft.prompts import prompt_ids
 
-    ids = prompt_ids(tok, question, passage)
-    if len(ids) <= room:
-        return ids, True
+    for k in range(len(turns) + 1):
+        ids = prompt_ids(tok, question, passage, turns[k:])
+        if len(ids) <= room:
+            return ids, True
     if len(prompt_ids(tok, question)) > room:
         return None, False
     least, most = 0, len(passage) - 1
@@ -290,9 +292,9 @@ def fit_prompt(
     return prompt_ids(tok, question, whole or passage[:least]), False
 
 
-def _fitted(tok, questions, contexts, room, numbers):
+def _fitted(tok, questions, contexts, room, numbers, turns):
     "The prompts, None for a question that is too long; what was cut is said"
-    found = [fit_prompt(tok, q, c or '', room) for q, c in zip(questions, contexts)]
+    found = [fit_prompt(tok, q, c or '', room, turns) for q, c in zip(questions, contexts)]
     for n, q, (ids, whole) in zip(numbers, questions, found):
         if whole:
             continue
@@ -316,6 +318,7 @@ def generate(
     | None = None,  # on_answer(index, text), called as soon as a batch is done
     numbers: list[int]
     | None = None,  # of the questions in their file, for messages; None: 1, 2, 3 …
+    turns: list = (),  # earlier (question, answer) pairs of the conversation
     **sampling,  # e.g. do_sample=True, temperature=.7; greedy if left out
 ) -> list[str]:  # answers in the order of the questions
     "Answer all questions: in slots on a GPU (chapter 09a), in length-sorted batches elsewhere"
@@ -324,7 +327,7 @@ def generate(
         contexts or [''] * len(questions),
         numbers or range(1, len(questions) + 1),
     )
-    prompts = _fitted(tok, questions, contexts, context_size(model) - most, numbers)
+    prompts = _fitted(tok, questions, contexts, context_size(model) - most, numbers, turns)
     asked = [i for i, p in enumerate(prompts) if p]
     ids = [prompts[i] for i in asked]
     answers, count = [''] * len(prompts), 0
@@ -630,12 +633,11 @@ def stream(
     context: str = '',  # a passage for the prompt
     max_new_tokens: int = 256,  # tokens
     say: Callable | None = None,  # gets each new piece of text; None: standard output
+    turns: list = (),  # earlier (question, answer) pairs of the conversation
 ) -> str:  # the whole answer
     "One greedy answer, shown while it is made"
-    say = say or _show
-    return generate(
-        model, tok, [question], [context], 1, max_new_tokens, streamer=_streamer(tok, say)
-    )[0]
+    how = dict(turns=turns, streamer=_streamer(tok, say or _show))
+    return generate(model, tok, [question], [context], 1, max_new_tokens, **how)[0]
 
 # %% ../nbs/10_generate.ipynb #817c73f5
 @dataclass
@@ -677,10 +679,13 @@ def reply(
     find: Retriever | None = None,  # None: from memory
     max_new_tokens: int = 256,
     say: Callable | None = None,  # see `stream`
+    turns: list = (),  # earlier (question, answer) pairs of the conversation
 ) -> Reply:
     "One answer, from the passages that retrieval finds"
-    got = found(question, find) if find else []
-    said = stream(model, tok, question, context([t for _, t in got]), max_new_tokens, say)
+    query, taken = thread(question, turns)
+    got = found(query, find) if find else []
+    text = context([t for _, t in got])
+    said = stream(model, tok, question, text, max_new_tokens, say, taken)
     refused = REFUSAL.rstrip('。') in said
     source = _where(cited(said, got)) if got and said and not refused else {}
     return Reply(question, said, refused, source, [_where(c, text=t) for c, t in got])
@@ -728,7 +733,7 @@ def chat(
     max_new_tokens: int = 256,  # tokens
     find: Retriever | None = None,  # where answers are looked up; None: from memory
 ) -> Reply | None:  # the reply to `question`
-    "`climate-ft ask`: each question stands alone, as in the training data; an empty line ends"
+    "`climate-ft ask`: a question stands alone, as in the training data, or takes up the one before; an empty line ends"
     if question is not None:
         question = _as_text(lambda _: question)
     if question is not None and not question.strip():
@@ -736,10 +741,11 @@ def chat(
             'the question is empty; write one, e.g. climate-ft ask "雪氷面のアルベドとは何ですか。"'
         )
     say = say or _show
-    net, tok = load_for_inference(model)
+    (net, tok), turns = load_for_inference(model), []
 
     def one(q):
-        r = reply(net, tok, q, find, max_new_tokens, say)
+        r = reply(net, tok, q, find, max_new_tokens, say, turns)
+        turns.append((q, r.answer))
         if line := citation(r):
             say(line)
         return r

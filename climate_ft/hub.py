@@ -208,6 +208,7 @@ KINDS = dict(
     short='a short question',
     definition='what something is',
     reverse='what is called so',
+    taught='a question that another model wrote, its quote found in the document',
     casual='as people write',
     cloze='a gap to fill',
     text='a sentence to go on with',

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from .workspace import *
 from .contamination import squeeze
-from .forms import apart, casual_rows, coverage, gap_rows, question_rows, text_rows
+from .forms import SHORT, apart, casual_rows, coverage, gap_rows
+from .forms import leans, question_rows, text_rows
 from .pairs import rank
 
 # %% auto #0
-__all__ = ['PASSAGES', 'CHARS', 'REFUSAL', 'bigrams', 'Retriever', 'passage', 'found', 'context', 'cited', 'core', 'around',
-           'passage_rows', 'general_pairs', 'off_topic', 'Mix', 'mixed', 'build_forms', 'select_forms']
+__all__ = ['PASSAGES', 'CHARS', 'REFUSAL', 'bigrams', 'Retriever', 'passage', 'found', 'context', 'follows', 'thread', 'cited',
+           'core', 'around', 'passage_rows', 'general_pairs', 'off_topic', 'Mix', 'mixed', 'add_taught', 'build_forms',
+           'select_forms']
 
 # %% ../nbs/05f_passages.ipynb #042da4df
 def bigrams(
@@ -112,6 +114,35 @@ def context(
 ) -> str:
     "Passages as they stand in the prompt, behind the question"
     return '\n\n'.join(texts)
+
+# %% ../nbs/05f_passages.ipynb #cdaf959f
+_request = re.compile(
+    '(?:について|を)?(?:もう少し)?(?:詳しく)?'
+    '(?:(?:教えて|説明して|答えて)(?:ください|下さい)?|でしょうか|ですか|ますか|ましたか|なの|か)$'
+)
+_names = re.compile('[ァ-ヶー]{3,}|[A-Za-z]{2,}|[0-9]{4}|「|とは|って何')
+
+
+def follows(question: str) -> bool:
+    "Does it take up the question before it?"
+    q = _request.sub('', re.sub('[。？?！! 　]+$', '', question))
+    told = re.findall('[一-龥](?<![何誰年月日人])', q)
+    short = len(squeeze(q)) <= 10 and len(told) <= 2
+    return leans(question) or short and not _names.search(question)
+
+
+def thread(
+    question: str,
+    turns: list,  # earlier (question, answer) pairs of the conversation, the oldest first
+) -> tuple[str, list]:  # what is searched for; the turns that the question takes up
+    "What belongs to a question: nothing, unless it follows another"
+    start, last = len(turns), question
+    while start and follows(last):
+        start -= 1
+        last = turns[start][0]
+    taken = list(turns[start:])
+    query = [q for q, _ in taken] + [question] * 2
+    return ' '.join(query) if taken else question, taken
 
 # %% ../nbs/05f_passages.ipynb #90cc0891
 def cited(
@@ -271,18 +302,35 @@ def mixed(
     return chosen + off_topic(chosen, chunks, int(mix.refusals * n), seed)
 
 
+def add_taught(
+    rows: list[QA],  # short questions
+    taught: list[QA],  # questions of a teacher
+    asked: list[str],  # questions of the examination, and those that are held out
+) -> tuple[list[QA], dict]:  # both; what became of the taught ones
+    "The questions that a teacher adds: none that a rule asks already, none near the examination"
+    if not taught:
+        return rows, {}
+    known = {squeeze(r.instruction) for r in rows}
+    new = [r for r in taught if squeeze(r.instruction) not in known]
+    kept, near = apart(new, asked)
+    told = dict(kept=len(kept), asked_already=len(taught) - len(new), near_examination=near)
+    return rows + kept, dict(taught=told)
+
+
 def build_forms(
     chunks: list[Chunk],  # that are trained
     pairs: list[QA],  # the training pairs of chapter 06
     asked: list[str],  # questions of the examination
     seed: int = 42,
     mix: Mix | None = None,  # None: the defaults
+    taught: list[QA] = (),  # of chapter 05g
 ) -> tuple[list[QA], list[QA], dict]:  # training rows, held-out short questions, and a report
     "Every form of every sentence, alone and with passages"
     mix = mix or Mix()
     rows, held = question_rows(chunks, mix.wordings, mix.hold, seed)
     held, _ = apart(held, asked, 95.0)
     rows, exam = apart(rows, asked)
+    rows, more = add_taught(rows, taught, [*asked, *(r.instruction for r in held)])
     ids = {c.id for c in chunks}
     topics = [
         r for r in pairs if r.kind in ('base', 'template') and r.extra.get('chunk') in ids
@@ -305,6 +353,7 @@ def build_forms(
             held_out=len(held),
             examination=exam,
             coverage=cover,
+            **more,
         ),
     )
 
@@ -329,6 +378,6 @@ def select_forms(
 
     read, refuse = most // 2, round(refusals * most / 2)
     chosen = draw(('passage',), read - refuse, 1) + draw(('refusal',), refuse, 1)
-    chosen += draw(('short', 'definition', 'reverse'), most - len(chosen))
+    chosen += draw(SHORT, most - len(chosen))
     ids = {r['id'] for r in chosen}
     return [r for r in rows if r['id'] in ids]

@@ -47,6 +47,7 @@ class Job:
     altered: list = field(default_factory=list)  # outputs that are not as the stage left them
     options: list = field(default_factory=list)  # of the command line: profile and settings
     mix: dict = field(default_factory=dict)  # shares of the dataset, see `Mix` of chapter 05f
+    teacher: object = None  # `Teacher` that writes further questions; None: nobody is asked
 
     @property
     def name(self):
@@ -103,8 +104,10 @@ def modules_of(
         if (m := todo.pop()) in found | UNRELATED:
             continue
         found.add(m)
-        imports = [n for n in _tree(m).body if isinstance(n, ast.ImportFrom)]
-        todo += [n.module for n in imports if n.level == 1 and n.module]
+        imports = [n for n in _tree(m).body if isinstance(n, ast.ImportFrom) and n.module]
+        todo += [n.module for n in imports if n.level == 1]
+        whole = [n.module.split('.') for n in imports if not n.level]  # climate_ft.facts
+        todo += [p[1] for p in whole if p[0] == 'climate_ft' and len(p) == 2]
     return sorted(found)
 
 
@@ -199,6 +202,8 @@ MARKS = {  # a file or folder that a stage writes: what stands near its beginnin
     'data/corpus_chunks.json': '"section"',
     'data/dataset.json': '"source_id"',
     'data/dataset_report.json': '"hold_out"',
+    'data/uncovered.jsonl': '"why"',
+    'data/gold_distance.jsonl': '"trained"',
     'data/splits/*.jsonl': '"source_id"',
     'data/answers_*.jsonl': '"prediction"',
     'data/evaluation_results*.json': '"adapter"',
@@ -409,8 +414,8 @@ def _dataset(job, progress):
 
     from climate_ft.passages import Mix
 
-    mix = Mix(**job.mix)
-    return told(run_dataset(job.ws, progress=progress, hold_out=job.hold_out, mix=mix))
+    how = dict(hold_out=job.hold_out, mix=Mix(**job.mix), teacher=job.teacher)
+    return told(run_dataset(job.ws, progress=progress, **how))
 
 # %% ../nbs/14_pipeline.ipynb #8229e40a
 def _train(job, progress):
@@ -513,7 +518,7 @@ CODE = dict(
     compare='compare',
     clean='clean',
     corpus='corpus',
-    dataset='dataset',
+    dataset='dataset passages teacher',
     train='train',
     answer='evaluation models',
     evaluate='evaluation',
@@ -586,6 +591,11 @@ def data_stages() -> list[Stage]:
             name, run, reads, writes, settings, CODE[name], LIBRARIES[name], True, editable
         )
 
+    def _how(j):
+        t = j.teacher
+        how = [j.hold_out, t.url, t.model, t.pairs] if t else j.hold_out
+        return dict(hold_out=how, mix=j.mix) if j.mix else how
+
     sets = ('train', 'forms', 'dev', 'recall', 'unseen', 'short', 'gold', 'general')
     return [
         stage(
@@ -617,10 +627,10 @@ def data_stages() -> list[Stage]:
                 *question_files(j.ws),
             ],
             lambda j: [
-                *paths('dataset', 'alpaca', 'dataset_report')(j),
+                *paths('dataset', 'alpaca', 'dataset_report', 'uncovered', 'gold_distance')(j),
                 *split_files(j.ws, *sets),
             ],
-            lambda j: dict(hold_out=j.hold_out, mix=j.mix) if j.mix else j.hold_out,
+            _how,
         ),
     ]
 
@@ -1046,10 +1056,13 @@ def make_job(
     gpus: str | None = None,  # number or all
     documents: bool = True,  # False: a job that begins after the dataset
     ocr: str = 'auto',  # pages without usable text: auto, never, always
+    teacher: str | None = None,  # address of a server that writes further questions
+    teacher_model: str | None = None,  # its model
 ) -> Job:
     "A job with everything resolved and checked; nothing is written"
     from climate_ft.evaluation import PLANS, Plan
     from climate_ft.ocr import check_mode
+    from climate_ft.teacher import make_teacher
 
     cfg, pdfs = (
         resolve_config(profile, base, sets, config),
@@ -1071,6 +1084,7 @@ def make_job(
         resolve_gpus(gpus),
         options=options,
         mix=read_mix(config),
+        teacher=make_teacher(teacher, teacher_model),
     )
 
 # %% ../nbs/14_pipeline.ipynb #75d7cb54

@@ -17,8 +17,8 @@ from .workspace import CourseError
 # %% auto #0
 __all__ = ['GEMMA_TEMPLATE', 'ALPACA_TEMPLATE', 'CHATML_TEMPLATE', 'QWEN3_TEMPLATE', 'LLAMA_TEMPLATE', 'MISTRAL_TEMPLATE',
            'GEMMA_TERMS', 'FAMILIES', 'OTHER', 'SECONDS', 'Family', 'find_family', 'family', 'render_apart',
-           'chat_text', 'frame', 'render', 'control_words', 'pieces', 'token_ids', 'prompt_ids', 'encode', 'check_rows',
-           'encode_rows', 'show_tokens']
+           'chat_text', 'frame', 'between', 'render', 'control_words', 'pieces', 'token_ids', 'prompt_ids', 'encode',
+           'check_rows', 'encode_rows', 'show_tokens']
 
 # %% ../nbs/07_prompts.ipynb #4c18ae6b
 GEMMA_TEMPLATE = (
@@ -257,6 +257,30 @@ def frame(
     tokens = {k: v for k, v in tok.special_tokens_map.items() if isinstance(v, str)}
     return _frame(tok.chat_template, str(tok.name_or_path), tuple(sorted(tokens.items())))
 
+
+@lru_cache(maxsize=32)
+def _between(template, name, tokens):
+    said = 'ここに質問が入る', 'ここに答えが入る', 'ここに次が入る'
+    roles = 'user', 'assistant', 'user'
+    messages = [dict(role=r, content=s) for r, s in zip(roles, said)]
+    text = chat_text(template, messages, name, dict(tokens))
+    if any(text.count(s) != 1 for s in said):
+        raise CourseError(
+            f'the chat template of {name} does not show each turn of a conversation once: '
+            'replace it by that of its family'
+        )
+    _, one, two, _ = re.split('|'.join(said), text)
+    return one, two
+
+
+def between(
+    tok,  # tokenizer with a chat template
+) -> tuple[str, str]:  # between a question and its answer; between that and the next question
+    "What the template of `tok` writes inside of a conversation"
+    family(tok)
+    tokens = {k: v for k, v in tok.special_tokens_map.items() if isinstance(v, str)}
+    return _between(tok.chat_template, str(tok.name_or_path), tuple(sorted(tokens.items())))
+
 # %% ../nbs/07_prompts.ipynb #48a80580
 def render(
     tok,  # tokenizer with a chat template
@@ -305,6 +329,16 @@ def pieces(
     return [*parts, text[at:]]
 
 
+def _ids(tok, *texts):
+    "The tokens of text of a template and text of a person in turn; control tokens only from the template"
+    parts = ['']
+    for k, text in enumerate(texts):
+        new = pieces(_control(tok), text) if k % 2 else [text]
+        parts[-1] += new[0]
+        parts += new[1:]
+    return [i for ids in tok(parts, add_special_tokens=False).input_ids for i in ids]
+
+
 def token_ids(
     tok,  # tokenizer
     text: str,  # from a document or a person: no control tokens
@@ -312,20 +346,21 @@ def token_ids(
     behind: str = '',  # the same
 ) -> list[int]:
     "The tokens of a text and of what a template writes around it"
-    parts = pieces(_control(tok), text)
-    parts[0] = before + parts[0]
-    parts[-1] += behind
-    return [i for ids in tok(parts, add_special_tokens=False).input_ids for i in ids]
+    return _ids(tok, before, text, behind)
 
 
 def prompt_ids(
     tok,  # tokenizer with a chat template
     question: str,
     input: str = '',  # see `render`
+    turns: list = (),  # earlier (question, answer) pairs, the oldest first
 ) -> list[int]:
-    "The tokens of the prompt that `render` shows"
+    "The tokens of the prompt that `render` shows, behind earlier turns if there are some"
     before, behind, _ = frame(tok)
-    return token_ids(tok, _content(tok, question, input), before, behind)
+    texts, (to_answer, to_question) = [before], between(tok) if turns else ('', '')
+    for q, a in turns:
+        texts += [_content(tok, q, ''), to_answer, a.strip(), to_question]
+    return _ids(tok, *texts, _content(tok, question, input), behind)
 
 # %% ../nbs/07_prompts.ipynb #eccc83c2
 def encode(

@@ -86,11 +86,13 @@ class Passages:
         self.search = Retriever(_chunks(ws))
 
     def __call__(
-        self, question: str
+        self,
+        question: str,
+        before: list = (),  # the questions before it, the oldest first
     ) -> tuple:  # the passages as training has them; the best `Chunk`
-        from climate_ft.passages import context, found
+        from climate_ft.passages import context, found, thread
 
-        got = found(question, self.search)
+        got = found(thread(question, [(q, '') for q in before])[0], self.search)
         return context([t for _, t in got]), got[0][0]
 
 
@@ -108,7 +110,7 @@ def with_passage(
     at = max(users, default=None)
     if at is None or not (q := text_of(messages[at].get('content')).strip()):
         return body, None
-    text, chunk = find(q)
+    text, chunk = find(q, [text_of(messages[i].get('content')) for i in users[:-1]])
     messages[at] = dict(messages[at], content=f'{q}\n\n{text}')
     return dict(body, messages=messages), chunk
 

@@ -389,8 +389,8 @@ def api_page(mod, page, look):
 
 GROUPS = [
     ('Chapters', lambda n: n < 20),
-    ('Troubleshooting', lambda n: 20 <= n < 30),
-    ('Going further', lambda n: n >= 30),
+    ('Troubleshooting', lambda n: 20 <= n < 40 and n != 30),
+    ('Going further', lambda n: n == 30 or n >= 40),
 ]
 
 

@@ -116,7 +116,7 @@ def test_markup_is_text_wherever_it_comes_from(page):
 def test_stop_ends_the_answer(page, chat, monkeypatch):
     go, real = threading.Event(), C.Talk.answer
 
-    def slowly(self, name, question, context='', say=print):
+    def slowly(self, name, question, context='', say=print, turns=()):
         count = [0]
 
         def one(piece):
@@ -125,7 +125,7 @@ def test_stop_ends_the_answer(page, chat, monkeypatch):
                 go.wait(30)  # the reader presses stop here
             say(piece)
 
-        return real(self, name, question, context, one)
+        return real(self, name, question, context, one, turns)
 
     monkeypatch.setattr(C.Talk, 'answer', slowly)
     ask(page, MORE, 'passage')
@@ -184,10 +184,12 @@ def post(chat, path, data=b'{}', **headers):
         ('/ask', b'[]', {}, 400),
         ('/ask', b'{"model": "other", "question": "a"}', {}, 400),
         ('/ask', b'{"model": "tuned", "question": " "}', {}, 400),
-        ('/ask', b' ' * 70000, {}, 413),
+        ('/ask', b' ' * 140000, {}, 413),
         ('/page?id=..%2F..', None, {}, 404),
         ('/../../settings.ini', None, {}, 404),
         ('/vote', b'{"better": "x"}', {}, 400),
+        ('/ask', b'{"model": "tuned", "question": "a", "turns": ["abc"]}', {}, 400),
+        ('/find', b'{"question": "a", "before": 3}', {}, 400),
         ('/nothing', b'{}', {}, 404),
     ],
 )
@@ -222,3 +224,39 @@ def test_a_port_in_use_is_one_line(cft, tmp_path):
     )
     r = cft('chat', '--out', tmp_path, '--port', 0)
     assert r.returncode == 2 and 'there is no trained model yet' in r.stderr
+
+
+FOLLOW = 'それはいつですか。'
+
+
+def test_a_follow_up_keeps_its_turns_until_a_new_topic(page, chat, monkeypatch):
+    heard, searched, find = [], [], chat.talk.find
+
+    def answer(self, name, question, context='', say=print, turns=()):
+        heard.append((name, question, turns))
+        say(f'{name}の答え{len(heard)}')
+        return 'done'
+
+    def recorded(question, before=()):
+        searched.append((question, before))
+        return find(question, before)
+
+    monkeypatch.setattr(C.Talk, 'answer', answer)
+    monkeypatch.setattr(chat.talk, 'find', recorded)
+    ask(page, KNOWN, 'passage')
+    ended(page)
+    ask(page, FOLLOW)
+    ended(page)
+    page.click('#fresh')
+    page.get_by_text('新しい話題です').wait_for()
+    ask(page, FOLLOW)
+    ended(page)
+    assert [h[2] for h in heard] == [
+        [],
+        [],
+        [(KNOWN, 'baseの答え1')],
+        [(KNOWN, 'tunedの答え2')],
+        [],
+        [],
+    ]
+    assert searched == [(KNOWN, []), (FOLLOW, [KNOWN]), (FOLLOW, [])]

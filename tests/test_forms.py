@@ -524,3 +524,36 @@ def test_what_a_person_would_ask(s, question, answer):
 )
 def test_what_nobody_would_ask(s, bad):
     assert not [q for q in asked(s) if bad in q]
+
+
+def test_what_is_not_covered_is_listed_with_place_and_reason():
+    text = (
+        '海氷域面積は、2012年に最小となった。\n図表3に、海氷の面積を示す。\n- JAXA, 海氷, 2024'
+    )
+    c = Chunk('d-1', 'd', ['1 海', '1.1 海氷'], text, [4, 5], 0, len(text))
+    rows, _ = F.question_rows([c])
+    left, n, short = F.uncovered([c], rows)
+    assert (n, short) == (3, 1)
+    assert [(o['why'], o['sentence'], o['pages'], o['section'][-1]) for o in left] == [
+        ('speaks of a figure', '図表3に、海氷の面積を示す。', [4, 5], '1.1 海氷'),
+        ('no whole sentence (a reference, a label)', '- JAXA, 海氷, 2024', [4, 5], '1.1 海氷'),
+    ]
+    assert F.coverage([c], rows)['covered'] == 1
+
+
+def test_the_nearest_trained_question_may_be_near_the_second_wording():
+    def row(id, question, **extra):
+        return QA(id, id, question, '', '', 'short', extra=extra)
+
+    trained = [row('t1', '海氷とは何ですか。'), row('t2', '氷床とは何ですか。')]
+    asked = [
+        row('g1', '雪とは？', question2='氷床とは何か。'),
+        row('g2', '海氷とは何ですか？'),
+    ]
+    got = F.distances(asked, trained)
+    assert [(o['id'], o['trained']) for o in got] == [
+        ('g2', '海氷とは何ですか。'),
+        ('g1', '氷床とは何ですか。'),
+    ]
+    assert got[0]['ratio'] == 100 > got[1]['ratio'] > 60
+    assert F.distances(asked, []) == F.distances([], trained) == []

@@ -1,16 +1,20 @@
 "use strict";
 // Everything that comes from a reader, a model or a document is written with textContent: it is text, never markup.
 const TEXTS = {
-  ja: {question: "質問", how: "答え方", memory: "記憶から", passage: "報告書の文章を読んで", blind: "名前を隠して比べる", ask: "質問する", stop: "止める",
+  ja: {question: "質問", how: "答え方", memory: "記憶から", passage: "報告書の文章を読んで", blind: "名前を隠して比べる", ask: "質問する", stop: "止める", fresh: "新しい話題",
     votes: "投票を保存", source: "見つけた文章", answers: "答え", base: "学習前", tuned: "学習後", better: "こちらがよい", same: "同じくらい",
-    thanks: "投票しました", working: "考えています…", done: "終わりました", stopped: "止めました", failed: "つながりません。コマンドは動いていますか。",
+    thanks: "投票しました", working: "考えています…", done: "終わりました", begun: "新しい話題です", stopped: "止めました", failed: "つながりません。コマンドは動いていますか。",
     page: "ページ", picture: "報告書のページ。見つけた文章に印がついています。"},
-  en: {question: "Question", how: "How to answer", memory: "from memory", passage: "from the passage", blind: "compare blindly", ask: "Ask", stop: "Stop",
+  en: {question: "Question", how: "How to answer", memory: "from memory", passage: "from the passage", blind: "compare blindly", ask: "Ask", stop: "Stop", fresh: "New topic",
     votes: "Save votes", source: "Passage found", answers: "Answers", base: "before training", tuned: "after training", better: "this one is better",
-    same: "about the same", thanks: "Thank you", working: "Thinking…", done: "Done", stopped: "Stopped", failed: "No connection. Is the command running?",
+    same: "about the same", thanks: "Thank you", working: "Thinking…", done: "Done", begun: "A new topic", stopped: "Stopped", failed: "No connection. Is the command running?",
     page: "page", picture: "Page of the report, with the passage marked."}};
 const $ = id => document.getElementById(id);
 let language = "ja", about = {models: [], passages: false}, stopped = false, running = null;
+// What was said so far, for questions that take up the one before: the questions, and the turns of each mode and model.
+let asked = [], turns = {};
+const KEPT = 8;
+const said = (mode, model) => turns[`${mode} ${model}`] ??= [];
 const say = key => TEXTS[language][key];
 
 function element(kind, parent, text) {
@@ -31,13 +35,13 @@ function translate() {
 const post = (path, body, signal) => fetch(path, {method: "POST", body: JSON.stringify(body), signal})
   .then(r => { if (!r.ok) throw new Error(r.status); return r; });
 
-async function stream(model, question, passage, into) {
-  const r = await post("/ask", {model, question, passage}, running.signal), reader = r.body.getReader(), decoder = new TextDecoder();
+async function stream(model, question, passage, into, earlier) {
+  const r = await post("/ask", {model, question, passage, turns: earlier}, running.signal), reader = r.body.getReader(), decoder = new TextDecoder();
   for (let part; !(part = await reader.read()).done;) into.textContent += decoder.decode(part.value, {stream: true});
 }
 
 async function showPassage(question) {
-  const p = about.passages ? await post("/find", {question}).then(r => r.json()) : {};
+  const p = about.passages ? await post("/find", {question, before: asked}).then(r => r.json()) : {};
   $("source").hidden = !p.id;
   if (!p.id) return null;
   $("where").textContent = `${p.doc}, ${say("page")} ${p.page} ${p.section}`;
@@ -76,8 +80,10 @@ async function pair(question, mode, passage) {
     return p;
   });
   for (let i = 0; i < order.length && !stopped; i++) {
-    await stream(order[i], question, passage, places[i]);
+    const earlier = said(mode, order[i]);
+    await stream(order[i], question, passage, places[i], earlier);
     row[order[i]] = places[i].textContent.trim();
+    if (!stopped) { earlier.push([question, row[order[i]]]); earlier.splice(0, earlier.length - KEPT); }
   }
   if (order.length === 2 && !stopped) voting(box, row);
 }
@@ -87,11 +93,13 @@ async function ask(event) {
   const question = $("question").value.trim();
   if (!question || $("ask").disabled) return;
   $("ask").disabled = true; $("stop").disabled = false; stopped = false; running = new AbortController();
+  const before = asked;
   $("status").textContent = say("working");
   try {
     const id = await showPassage(question);
     if ($("memory").checked || !id) await pair(question, "memory", "");
     if ($("passage").checked && id && !stopped) await pair(question, "passage", id);
+    if (!stopped) { before.push(question); before.splice(0, before.length - KEPT); }
     $("status").textContent = say(stopped ? "stopped" : "done");
   } catch { $("status").textContent = say(stopped ? "stopped" : "failed"); }
   $("ask").disabled = false; $("stop").disabled = true;
@@ -106,6 +114,7 @@ function stop() {
 
 $("form").addEventListener("submit", ask);
 $("stop").addEventListener("click", stop);
+$("fresh").addEventListener("click", () => { asked = []; turns = {}; $("status").textContent = say("begun"); });
 $("language").addEventListener("click", () => { language = language === "ja" ? "en" : "ja"; translate(); });
 document.addEventListener("keydown", e => {
   if (e.key === "Escape") stop();
