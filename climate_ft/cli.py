@@ -411,19 +411,11 @@ def dataset(
     seed: Annotated[int, typer.Option(help='Seed of the split and of the sampling.')] = 42,
 ):
     "Question-answer pairs and their splits from the corpus."
-    from climate_ft.dataset import read_report, run_dataset, told
     from climate_ft.pipeline import Job, what_to_hold_out
 
     ws = Workspace(out)
     own = _documents(ws) <= {p.stem for p in (REPO / 'documents').glob('*.pdf')}
-    job = Job(ws, hold_out=what_to_hold_out(hold_out, own))
-    if seed == 42:
-        one_stage('dataset', job)
-    else:
-        with locked(ws, 'climate-ft dataset'), bar('dataset') as progress:
-            run_dataset(ws, seed=seed, progress=progress, hold_out=job.hold_out)
-    for line in told(read_report(ws)):
-        say(line)
+    one_stage('dataset', Job(ws, hold_out=what_to_hold_out(hold_out, own), seed=seed))
 
 
 def _documents(ws):

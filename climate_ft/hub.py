@@ -65,8 +65,24 @@ class Run:
     own: bool = False  # is all of it the course's?
 
 
+_SOME = {  # files that a card is written from: the command that makes them, what must fit in them
+    'train_config.json': (
+        'train --no-resume',
+        {'base?': str, 'bits?': int, 'sources?': list[str]},
+    ),
+    'corpus_chunks.json': ('corpus', list[{'id': str, 'text': str}]),
+    'dataset_report.json': (
+        'dataset',
+        {'kinds?': dict[str, int], 'forms?': {'kinds?': dict[str, int]}, 'hold_out?': str},
+    ),
+    'parity.json': ('merge', {'n': int, 'agree?': int}),
+    'pushed.json': ('push', dict[str, {'repo?': str, 'data?': str}]),
+}
+
+
 def _have(path):
-    return read_json(path) if Path(path).is_file() else {}
+    "The checked content of a file in `_SOME`; empty if there is none"
+    return read_json(path, *_SOME[Path(path).name]) if Path(path).is_file() else {}
 
 
 def about(
@@ -261,9 +277,12 @@ def scores_of(
     run: Run,
 ) -> dict:  # empty if there are none of this adapter
     "The saved evaluation, if it is this adapter's"
+    from climate_ft.evaluation import read_results
+
     file = 'evaluation_8bit' if run.settings.get('bits') == 8 else 'evaluation'
-    got, folder = _have(run.ws.path(file)), run.ws.models / run.name
-    if not got or got.get('name') != run.name or not folder.is_dir():
+    path, folder = run.ws.path(file), run.ws.models / run.name
+    got = read_results(path) if path.is_file() else {}
+    if got.get('name') != run.name or not folder.is_dir():
         return {}
     key = model_key(folder)
     return got if got.get('adapter', key) == key else {}
@@ -493,7 +512,7 @@ def _made(run, kind, parity):
     text += '.'
     if s.get('base') == GEMMA['name']:
         text += ' The base is a Q4_K_M file: with the original weights the answers may differ.'
-    if not parity or kind == 'adapter':
+    if not parity or kind == 'adapter' or parity['n'] and 'agree' not in parity:
         return text
     if not parity['n']:
         return text + (

@@ -13,7 +13,7 @@ from urllib.error import HTTPError
 from urllib.parse import quote
 from urllib.request import Request, urlopen
 from .workspace import Chunk, CourseError, Workspace, read_records
-from .llamacpp import control_words_of, open_gguf
+from .llamacpp import check_template, control_words_of, open_gguf
 from .prompts import pieces
 
 # %% auto #0
@@ -200,6 +200,7 @@ class Served:
         context: int = 2048,  # tokens of a conversation
     ):
         check_port(host, port)
+        check_template(gguf)  # which llama.cpp would run without any limit
         self.llama = open_gguf(gguf, context)
         own = dict(
             target=self.llama.listening_address,

@@ -421,6 +421,7 @@ def encoding_of(
 def decoded(
     raw: bytes,  # of a text file, with or without a byte-order mark
     path: str | Path,  # for the message
+    made_by: str = '',  # the command that makes this file
 ) -> str:
     "UTF-8 text; a `CourseError` names any other encoding and how to convert it"
     wrong = 'UTF-16' if _utf16(raw) else 'ISO-2022-JP' if b'\x1b$' in raw[:4000] else ''
@@ -431,6 +432,7 @@ def decoded(
         if not wrong:
             raise CourseError(
                 f'{path} is not UTF-8 (byte {e.start}): save it as UTF-8'
+                + (f', or run `climate-ft {made_by}` again' if made_by else '')
             ) from None
     if wrong:
         raise CourseError(
@@ -441,7 +443,7 @@ def decoded(
 
 def read_text(path: str | Path, made_by: str = '') -> str:
     "The file's text; a `CourseError` if it is missing or not UTF-8"
-    return decoded(file_bytes(path, made_by), path)
+    return decoded(file_bytes(path, made_by), path, made_by)
 
 # %% ../nbs/00_workspace.ipynb #f25ebb2a
 def parsed(

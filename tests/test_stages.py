@@ -151,11 +151,39 @@ def test_a_deleted_log_and_a_deleted_split(root):
     assert again(run(root, last='train')) == ['dataset']
 
 
-def test_altered_merged_weights_are_merged_again(root):
-    p = next((root / 'models/tiny-merged').glob('*.safetensors'))
+@pytest.mark.parametrize(
+    'name', ['model.safetensors', 'tokenizer.json', 'config.json', 'parity.json']
+)
+def test_an_altered_merged_model_is_merged_again(root, name):
+    p = root / 'models/tiny-merged' / name
     good = p.read_bytes()
     p.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
     assert again(run(root)) == ['merge'] and p.read_bytes() == good
+
+
+@pytest.mark.parametrize('text', ['[]', '{"n": "many"}', '{', '{"n": 20}'])
+def test_a_damaged_note_of_the_comparison_stops_nothing(root, text):
+    p = root / 'models/tiny-merged/parity.json'
+    good = p.read_text()
+    p.write_text(text)
+    assert again(run(root)) == ['merge'] and p.read_text() == good
+
+
+def test_a_cut_copy_of_the_dataset_is_named(root):
+    p, q = root / 'data/alpaca_dataset.json', root / 'documents/extracted_cleaned.txt'
+    assert not any('changed since' in n for n in run(root)['notes'])
+    cut = p.read_bytes()[:1000]
+    p.write_bytes(cut)
+    q.write_text('')
+    r = run(root)
+    told = [n for n in r['notes'] if 'changed since' in n]
+    assert again(r) == [] and p.read_bytes() == cut
+    assert [n.split(' and ')[0] for n in told] == [
+        'documents/extracted_cleaned.txt: changed since the stage clean made it,',
+        'data/alpaca_dataset.json: changed since the stage dataset made it,',
+    ]
+    assert 'changed since' not in ''.join(run(root, first='clean', last='dataset')['notes'])
+    assert len(p.read_bytes()) > 1000 and q.read_text()
 
 
 def test_a_renamed_pdf_is_another_document(root, tmp_path):
