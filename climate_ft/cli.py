@@ -837,8 +837,16 @@ def _of_the_system(e):
     return None
 
 
+def _open_streams():
+    "A stream that the caller has closed is empty, or takes anything"
+    for name, mode in dict(stdin='r', stdout='w', stderr='w').items():
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding='utf-8'))
+
+
 def main():
     "Entry point: exit status 0, 2 for a wrong input, 1 for anything else"
+    _open_streams()
     for s in (
         sys.stdout,
         sys.stderr,

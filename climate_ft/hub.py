@@ -65,6 +65,12 @@ class Run:
     own: bool = False  # is all of it the course's?
 
 
+_SCORES = {
+    'name?': str,
+    'adapter?': str,
+    'scores?': dict[str, dict[str, {'n?': int, 'scores?': dict[str, float | None]}]],
+    'differences?': dict[str, dict[str, dict[str, list[float]]]],
+}
 _SOME = {  # files that a card is written from: the command that makes them, what must fit in them
     'train_config.json': (
         'train --no-resume',
@@ -75,6 +81,8 @@ _SOME = {  # files that a card is written from: the command that makes them, wha
         'dataset',
         {'kinds?': dict[str, int], 'forms?': {'kinds?': dict[str, int]}, 'hold_out?': str},
     ),
+    'evaluation_results.json': ('evaluate', _SCORES),
+    'evaluation_results_8bit.json': ('evaluate', _SCORES),
     'parity.json': ('merge', {'n': int, 'agree?': int}),
     'pushed.json': ('push', dict[str, {'repo?': str, 'data?': str}]),
 }
@@ -277,11 +285,8 @@ def scores_of(
     run: Run,
 ) -> dict:  # empty if there are none of this adapter
     "The saved evaluation, if it is this adapter's"
-    from climate_ft.evaluation import read_results
-
     file = 'evaluation_8bit' if run.settings.get('bits') == 8 else 'evaluation'
-    path, folder = run.ws.path(file), run.ws.models / run.name
-    got = read_results(path) if path.is_file() else {}
+    got, folder = _have(run.ws.path(file)), run.ws.models / run.name
     if got.get('name') != run.name or not folder.is_dir():
         return {}
     key = model_key(folder)
