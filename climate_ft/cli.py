@@ -777,10 +777,10 @@ def newest_model(
 ) -> Path:
     "The model folder that was written last, the merged one before its adapter"
     root = root or find_root()
-    folders = [d for pat in ('models/*', 'runs/*/models/*') for d in root.glob(pat)]
+    folders = listed(root, 'models/*', 'runs/*/models/*')
 
     def found(name):
-        return [d / name for d in folders if d.name[0] != '.' and (d / name).is_file()]
+        return [d / name for d in folders if (d / name).is_file()]
 
     def when(p):
         return p.stat().st_mtime

@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 from .workspace import CourseError, REPO, Workspace, cache_dir, file_digest
-from .workspace import read_json, read_jsonl, in_markdown, read_text, visible
+from .workspace import listed, read_json, read_jsonl, in_markdown, read_text, visible
 from .workspace import write_json, write_jsonl, write_text
 from .contamination import squeeze
 from .passages import REFUSAL
@@ -1153,7 +1153,7 @@ def pick(
     if kind not in _SIGN:
         raise CourseError(f'{kind} cannot be pushed: choose {", ".join(_SIGN)}')
     places = ['data/splits'] if kind == 'dataset' else ['models/*', 'runs/*/models/*']
-    found = [f for p in places for f in Path(root).glob(p) if f.name[0] != '.']
+    found = listed(root, *places)
     if model:
         found = [Path(model)]
     fit = [f for f in found if f.is_dir() and _is(f, kind)]

@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import quote
 from urllib.request import Request, urlopen
-from .workspace import Chunk, CourseError, Workspace, read_records
+from .workspace import Chunk, CourseError, Workspace, listed, read_records
 from .llamacpp import check_template, control_words_of, open_gguf
 from .prompts import pieces
 
@@ -25,7 +25,7 @@ def newest_gguf(
 ) -> Path:
     "The GGUF file that was exported last"
     places = 'models/*/*.gguf', 'runs/*/models/*/*.gguf'
-    found = [f for p in places for f in Path(root).glob(p) if f.parent.name[0] != '.']
+    found = [f for f in listed(root, *places) if f.parent.name[0] != '.']
     if not found:
         raise CourseError(
             'there is no GGUF file yet: `climate-ft export --gguf q8_0` makes one; '

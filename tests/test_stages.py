@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -184,6 +185,22 @@ def test_a_cut_copy_of_the_dataset_is_named(root):
     ]
     assert 'changed since' not in ''.join(run(root, first='clean', last='dataset')['notes'])
     assert len(p.read_bytes()) > 1000 and q.read_text()
+
+
+def test_a_lost_file_is_made_again_as_it_was(root):
+    "Any file, seeded; what a training writes is looked at above"
+    inside = [
+        p for d in ('data', 'documents', 'models/tiny-merged') for p in root.glob(d + '/**/*')
+    ]
+    whole = {p: p.read_bytes() for p in sorted(inside) if p.is_file()}
+    timed = {'evaluation_results.json', 'README.md', 'gold_questions.jsonl'}
+    for p in random.Random(15).sample([p for p in whole if p.name not in timed], 5):
+        p.unlink()
+        assert again(run(root)) and p.read_bytes() == whole[p], p
+        lost = [q for q in whole if not q.is_file()]
+        other = [q for q in whole if q.name not in timed and q.read_bytes() != whole[q]]
+        assert lost == other == [], p
+    assert again(run(root)) == []
 
 
 def test_a_renamed_pdf_is_another_document(root, tmp_path):
