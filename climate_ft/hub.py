@@ -71,12 +71,13 @@ _SCORES = {
     'scores?': dict[str, dict[str, {'n?': int, 'scores?': dict[str, float | None]}]],
     'differences?': dict[str, dict[str, dict[str, list[float]]]],
 }
+_CHUNK = {'id': str, 'text': str}
 _SOME = {  # files that a card is written from: the command that makes them, what must fit in them
     'train_config.json': (
         'train --no-resume',
         {'base?': str, 'bits?': int, 'sources?': list[str]},
     ),
-    'corpus_chunks.json': ('corpus', list[{'id': str, 'text': str}]),
+    'corpus_chunks.json': ('corpus', list[_CHUNK]),
     'dataset_report.json': (
         'dataset',
         {'kinds?': dict[str, int], 'forms?': {'kinds?': dict[str, int]}, 'hold_out?': str},
