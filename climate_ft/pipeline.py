@@ -479,7 +479,7 @@ def merged_from(
     job: Job,
 ) -> dict:  # digests of the adapter, and of each file beside the note and the card
     "What the merged model that is there would have to be made from"
-    made = sorted(p for p in merged_folder(job).glob('*') if p.name not in _NOTES)
+    made = sorted(p for p in merged_folder(job).glob('[!.]*') if p.name not in _NOTES)
     return dict(
         adapter=[file_digest(p) for p in adapter_files(job)],
         files={p.name: file_digest(p) for p in made},
@@ -501,12 +501,17 @@ def _not_merged(job, e):
 def is_merged(
     job: Job,
 ) -> bool:
-    "Was the merged model made from this adapter, and is it complete?"
-    note = merged_folder(job) / 'merged_from.json'
+    "Was the merged model made from this adapter, and is it complete? Other files may lie there"
+    note, now = merged_folder(job) / 'merged_from.json', merged_from(job)
     try:
-        return note.is_file() and read_json(note) == merged_from(job)
+        noted = read_json(note, kind={'adapter': list[str], 'files': dict[str, str]})
     except CourseError:
-        return False  # a damaged note: merged again
+        return False  # no note, or a damaged one: merged again
+    more = now['files'].keys() - noted['files'].keys()
+    same = (
+        noted['adapter'] == now['adapter'] and noted['files'].items() <= now['files'].items()
+    )
+    return same and not any(n.endswith('.safetensors') for n in more)
 
 
 def _merge(job, progress):

@@ -162,6 +162,13 @@ def test_an_altered_merged_model_is_merged_again(root, name):
     assert again(run(root)) == ['merge'] and p.read_bytes() == good
 
 
+def test_a_file_of_the_user_beside_the_merged_model_stays(root):
+    mine = root / 'models/tiny-merged/notes.txt'
+    mine.write_text('mine')
+    assert again(run(root)) == ['merge'] and mine.read_text() == 'mine'
+    assert again(run(root)) == []
+
+
 @pytest.mark.parametrize('text', ['[]', '{"n": 20}'])
 def test_a_damaged_note_of_the_comparison_stops_nothing(root, text):
     p = root / 'models/tiny-merged/parity.json'
