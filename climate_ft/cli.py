@@ -429,22 +429,14 @@ def dataset(
     teacher_model: TeacherModel = None,
 ):
     "Question-answer pairs and their splits from the corpus."
-    from climate_ft.dataset import read_report, run_dataset, told
     from climate_ft.pipeline import Job, what_to_hold_out
     from climate_ft.teacher import make_teacher
 
     ws = Workspace(out)
     own = _documents(ws) <= {p.stem for p in (REPO / 'documents').glob('*.pdf')}
-    asked = make_teacher(teacher, teacher_model)
-    job = Job(ws, hold_out=what_to_hold_out(hold_out, own), teacher=asked)
-    if seed == 42:
-        one_stage('dataset', job)
-    else:
-        with locked(ws, 'climate-ft dataset'), bar('dataset') as progress:
-            how = dict(hold_out=job.hold_out, teacher=asked)
-            run_dataset(ws, seed=seed, progress=progress, **how)
-    for line in told(read_report(ws)):
-        say(line)
+    job = Job(ws, hold_out=what_to_hold_out(hold_out, own), seed=seed)
+    job.teacher = make_teacher(teacher, teacher_model)
+    one_stage('dataset', job)
 
 
 def _documents(ws):
@@ -850,10 +842,10 @@ def newest_model(
 ) -> Path:
     "The model folder that was written last, the merged one before its adapter"
     root = root or find_root()
-    folders = [d for pat in ('models/*', 'runs/*/models/*') for d in root.glob(pat)]
+    folders = listed(root, 'models/*', 'runs/*/models/*')
 
     def found(name):
-        return [d / name for d in folders if d.name[0] != '.' and (d / name).is_file()]
+        return [d / name for d in folders if (d / name).is_file()]
 
     def when(p):
         return p.stat().st_mtime
@@ -910,8 +902,16 @@ def _of_the_system(e):
     return None
 
 
+def _open_streams():
+    "A stream that the caller has closed is empty, or takes anything"
+    for name, mode in dict(stdin='r', stdout='w', stderr='w').items():
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding='utf-8'))
+
+
 def main():
     "Entry point: exit status 0, 2 for a wrong input, 1 for anything else"
+    _open_streams()
     for s in (
         sys.stdout,
         sys.stderr,

@@ -388,11 +388,13 @@ def load_answers(
     name: str,  # of the adapter
 ) -> list[dict]:  # id, set, question, reference, source_id, predictions and nll by model
     "The saved answers of all conditions, one record per question"
-    rows = {}
+    rows, asked = {}, {}
     for c, model in CONDITIONS.items():
         p = answers_path(ws, name, c)
         made_by = 'answers --fresh' if p.is_file() else 'answers'
-        for a in read_jsonl(p, made_by, check=_pair_of_nll, kind=ANSWER):
+        said = read_jsonl(p, made_by, check=_pair_of_nll, kind=ANSWER)
+        asked[c] = {(a['set'], a['extra']['id']) for a in said}
+        for a in said:
             x = a['extra']
             r = rows.setdefault(
                 (a['set'], x['id']),
@@ -414,7 +416,19 @@ def load_answers(
             r['predictions'][model] = a['prediction']
             if 'nll' in x:
                 r['nll'][model] = x['nll']
+    _same_questions(ws, name, asked)
     return list(rows.values())
+
+
+def _same_questions(ws, name, asked):
+    "A `CourseError` if base and tuned model were not asked the same"
+    for a, b in (('base', 'tuned'), ('base_passage', 'tuned_passage')):
+        for here, there in ((a, b), (b, a)):
+            if lost := len(asked[there] - asked[here]):
+                raise CourseError(
+                    f'{answers_path(ws, name, here)} lacks {lost} answers that '
+                    f'{answers_path(ws, name, there).name} has: run `climate-ft answers` again'
+                )
 
 # %% ../nbs/12_evaluation.ipynb #9bce85dd
 def add_bertscore(

@@ -64,7 +64,9 @@ def adapter_settings(
 def check_model(
     folder: str | Path,  # of a model; a name that is no folder passes
 ):
-    "Refuse a folder that holds neither a complete model nor an adapter"
+    "Refuse a file, and a folder that holds neither a complete model nor an adapter"
+    if Path(folder).is_file():
+        raise CourseError(f'{folder} is a file: name the folder of a model with --model')
     if (
         Path(folder).is_dir()
         and not is_adapter(folder)

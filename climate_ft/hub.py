@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 from .workspace import CourseError, REPO, Workspace, cache_dir, file_digest
-from .workspace import read_json, read_jsonl, in_markdown, read_text, visible
+from .workspace import listed, read_json, read_jsonl, in_markdown, read_text, visible
 from .workspace import write_json, write_jsonl, write_text
 from .contamination import squeeze
 from .passages import REFUSAL
@@ -65,8 +65,33 @@ class Run:
     own: bool = False  # is all of it the course's?
 
 
+_SCORES = {
+    'name?': str,
+    'adapter?': str,
+    'scores?': dict[str, dict[str, {'n?': int, 'scores?': dict[str, float | None]}]],
+    'differences?': dict[str, dict[str, dict[str, list[float]]]],
+}
+_CHUNK = {'id': str, 'text': str}
+_SOME = {  # files that a card is written from: the command that makes them, what must fit in them
+    'train_config.json': (
+        'train --no-resume',
+        {'base?': str, 'bits?': int, 'sources?': list[str]},
+    ),
+    'corpus_chunks.json': ('corpus', list[_CHUNK]),
+    'dataset_report.json': (
+        'dataset',
+        {'kinds?': dict[str, int], 'forms?': {'kinds?': dict[str, int]}, 'hold_out?': str},
+    ),
+    'evaluation_results.json': ('evaluate', _SCORES),
+    'evaluation_results_8bit.json': ('evaluate', _SCORES),
+    'parity.json': ('merge', {'n': int, 'agree?': int}),
+    'pushed.json': ('push', dict[str, {'repo?': str, 'data?': str}]),
+}
+
+
 def _have(path):
-    return read_json(path) if Path(path).is_file() else {}
+    "The checked content of a file in `_SOME`; empty if there is none"
+    return read_json(path, *_SOME[Path(path).name]) if Path(path).is_file() else {}
 
 
 def about(
@@ -264,7 +289,7 @@ def scores_of(
     "The saved evaluation, if it is this adapter's"
     file = 'evaluation_8bit' if run.settings.get('bits') == 8 else 'evaluation'
     got, folder = _have(run.ws.path(file)), run.ws.models / run.name
-    if not got or got.get('name') != run.name or not folder.is_dir():
+    if got.get('name') != run.name or not folder.is_dir():
         return {}
     key = model_key(folder)
     return got if got.get('adapter', key) == key else {}
@@ -494,7 +519,7 @@ def _made(run, kind, parity):
     text += '.'
     if s.get('base') == GEMMA['name']:
         text += ' The base is a Q4_K_M file: with the original weights the answers may differ.'
-    if not parity or kind == 'adapter':
+    if not parity or kind == 'adapter' or parity['n'] and 'agree' not in parity:
         return text
     if not parity['n']:
         return text + (
@@ -1130,7 +1155,7 @@ def pick(
     if kind not in _SIGN:
         raise CourseError(f'{kind} cannot be pushed: choose {", ".join(_SIGN)}')
     places = ['data/splits'] if kind == 'dataset' else ['models/*', 'runs/*/models/*']
-    found = [f for p in places for f in Path(root).glob(p) if f.name[0] != '.']
+    found = listed(root, *places)
     if model:
         found = [Path(model)]
     fit = [f for f in found if f.is_dir() and _is(f, kind)]

@@ -20,8 +20,9 @@ from .models import atomic_folder, load_tokenizer, quiet
 # %% auto #0
 __all__ = ['KINDS', 'INSTALL', 'PRETOKENIZERS', 'NOTE', 'part', 'check_merged', 'weights', 'check_disk', 'learn', 'pretokenizer',
            'piece_scores', 'piece_types', 'gguf_template', 'convert', 'q4_k_m', 'quantise_rows', 'importance',
-           'quantise', 'open_gguf', 'control_words_of', 'ask_gguf', 'post', 'same_prompts', 'gguf_parity',
-           'merged_answers', 'ollama_template', 'modelfile', 'lmstudio_preset', 'licence_of', 'export_gguf']
+           'quantise', 'open_gguf', 'check_template', 'control_words_of', 'ask_gguf', 'post', 'same_prompts',
+           'gguf_parity', 'merged_answers', 'ollama_template', 'modelfile', 'lmstudio_preset', 'licence_of',
+           'export_gguf']
 
 # %% ../nbs/13b_gguf.ipynb #726153f7
 KINDS = dict(
@@ -172,16 +173,14 @@ def piece_types(
     return types
 
 # %% ../nbs/13b_gguf.ipynb #212ab363
+_OFF = '{%- set enable_thinking = false -%}\n'
+
+
 def gguf_template(
     tok,  # tokenizer with a chat template
 ) -> str:  # Jinja
     "The chat template with thinking off, which is how the model was trained"
-    off = (
-        '{%- set enable_thinking = false -%}\n'
-        if 'enable_thinking' in tok.chat_template
-        else ''
-    )
-    return off + tok.chat_template
+    return (_OFF if 'enable_thinking' in tok.chat_template else '') + tok.chat_template
 
 
 def _spec(folder):
@@ -463,6 +462,26 @@ def open_gguf(
         ) from None
 
 
+def check_template(
+    path: str | Path,  # GGUF file
+):
+    "A `CourseError` if the chat template in the file does not come to an end, see chapter 07"
+    from gguf import GGUFReader
+
+    if not Path(path).is_file():
+        return
+    try:
+        field = GGUFReader(path).fields.get('tokenizer.chat_template')
+        template = field.contents() if field else ''
+    except Exception as e:
+        raise CourseError(
+            f'{path} is no GGUF file, or it is damaged ({type(e).__name__})'
+        ) from None
+    if template:
+        messages, tokens = [dict(role='user', content='。')], dict(bos_token='', eos_token='')
+        chat_text(template.removeprefix(_OFF), messages, Path(path).name, tokens)
+
+
 def control_words_of(
     path: str | Path,  # GGUF file
 ) -> re.Pattern:
@@ -472,7 +491,8 @@ def control_words_of(
     fields = GGUFReader(path).fields
 
     def column(key):
-        return fields[f'tokenizer.ggml.{key}'].contents()
+        field = fields.get(f'tokenizer.ggml.{key}')
+        return field.contents() if field else []
 
     added = {t: k for t, k in zip(column('tokens'), column('token_type')) if k in (3, 4)}
     return control_words({t: k == 3 for t, k in added.items()})  # 3: control, 4: user-defined

@@ -6,6 +6,7 @@
 from __future__ import annotations
 import json
 import re
+import sys
 import unicodedata
 from collections import Counter
 from dataclasses import dataclass
@@ -472,17 +473,14 @@ def nll_rows(
     contexts: list[str] | None = None,  # passages put into the prompt
     batch_size: int = 8,  # pairs
     progress: Progress | None = None,
-) -> list[list[float]]:  # [nats, characters] per pair
+) -> list[
+    list[float]
+]:  # [nats, characters] per pair; [0, 0] if it does not fit into the model
     "Negative log-likelihood of each reference after its question, without the end-of-turn token"
-    import torch
-    from climate_ft.prompts import encode
-
     texts = [alternatives(r)[0] for r in references]
-    rows, enc = [[0.0, len(t)] for t in texts], []
-    for q, t, c in zip(questions, texts, contexts or [''] * len(texts)):
-        e = encode(tok, q, t, input=c or '')
-        enc.append((e['input_ids'], e['labels']))
-    order = sorted(range(len(enc)), key=lambda i: len(enc[i][0]))
+    enc = _nll_ids(model, tok, questions, texts, contexts or [''] * len(texts))
+    rows = [[0.0, len(t) if e else 0] for t, e in zip(texts, enc)]
+    order = sorted((i for i, e in enumerate(enc) if e), key=lambda i: len(enc[i][0]))
     for b in tracked(
         [order[i : i + batch_size] for i in range(0, len(order), batch_size)],
         progress,
@@ -491,6 +489,31 @@ def nll_rows(
         for i, v in zip(b, _batch_nll(model, tok, [enc[i] for i in b])):
             rows[i][0] = v
     return rows
+
+
+def _nll_ids(model, tok, questions, texts, contexts):
+    "Input ids and labels of each pair, None where the model cannot read it; what was cut is said"
+    from climate_ft.generate import context_size, fit_prompt
+    from climate_ft.prompts import encode
+
+    room, cut, found = context_size(model), 0, []
+    for q, t, c in zip(questions, texts, contexts):
+        e = encode(tok, q, t, input=c or '')
+        ids, labels = e['input_ids'], e['labels']
+        if len(ids) > room:
+            answer = [l for l in labels if l != -100]
+            prompt, _ = fit_prompt(tok, q, c or '', room - len(answer))
+            cut += bool(prompt)
+            ids = prompt and prompt + answer
+            labels = prompt and [-100] * len(prompt) + answer
+        found.append(ids and (ids, labels))
+    if cut or None in found:
+        print(
+            f'climate-ft: likelihood: {found.count(None)} references do not fit into {room:,} '
+            f'tokens and are left out; {cut} passages were shortened',
+            file=sys.stderr,
+        )
+    return found
 
 
 def _batch_nll(model, tok, pairs):

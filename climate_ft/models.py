@@ -545,6 +545,8 @@ def loading(
         damaged = isinstance(e, Exception) or kind == 'PanicException'
         if not damaged or isinstance(e, MemoryError) or kind == 'OutOfMemoryError':
             raise
+        if isinstance(e, PermissionError):
+            raise disk_error(e, doing='read') from None
         why = ' '.join(str(e).split())[:200] or 'no reason given'
         raise CourseError(
             f'{folder} cannot be loaded ({kind}: {why}): a file of it is damaged or '

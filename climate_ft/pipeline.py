@@ -20,8 +20,8 @@ from .workspace import *
 from .workspace import run_file, stages_of
 
 # %% auto #0
-__all__ = ['UNRELATED', 'MARKS', 'CODE', 'LIBRARIES', 'HOLD_OUT', 'MEASURED', 'POSITIVE', 'DISK_GB', 'Job', 'Stage',
-           'code_digest', 'modules_of', 'version_of', 'fingerprint', 'outputs', 'altered', 'State', 'begins_as_ours',
+__all__ = ['UNRELATED', 'MARKS', 'CODE', 'LIBRARIES', 'HOLD_OUT', 'MEASURED', 'DISK_GB', 'Job', 'Stage', 'code_digest',
+           'modules_of', 'version_of', 'fingerprint', 'outputs', 'altered', 'edited', 'State', 'begins_as_ours',
            'refuse_foreign', 'run_one', 'chosen', 'must_run', 'run_stages', 'is_done', 'adapter_files', 'merged_folder',
            'merged_from', 'is_merged', 'question_files', 'split_files', 'answer_files', 'results_file', 'cards',
            'data_stages', 'model_stages', 'course_stages', 'source_pdfs', 'is_own', 'find_gold', 'what_to_hold_out',
@@ -40,6 +40,7 @@ class Job:
     pdfs: list = field(default_factory=list)  # source PDFs, in reading order
     gold: Path | None = None  # gold text of the first PDF, if it has one
     hold_out: str = 'sections'  # not trained: sections, or wordings of facts
+    seed: int = 42  # of the dataset
     ocr: str = 'auto'  # pages without usable text: auto, never, always
     gpus: int = 1  # to train on
     fresh: bool = True  # False while a stage is continued
@@ -159,6 +160,24 @@ def altered(
         k for k, v in now.items() if v == 'missing' or v != noted.get(k) and not stage.editable
     ]
     return [job.ws.root / k for k in bad]
+
+
+def edited(
+    stage: Stage,
+    job: Job,
+    record: dict,  # of the finished stage
+) -> list[str]:  # a line for a person, or none
+    "The outputs that were edited by hand, or damaged"
+    noted = record.get('outputs')
+    if not stage.editable or not noted:
+        return []
+    names = [k for k, v in outputs(stage, job).items() if v != noted.get(k)]
+    if not names:
+        return []
+    return [
+        f'{", ".join(names)}: changed since the stage {stage.name} made it, and taken as it is '
+        f'(`climate-ft run --from {stage.name}` makes it anew)'
+    ]
 
 # %% ../nbs/14_pipeline.ipynb #1c9f5bb1
 class State:
@@ -415,7 +434,7 @@ def _dataset(job, progress):
     from climate_ft.passages import Mix
 
     how = dict(hold_out=job.hold_out, mix=Mix(**job.mix), teacher=job.teacher)
-    return told(run_dataset(job.ws, progress=progress, **how))
+    return told(run_dataset(job.ws, job.seed, progress=progress, **how))
 
 # %% ../nbs/14_pipeline.ipynb #8229e40a
 def _train(job, progress):
@@ -467,13 +486,16 @@ def merged_folder(job: Job) -> Path:
 
 def merged_from(
     job: Job,
-) -> dict:  # digests of the adapter and of the merged weights
+) -> dict:  # digests of the adapter, and of each file beside the note and the card
     "What the merged model that is there would have to be made from"
-    weights = sorted(merged_folder(job).glob('*.safetensors'))
+    made = sorted(p for p in merged_folder(job).glob('[!.]*') if p.name not in _NOTES)
     return dict(
         adapter=[file_digest(p) for p in adapter_files(job)],
-        weights={p.name: file_digest(p) for p in weights},
+        files={p.name: file_digest(p) for p in made},
     )
+
+
+_NOTES = 'merged_from.json', 'README.md'
 
 
 def _not_merged(job, e):
@@ -488,12 +510,17 @@ def _not_merged(job, e):
 def is_merged(
     job: Job,
 ) -> bool:
-    "Was the merged model made from this adapter, and is it complete?"
-    note = merged_folder(job) / 'merged_from.json'
+    "Was the merged model made from this adapter, and is it complete? Other files may lie there"
+    note, now = merged_folder(job) / 'merged_from.json', merged_from(job)
     try:
-        return note.is_file() and read_json(note) == merged_from(job)
+        noted = read_json(note, kind={'adapter': list[str], 'files': dict[str, str]})
     except CourseError:
-        return False  # a damaged note: merged again
+        return False  # no note, or a damaged one: merged again
+    more = now['files'].keys() - noted['files'].keys()
+    same = (
+        noted['adapter'] == now['adapter'] and noted['files'].items() <= now['files'].items()
+    )
+    return same and not any(n.endswith('.safetensors') for n in more)
 
 
 def _merge(job, progress):
@@ -502,8 +529,10 @@ def _merge(job, progress):
     from climate_ft.generate import adapter_settings
 
     adapter_settings(job.ws.models / job.name)  # refuses a folder without an adapter
+    if not (whole := is_merged(job)):
+        (merged_folder(job) / 'parity.json').unlink(missing_ok=True)  # of another model
     write_cards(job.ws, job.name)  # of what is there; a failed merge leaves them complete
-    if is_merged(job) and not job.forced:
+    if whole and not job.forced:
         return
     try:
         run_merge(job.ws, job.name, progress=progress)
@@ -630,7 +659,7 @@ def data_stages() -> list[Stage]:
                 *paths('dataset', 'alpaca', 'dataset_report', 'uncovered', 'gold_distance')(j),
                 *split_files(j.ws, *sets),
             ],
-            _how,
+            _how,  # not the seed: a run keeps one that `dataset` was given
         ),
     ]
 
@@ -801,7 +830,6 @@ MEASURED = set(
     '''sources rows too_long tokens trained_tokens layers update steps planned_steps
     kept_step pass_tokens seconds device versions gpus kinds facts'''.split()
 )
-POSITIVE = set('bits r alpha learning_rate epochs max_length batch_size accumulation'.split())
 _KINDS = {
     int: 'a whole number',
     float: 'a number',
@@ -856,8 +884,6 @@ def as_kind(
     needed = ' or '.join(_KINDS[k] for k in kinds)
     if not ok:
         raise CourseError(f'{key} is {value!r}: {needed} is needed')
-    if key in POSITIVE and value <= 0:
-        raise CourseError(f'{key} is {value}: it must be above 0')
     return value
 
 
@@ -930,15 +956,13 @@ def resolve_config(
     config_file: Path | None = None,  # --config
 ):  # TrainConfig
     "The training configuration that the options make"
-    from climate_ft.train import CHOICES, PROFILES, TrainConfig, get_profile
+    from climate_ft.train import PROFILES, TrainConfig, check_settings, get_profile
 
     found = read_settings(config_file, sets)
     named = found.get('name')
     start = get_profile(profile or (named if named in PROFILES else 'cpu'))
     values = start.asdict() | found | (dict(base=str(base)) if base else {})
-    for k, allowed in CHOICES.items():
-        if values[k] not in allowed:
-            raise CourseError(f'{k} is {values[k]!r}: choose {", ".join(map(str, allowed))}')
+    check_settings(values)
     check_name(values['name'])
     if Path(values['base']).is_dir():
         values['base'] = str(Path(values['base']).resolve())
@@ -1080,8 +1104,8 @@ def make_job(
         pdfs,
         gold,
         held,
-        check_mode(ocr),
-        resolve_gpus(gpus),
+        ocr=check_mode(ocr),
+        gpus=resolve_gpus(gpus),
         options=options,
         mix=read_mix(config),
         teacher=make_teacher(teacher, teacher_model),
@@ -1106,10 +1130,10 @@ def run_all(
     with locked(job.ws, 'climate-ft run'):
         did = run_stages(job, stages, first, last, progress)
         state = State(job)
-        notes = [n for s in todo for n in state[s].get('notes') or []]
+        told = [(state[s].get('notes') or []) + edited(s, job, state[s]) for s in todo]
     report = job.ws.path('report') if 'report' in did else None
     merged = merged_folder(job) if 'merge' in did else None
-    return dict(stages=did, notes=notes, name=job.name, report=report, merged=merged)
+    return dict(stages=did, notes=sum(told, []), name=job.name, report=report, merged=merged)
 
 
 def run_command(

@@ -686,7 +686,7 @@ def workload(
     def rows(name):
         for d in (splits, REPO / 'data/splits'):
             if d and (Path(d) / name).is_file():
-                return read_jsonl(Path(d) / name)
+                return read_jsonl(Path(d) / name, 'dataset')
         return []
 
     def size(r):

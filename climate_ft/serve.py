@@ -12,8 +12,8 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import quote
 from urllib.request import Request, urlopen
-from .workspace import Chunk, CourseError, Workspace, read_records
-from .llamacpp import control_words_of, open_gguf
+from .workspace import Chunk, CourseError, Workspace, listed, read_records
+from .llamacpp import check_template, control_words_of, open_gguf
 from .prompts import pieces
 
 # %% auto #0
@@ -25,7 +25,7 @@ def newest_gguf(
 ) -> Path:
     "The GGUF file that was exported last"
     places = 'models/*/*.gguf', 'runs/*/models/*/*.gguf'
-    found = [f for p in places for f in Path(root).glob(p) if f.parent.name[0] != '.']
+    found = [f for f in listed(root, *places) if f.parent.name[0] != '.']
     if not found:
         raise CourseError(
             'there is no GGUF file yet: `climate-ft export --gguf q8_0` makes one; '
@@ -202,6 +202,7 @@ class Served:
         context: int = 2048,  # tokens of a conversation
     ):
         check_port(host, port)
+        check_template(gguf)  # which llama.cpp would run without any limit
         self.llama = open_gguf(gguf, context)
         own = dict(
             target=self.llama.listening_address,

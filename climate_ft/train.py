@@ -63,12 +63,12 @@ from climate_ft.fast import (
 )
 
 # %% auto #0
-__all__ = ['SEVEN', 'SMALL', 'TOPICS', 'PROFILES', 'FORM', 'CHOICES', 'LOG', 'STEP', 'INFO', 'TrainConfig', 'get_profile',
-           'select_rows', 'training_data', 'model_kind', 'is_packed', 'is_own', 'settle', 'fit_memory',
-           'load_for_training', 'full_precision', 'trainer_class', 'own_trainer', 'dev_loss', 'packed_trainer',
-           'LengthSampler', 'checkpoints', 'save_whole', 'resume_point', 'trl_switches', 'training_arguments',
-           'read_log', 'read_info', 'log_callback', 'share', 'prepare', 'train', 'build_trainer', 'pad_id',
-           'padded_collator', 'update_size', 'plot_log', 'verify_training', 'describe', 'train_distributed']
+__all__ = ['SEVEN', 'SMALL', 'TOPICS', 'PROFILES', 'FORM', 'CHOICES', 'RANGES', 'LOG', 'STEP', 'INFO', 'TrainConfig',
+           'get_profile', 'select_rows', 'training_data', 'check_settings', 'model_kind', 'is_packed', 'is_own',
+           'settle', 'fit_memory', 'load_for_training', 'full_precision', 'trainer_class', 'own_trainer', 'dev_loss',
+           'packed_trainer', 'LengthSampler', 'checkpoints', 'save_whole', 'resume_point', 'trl_switches',
+           'training_arguments', 'read_log', 'read_info', 'log_callback', 'share', 'prepare', 'train', 'build_trainer',
+           'pad_id', 'padded_collator', 'update_size', 'plot_log', 'verify_training', 'describe', 'train_distributed']
 
 # %% ../nbs/08_train.ipynb #6d8c8303
 SEVEN = ('q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj')
@@ -229,7 +229,7 @@ def training_data(
             more, {r.get('source_id') for r in rows}, cfg.max_forms, seed=cfg.seed
         )
     examples, long = encode_rows(tok, rows, cfg.max_length, str(p))
-    dev = read_jsonl(d)[: cfg.max_dev] if d.is_file() else []
+    dev = read_jsonl(d, 'dataset')[: cfg.max_dev] if d.is_file() else []
     return dict(
         rows=rows,
         examples=examples,
@@ -245,7 +245,44 @@ CHOICES = dict(
     layout=('auto', 'padded', 'padding_free', 'packed'),
     checkpointing=('off', 'half', 'on', 'unsloth'),
     keep=('best', 'last'),
+    scheduler=('linear', 'cosine', 'constant'),
+    optimizer=('adamw_8bit', 'paged_adamw_8bit', 'adamw_torch', 'adamw_torch_fused', 'sgd'),
 )
+RANGES = dict(  # the least and the most of a number
+    r=(1, 4096),
+    alpha=(1, 8192),
+    dropout=(0, 0.9),
+    learning_rate=(1e-12, 10),
+    warmup=(0, 10**6),
+    weight_decay=(0, 10),
+    beta2=(0, 0.999999),
+    epochs=(1e-6, 10**4),
+    max_steps=(0, 10**7),
+    max_length=(8, 10**6),
+    batch_size=(1, 10**4),
+    accumulation=(1, 10**4),
+    seed=(0, 2**32 - 1),
+    save_steps=(0, 10**7),
+    max_forms=(0, 10**9),
+    max_facts=(1, 10**9),
+    wordings=(1, 10**9),
+    max_answer=(1, 10**9),
+    max_dev=(0, 10**9),
+)
+
+
+def check_settings(
+    values: dict,  # by their names in `TrainConfig`
+):
+    "A `CourseError` names the first setting that no training can have"
+    for k, allowed in CHOICES.items():
+        if values[k] not in allowed:
+            raise CourseError(f'{k} is {values[k]!r}: choose {", ".join(map(str, allowed))}')
+    for k, (least, most) in RANGES.items():
+        if values[k] is not None and not least <= values[k] <= most:
+            raise CourseError(f'{k} is {values[k]}: from {least:,} to {most:,} is needed')
+    if not values['targets']:
+        raise CourseError('targets names no layers: leave it out, or set q_proj,v_proj')
 
 
 def model_kind(base: str | Path) -> str:  # `model_type` of a model folder
@@ -308,11 +345,7 @@ def settle(
     "What this machine makes of the settings that `cfg` leaves open"
     import torch
 
-    for k, allowed in CHOICES.items():
-        if getattr(cfg, k) not in allowed:
-            raise CourseError(
-                f'{k} is {getattr(cfg, k)!r}: choose {", ".join(map(str, allowed))}'
-            )
+    check_settings(cfg.asdict())
     gpu, backend, dtype = (
         torch.cuda.is_available(),
         _backend(cfg, ranks, kind),

@@ -27,10 +27,10 @@ from typing import Callable, Union, get_args, get_origin, get_type_hints
 # %% auto #0
 __all__ = ['ARTEFACTS', 'REPO', 'FIELDS', 'Progress', 'LARGE', 'STAGE', 'visible', 'escaped', 'in_markdown', 'CourseError',
            'find_root', 'course_file', 'Workspace', 'cache_dir', 'disk_error', 'writing', 'atomic_path', 'follow_umask',
-           'write_text', 'write_json', 'write_jsonl', 'own_output', 'file_bytes', 'encoding_of', 'decoded', 'read_text',
-           'parsed', 'read_json', 'fits', 'misfit', 'checked', 'read_jsonl', 'Record', 'as_records', 'read_rows',
-           'read_records', 'Block', 'Page', 'Chunk', 'QA', 'Answer', 'tracked', 'sweep', 'locked', 'file_digest',
-           'read_state', 'run_file', 'stages_of']
+           'write_text', 'write_json', 'write_jsonl', 'own_output', 'file_bytes', 'listed', 'encoding_of', 'decoded',
+           'read_text', 'parsed', 'read_json', 'fits', 'misfit', 'checked', 'read_jsonl', 'Record', 'as_records',
+           'read_rows', 'read_records', 'Block', 'Page', 'Chunk', 'QA', 'Answer', 'tracked', 'sweep', 'locked',
+           'file_digest', 'read_state', 'run_file', 'stages_of']
 
 # %% ../nbs/00_workspace.ipynb #351cb412
 _UNSEEN = re.compile(
@@ -394,6 +394,17 @@ def file_bytes(
         raise CourseError(f'{path} is no name of a file: {_FILE}') from None
 
 
+def listed(
+    root: str | Path,  # a folder
+    *patterns: str,  # as for `glob`
+) -> list[Path]:  # no hidden ones
+    "What a folder holds; a `CourseError` if its `models` are locked, which `glob` passes over"
+    models = Path(root) / 'models'
+    if models.is_dir() and not os.access(models, os.R_OK | os.X_OK):
+        raise CourseError(f'{models} may not be read: change its permissions')
+    return [p for pat in patterns for p in Path(root).glob(pat) if p.name[0] != '.']
+
+
 def _utf16(raw):  # the upper half of each Latin letter is a zero, always on the same side
     zeros = [i for i, b in enumerate(raw[:400]) if not b]
     return (
@@ -424,6 +435,7 @@ def encoding_of(
 def decoded(
     raw: bytes,  # of a text file, with or without a byte-order mark
     path: str | Path,  # for the message
+    made_by: str = '',  # the command that makes this file
 ) -> str:
     "UTF-8 text; a `CourseError` names any other encoding and how to convert it"
     wrong = 'UTF-16' if _utf16(raw) else 'ISO-2022-JP' if b'\x1b$' in raw[:4000] else ''
@@ -434,6 +446,7 @@ def decoded(
         if not wrong:
             raise CourseError(
                 f'{path} is not UTF-8 (byte {e.start}): save it as UTF-8'
+                + (f', or run `climate-ft {made_by}` again' if made_by else '')
             ) from None
     if wrong:
         raise CourseError(
@@ -444,7 +457,7 @@ def decoded(
 
 def read_text(path: str | Path, made_by: str = '') -> str:
     "The file's text; a `CourseError` if it is missing or not UTF-8"
-    return decoded(file_bytes(path, made_by), path)
+    return decoded(file_bytes(path, made_by), path, made_by)
 
 # %% ../nbs/00_workspace.ipynb #f25ebb2a
 def parsed(
@@ -972,7 +985,7 @@ def _sha256(path):
         with open(path, 'rb') as f:
             return hashlib.file_digest(f, 'sha256').hexdigest()
     except OSError as e:
-        raise CourseError(f'{path} cannot be read: {e.strerror}') from None
+        raise disk_error(e, path, 'read') from None
 
 
 def _remembered(path):

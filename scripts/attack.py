@@ -406,7 +406,7 @@ def kill_in(stage, p, rng):
     return p.wait() == -signal.SIGKILL
 
 
-def kills(run, n, seed, tell=None):
+def kills(run, n, seed, tell=None, save=lambda rows: None):
     "How many of `n` killed runs ended equal to the uninterrupted one"
     stages, whole, rows = (
         [
@@ -440,6 +440,7 @@ def kills(run, n, seed, tell=None):
                     status=p.returncode,
                 )
             )
+        save(rows)
         if tell:
             tell(f'{rows[-1]} {said[-800:] if not rows[-1]["equal"] else ""}')
     return rows
@@ -456,18 +457,13 @@ def main(out, inputs=400, n=12, seed=0, run=None):
         count, bad = attack(Path(run).resolve(), int(inputs), seed, tell)
         for b in bad:
             tell(json.dumps(b, ensure_ascii=False, indent=1))
-        rows = kills(Path(run).resolve(), int(n), seed, tell)
-    write_json(
-        out,
-        dict(
-            seed=seed,
-            **count,
-            kills=len(rows),
-            equal=sum(r['equal'] for r in rows),
-            runs=rows,
-            open=[b['what'] for b in bad],
-        ),
-    )
+
+        def save(rows):  # after each kill: what was done counts if the rest is not reached
+            found = dict(kills=len(rows), equal=sum(r['equal'] for r in rows), runs=rows)
+            write_json(out, dict(seed=seed, **count, **found, open=[b['what'] for b in bad]))
+
+        save([])
+        kills(Path(run).resolve(), int(n), seed, tell, save)
 
 
 if __name__ == '__main__':

@@ -419,3 +419,22 @@ def test_the_likelihood_is_that_of_the_reference_without_the_end_token_and_after
             assert r['extra']['nll'][0] == pytest.approx(
                 _nats(net, tok, q, r['reference'], text), rel=1e-4
             )
+
+
+def test_the_likelihood_is_taken_within_what_the_model_reads(adapted, monkeypatch, capsys):
+    "A passage is cut at the end of a sentence; a pair that does not fit at all counts nothing"
+    from climate_ft.generate import load_for_inference
+    from climate_ft.metrics import nll_rows
+    from climate_ft.prompts import encode
+
+    ws, cfg, _ = adapted
+    net, tok = load_for_inference(ws.models / cfg.name, adapter=False)
+    (q, a), first = FACTS[0], '雪は白い。'
+    cut = first + '海は広く深い。' * 30
+    room = len(encode(tok, q, a, input=first)['input_ids']) + 3
+    whole = nll_rows(net, tok, [q], [a], [first])
+    monkeypatch.setattr(net.config, 'max_position_embeddings', room)
+    got = nll_rows(net, tok, [q, q, q], [a, a, '長い' * room], [first, cut, first])
+    assert got[0] == got[1] == pytest.approx(whole[0], rel=1e-4) and got[2] == [0.0, 0]
+    assert '1 references do not fit' in (said := capsys.readouterr().err)
+    assert '1 passages were shortened' in said and len(said.splitlines()) == 1

@@ -1,5 +1,6 @@
 "Paths that are not what they should be, and disks without room: one line, and what is there stays"
 
+import errno
 import os
 import resource
 import subprocess
@@ -143,3 +144,27 @@ def test_a_full_disk_while_pages_come_in(tmp_path):
         'extracted_blocks.txt',
         'extracted_pages.json',
     ] and (tmp_path / 'documents/extracted_pages.json').read_text() == '[]\n'
+
+
+def test_locked_files_and_folders_say_so(tmp_path, monkeypatch):
+    "Root may read everything: the system's answers are replaced"
+    import builtins
+    from climate_ft import hub, serve
+    from climate_ft.models import loading
+
+    (tmp_path / 'models').mkdir()
+    (tmp_path / 'f').write_text('x')
+    real = os.access
+    monkeypatch.setattr(os, 'access', lambda p, m: 'models' not in str(p) and real(p, m))
+    for call in (cli.newest_model, serve.newest_gguf, lambda r: hub.pick('merged', r)):
+        with pytest.raises(CourseError, match='models may not be read: change its perm'):
+            call(tmp_path)
+
+    def locked(path, *a, **kw):
+        raise PermissionError(errno.EACCES, 'Permission denied', str(path))
+
+    monkeypatch.setattr(builtins, 'open', locked)
+    for call in (lambda: file_digest(tmp_path / 'f'), lambda: open(tmp_path / 'f')):
+        with pytest.raises(CourseError, match='cannot read .*/f: permission denied; change'):
+            with loading('folder'):
+                call()

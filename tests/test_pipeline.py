@@ -197,6 +197,24 @@ def test_a_stage_never_replaces_what_another_program_wrote(tmp_path, stage, name
     assert f.read_text() == '{"mine": "海氷"}' and not (tmp_path / 'run.json').exists()
 
 
+def test_another_seed_replaces_nothing_of_another_program(tiny_run, tmp_path):
+    for n in ('data/corpus.txt', 'data/corpus_chunks.json', 'documents/cleaned_blocks.json'):
+        (tmp_path / n).parent.mkdir(exist_ok=True)
+        shutil.copy(tiny_run / n, tmp_path / n)
+    job = P.Job(P.Workspace(tmp_path), hold_out='wordings', seed=7)
+    f = tmp_path / 'data/dataset.json'
+    f.write_text('{"mine": "海氷"}')
+    with pytest.raises(P.CourseError, match='was not written by this program'):
+        P.run_command(job, 'dataset')
+    assert f.read_text() == '{"mine": "海氷"}' and not (tmp_path / 'data/splits').exists()
+    f.unlink()
+    P.run_command(job, 'dataset')
+    assert P.read_json(job.ws.path('dataset_report'))['seed'] == 7
+    (stage,) = [s for s in P.course_stages() if s.name == 'dataset']
+    later = P.Job(job.ws, hold_out='wordings')  # a run keeps what the command made
+    assert P.is_done(stage, later, P.read_state(job.ws)['dataset'])
+
+
 def test_what_a_stage_finds_of_its_own_is_replaced(tmp_path):
     job = P.make_job(tmp_path, 'tiny', documents=False)
     (stage,) = [s for s in P.course_stages() if s.name == 'dataset']

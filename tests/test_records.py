@@ -173,6 +173,19 @@ def test_a_damaged_answer_is_named(tmp_path, extra, words):
     assert 'line 1' in str(e.value) and 'answers_t_base.jsonl' in str(e.value)
 
 
+def test_a_file_that_lacks_answers_is_named(tiny_run, tmp_path):
+    from climate_ft.evaluation import load_answers
+
+    shutil.copytree(tiny_run / 'data', tmp_path / 'data')
+    p = tmp_path / 'data/answers_tiny_tuned.jsonl'
+    lines = p.read_text().splitlines(True)
+    for kept in (len(lines) - 1, 0):
+        p.write_text(''.join(lines[:kept]))
+        words = f'tuned.jsonl lacks {len(lines) - kept} answers that answers_tiny_base.jsonl'
+        with pytest.raises(CourseError, match=words):
+            load_answers(Workspace(tmp_path), 'tiny')
+
+
 @pytest.mark.parametrize(
     'row,words',
     [

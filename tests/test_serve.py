@@ -203,3 +203,33 @@ def test_what_spells_a_control_token_is_text(gguf):
             ).input_ids
         )
     )
+
+
+ENDLESS = '{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}'
+
+
+@pytest.mark.parametrize(
+    'template,words',
+    [
+        (ENDLESS, 'does not come to an end'),
+        ('{{ 1 / 0 }}', 'cannot be used .division by zero'),
+    ],
+)
+def test_a_template_inside_a_file_is_tried_before_llama_cpp_runs_it(
+    gguf, tmp_path, monkeypatch, template, words
+):
+    from climate_ft import prompts
+    from gguf import GGUFReader
+
+    monkeypatch.setattr(prompts, 'SECONDS', 4)
+    monkeypatch.setattr(S, 'open_gguf', lambda *a: pytest.fail('llama.cpp got it'))
+    raw = gguf.read_bytes()
+    good = GGUFReader(gguf).fields['tokenizer.chat_template'].contents().encode()
+    assert raw.count(good) == 1
+    f = tmp_path / 'foreign.gguf'
+    f.write_bytes(raw.replace(good, template.encode().ljust(len(good))))
+    with pytest.raises(CourseError, match=words):
+        S.Served(f, port=0)
+    f.write_bytes(raw[:5000])
+    with pytest.raises(CourseError, match='is no GGUF file, or it is damaged'):
+        S.Served(f, port=0)

@@ -62,7 +62,7 @@ def test_the_last_word_wins(tmp_path):
         ('LR=1', 'no setting'),
         ('epochs=many', "epochs is 'many': a number"),
         ('r=2.5', 'r is 2.5: a whole number'),
-        ('batch_size=0', 'above 0'),
+        ('batch_size=0', 'batch_size is 0: from 1 to 10,000 is needed'),
         ('learning_rate=nan', 'a number is needed'),
         ('regroup=perhaps', 'true or false'),
         ('r=true', 'a whole number'),
@@ -72,6 +72,14 @@ def test_the_last_word_wins(tmp_path):
         ('name=../x', 'plain name'),
         ('name=', 'plain name'),
         ('seed=none', 'a whole number'),
+        ('seed=-1', 'seed is -1: from 0 to 4,294,967,295 is needed'),
+        ('dropout=1.5', 'dropout is 1.5: from 0 to 0.9'),
+        ('beta2=1', 'beta2 is 1.0: from 0 to 0.999999'),
+        ('max_steps=-5', 'max_steps is -5'),
+        ('max_facts=0', 'max_facts is 0: from 1'),
+        ('scheduler=zigzag', 'linear, cosine, constant'),
+        ('optimizer=sgdd', 'optimizer is .sgdd.: choose adamw_8bit'),
+        ('targets=,', 'targets names no layers'),
     ],
 )
 def test_a_wrong_setting_is_named(given, words):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -151,11 +152,62 @@ def test_a_deleted_log_and_a_deleted_split(root):
     assert again(run(root, last='train')) == ['dataset']
 
 
-def test_altered_merged_weights_are_merged_again(root):
-    p = next((root / 'models/tiny-merged').glob('*.safetensors'))
+@pytest.mark.parametrize(
+    'name', ['model.safetensors', 'tokenizer.json', 'config.json', 'parity.json']
+)
+def test_an_altered_merged_model_is_merged_again(root, name):
+    p = root / 'models/tiny-merged' / name
     good = p.read_bytes()
     p.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
     assert again(run(root)) == ['merge'] and p.read_bytes() == good
+
+
+def test_a_file_of_the_user_beside_the_merged_model_stays(root):
+    mine = root / 'models/tiny-merged/notes.txt'
+    mine.write_text('mine')
+    assert again(run(root)) == ['merge'] and mine.read_text() == 'mine'
+    assert again(run(root)) == []
+
+
+@pytest.mark.parametrize('text', ['[]', '{"n": 20}'])
+def test_a_damaged_note_of_the_comparison_stops_nothing(root, text):
+    p = root / 'models/tiny-merged/parity.json'
+    good = p.read_text()
+    p.write_text(text)
+    assert again(run(root)) == ['merge'] and p.read_text() == good
+
+
+def test_a_cut_copy_of_the_dataset_is_named(root):
+    p, q = root / 'data/alpaca_dataset.json', root / 'documents/extracted_cleaned.txt'
+    assert not any('changed since' in n for n in run(root)['notes'])
+    cut = p.read_bytes()[:1000]
+    p.write_bytes(cut)
+    q.write_text('')
+    r = run(root)
+    told = [n for n in r['notes'] if 'changed since' in n]
+    assert again(r) == [] and p.read_bytes() == cut
+    assert [n.split(' and ')[0] for n in told] == [
+        'documents/extracted_cleaned.txt: changed since the stage clean made it,',
+        'data/alpaca_dataset.json: changed since the stage dataset made it,',
+    ]
+    assert 'changed since' not in ''.join(run(root, first='clean', last='dataset')['notes'])
+    assert len(p.read_bytes()) > 1000 and q.read_text()
+
+
+def test_a_lost_file_is_made_again_as_it_was(root):
+    "Any file, seeded; what a training writes is looked at above"
+    inside = [
+        p for d in ('data', 'documents', 'models/tiny-merged') for p in root.glob(d + '/**/*')
+    ]
+    whole = {p: p.read_bytes() for p in sorted(inside) if p.is_file()}
+    timed = {'evaluation_results.json', 'README.md', 'gold_questions.jsonl'}
+    for p in random.Random(15).sample([p for p in whole if p.name not in timed], 5):
+        p.unlink()
+        assert again(run(root)) and p.read_bytes() == whole[p], p
+        lost = [q for q in whole if not q.is_file()]
+        other = [q for q in whole if q.name not in timed and q.read_bytes() != whole[q]]
+        assert lost == other == [], p
+    assert again(run(root)) == []
 
 
 def test_a_renamed_pdf_is_another_document(root, tmp_path):

@@ -151,3 +151,18 @@ def test_byte_order_marks_in_question_files(tmp_path):
             read_questions(p)
         with pytest.raises(CourseError, match=f'not UTF-8 but {name}'):
             read_pairs(p)
+
+
+def test_closed_streams_are_like_empty_ones(tmp_path, monkeypatch):
+    for closed in ('2>&-', '>&- 2>&-', '<&-'):
+        line = f'"{sys.executable}" -m climate_ft clean --out "{tmp_path}" {closed}'
+        r = subprocess.run(
+            ['bash', '-c', line], capture_output=True, text=True, cwd=REPO, timeout=100
+        )
+        assert r.returncode == 2 and 'Traceback' not in r.stdout + r.stderr, (closed, r)
+    monkeypatch.setattr(sys, 'argv', ['climate-ft', '--version'])
+    for name in ('stdin', 'stdout', 'stderr'):
+        monkeypatch.setattr(sys, name, None)
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert sys.stdin.read() == ''
