@@ -70,7 +70,9 @@ resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 for _ in range(tries):
     held, n = [], 0
     try:
-        for name,size in sizes.items(): held.append(torch.empty(size, dtype=torch.uint8)); n += size
+        for name,size in sizes.items():
+            held.append(torch.empty(size, dtype=torch.uint8))
+            n += size
         print(f'fits: {n/2**30:.1f} GiB')
     except RuntimeError as e: print(f'{name} after {n/2**30:.1f} GiB: {e}')
 """
@@ -84,7 +86,8 @@ def allocate_under_cap(
     "Allocate tensors in a process that may not grow beyond `gib`; Linux only"
     if sys.platform != 'linux':
         raise CourseError(
-            f'a memory limit for one process needs Linux, this is {sys.platform}: run this on Linux or on Colab'
+            'a memory limit for one process needs Linux, '
+            f'this is {sys.platform}: run this on Linux or on Colab'
         )
     p = subprocess.run(
         [sys.executable, '-c', _TRIAL],

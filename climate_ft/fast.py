@@ -159,7 +159,8 @@ def completion_loss(
     chunk: int = 64,  # positions whose scores exist at the same time
     cap: float | None = None,  # bound of the scores (Gemma 2)
 ):  # sum of the negative log-likelihoods in nats
-    "Cross-entropy of a frozen output layer, chunk by chunk, with the gradient computed on the way"
+    """Cross-entropy of a frozen output layer,
+    chunk by chunk, with the gradient computed on the way"""
     import torch
 
     class Loss(torch.autograd.Function):
@@ -287,7 +288,8 @@ def can_flatten(
     params: list,  # trained parameters
     optimizer: str,  # as `TrainConfig.optimizer`
 ) -> bool:
-    "Does an optimizer that works element by element, or in blocks of 256, do the same to the vector as to its pieces?"
+    """Does an optimizer that works element by element,
+    or in blocks of 256, do the same to the vector as to its pieces?"""
     alike = len({(p.dtype, p.device) for p in params}) == 1
     blocks = all(p.numel() % 256 == 0 and p.numel() >= 4096 for p in params)
     return alike and (
@@ -299,7 +301,8 @@ INPUTS = ('input_ids', 'position_ids', 'borders', 'index', 'targets')
 
 
 class PackedStep:
-    "Forward and backward pass of a packed batch; on a GPU each shape is recorded once and replayed"
+    """Forward and backward pass of a packed batch;
+    on a GPU each shape is recorded once and replayed"""
 
     def __init__(
         self,
@@ -357,7 +360,8 @@ def _both(self: PackedStep, b, items):
 # %% ../nbs/07b_fast.ipynb #bf27cc56
 @patch
 def _as_code(self: PackedStep, b, items):
-    "Run it; the first time in a stream of its own, as a recording will be: kernels are built and chosen"
+    """Run it; the first time in a stream of its own,
+    as a recording will be: kernels are built and chosen"""
     import torch
 
     self.eager += 1
@@ -374,7 +378,8 @@ def _as_code(self: PackedStep, b, items):
 # %% ../nbs/07b_fast.ipynb #0850d3ff
 @patch
 def _capture(self: PackedStep, key, b, items):
-    "Record; nothing is computed yet. False if the driver refuses, which it may while it loads a kernel: the shape's next time succeeds"
+    """Record; nothing is computed yet. False if the driver refuses,
+    which it may while it loads a kernel: the shape's next time succeeds"""
     import torch
 
     buffers, count = (

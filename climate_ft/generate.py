@@ -52,7 +52,8 @@ def adapter_settings(
     "What the adapter was trained on, from its `train_config.json`"
     if not (Path(folder) / 'adapter_model.safetensors').is_file():
         raise CourseError(
-            f'{folder} holds no adapter (adapter_model.safetensors); train one with: climate-ft train, or name another folder with --model'
+            f'{folder} holds no adapter (adapter_model.safetensors); '
+            'train one with: climate-ft train, or name another folder with --model'
         )
     return read_json(
         Path(folder) / 'train_config.json',
@@ -71,7 +72,8 @@ def check_model(
         and not (Path(folder) / 'config.json').is_file()
     ):
         raise CourseError(
-            f'{folder} holds no model: no config.json and no adapter_config.json; name another folder with --model'
+            f'{folder} holds no model: no config.json and no adapter_config.json; '
+            'name another folder with --model'
         )
 
 # %% ../nbs/10_generate.ipynb #1dd67bec
@@ -159,7 +161,7 @@ def _tuned(folder, adapter, quantized, dtype, progress):
 def load_model(
     model: str
     | Path,  # folder of a complete model or of an adapter; else the name of a base model
-    adapter: bool = True,  # False: only the base that the adapter in this folder was trained on
+    adapter: bool = True,  # False: the base that this adapter was trained on
     quantized: bool | None = None,  # keep 4-bit or 8-bit weights; None: only with a GPU
     dtype: str | None = None,  # compute type; None: `inference_dtype()`
     progress: Progress | None = None,
@@ -207,7 +209,8 @@ def pack(
 def ready(
     net,  # from `load_model`
 ):
-    "Evaluation mode, the cache on, the base model's sampling settings removed; packed on a CPU, prepared for many rows on a GPU"
+    """Evaluation mode, the cache on, the base model's sampling settings removed;
+    packed on a CPU, prepared for many rows on a GPU"""
     from transformers import GenerationConfig
 
     net.config.use_cache, old = True, net.generation_config
@@ -228,7 +231,7 @@ def ready(
 
 def load_for_inference(
     model: str | Path,  # as for `load_model`
-    adapter: bool = True,  # False: only the base that the adapter in this folder was trained on
+    adapter: bool = True,  # False: the base that this adapter was trained on
     quantized: bool | None = None,  # keep 4-bit or 8-bit weights; None: only with a GPU
     dtype: str | None = None,  # compute type; None: `inference_dtype()`
     progress: Progress | None = None,
@@ -392,7 +395,8 @@ _DECIDE = (
 def model_key(
     model: str | Path,  # model folder, or a base model's name
 ) -> str:
-    "Identifies what a model folder answers with: its weights by content, its tokenizer, and the base of an adapter"
+    """Identifies what a model folder answers with:
+    its weights by content, its tokenizer, and the base of an adapter"""
     d = Path(model)
     if not d.is_dir():
         return str(model)
@@ -431,7 +435,8 @@ def read_questions(
 
 # %% ../nbs/10_generate.ipynb #3ca3776a
 def _whole_lines(path):
-    "The values on the lines of a partial file, up to the first that a kill or a full disk has cut"
+    """The values on the lines of a partial file,
+    up to the first that a kill or a full disk has cut"""
     lines = path.read_bytes().split(b'\n')[:-1] if path.is_file() else []
     out = []
     for l in lines:
@@ -443,7 +448,8 @@ def _whole_lines(path):
 
 
 class PartialAnswers:
-    "Answers that survive a kill: one flushed JSON line each, after a first line with the key of the run"
+    """Answers that survive a kill: one flushed JSON line each,
+    after a first line with the key of the run"""
 
     def __init__(
         self,
@@ -477,7 +483,8 @@ class PartialAnswers:
 
 # %% ../nbs/10_generate.ipynb #008bbd73
 def _ask(load, texts, part, key, contexts, batch_size, max_new_tokens, progress):
-    "An answer to each text, by its number; what the partial file `part` holds already is not asked again"
+    """An answer to each text, by its number;
+    what the partial file `part` holds already is not asked again"""
     with PartialAnswers(part, key) as p:
         if todo := [i for i in range(len(texts)) if i not in p.done]:
             model, tok = load()
@@ -506,7 +513,7 @@ def _earlier(out):
 
 
 def answer_rows(
-    load: Callable,  # called without arguments if there is something left to do -> model, tokenizer
+    load: Callable,  # called if there is something left to do -> model, tokenizer
     rows: list[dict],  # questions, see `read_questions`
     out: str | Path,  # JSON lines, one `Answer` each
     name: str,  # of the model, stored with each answer
@@ -517,7 +524,8 @@ def answer_rows(
     max_new_tokens: int = 128,  # tokens
     progress: Progress | None = None,
 ) -> list[dict]:  # the rows of `out`
-    "Answers to `rows` in the file `out`; continues after an interruption, does nothing if all is done"
+    """Answers to `rows` in the file `out`;
+    continues after an interruption, does nothing if all is done"""
     out, texts = Path(out), [question_of(r) for r in rows]
     key = hashlib.sha256(
         json.dumps([key, texts, contexts, max_new_tokens], ensure_ascii=False).encode()
@@ -664,7 +672,8 @@ def searcher(
     p = ws.path('corpus_chunks')
     if not p.is_file():
         raise CourseError(
-            f'{ws.root} has no corpus to look answers up in: name the folder of a run with --out, '
+            f'{ws.root} has no corpus to look answers up in: '
+            'name the folder of a run with --out, '
             'or ask from memory with --from-memory'
         )
     return Retriever(read_records(p, Chunk, 'corpus'))
@@ -733,7 +742,8 @@ def chat(
         question = _as_text(lambda _: question)
     if question is not None and not question.strip():
         raise CourseError(
-            'the question is empty; write one, e.g. climate-ft ask "雪氷面のアルベドとは何ですか。"'
+            'the question is empty; write one, e.g. '
+            'climate-ft ask "雪氷面のアルベドとは何ですか。"'
         )
     say = say or _show
     net, tok = load_for_inference(model)

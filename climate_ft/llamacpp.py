@@ -118,7 +118,8 @@ def learn(
 
 # %% ../nbs/13b_gguf.ipynb #3caa4019
 PRETOKENIZERS = {  # splitting rule in tokenizer.json: what llama.cpp calls it
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|"
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| "
+    r"?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|"
     r"\s+(?!\S)|\s+": 'qwen2'
 }
 
@@ -384,7 +385,8 @@ def quantise(
     importance: dict | None = None,  # see `importance`
     progress: Progress | None = None,
 ) -> Path:
-    "A Q4_K_M file from an f16 file: same fields, smaller tensors, one tensor in memory at a time"
+    """A Q4_K_M file from an f16 file: same fields,
+    smaller tensors, one tensor in memory at a time"""
     import numpy as np
     from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter, LlamaFileType
     from gguf import quant_shape_to_byte_shape
@@ -660,8 +662,8 @@ def lmstudio_preset(
 # %% ../nbs/13b_gguf.ipynb #af846985
 NOTE = """# {name} ({kind})
 
-{file} was made from the merged model by llama.cpp's converter. How the model was made, what it was
-trained on and what it cannot do stands in the card of the merged model.
+{file} was made from the merged model by llama.cpp's converter. How the model was made,
+what it was trained on and what it cannot do stands in the card of the merged model.
 
     ollama create {name} -f Modelfile
     ollama run {name} "雪氷面のアルベドとは何ですか。"

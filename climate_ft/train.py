@@ -82,7 +82,7 @@ class TrainConfig(Record):
     base: str  # tiny, gemma-3-270m, a folder, or a hub name
     bits: int = 4  # 4, 8 or 16
     backend: str = (
-        'auto'  # transformers (our own step), trl, unsloth; auto: the fastest that is proven
+        'auto'  # transformers (our own step), trl, unsloth; auto: the fastest proven
     )
     dtype: str = 'auto'  # float32, bfloat16, float16; auto: see `preflight.compute_dtype`
     r: int = 16  # rank of the adapter
@@ -99,22 +99,19 @@ class TrainConfig(Record):
     max_length: int = 2048  # tokens of an example; longer ones are left out and counted
     batch_size: int = 2  # examples in one forward pass
     accumulation: int = 4  # forward passes in one optimizer step
-    regroup: bool = (
-        True  # arrange the examples of a step and the checkpointing for the memory there is
-    )
+    regroup: bool = True  # arrange a step's examples and checkpointing for the free memory
     layout: str = (
-        'auto'  # padded, padding_free or packed; auto: what the backend and machine do best
+        'auto'  # padded, padding_free or packed; auto: the best for backend and machine
     )
     graphs: bool | None = None  # record each step as a CUDA graph; None: if the machine can
     fused: bool = True  # False: PEFT's layers and TRL's loss as they come, for comparison
     optimizer: str = 'adamw_8bit'
-    checkpointing: str = 'unsloth'  # off, half of the layers, on, or unsloth: on, with the kept states in the processor's memory (there only)
+    # off, half (of the layers), on; unsloth: on, what is kept in the processor's memory
+    checkpointing: str = 'unsloth'
     seed: int = 42
     save_steps: int = 0  # evaluate and save; 0: once an epoch
     keep: str = 'last'  # the adapter of the last step, or of the best dev loss
-    forms: bool = (
-        False  # short questions and passages of chapters 05e and 05f beside the pairs
-    )
+    forms: bool = False  # short questions and passages (chapters 05e, 05f) beside the pairs
     max_forms: int | None = None  # rows of these, about the chosen sources; None: all
     max_facts: int | None = None  # sources to train on; None: all
     wordings: int | None = None  # rows of one source; None: all
@@ -261,11 +258,13 @@ def _backend(cfg, ranks, kind):
     proven = kind is None or kind in PROVEN
     if cfg.backend == 'unsloth' and ranks > 1:
         raise CourseError(
-            'the unsloth backend trains on one GPU: leave --gpus out, or set backend to transformers'
+            'the unsloth backend trains on one GPU: '
+            'leave --gpus out, or set backend to transformers'
         )
     if cfg.backend == 'transformers' and not proven:
         raise CourseError(
-            f'our own step was not compared with models of type {kind}: set backend to trl, or to auto'
+            f'our own step was not compared with models of type {kind}: '
+            'set backend to trl, or to auto'
         )
     if cfg.backend != 'auto':
         return cfg.backend
@@ -283,7 +282,8 @@ def _dtype(cfg, kind):
     works = find_family(kind).dtypes
     if cfg.dtype != 'auto' and cfg.dtype not in works:
         raise CourseError(
-            f'models of type {kind} do not work in {cfg.dtype}: set dtype to {" or ".join(works)}'
+            f'models of type {kind} do not work in {cfg.dtype}: '
+            f'set dtype to {" or ".join(works)}'
         )
     chosen = compute_dtype() if cfg.dtype == 'auto' else cfg.dtype
     return chosen if chosen in works else 'float32'
@@ -328,7 +328,8 @@ def settle(
     if layout in ('padding_free', 'packed') and not packs and backend != 'unsloth':
         other = 'dtype to bfloat16' if backend == 'transformers' else 'backend to transformers'
         raise CourseError(
-            f'layout {layout} with {dtype if backend == "transformers" else backend} needs the '
+            f'layout {layout} with '
+            f'{dtype if backend == "transformers" else backend} needs the '
             f'unsloth backend: set layout to padded, or {other}'
         )
     graphs = cfg.graphs  # a layer with dropout cannot be computed again in a recording
@@ -378,7 +379,8 @@ def fit_memory(
     if cfg.graphs and cfg.regroup and cfg.layout == 'padding_free' and found:
         return replace(cfg, batch_size=found[0], accumulation=found[1], checkpointing=found[2])
     remedy = (
-        f'set batch_size to {found[0]}, accumulation to {found[1]} and checkpointing to {found[2]} ({found[3].expected:.1f} GiB)'
+        f'set batch_size to {found[0]}, accumulation to {found[1]} '
+        f'and checkpointing to {found[2]} ({found[3].expected:.1f} GiB)'
         if found
         else 'choose a smaller base model' + (', or 4 bits' if cfg.bits > 4 else '')
     )
@@ -438,7 +440,8 @@ def _check_targets(model, cfg):
     }
     if not linear & set(cfg.targets):
         raise CourseError(
-            f'{cfg.base} has none of the layers {", ".join(cfg.targets)}: set targets to some of '
+            f'{cfg.base} has none of the layers {", ".join(cfg.targets)}: '
+            'set targets to some of '
             f'{", ".join(sorted(linear - {"lm_head"}))}'
         )
 
@@ -446,7 +449,8 @@ def _check_targets(model, cfg):
 def _checkpoint(model, cfg):
     "Let layers be computed again in the backward pass"
     how = dict(use_reentrant=False, preserve_rng_state=cfg.dropout > 0)
-    model.enable_input_require_grads()  # needed where checkpointing is reentrant, see exercise 4
+    # needed where checkpointing is reentrant, see exercise 4
+    model.enable_input_require_grads()
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=how)
     if cfg.checkpointing == 'half' and is_own(cfg):
         for l in model.get_base_model().model.layers[::2]:
@@ -454,7 +458,8 @@ def _checkpoint(model, cfg):
 
 # %% ../nbs/08_train.ipynb #9bd7ddf3
 def _fuse(kind):
-    "Liger's fused norms, rotations and activations for Qwen3 on a GPU; they also keep less for the backward pass"
+    """Liger's fused norms, rotations and activations for Qwen3 on a GPU;
+    they also keep less for the backward pass"""
     import torch
     from importlib.util import find_spec
 
@@ -513,7 +518,8 @@ def trainer_class(
     examples: int
     | None = None,  # of an optimizer step on all ranks; None: those of this process
 ):
-    "TRL's `SFTTrainer` with steps that can be continued, and checkpoints that are complete or absent"
+    """TRL's `SFTTrainer` with steps that can be continued,
+    and checkpoints that are complete or absent"""
     from trl import SFTTrainer
 
     check_trainer(SFTTrainer)
@@ -760,7 +766,8 @@ def save_whole(
     save,  # writes a checkpoint below `trainer.args.output_dir`
     ranks: Ranks | None = None,  # of which each saves its random state, and the first all else
 ):
-    "Let `save` write under another name, rename the result, and keep the latest and the best checkpoint only"
+    """Let `save` write under another name, rename the result,
+    and keep the latest and the best checkpoint only"""
     from climate_ft.workspace import writing
 
     ranks = ranks or Ranks()
@@ -792,8 +799,8 @@ def _digest(rows):
 
 def _fingerprint(cfg, examples, dev=()):
     "What must be the same for a run to be continued"
-    keys = '''base bits r alpha dropout targets learning_rate scheduler warmup weight_decay beta2
-        epochs max_steps optimizer seed backend layout'''.split()
+    keys = '''base bits r alpha dropout targets learning_rate scheduler warmup
+        weight_decay beta2 epochs max_steps optimizer seed backend layout'''.split()
     d = cfg.asdict()
     return {k: d[k] for k in keys} | dict(
         format=3,
@@ -808,7 +815,8 @@ def resume_point(
     mark: dict,  # what identifies the run
     resume: bool,  # False: start afresh
 ) -> str | None:  # path of a checkpoint
-    "The checkpoint to continue from, if there is one of the same run; otherwise `folder` is emptied"
+    """The checkpoint to continue from,
+    if there is one of the same run; otherwise `folder` is emptied"""
     f, mark = Path(folder) / 'run.json', json.loads(json.dumps(mark))
     left = list(Path(folder).iterdir()) if Path(folder).is_dir() else []
     if left and not f.is_file():
@@ -824,7 +832,9 @@ def resume_point(
     old = read_json(f, 'train --no-resume', dict)
     if diff := [k for k in mark if old.get(k) != mark[k]]:
         raise CourseError(
-            f'{folder} holds checkpoints of another run ({", ".join(f"{k} {old.get(k)} there, {mark[k]} now" for k in diff)}): train afresh with --no-resume, or give this run another name'
+            f'{folder} holds checkpoints of another run '
+            f'({", ".join(f"{k} {old.get(k)} there, {mark[k]} now" for k in diff)}): '
+            'train afresh with --no-resume, or give this run another name'
         )
     return str(checkpoints(folder)[-1])
 
@@ -833,7 +843,8 @@ def trl_switches(
     cfg: TrainConfig,  # settled
     kind: str,  # `model_type` of the base
 ) -> dict:  # for `SFTConfig`
-    "Liger's kernels or TRL's loss in chunks where they are the model's own loss, else the plain one"
+    """Liger's kernels or TRL's loss in chunks where
+    they are the model's own loss, else the plain one"""
     import torch
 
     if not cfg.fused or kind not in PROVEN:
@@ -1069,7 +1080,8 @@ def share(
     cfg: TrainConfig,
     n: int,  # processes
 ) -> TrainConfig:
-    "The part of a step that each of `n` processes takes; empty examples fill what does not divide"
+    """The part of a step that each of `n` processes takes;
+    empty examples fill what does not divide"""
     each = -(-cfg.batch_size * cfg.accumulation // n)
     batch = min(cfg.batch_size, each)
     return replace(cfg, batch_size=batch, accumulation=-(-each // batch))
@@ -1103,10 +1115,11 @@ def prepare(
 def train(
     cfg: TrainConfig,
     ws: Workspace,
-    resume: bool = True,  # continue from the last complete checkpoint of the same run, if there is one
+    resume: bool = True,  # continue from the same run's last complete checkpoint
     progress: Progress | None = None,
 ) -> dict:  # summary of the run, as saved in `train_config.json`
-    "Fine-tune an adapter on the training split of `ws`; with all processes, if there are several"
+    """Fine-tune an adapter on the training split of `ws`;
+    with all processes, if there are several"""
     os.environ.setdefault('PYTORCH_ALLOC_CONF', 'expandable_segments:True')
     ranks, t0 = Ranks(), time.time()
     if settle(cfg, ranks.n).backend == 'unsloth':
@@ -1140,7 +1153,8 @@ def _start(trainer, checkpoint):
         if not checkpoint or trainer.begun:
             raise
         raise CourseError(
-            f'{checkpoint} is damaged ({type(e).__name__}): remove it to continue from the one before, '
+            f'{checkpoint} is damaged ({type(e).__name__}): '
+            'remove it to continue from the one before, '
             'or train afresh with --no-resume'
         ) from e
 
@@ -1181,7 +1195,8 @@ def build_trainer(
 
 
 def _layout(cfg, examples, empty=False):
-    "The examples as they are batched; with an `empty` one at the end, if shares are to be filled up"
+    """The examples as they are batched;
+    with an `empty` one at the end, if shares are to be filled up"""
     from datasets import Dataset, concatenate_datasets
 
     ds = Dataset.from_list(examples)
@@ -1391,7 +1406,8 @@ def verify_training(
     steps, w = [r for r in log if 'loss' in r], load_file(folder / 'adapter_model.safetensors')
     if not steps:
         raise CourseError(
-            f"{ws.logs / f'{name}.jsonl'} has no steps: train again with `climate-ft train --no-resume`"
+            f"{ws.logs / f'{name}.jsonl'} has no steps: "
+            "train again with `climate-ft train --no-resume`"
         )
     b, gn, losses = (
         [v for k, v in w.items() if 'lora_B' in k],
@@ -1424,7 +1440,8 @@ def verify_training(
         check(
             'the weights are finite, the update smaller than its layer',
             all(bool(v.isfinite().all()) for v in w.values()) and info.get('update', 0) < 1,
-            f"{sum(v.numel() for v in w.values()):,} numbers, update up to {info.get('update', math.nan):.2g} of a layer",
+            f"{sum(v.numel() for v in w.values()):,} numbers, "
+            f"update up to {info.get('update', math.nan):.2g} of a layer",
         ),
         check(
             'the layers are in the precision asked for',
@@ -1470,7 +1487,8 @@ def train_distributed(
 
 
 def _main(config, root, *options):
-    "What `accelerate launch --module climate_ft.train CONFIG WORKSPACE [--no-resume]` runs in each process"
+    """What `accelerate launch --module climate_ft.train CONFIG WORKSPACE [--no-resume]`
+    runs in each process"""
     known, cfg = TrainConfig.__dataclass_fields__, read_json(config)
     cfg = TrainConfig.fromdict({k: v for k, v in cfg.items() if k in known})
     worker(

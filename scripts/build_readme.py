@@ -1,4 +1,5 @@
-"README.md from nbs/index.ipynb, without Quarto: `make readme`. Pictures that the notebook printed become files in nbs/images/"
+"""README.md from nbs/index.ipynb, without Quarto: `make readme`.
+Pictures that the notebook printed become files in nbs/images/"""
 
 import base64
 import re
@@ -17,7 +18,8 @@ def src(o):
 
 
 def cell_md(c, pictures):
-    "One processed cell as Markdown: code unless it says `echo: false`, then what it printed; pictures are added to `pictures`"
+    """One processed cell as Markdown: code unless it says `echo: false`,
+    then what it printed; pictures are added to `pictures`"""
     s, opts = src(c.get('source')), dict(option.findall(src(c.get('source'))))
     s = option.sub('', s).strip()
     if c.cell_type == 'markdown' and s:
@@ -37,7 +39,8 @@ def cell_md(c, pictures):
 
 
 def relative(s):
-    "Links and pictures that are relative to nbs/ become relative to the top; links to chapters point at the notebooks, that to Colab is a button"
+    """Links and pictures that are relative to nbs/ become relative to the top;
+    links to chapters point at the notebooks, that to Colab is a button"""
     s = re.sub(r'\]\(\.\./', '](', s)
     s = s.replace('[Open in Colab](', f'[![Open in Colab]({BADGE})](')
     return re.sub(r'\]\((\d\w+\.ipynb|images/)', r'](nbs/\1', s)

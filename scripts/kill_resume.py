@@ -1,9 +1,10 @@
-"""Kill a training run with SIGKILL at random moments and while a checkpoint is being written; compare with an uninterrupted run.
+"""Kill a training run with SIGKILL at random moments and while a checkpoint is being written;
+compare with an uninterrupted run.
 
 usage: python scripts/kill_resume.py OUT.json [profile=tiny] [kills=5] [bits=4] [seed=0]
 
-Each run is killed, started again until it ends, and its adapter and log compared with those of the run that was left alone.
-"""
+Each run is killed, started again until it ends, and its adapter and log compared with those of
+the run that was left alone."""
 
 import random
 import shutil
@@ -32,7 +33,8 @@ if slow == 'slow':                                    # dwell inside a half-writ
             time.sleep(60)
         plain(trainer, half if trainer.state.global_step >= 9 else save)
     t.save_whole = save_whole
-t.train(replace(t.get_profile(profile), name=name, bits=int(bits), save_steps=3), Workspace(root))
+cfg = replace(t.get_profile(profile), name=name, bits=int(bits), save_steps=3)
+t.train(cfg, Workspace(root))
 """
 
 

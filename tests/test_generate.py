@@ -1,4 +1,5 @@
-"Chapter 10: answers do not depend on the batch, nothing is lost or done twice, and bad input is named"
+"""Chapter 10: answers do not depend on the batch,
+nothing is lost or done twice, and bad input is named"""
 
 import os
 import signal
@@ -23,7 +24,8 @@ ROWS = [dict(question=q, reference='氷', source_id=f's{i}') for i, q in enumera
 
 @pytest.fixture(scope='session')
 def babbler(tmp_path_factory):
-    "A tiny model whose random weights are large enough for every question to get its own answer"
+    """A tiny model whose random weights are large
+    enough for every question to get its own answer"""
     import torch
     from climate_ft.models import tiny_base
 
@@ -277,7 +279,7 @@ def test_a_stopped_run_does_not_continue_with_other_inputs(loaded, tmp_path, cha
     ]
 
 
-# ---- answers with their page -------------------------------------------------------------------------------------------
+# ---- answers with their page ----------------------------------------------------------------
 def corpus():
     return [
         Chunk(

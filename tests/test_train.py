@@ -331,7 +331,8 @@ def test_checkpoints_of_another_run_are_refused(tmp_path):
     assert T.resume_point(folder, mark, True) == str(c)
     with pytest.raises(
         CourseError,
-        match='of another run .base tiny there, gemma-3-270m now.: train afresh with --no-resume',
+        match='of another run .base tiny there, '
+        'gemma-3-270m now.: train afresh with --no-resume',
     ):
         T.resume_point(folder, dict(mark, base='gemma-3-270m'), True)
     assert c.is_dir()
@@ -543,7 +544,8 @@ def test_what_cannot_fit_is_refused_before_loading(tmp_path, monkeypatch):
     monkeypatch.setattr(T, 'load_for_training', lambda *a: pytest.fail('the model was loaded'))
     with pytest.raises(
         CourseError,
-        match=r'tiny in 4 bits with batches of 4 needs about .* are free: choose a smaller base model',
+        match=r'tiny in 4 bits with batches of 4 needs about .* are free: '
+        r'choose a smaller base model',
     ):
         T.train(CFG, ws)
 
