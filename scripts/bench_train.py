@@ -220,7 +220,7 @@ def one(folder, name):
 
     t.load_for_training = load
     if gradients and cfg.graphs is None:
-        first_step_replayed(t.PackedStep)
+        first_step_replayed(fast.PackedStep)
     torch.cuda.reset_peak_memory_stats()
     prof, hook = watch(
         name in PROFILED, folder / f'{name}.grads.pt' if gradients else None, cfg.max_steps

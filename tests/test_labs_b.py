@@ -169,8 +169,10 @@ def test_killed_run_continues_and_is_equal(runs, tmp_path, monkeypatch):
     )
     for f in ('optimizer.pt', 'scheduler.pt'):
         (weak.models / 'tiny/checkpoints/checkpoint-1' / f).unlink()
+    from climate_ft import checkpoints as K
+
     monkeypatch.setattr(
-        T, 'checkpoints', lambda d: sorted(d.glob('checkpoint-*'), key=T._step)
+        K, 'checkpoints', lambda d: sorted(d.glob('checkpoint-*'), key=K._step)
     )
     T.train(cfg, weak)
     assert apart(weak, whole) > 1e-4  # or the comparison sees nothing

@@ -13,6 +13,8 @@ from nbrun import CFG, REPO, colab_vars, drift, execute, make_env, make_origin, 
 NOTEBOOKS = sorted((REPO / 'nbs').glob('*.ipynb'), key=lambda p: p.name)
 TRAINING = {
     '08_train',
+    '08d_checkpoints',
+    '08e_verdict',
     '09_train_8bit',
     '10_generate',
 }  # what they print depends on the processor's arithmetic

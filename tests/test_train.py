@@ -6,7 +6,7 @@ import shutil
 from dataclasses import replace
 import pytest
 import torch
-from climate_ft import train as T
+from climate_ft import profiles, train as T, trainer
 from climate_ft.preflight import SHAPES, base_shape, predict_memory
 from climate_ft.workspace import CourseError, Workspace, read_json, read_jsonl, write_jsonl
 
@@ -462,7 +462,7 @@ def test_long_rows_are_counted(tmp_path):
 
 def test_a_loss_that_is_no_number_ends_the_run(tmp_path, monkeypatch):
     ws = workspace(tmp_path, dev=0)
-    monkeypatch.setattr(T, 'head_loss', lambda net, h, y: h.sum() * math.nan)
+    monkeypatch.setattr(trainer, 'head_loss', lambda net, h, y: h.sum() * math.nan)
     with pytest.raises(
         CourseError, match='the loss of t is nan at step 1: lower learning_rate'
     ):
@@ -526,7 +526,7 @@ def test_settings_that_a_backend_does_not_have_are_settled(monkeypatch):
     )
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda: (9, 0))
-    monkeypatch.setattr(T, 'compute_dtype', lambda: 'bfloat16')
+    monkeypatch.setattr(profiles, 'compute_dtype', lambda: 'bfloat16')
     assert T.settle(CFG).graphs and not T.settle(replace(CFG, dropout=0.1)).graphs
 
 
