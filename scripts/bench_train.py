@@ -174,6 +174,7 @@ def one(folder, name):
     "Train one setting; what was seen"
     import torch
     import climate_ft.train as t
+    from climate_ft import fast
     from climate_ft.workspace import Workspace, read_jsonl, write_jsonl
 
     setting = dict(SETTINGS[name])
