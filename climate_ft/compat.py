@@ -60,22 +60,10 @@ def flash_kernel():
         )
 
     def kernel(q, k, v, borders, longest, dropout, scale, window):
-        left = (window - 1, 0) if window else (None, None)
-        return op(
-            q,
-            k,
-            v,
-            borders,
-            borders,
-            longest,
-            longest,
-            dropout,
-            True,
-            False,
-            scale=scale,
-            window_size_left=left[0],
-            window_size_right=left[1],
-        )[0]
+        left, right = (window - 1, 0) if window else (None, None)
+        sees = dict(window_size_left=left, window_size_right=right)
+        lengths = borders, borders, longest, longest
+        return op(q, k, v, *lengths, dropout, True, False, scale=scale, **sees)[0]
 
     return kernel
 

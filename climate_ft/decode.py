@@ -58,18 +58,13 @@ class Slots:
             return torch.zeros(shape, dtype=dtype, device=net.device)
 
         def cache():
-            return [
-                zeros(n, heads, length, width, dtype=net.dtype)
-                for _ in range(c.num_hidden_layers)
-            ]
+            shape, layers = (n, heads, length, width), range(c.num_hidden_layers)
+            return [zeros(*shape, dtype=net.dtype) for _ in layers]
 
         self.k, self.v = cache(), cache()
         self.tokens, self.at, self.end = zeros(n, length + 1), zeros(n), zeros(n)
         self.done = torch.ones(n, dtype=torch.bool, device=net.device)
-        self.rows, self.places = (
-            torch.arange(n, device=net.device),
-            torch.arange(length, device=net.device),
-        )
+        self.rows, self.places = (torch.arange(k, device=net.device) for k in (n, length))
         self.stops = torch.tensor(stops, device=net.device)
 
 
@@ -315,41 +310,38 @@ def quantised_layers(model) -> list:  # modules
     ]
 
 
+def _expanded(self, x, *args, **kw):
+    "`forward` of a layer, or of an adapter over it, for many rows"
+    if x.numel() == x.shape[-1]:
+        return self._one_row(x, *args, **kw)
+    base = getattr(self, 'base_layer', self)
+    W, rows = expand(base, x.dtype)
+    y = x @ W.T
+    if rows is not None:
+        y = y * rows
+    if base.bias is not None:
+        y = y + base.bias.to(x.dtype)
+    for A, B, s in self._adapters:
+        y = y + (x @ A.T) @ B.T * s
+    return y
+
+
 def use_expanded(
     model,  # quantised, in evaluation mode; cannot be trained afterwards
 ):
     """Let the quantised layers of `model` expand their
     weights once for all rows; a single row takes the old way"""
-    import torch
-
-    def forward(self, x, *args, **kw):
-        if x.numel() == x.shape[-1]:
-            return self._one_row(x, *args, **kw)
-        base = getattr(self, 'base_layer', self)
-        W, rows = expand(base, x.dtype)
-        y = x @ W.T
-        if rows is not None:
-            y = y * rows
-        if base.bias is not None:
-            y = y + base.bias.to(x.dtype)
-        for A, B, s in self._adapters:
-            y = y + (x @ A.T) @ B.T * s
-        return y
-
     dtype = next(p.dtype for n, p in model.named_parameters() if 'norm' in n)
     lora = [m for m in model.modules() if hasattr(m, 'lora_A') and hasattr(m, 'base_layer')]
+
+    def matrices(m, a):
+        A, B = (w[a].weight.detach().to(dtype) for w in (m.lora_A, m.lora_B))
+        return A, B, m.scaling[a]
+
     for m in (*quantised_layers(model), *lora):
         names = getattr(m, 'active_adapters', [])
-        m._adapters = [
-            (
-                m.lora_A[a].weight.detach().to(dtype),
-                m.lora_B[a].weight.detach().to(dtype),
-                m.scaling[a],
-            )
-            for a in names
-            if a in getattr(m, 'lora_A', {})
-        ]
-        m._one_row, m.forward = m.forward, types.MethodType(forward, m)
+        m._adapters = [matrices(m, a) for a in names if a in getattr(m, 'lora_A', {})]
+        m._one_row, m.forward = m.forward, types.MethodType(_expanded, m)
 
 # %% ../nbs/09a_decode.ipynb #0117ad4c
 FAMILIES = ('qwen3', 'qwen2', 'llama', 'mistral', 'gemma2', 'gemma3_text')

@@ -12,6 +12,12 @@ from .models import count_layers
 __all__ = ['gradient_facts', 'Diagnosis', 'diagnose_gradients']
 
 # %% ../nbs/24_grad_norm_zero.ipynb #aae540be
+def _fresh(params):
+    "How many B matrices are zero, as before the first step"
+    pairs = [n.replace('lora_A', 'lora_B') for n in params if 'lora_A' in n]
+    return sum(not bool(params[n].any()) for n in pairs if n in params)
+
+
 def gradient_facts(
     model,  # with an adapter, in training mode
     batch: dict,  # `input_ids` and `labels`, [examples, tokens]
@@ -38,11 +44,7 @@ def gradient_facts(
         none=len(params) - len(grads),
         not_finite=sum(not bool(g.isfinite().all()) for g in grads),
         zero=sum(not bool(g.any()) for g in grads),
-        fresh=sum(
-            not bool(params[n.replace('lora_A', 'lora_B')].any())
-            for n in params
-            if 'lora_A' in n and n.replace('lora_A', 'lora_B') in params
-        ),
+        fresh=_fresh(params),
     )
     model.zero_grad(set_to_none=True)
     return facts

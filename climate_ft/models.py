@@ -53,22 +53,11 @@ TINY_TOKENIZER = (
 )
 
 
-def tiny_base(
-    hidden: int = 128,  # width
-    layers: int = 4,
-    seed: int = 0,  # of the random weights
-) -> Path:  # a model folder in the cache
-    "A random-weight Qwen3 small enough for tests, built once"
-    from climate_ft.preflight import seeded
+def _tiny_config(tok, hidden, layers):
+    "A Qwen3 of this width and depth for the tokenizer"
+    from transformers import Qwen3Config
 
-    stamp = hashlib.sha256((TINY_TOKENIZER / 'tokenizer.json').read_bytes()).hexdigest()[:8]
-    folder = cache_dir() / f'tiny-qwen3-{hidden}x{layers}-{seed}-{stamp}-wide'
-    if (folder / 'config.json').is_file():
-        return folder
-    from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
-
-    tok = AutoTokenizer.from_pretrained(TINY_TOKENIZER, trust_remote_code=False)
-    cfg = Qwen3Config(
+    return Qwen3Config(
         vocab_size=(len(tok) + 63) // 64 * 64,
         hidden_size=hidden,
         intermediate_size=3 * hidden,
@@ -84,6 +73,24 @@ def tiny_base(
         pad_token_id=tok.pad_token_id,
         bos_token_id=None,
     )
+
+
+def tiny_base(
+    hidden: int = 128,  # width
+    layers: int = 4,
+    seed: int = 0,  # of the random weights
+) -> Path:  # a model folder in the cache
+    "A random-weight Qwen3 small enough for tests, built once"
+    from climate_ft.preflight import seeded
+
+    stamp = hashlib.sha256((TINY_TOKENIZER / 'tokenizer.json').read_bytes()).hexdigest()[:8]
+    folder = cache_dir() / f'tiny-qwen3-{hidden}x{layers}-{seed}-{stamp}-wide'
+    if (folder / 'config.json').is_file():
+        return folder
+    from transformers import AutoTokenizer, Qwen3ForCausalLM
+
+    tok = AutoTokenizer.from_pretrained(TINY_TOKENIZER, trust_remote_code=False)
+    cfg = _tiny_config(tok, hidden, layers)
     with atomic_folder(folder) as tmp:
         with seeded(seed):
             Qwen3ForCausalLM(cfg).save_pretrained(tmp)
@@ -325,44 +332,40 @@ def spm_merges(
     return [m[4:] for m in sorted(merges)]
 
 # %% ../nbs/07a_models.ipynb #fe909d4d
-def gemma_tokenizer(
-    gguf: str | Path,  # GGUF file
-):  # a `PreTrainedTokenizerFast` with Gemma's chat template
-    "The Gemma 3 tokenizer from the vocabulary and scores of a GGUF file"
-    from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
+def _gemma_pieces(tokens, scores, types):
+    "The tokenizer's own parts: pieces, merges, and what is done to blanks"
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-    tokens, scores, types = _gguf_vocab(gguf)
     merges = spm_merges(tokens, scores, {s for s, t in zip(tokens, types) if t == 1})
-    t = Tokenizer(
-        models.BPE(
-            vocab={s: i for i, s in enumerate(tokens)},
-            merges=merges,
-            byte_fallback=True,
-            fuse_unk=True,
-            unk_token='<unk>',
-        )
-    )
+    vocab = {s: i for i, s in enumerate(tokens)}
+    how = dict(byte_fallback=True, fuse_unk=True, unk_token='<unk>')
+    t = Tokenizer(models.BPE(vocab=vocab, merges=merges, **how))
     t.normalizer = normalizers.Replace(' ', '▁')
     t.pre_tokenizer = pre_tokenizers.Split(' ', 'merged_with_previous')
     t.decoder = decoders.Sequence(
         [decoders.Replace('▁', ' '), decoders.ByteFallback(), decoders.Fuse()]
     )
-    added = [
+    return t
+
+
+def gemma_tokenizer(
+    gguf: str | Path,  # GGUF file
+):  # a `PreTrainedTokenizerFast` with Gemma's chat template
+    "The Gemma 3 tokenizer from the vocabulary and scores of a GGUF file"
+    from tokenizers import AddedToken
+    from transformers import PreTrainedTokenizerFast
+
+    tokens, scores, types = _gguf_vocab(gguf)
+    t = _gemma_pieces(tokens, scores, types)
+    added = [  # control, user-defined
         AddedToken(s, normalized=False, special=ty == 3)
         for s, ty in zip(tokens, types)
         if ty in (3, 4)
-    ]  # control, user-defined
+    ]
     t.add_tokens([a for a in added if not a.special])
     t.add_special_tokens([a for a in added if a.special])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=t,
-        bos_token='<bos>',
-        eos_token='<eos>',
-        pad_token='<pad>',
-        unk_token='<unk>',
-        chat_template=GEMMA_TEMPLATE,
-    )
+    ends = dict(bos_token='<bos>', eos_token='<eos>', pad_token='<pad>', unk_token='<unk>')
+    return PreTrainedTokenizerFast(tokenizer_object=t, chat_template=GEMMA_TEMPLATE, **ends)
 
 # %% ../nbs/07a_models.ipynb #1deee4e8
 def gemma_base(
@@ -742,6 +745,23 @@ def attention_of(
     )
 
 
+def _quantisation(path, bits, dtype):
+    "Arguments of `from_pretrained` for `bits` bits; none if the folder is quantised already"
+    from transformers import BitsAndBytesConfig
+
+    if bits == 16 or 'quantization_config' in read_json(path / 'config.json'):
+        return {}
+    if bits == 8:
+        return dict(quantization_config=BitsAndBytesConfig(load_in_8bit=True))
+    four = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type='nf4',
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+    return dict(quantization_config=four)
+
+
 def load_quantized(
     base: str | Path,  # model folder, or a name for `resolve_base`
     bits: int = 4,  # 4, 8 or 16
@@ -750,28 +770,14 @@ def load_quantized(
 ) -> tuple:  # model, tokenizer
     "A base model with its layers in `bits` bits, through plain Transformers and bitsandbytes"
     import torch
-    from transformers import BitsAndBytesConfig
     from climate_ft.preflight import compute_dtype
 
     if bits not in (4, 8, 16):
         raise CourseError(f'a model can be loaded in 4, 8 or 16 bits, not {bits}: change bits')
-    path, dt = (
-        resolve_base(base),
-        getattr(torch, compute_dtype() if dtype == 'auto' else dtype),
-    )
-    q = {
-        4: BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type='nf4',
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=dt,
-        ),
-        8: BitsAndBytesConfig(load_in_8bit=True),
-    }.get(bits)
-    if 'quantization_config' in read_json(path / 'config.json'):
-        q = None  # the folder is quantised already
+    path = resolve_base(base)
+    dt = getattr(torch, compute_dtype() if dtype == 'auto' else dtype)
     where = {'': torch.cuda.current_device()} if torch.cuda.is_available() else None
-    how = dict(quantization_config=q) if q else {}
+    how = _quantisation(path, bits, dt)
     how |= dict(attn_implementation=attention or attention_of(path), device_map=where)
     model, tok = load_pair(path, dtype=dt, **how)
     for m in model.modules():

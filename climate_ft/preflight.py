@@ -363,6 +363,19 @@ def adapter_bytes(
 CHECKPOINTED = dict(off=0.0, half=0.5, on=1.0, unsloth=1.0)  # share of the layers
 
 
+def _kept_bytes(shape, bits, checkpointing, backend, dtype_bytes, fused, own):
+    "What a token leaves in the layers until the backward pass"
+    layer = layer_bytes(shape, backend, dtype_bytes, fused, bits)
+    share = CHECKPOINTED[checkpointing]
+    kept = shape.layers * (1 - share) * layer + (layer if share else 0)
+    if checkpointing != 'unsloth':
+        kept += shape.layers * share * shape.hidden * dtype_bytes
+    if bits == 8 and (backend == 'unsloth' or not own):
+        # inputs that checkpointing cannot drop (lab 21)
+        kept += shape.layers * share * (3 * shape.hidden + shape.intermediate) * dtype_bytes
+    return kept
+
+
 def predict_memory(
     shape: Shape,
     bits: int = 4,  # of the projections
@@ -377,17 +390,7 @@ def predict_memory(
     own: bool = True,  # the course's layers and loss, or Unsloth's; else PEFT's and TRL's
 ) -> Memory:
     "Peak memory of a QLoRA training step"
-    layer, share = (
-        layer_bytes(shape, backend, dtype_bytes, fused, bits),
-        CHECKPOINTED[checkpointing],
-    )
-    kept = shape.layers * (1 - share) * layer + (layer if share else 0)
-    if checkpointing != 'unsloth':
-        kept += shape.layers * share * shape.hidden * dtype_bytes
-    if bits == 8 and (
-        backend == 'unsloth' or not own
-    ):  # inputs that checkpointing cannot drop (lab 21)
-        kept += shape.layers * share * (3 * shape.hidden + shape.intermediate) * dtype_bytes
+    kept = _kept_bytes(shape, bits, checkpointing, backend, dtype_bytes, fused, own)
     parts = dict(
         weights=shape.quantised * WEIGHT_BYTES[bits] + shape.embeddings * dtype_bytes,
         adapter=adapter_bytes(shape, r, optimizer_bytes),
@@ -396,16 +399,11 @@ def predict_memory(
         workspace=2 * shape.hidden * shape.intermediate * dtype_bytes * (bits < 16),
     )
     parts = {k: round(v / GiB, 2) for k, v in parts.items()}
-    fixed, moving = (
-        parts['weights'] + parts['adapter'],
-        parts['activations'] + parts['scores'] + parts['workspace'],
-    )
-    return Memory(
-        round(overhead + 0.98 * fixed + 0.7 * moving, 2),
-        round(overhead + fixed + moving, 2),
-        round(overhead + 1.02 * fixed + 1.15 * moving + 0.1, 2),
-        parts,
-    )
+    fixed = parts['weights'] + parts['adapter']
+    moving = parts['activations'] + parts['scores'] + parts['workspace']
+    low, expected = overhead + 0.98 * fixed + 0.7 * moving, overhead + fixed + moving
+    high = overhead + 1.02 * fixed + 1.15 * moving + 0.1
+    return Memory(round(low, 2), round(expected, 2), round(high, 2), parts)
 
 # %% ../nbs/01_preflight.ipynb #e79492b9
 def pass_tokens(
@@ -454,31 +452,17 @@ def fits(
     r: int = 16,
 ) -> list[dict]:  # one row for each card and precision
     "What each card can train, and with which arrangement of eight examples"
-    rows = []
-    for card, (gib, dtype) in cards.items():
-        for bits in (4, 8):
-            how = (
-                dict(lengths=[max(lengths)], ways=('off', 'unsloth'), backend='unsloth')
-                if dtype == 'float16'
-                else dict(lengths=lengths)
-            )
-            a = arrange(shape, gib - 1, bits=bits, r=r, **how)
-            rows.append(
-                dict(card=card, bits=bits, dtype=dtype)
-                | (
-                    dict(
-                        batch=a[0],
-                        passes=a[1],
-                        checkpointing=a[2],
-                        low=a[3].low,
-                        expected=a[3].expected,
-                        high=a[3].high,
-                    )
-                    if a
-                    else dict(batch=None)
-                )
-            )
-    return rows
+    old = dict(lengths=[max(lengths)], ways=('off', 'unsloth'), backend='unsloth')
+
+    def row(card, gib, dtype, bits):
+        how = old if dtype == 'float16' else dict(lengths=lengths)
+        found = dict(card=card, bits=bits, dtype=dtype)
+        if not (a := arrange(shape, gib - 1, bits=bits, r=r, **how)):
+            return found | dict(batch=None)
+        found |= dict(batch=a[0], passes=a[1], checkpointing=a[2])
+        return found | dict(low=a[3].low, expected=a[3].expected, high=a[3].high)
+
+    return [row(card, *c, bits) for card, c in cards.items() for bits in (4, 8)]
 
 # %% ../nbs/01_preflight.ipynb #020ddff2
 def refuse(
@@ -678,51 +662,46 @@ def answer_minutes(
     return (_minutes(tokens[0], rate, (0.7,)) + _minutes(tokens[1], rate, (1.3,))), source
 
 # %% ../nbs/01_preflight.ipynb #workload
+def _course_rows(splits, name):
+    "Rows of a split in `splits`, or in the course's own"
+    for d in (splits, REPO / 'data/splits'):
+        if d and (Path(d) / name).is_file():
+            return read_jsonl(Path(d) / name)
+    return []
+
+
+def _question_counts(plan, splits, facts):
+    "How many questions of each set are asked"
+    sets = ('trained', 'recall', 'unseen', 'short', 'gold', 'general')
+    found = {s: len(_course_rows(splits, f'{s}.jsonl')) for s in sets[1:]} | {'trained': facts}
+    return {s: min(c, plan.limits.get(s) or c) for s, c in found.items()}
+
+
 def workload(
     cfg,  # a `TrainConfig`
     plan,  # an `evaluation.Plan`
     splits: Path | None = None,  # folder of the question sets; None: the course's own
 ) -> dict:  # `rows` and `tokens` of an epoch, `lengths`, `answers`, `length` of the longest
     "How much there is to train and to answer, in tokens of Qwen3 (0.75 a character)"
-
-    def rows(name):
-        for d in (splits, REPO / 'data/splits'):
-            if d and (Path(d) / name).is_file():
-                return read_jsonl(Path(d) / name)
-        return []
+    train = _course_rows(splits, 'train.jsonl')
+    facts = sum(r.get('kind', 'base') == 'base' for r in train)
+    train = [r for r in train if len(r['output']) <= (cfg.max_answer or math.inf)]
+    n = int(min(len(train), (cfg.max_facts or math.inf) * (cfg.wordings or math.inf)))
+    if getattr(cfg, 'forms', False):
+        more = _course_rows(splits, 'forms.jsonl')
+        train, n = train + more, n + min(len(more), cfg.max_forms or len(more))
 
     def size(r):
         text = f"{r.get('instruction', '')}{r.get('input', '')}{r['output']}"
-        return 0.75 * len(text) + 20
+        return min(round(0.75 * len(text) + 20), cfg.max_length)
 
-    train = rows('train.jsonl')
-    facts = sum(r.get('kind', 'base') == 'base' for r in train)
-    train = [r for r in train if len(r['output']) <= (cfg.max_answer or math.inf)]
-    most = (cfg.max_facts or math.inf) * (cfg.wordings or math.inf)
-    n = int(min(len(train), most))
-    if getattr(cfg, 'forms', False):
-        more = rows('forms.jsonl')
-        train, n = train + more, n + min(len(more), cfg.max_forms or len(more))
-    sizes = [min(round(size(r)), cfg.max_length) for r in train] or [225]
-    counts = {
-        s: facts if s == 'trained' else len(rows(f'{s}.jsonl'))
-        for s in ('trained', 'recall', 'unseen', 'short', 'gold', 'general')
-    }
-    counts = {s: min(c, plan.limits.get(s) or c) for s, c in counts.items()}
+    sizes = [size(r) for r in train] or [225]
+    counts = _question_counts(plan, splits, facts)
     answers = 2 * sum(counts.values()) + 2 * sum(counts.get(s, 0) for s in plan.passages)
-    length = (
-        round(0.75 * getattr(plan, 'retrieved', 1) * plan.passage_chars + 150)
-        * bool(plan.passages)
-        + 150
-        + plan.max_new_tokens
-    )
-    return dict(
-        rows=n,
-        tokens=round(n * sum(sizes) / len(sizes)),
-        lengths=sizes,
-        answers=answers,
-        length=length,
-    )
+    passage = round(0.75 * getattr(plan, 'retrieved', 1) * plan.passage_chars + 150)
+    length = passage * bool(plan.passages) + 150 + plan.max_new_tokens
+    tokens = round(n * sum(sizes) / len(sizes))
+    return dict(rows=n, tokens=tokens, lengths=sizes, answers=answers, length=length)
 
 # %% ../nbs/01_preflight.ipynb #train-stage
 def _engine(m, cfg):
@@ -738,8 +717,8 @@ def _free(m):
     return m['gpus'][0]['free_gib'] if m['gpus'] else m['free_memory_gib']
 
 
-def _train_stage(m, shape, cfg, work):
-    "The training as it would be arranged on this machine"
+def _arranged(m, shape, cfg, work):
+    "Arguments of `predict_memory`, how the step is arranged, and what would fit"
     gpu, (backend, width) = bool(m['gpus']), _engine(m, cfg)
     own = (getattr(cfg, 'fused', True) or backend == 'unsloth') and cfg.backend != 'trl'
     size = dict(
@@ -752,42 +731,42 @@ def _train_stage(m, shape, cfg, work):
         optimizer_bytes=2.0 if '8bit' in cfg.optimizer else 8.0,
         overhead=0.0 if gpu else 0.8,
     )
-    n, checkpointing, longest = cfg.batch_size, cfg.checkpointing, max(work['lengths'])
-    if backend != 'unsloth' and checkpointing == 'unsloth':
-        checkpointing = 'on'
-    packs = (
-        gpu and own and backend != 'unsloth' and width * 8 == 16 and m['dtype'] != 'float16'
-    )
+    half = width * 8 == 16 and m['dtype'] != 'float16'
+    packs = gpu and own and backend != 'unsloth' and half
     ways = ('off', 'unsloth') if backend == 'unsloth' else ('off', 'half', 'on')
-    found = arrange(
-        shape,
-        _free(m),
-        n * cfg.accumulation,
-        work['lengths'] if packs else [longest],
-        ways,
-        **size,
-    )
-    if packs and cfg.regroup and found:
-        n, _, checkpointing, _ = found
-    tokens = pass_tokens(work['lengths'], n) if packs else n * longest
-    need = predict_memory(shape, tokens=tokens, checkpointing=checkpointing, **size)
-    minutes, source = train_minutes(
-        m, shape, work['tokens'] * cfg.epochs, cfg.bits, backend, checkpointing, tokens
-    )
-    remedy = (
+    lengths = work['lengths'] if packs else [max(work['lengths'])]
+    found = arrange(shape, _free(m), cfg.batch_size * cfg.accumulation, lengths, ways, **size)
+    return size, packs, found
+
+
+def _train_remedy(cfg, found):
+    "What to set where a training does not fit"
+    if not found:
+        return 'choose a smaller base model' + (', or 4 bits' if cfg.bits > 4 else '')
+    return (
         f'set batch_size to {found[0]}, accumulation to {found[1]} and checkpointing to '
         f'{found[2]} ({found[3].expected:.1f} GiB)'
-        if found
-        else 'choose a smaller base model' + (', or 4 bits' if cfg.bits > 4 else '')
     )
-    how = f'{cfg.bits} bits, {n} examples at a time, checkpointing {checkpointing}'
+
+
+def _train_stage(m, shape, cfg, work):
+    "The training as it would be arranged on this machine"
+    size, packs, found = _arranged(m, shape, cfg, work)
+    backend, n, way = size['backend'], cfg.batch_size, cfg.checkpointing
+    if backend != 'unsloth' and way == 'unsloth':
+        way = 'on'
+    if packs and cfg.regroup and found:
+        n, _, way, _ = found
+    tokens = pass_tokens(work['lengths'], n) if packs else n * max(work['lengths'])
+    seen = work['tokens'] * cfg.epochs
+    minutes, source = train_minutes(m, shape, seen, cfg.bits, backend, way, tokens)
     return dict(
-        memory=need,
+        memory=predict_memory(shape, tokens=tokens, checkpointing=way, **size),
         disk_gb=adapter_bytes(shape, cfg.r, 8.0) / 1e9,
         minutes=minutes,
         source=source,
-        how=how,
-        remedy=remedy,
+        how=f'{cfg.bits} bits, {n} examples at a time, checkpointing {way}',
+        remedy=_train_remedy(cfg, found),
     )
 
 # %% ../nbs/01_preflight.ipynb #other-stages
@@ -838,6 +817,13 @@ def _merge_stage(m, shape, cfg):
     )
 
 # %% ../nbs/01_preflight.ipynb #predict-run
+def _row(stage, gib, disk_gb, minutes, how, source='assumed'):
+    "A stage whose need does not depend on the model"
+    found = dict(stage=stage, where='memory', memory=_memory({}, dict(process=gib * GiB)))
+    found |= dict(disk_gb=disk_gb, minutes=minutes, how=how)
+    return found | dict(source=source, remedy='end other programs')
+
+
 def predict_run(
     shape: Shape,
     cfg,  # a `TrainConfig`
@@ -849,32 +835,13 @@ def predict_run(
     "Memory, disk and minutes of every stage of a run; minutes are estimates, or None"
     work = work or workload(cfg, plan)
     encoder, gpu = 1.5 if plan.bertscore else 0.5, 'GPU' if m['gpus'] else 'memory'
-
-    def row(stage, gib, disk_gb, minutes, how, source='assumed', remedy='end other programs'):
-        return dict(
-            stage=stage,
-            where='memory',
-            memory=_memory({}, dict(process=gib * GiB)),
-            disk_gb=disk_gb,
-            minutes=minutes,
-            how=how,
-            source=source,
-            remedy=remedy,
-        )
-
+    fetch = _minutes(fetch_gb * 1000, 1, (0.01, 0.05)), 'download, or nothing if it is here'
     rows = [
-        row(
-            'base',
-            0.5,
-            fetch_gb,
-            _minutes(fetch_gb * 1000, 1, (0.01, 0.05)),
-            'download, or nothing if it is here',
-            'assumed: 20 to 100 MB/s',
-        ),
-        row('extract', 1.0, 0.1, (0.5, 5.0), 'PDF to dataset'),
+        _row('base', 0.5, fetch_gb, *fetch, 'assumed: 20 to 100 MB/s'),
+        _row('extract', 1.0, 0.1, (0.5, 5.0), 'PDF to dataset'),
         dict(stage='train', where=gpu) | _train_stage(m, shape, cfg, work),
         dict(stage='answer', where=gpu) | _answer_stage(m, shape, cfg, plan, work),
-        row('evaluate', encoder, 0.5 * plan.bertscore, (0.2, 10.0), 'metrics and intervals'),
+        _row('evaluate', encoder, 0.5 * plan.bertscore, (0.2, 10.0), 'metrics and intervals'),
         dict(stage='merge', where=gpu) | _merge_stage(m, shape, cfg),
     ]
     free = dict(GPU=m['gpus'][0]['free_gib'] if m['gpus'] else 0, memory=m['free_memory_gib'])

@@ -872,6 +872,27 @@ def _note(path):
     return note if isinstance(note, dict) else {}
 
 
+def _same_file(f, path):
+    "Is the open file still the one at `path`?"
+    try:
+        return os.fstat(f.fileno()).st_ino == os.stat(path).st_ino
+    except FileNotFoundError:
+        return False
+
+
+def _lock_open(path):
+    "The open, locked file at `path`; None if another process holds it"
+    while True:
+        f = open(path, 'a+', encoding='utf-8')
+        got = _system_lock(f)
+        if got is False or got is None and _alive(_note(path)):
+            f.close()
+            return None
+        if _same_file(f, path):
+            return f
+        f.close()  # it was removed while we waited
+
+
 def _take(
     path: Path,  # of the lock file
     what: str,  # the command
@@ -879,19 +900,8 @@ def _take(
     "Lock `path` and write into it who holds it"
     import psutil
 
-    while True:
-        f = open(path, 'a+', encoding='utf-8')
-        got = _system_lock(f)
-        if got is False or got is None and _alive(_note(path)):
-            f.close()
-            return None
-        try:
-            same = os.fstat(f.fileno()).st_ino == os.stat(path).st_ino
-        except FileNotFoundError:
-            same = False
-        if same:
-            break  # or it was removed while we waited
-        f.close()
+    if not (f := _lock_open(path)):
+        return None
     if os.fstat(f.fileno()).st_size and not _note(path).get('pid'):
         f.close()
         raise CourseError(
@@ -899,17 +909,9 @@ def _take(
             'choose another folder with --out, or remove it'
         )
     f.truncate(0)
-    began = psutil.Process().create_time()
-    json.dump(
-        dict(
-            pid=os.getpid(),
-            host=platform.node(),
-            began=began,
-            since=time.strftime('%Y-%m-%d %H:%M'),
-            what=what,
-        ),
-        f,
-    )
+    began, since = psutil.Process().create_time(), time.strftime('%Y-%m-%d %H:%M')
+    note = dict(pid=os.getpid(), host=platform.node(), began=began, since=since, what=what)
+    json.dump(note, f)
     f.flush()
     return f
 
