@@ -4,10 +4,10 @@
 
 # %% ../nbs/10d_asking.ipynb #b00b5ee7
 from __future__ import annotations
-import os
 import re
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Callable
 from climate_ft.workspace import (
     Chunk,

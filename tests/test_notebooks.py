@@ -17,6 +17,8 @@ TRAINING = {
     '08e_verdict',
     '09_train_8bit',
     '10_generate',
+    '10c_answers',
+    '10d_asking',
 }  # what they print depends on the processor's arithmetic
 
 

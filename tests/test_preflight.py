@@ -2,7 +2,7 @@ import dataclasses
 import sys
 import types
 import pytest
-from climate_ft import preflight as P
+from climate_ft import hardware as H, preflight as P
 from climate_ft.workspace import CourseError, REPO, read_json, read_jsonl, write_json
 
 Q = P.SHAPES['qwen3-8b']
@@ -161,9 +161,9 @@ def test_an_upgraded_package_is_noticed(monkeypatch):
 
 
 def test_the_compute_type_follows_the_processor(monkeypatch):
-    monkeypatch.setattr(P, 'cpu_flags', lambda: {'avx2'})
+    monkeypatch.setattr(H, 'cpu_flags', lambda: {'avx2'})
     assert P.compute_dtype() == 'float32'
-    monkeypatch.setattr(P, 'cpu_flags', lambda: {'avx512_bf16'})
+    monkeypatch.setattr(H, 'cpu_flags', lambda: {'avx512_bf16'})
     assert P.compute_dtype() == 'bfloat16'
 
 
