@@ -4,12 +4,12 @@
 
 # %% ../nbs/01_preflight.ipynb #130cef8c
 from __future__ import annotations
-import os
-from .workspace import REPO, read_json
+from .workspace import CourseError, REPO, read_json
 from .hardware import *
 from .shapes import *
 from .memory import *
 from .planning import *
+from .planning import _to_fetch
 
 # %% auto #0
 __all__ = ['obstacles', 'preflight', 'describe', 'CARDS', 'CHECKPOINTED', 'GiB', 'Memory', 'PACKAGES', 'SHAPES', 'SHARD', 'SPEED',
