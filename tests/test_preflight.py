@@ -442,3 +442,13 @@ def test_the_report_names_every_stage():
         'merge',
     ] and all(s['ok'] for s in r['stages'])
     assert 'Profile tiny on this machine' in P.describe(r)
+
+
+def test_a_disk_without_room_stands_among_the_obstacles(monkeypatch):
+    from climate_ft.evaluation import settings_of
+
+    def full(*a):
+        raise CourseError('no room here')
+
+    monkeypatch.setattr(P, 'check_room', full)
+    assert P.preflight('tiny', *settings_of('tiny'))['obstacles'][-1] == 'no room here'
