@@ -39,12 +39,8 @@ def meta_model(
         return m
     from peft import LoraConfig, get_peft_model
 
-    m = get_peft_model(
-        m,
-        LoraConfig(
-            r=r, lora_alpha=r, target_modules=list(shape.projections), task_type='CAUSAL_LM'
-        ),
-    ).train()
+    how = dict(target_modules=list(shape.projections), task_type='CAUSAL_LM')
+    m = get_peft_model(m, LoraConfig(r=r, lora_alpha=r, **how)).train()
     m.enable_input_require_grads()
     return m
 
@@ -70,7 +66,9 @@ resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 for _ in range(tries):
     held, n = [], 0
     try:
-        for name,size in sizes.items(): held.append(torch.empty(size, dtype=torch.uint8)); n += size
+        for name,size in sizes.items():
+            held.append(torch.empty(size, dtype=torch.uint8))
+            n += size
         print(f'fits: {n/2**30:.1f} GiB')
     except RuntimeError as e: print(f'{name} after {n/2**30:.1f} GiB: {e}')
 """
@@ -84,7 +82,8 @@ def allocate_under_cap(
     "Allocate tensors in a process that may not grow beyond `gib`; Linux only"
     if sys.platform != 'linux':
         raise CourseError(
-            f'a memory limit for one process needs Linux, this is {sys.platform}: run this on Linux or on Colab'
+            'a memory limit for one process needs Linux, '
+            f'this is {sys.platform}: run this on Linux or on Colab'
         )
     p = subprocess.run(
         [sys.executable, '-c', _TRIAL],
@@ -134,10 +133,9 @@ def kept_tensors(
     from climate_ft.compat import set_attention
 
     set_attention(model.get_base_model(), _fused_attention())
+    how = dict(use_reentrant=False)
     if checkpointing:
-        model.gradient_checkpointing_enable(
-            gradient_checkpointing_kwargs=dict(use_reentrant=False)
-        )
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=how)
     else:
         model.gradient_checkpointing_disable()
     own, kept = {p.untyped_storage()._cdata for p in model.parameters()}, {}
@@ -145,18 +143,13 @@ def kept_tensors(
     def pack(t):
         s = t.untyped_storage()
         if s._cdata not in own:
-            kept[s._cdata] = (
-                s,
-                t,
-            )  # holding the storage keeps its address from being used again
+            kept[s._cdata] = s, t  # held, so that its address is not used again
         return t
 
     ids = torch.zeros(batch, tokens, dtype=torch.long, device='meta')
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-        if output:
-            model(input_ids=ids, labels=ids, use_cache=False)
-        else:
-            model.get_base_model().model(input_ids=ids, use_cache=False)
+        forward = model if output else model.get_base_model().model
+        forward(input_ids=ids, use_cache=False, **(dict(labels=ids) if output else {}))
     return [t for _, t in kept.values()]
 
 # %% ../nbs/21_out_of_memory.ipynb #9e20f05d

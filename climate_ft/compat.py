@@ -48,7 +48,8 @@ def say_once(
 
 
 def flash_kernel():
-    "kernel(q, k, v, borders, longest, dropout, scale, window) -> [tokens, heads, width], or None"
+    """kernel(q, k, v, borders, longest, dropout,
+    scale, window) -> [tokens, heads, width], or None"""
     import torch
 
     op = getattr(torch.ops.aten, '_flash_attention_forward', None)
@@ -59,22 +60,10 @@ def flash_kernel():
         )
 
     def kernel(q, k, v, borders, longest, dropout, scale, window):
-        left = (window - 1, 0) if window else (None, None)
-        return op(
-            q,
-            k,
-            v,
-            borders,
-            borders,
-            longest,
-            longest,
-            dropout,
-            True,
-            False,
-            scale=scale,
-            window_size_left=left[0],
-            window_size_right=left[1],
-        )[0]
+        left, right = (window - 1, 0) if window else (None, None)
+        sees = dict(window_size_left=left, window_size_right=right)
+        lengths = borders, borders, longest, longest
+        return op(q, k, v, *lengths, dropout, True, False, scale=scale, **sees)[0]
 
     return kernel
 
@@ -137,14 +126,16 @@ def lora_parts(
     if parts and can_expand(parts[0]):
         return *parts, scale
     say_once(
-        'an adapted layer is not built as this package expects; the layers compute as PEFT and '
+        'an adapted layer is not built as this package expects; '
+        'the layers compute as PEFT and '
         'bitsandbytes do, which is slower'
     )
 
 # %% ../nbs/06a_compat.ipynb #compat-trainer
 REPLACED = dict(
     _save_checkpoint='checkpoints are not written whole, and a broken one is passed over',
-    _get_train_sampler='examples come in another order, and an interrupted epoch may repeat some',
+    _get_train_sampler='examples come in another order, '
+    'and an interrupted epoch may repeat some',
     _clip_grad_norm='clipping is slower',
 )
 

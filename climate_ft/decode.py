@@ -37,7 +37,8 @@ def grouped_attention(
 
 # %% ../nbs/09a_decode.ipynb #8b23f458
 class Slots:
-    "Answers in progress: their tokens, keys and values, and the step that adds a token to each"
+    """Answers in progress: their tokens, keys and values,
+    and the step that adds a token to each"""
 
     def __init__(
         self,
@@ -58,18 +59,13 @@ class Slots:
             return torch.zeros(shape, dtype=dtype, device=net.device)
 
         def cache():
-            return [
-                zeros(n, heads, length, width, dtype=net.dtype)
-                for _ in range(c.num_hidden_layers)
-            ]
+            shape, layers = (n, heads, length, width), range(c.num_hidden_layers)
+            return [zeros(*shape, dtype=net.dtype) for _ in layers]
 
         self.k, self.v = cache(), cache()
         self.tokens, self.at, self.end = zeros(n, length + 1), zeros(n), zeros(n)
         self.done = torch.ones(n, dtype=torch.bool, device=net.device)
-        self.rows, self.places = (
-            torch.arange(n, device=net.device),
-            torch.arange(length, device=net.device),
-        )
+        self.rows, self.places = (torch.arange(k, device=net.device) for k in (n, length))
         self.stops = torch.tensor(stops, device=net.device)
 
 
@@ -189,7 +185,8 @@ def _step(self: Slots):
 
 @patch
 def step(self: Slots):
-    "Add a token to every slot: as ordinary code first, which builds the kernels; then recorded; then replayed"
+    """Add a token to every slot: as ordinary code first,
+    which builds the kernels; then recorded; then replayed"""
     import torch
 
     self.steps += 1
@@ -334,40 +331,38 @@ def quantised_layers(model) -> list:  # modules
     ]
 
 
+def _expanded(self, x, *args, **kw):
+    "`forward` of a layer, or of an adapter over it, for many rows"
+    if x.numel() == x.shape[-1]:
+        return self._one_row(x, *args, **kw)
+    base = getattr(self, 'base_layer', self)
+    W, rows = expand(base, x.dtype)
+    y = x @ W.T
+    if rows is not None:
+        y = y * rows
+    if base.bias is not None:
+        y = y + base.bias.to(x.dtype)
+    for A, B, s in self._adapters:
+        y = y + (x @ A.T) @ B.T * s
+    return y
+
+
 def use_expanded(
     model,  # quantised, in evaluation mode; cannot be trained afterwards
 ):
-    "Let the quantised layers of `model` expand their weights once for all rows; a single row takes the old way"
-    import torch
-
-    def forward(self, x, *args, **kw):
-        if x.numel() == x.shape[-1]:
-            return self._one_row(x, *args, **kw)
-        base = getattr(self, 'base_layer', self)
-        W, rows = expand(base, x.dtype)
-        y = x @ W.T
-        if rows is not None:
-            y = y * rows
-        if base.bias is not None:
-            y = y + base.bias.to(x.dtype)
-        for A, B, s in self._adapters:
-            y = y + (x @ A.T) @ B.T * s
-        return y
-
+    """Let the quantised layers of `model` expand their
+    weights once for all rows; a single row takes the old way"""
     dtype = next(p.dtype for n, p in model.named_parameters() if 'norm' in n)
     lora = [m for m in model.modules() if hasattr(m, 'lora_A') and hasattr(m, 'base_layer')]
+
+    def matrices(m, a):
+        A, B = (w[a].weight.detach().to(dtype) for w in (m.lora_A, m.lora_B))
+        return A, B, m.scaling[a]
+
     for m in (*quantised_layers(model), *lora):
         names = getattr(m, 'active_adapters', [])
-        m._adapters = [
-            (
-                m.lora_A[a].weight.detach().to(dtype),
-                m.lora_B[a].weight.detach().to(dtype),
-                m.scaling[a],
-            )
-            for a in names
-            if a in getattr(m, 'lora_A', {})
-        ]
-        m._one_row, m.forward = m.forward, types.MethodType(forward, m)
+        m._adapters = [matrices(m, a) for a in names if a in getattr(m, 'lora_A', {})]
+        m._one_row, m.forward = m.forward, types.MethodType(_expanded, m)
 
 # %% ../nbs/09a_decode.ipynb #0117ad4c
 FAMILIES = ('qwen3', 'qwen2', 'llama', 'mistral', 'gemma2', 'gemma3_text')
@@ -376,14 +371,16 @@ FAMILIES = ('qwen3', 'qwen2', 'llama', 'mistral', 'gemma2', 'gemma3_text')
 def serves(
     model,  # from `load_for_inference`
 ) -> bool:
-    "Does `decode` answer for this model? On a GPU, for the families that the tests compare with `generate`"
+    """Does `decode` answer for this model? On a GPU,
+    for the families that the tests compare with `generate`"""
     return model.device.type == 'cuda' and model.config.model_type in FAMILIES
 
 
 def faster(
     model,  # on a GPU, in evaluation mode; cannot be trained afterwards
 ):
-    "The model prepared for many rows: fused small steps where Liger has them, quantised layers expanded once for all rows"
+    """The model prepared for many rows: fused small steps where Liger has them,
+    quantised layers expanded once for all rows"""
     from importlib.util import find_spec
 
     if model.config.model_type == 'qwen3' and find_spec('liger_kernel'):

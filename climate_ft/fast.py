@@ -30,36 +30,35 @@ class PackedCollator:
     ):
         self.pad, self.bucket, self.longest, self.most = pad, bucket, longest, most
 
+    def _filled(self, examples):
+        "Token ids, labels and lengths, filled up to a whole bucket; how many tokens are real"
+        ids, labels = ([t for e in examples for t in e[k]] for k in ('input_ids', 'labels'))
+        lengths = [n for e in examples for n in e.get('seq_lengths') or [len(e['input_ids'])]]
+        n, T = len(ids), up(max(len(ids), 1), self.bucket)
+        if T > n:
+            ids, labels = ids + [self.pad] * (T - n), labels + [-100] * (T - n)
+            lengths = lengths + [T - n]
+        return ids, labels, lengths, n
+
     def __call__(
         self,
         examples: list[dict],  # `input_ids`, `labels` and, for packed rows, `seq_lengths`
     ) -> dict:
         import torch
 
-        ids, labels = ([t for e in examples for t in e[k]] for k in ('input_ids', 'labels'))
-        lengths = [n for e in examples for n in e.get('seq_lengths') or [len(e['input_ids'])]]
-        n, T = len(ids), up(max(len(ids), 1), self.bucket)
-        if T > n:
-            ids, labels, lengths = (
-                ids + [self.pad] * (T - n),
-                labels + [-100] * (T - n),
-                lengths + [T - n],
-            )
-        ends = torch.tensor(lengths).cumsum(0)
+        ids, labels, lengths, n = self._filled(examples)
+        T, sizes = len(ids), torch.tensor(lengths)
+        ends = sizes.cumsum(0)
         begin = torch.cat([ends.new_zeros(1), ends[:-1]])
         shifted = torch.tensor(labels + [-100])[1:]  # what each position has to predict
         shifted[ends - 1] = -100  # the first token of the next example is not to be predicted
         index = (shifted != -100).nonzero()[:, 0]
         K, S = up(max(len(index), 1), max(T // 2, 1)), up(max(len(lengths), self.most) + 2, 16)
-        fill = index.new_zeros(K - len(index))
+        fill, rest = index.new_zeros(K - len(index)), ends.new_full((S - len(ends) - 1,), T)
         return dict(
             input_ids=torch.tensor([ids]),
-            position_ids=(torch.arange(T) - begin.repeat_interleave(torch.tensor(lengths)))[
-                None
-            ],
-            borders=torch.cat(
-                [ends.new_zeros(1), ends, ends.new_full((S - len(ends) - 1,), T)]
-            ).int(),
+            position_ids=(torch.arange(T) - begin.repeat_interleave(sizes))[None],
+            borders=torch.cat([ends.new_zeros(1), ends, rest]).int(),
             index=torch.cat([index, fill]),
             targets=torch.cat([shifted[index], fill - 100]),
             labels=torch.tensor([labels]),
@@ -68,6 +67,20 @@ class PackedCollator:
         )
 
 # %% ../nbs/07b_fast.ipynb #4502ecf1
+def _piecewise(query, key, value, borders, scaling, window):
+    "PyTorch's attention, example by example"
+    import torch
+
+    cuts = [n for n in borders.diff().tolist() if n]
+    attention = torch.nn.functional.scaled_dot_product_attention
+    how = dict(is_causal=not window, scale=scaling, enable_gqa=True)
+    outs = [
+        attention(q, k, v, attn_mask=_window(q, window), **how)
+        for q, k, v in zip(*(x.split(cuts, 2) for x in (query, key, value)))
+    ]
+    return torch.cat(outs, 2).transpose(1, 2)
+
+
 def packed_attention(
     module,  # the layer, as Transformers hands it on
     query,  # [1, heads, tokens, width]
@@ -85,28 +98,13 @@ def packed_attention(
     "Attention within the examples of a packed row"
     import torch
 
+    all3 = query, key, value
     if softcap:
-        return capped_attention(
-            query, key, value, borders, scaling, softcap, sliding_window
-        ), None
+        return capped_attention(*all3, borders, scaling, softcap, sliding_window), None
     if query.is_cuda and query.dtype != torch.float32 and (kernel := flash_kernel()):
-        q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
+        q, k, v = (x[0].transpose(0, 1) for x in all3)
         return kernel(q, k, v, borders, longest, dropout, scaling, sliding_window)[None], None
-    cuts = [n for n in borders.diff().tolist() if n]
-    attention = torch.nn.functional.scaled_dot_product_attention
-    outs = [
-        attention(
-            q,
-            k,
-            v,
-            attn_mask=_window(q, sliding_window),
-            is_causal=not sliding_window,
-            scale=scaling,
-            enable_gqa=True,
-        )
-        for q, k, v in zip(*(x.split(cuts, 2) for x in (query, key, value)))
-    ]
-    return torch.cat(outs, 2).transpose(1, 2), None
+    return _piecewise(*all3, borders, scaling, sliding_window), None
 
 
 def _window(q, n):
@@ -152,6 +150,23 @@ def capped_attention(
     return (weights.to(v.dtype) @ v).transpose(1, 2)
 
 # %% ../nbs/07b_fast.ipynb #e19d8660
+def _chunk_loss(h, y, weight, cap):
+    "Loss of some positions in nats, and its gradient for their hidden states"
+    keep, y = y >= 0, y.clamp(min=0)
+    scores = (h @ weight.T).float()
+    if cap:
+        slope = 1 - scores.div_(cap).tanh_().square()  # of the cap
+        scores.mul_(cap)
+    top, aim = scores.amax(1, keepdim=True), scores.gather(1, y)
+    norm = scores.sub_(top).exp_().sum(1, keepdim=True)
+    loss = ((norm.log() + top - aim) * keep).sum()
+    # softmax minus one-hot
+    scores.mul_(keep / norm).scatter_add_(1, y, -keep.to(scores.dtype))
+    if cap:
+        scores.mul_(slope)
+    return loss, scores.to(weight.dtype) @ weight
+
+
 def completion_loss(
     hidden,  # [n, width] last hidden states
     weight,  # [vocabulary, width] of the output layer; frozen
@@ -159,7 +174,8 @@ def completion_loss(
     chunk: int = 64,  # positions whose scores exist at the same time
     cap: float | None = None,  # bound of the scores (Gemma 2)
 ):  # sum of the negative log-likelihoods in nats
-    "Cross-entropy of a frozen output layer, chunk by chunk, with the gradient computed on the way"
+    """Cross-entropy of a frozen output layer,
+    chunk by chunk, with the gradient computed on the way"""
     import torch
 
     class Loss(torch.autograd.Function):
@@ -168,21 +184,8 @@ def completion_loss(
             grad, total = torch.empty_like(h), h.new_zeros((), dtype=torch.float32)
             for i in range(0, len(h), chunk):
                 hc, y = h[i : i + chunk].to(weight.dtype), targets[i : i + chunk, None]
-                keep, y = y >= 0, y.clamp(min=0)
-                scores = (hc @ weight.T).float()
-                if cap:
-                    slope = 1 - scores.div_(cap).tanh_().square()  # of the cap
-                if cap:
-                    scores.mul_(cap)
-                top, aim = scores.amax(1, keepdim=True), scores.gather(1, y)
-                norm = scores.sub_(top).exp_().sum(1, keepdim=True)
-                total = total + ((norm.log() + top - aim) * keep).sum()
-                scores.mul_(keep / norm).scatter_add_(
-                    1, y, -keep.to(scores.dtype)
-                )  # softmax minus one-hot
-                if cap:
-                    scores.mul_(slope)
-                grad[i : i + chunk] = scores.to(weight.dtype) @ weight
+                loss, grad[i : i + chunk] = _chunk_loss(hc, y, weight, cap)
+                total = total + loss
             ctx.save_for_backward(grad)
             return total
 
@@ -211,6 +214,17 @@ def expand(
     )
 
 # %% ../nbs/07b_fast.ipynb #96465f43
+def _frozen(layer, x):
+    "The output of a frozen layer, quantised or not"
+    W, rows = expand(layer, x.dtype)
+    y = x @ W.T
+    if rows is not None:
+        y.mul_(rows)
+    if layer.bias is not None:
+        y.add_(layer.bias.to(x.dtype))
+    return y
+
+
 def lora_linear(
     x,  # [n, inputs]
     layer,  # the frozen linear layer
@@ -224,13 +238,7 @@ def lora_linear(
     class LoraLinear(torch.autograd.Function):
         @staticmethod
         def forward(ctx, x, A, B):
-            W, rows = expand(layer, x.dtype)
-            y = x @ W.T
-            if rows is not None:
-                y.mul_(rows)
-            if layer.bias is not None:
-                y.add_(layer.bias.to(x.dtype))
-            xa = x @ A.T.to(x.dtype)
+            y, xa = _frozen(layer, x), x @ A.T.to(x.dtype)
             ctx.save_for_backward(x, xa, A, B)
             return y.addmm_(xa, B.T.to(x.dtype), alpha=s)
 
@@ -287,7 +295,8 @@ def can_flatten(
     params: list,  # trained parameters
     optimizer: str,  # as `TrainConfig.optimizer`
 ) -> bool:
-    "Does an optimizer that works element by element, or in blocks of 256, do the same to the vector as to its pieces?"
+    """Does an optimizer that works element by element,
+    or in blocks of 256, do the same to the vector as to its pieces?"""
     alike = len({(p.dtype, p.device) for p in params}) == 1
     blocks = all(p.numel() % 256 == 0 and p.numel() >= 4096 for p in params)
     return alike and (
@@ -299,7 +308,8 @@ INPUTS = ('input_ids', 'position_ids', 'borders', 'index', 'targets')
 
 
 class PackedStep:
-    "Forward and backward pass of a packed batch; on a GPU each shape is recorded once and replayed"
+    """Forward and backward pass of a packed batch;
+    on a GPU each shape is recorded once and replayed"""
 
     def __init__(
         self,
@@ -357,7 +367,8 @@ def _both(self: PackedStep, b, items):
 # %% ../nbs/07b_fast.ipynb #bf27cc56
 @patch
 def _as_code(self: PackedStep, b, items):
-    "Run it; the first time in a stream of its own, as a recording will be: kernels are built and chosen"
+    """Run it; the first time in a stream of its own,
+    as a recording will be: kernels are built and chosen"""
     import torch
 
     self.eager += 1
@@ -374,7 +385,8 @@ def _as_code(self: PackedStep, b, items):
 # %% ../nbs/07b_fast.ipynb #0850d3ff
 @patch
 def _capture(self: PackedStep, key, b, items):
-    "Record; nothing is computed yet. False if the driver refuses, which it may while it loads a kernel: the shape's next time succeeds"
+    """Record; nothing is computed yet. False if the driver refuses,
+    which it may while it loads a kernel: the shape's next time succeeds"""
     import torch
 
     buffers, count = (

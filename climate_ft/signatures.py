@@ -77,7 +77,7 @@ def _keywords(call, tree):
 # %% ../nbs/22_sfttrainer_arguments.ipynb #eebd0e8a
 def library_calls(
     source: str,  # Python code
-    aliases: dict = {},  # name of a function in `source` that returns a library class -> that class, as 'module:name'
+    aliases: dict = {},  # function in `source` -> the class it returns, as 'module:name'
 ) -> list[LibraryCall]:  # `target` is None where the library is not installed
     "Every call of a library function in `source`, with its keywords"
     tree = ast.parse(source)

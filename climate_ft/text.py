@@ -16,7 +16,8 @@ _STOP = re.compile(
     rf'(?<={_JA})．(?![．.])|(?<=[{_WIDE}])．(?=$|\s|{_JA}|[（(「『])|(?<={_JA})\.(?=\s|$)'
 )
 _NUMBER = re.compile(
-    rf'(?:^|[\s。．（(「第図表])(?:No|Ｎｏ|図表|第|図|表|式|[A-ZＡ-Ｚ])?[．.]?\s*[{_WIDE}]{{1,3}}(?:[．.][0-9０-９]{{1,3}})*$'
+    r'(?:^|[\s。．（(「第図表])(?:No|Ｎｏ|図表|第|図|表|式|[A-ZＡ-Ｚ])?'
+    rf'[．.]?\s*[{_WIDE}]{{1,3}}(?:[．.][0-9０-９]{{1,3}})*$'
 )
 
 
@@ -33,7 +34,8 @@ def _is_stop(text, k):
 def japanese_stops(
     text: str,  # one paragraph
 ) -> str:
-    "The text with 、 and 。 for ， and ． and for Latin commas and full stops between Japanese characters"
+    """The text with 、 and 。 for ， and ． and for Latin
+    commas and full stops between Japanese characters"""
     if not re.search('[，．,.]', text):
         return text
     stops = {m.start() for m in _STOP.finditer(text) if _is_stop(text, m.start())}
@@ -50,7 +52,8 @@ def japanese_stops(
 # %% ../nbs/00a_text.ipynb #e0a1000b
 _OPEN, _CLOSE = '「『（(【〈《［[', '」』）)】〉》］]'
 _MARKS = re.compile(
-    rf'[{re.escape(_OPEN + _CLOSE)}]|[。！？!?]+|{_STOP.pattern}|(?<=[a-z0-9)])\.(?=\s+[A-Z\u3040-\u9fff])'
+    rf'[{re.escape(_OPEN + _CLOSE)}]|[。！？!?]+|{_STOP.pattern}'
+    r'|(?<=[a-z0-9)])\.(?=\s+[A-Z\u3040-\u9fff])'
 )
 _SHORT = re.compile(
     r'\b(?:No|Dr|Mr|Mrs|Prof|al|vs|cf|Fig|pp?|eds?|vol|Vol|Inc|Ltd|Co|St|e\.g|i\.e)$'

@@ -60,7 +60,8 @@ def in_markdown(
 
 
 class CourseError(Exception):
-    "A wrong input or a machine that cannot do what was asked: one line that names the cause and the remedy."
+    """A wrong input or a machine that cannot do what was asked:
+    one line that names the cause and the remedy."""
 
     def __init__(
         self,
@@ -120,7 +121,8 @@ def course_file(
 
 # %% ../nbs/00_workspace.ipynb #87607f63
 class Workspace:
-    "A folder with the course's layout; `Workspace()` is the project that the current folder belongs to"
+    """A folder with the course's layout;
+    `Workspace()` is the project that the current folder belongs to"""
 
     def __init__(
         self,
@@ -157,7 +159,8 @@ def cache_dir(
         d.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise CourseError(
-            f'{d} cannot hold the converted models ({e.strerror}): set CLIMATE_FT_CACHE to another folder'
+            f'{d} cannot hold the converted models ({e.strerror}): '
+            'set CLIMATE_FT_CACHE to another folder'
         ) from None
     return d
 
@@ -351,7 +354,8 @@ def own_output(
         ours = False
     if not ours:
         raise CourseError(
-            f'{path} exists and was not written by `climate-ft {made_by}`: name another file with --out, or remove it'
+            f'{path} exists and was not written by `climate-ft {made_by}`: '
+            'name another file with --out, or remove it'
         )
 
 # %% ../nbs/00_workspace.ipynb #231e725b
@@ -450,7 +454,8 @@ def decoded(
             ) from None
     if wrong:
         raise CourseError(
-            f'{path} is not UTF-8 but {wrong}: convert it with `iconv -f {wrong} -t UTF-8`, or save it as UTF-8'
+            f'{path} is not UTF-8 but {wrong}: '
+            f'convert it with `iconv -f {wrong} -t UTF-8`, or save it as UTF-8'
         )
     return text.replace('\r\n', '\n').replace('\r', '\n')
 
@@ -526,7 +531,8 @@ def fits(
     value,  # from JSON
     kind,  # a type, `list[str]`, `str|None` …
 ) -> bool:
-    "Whether `value` is of `kind`; numbers must be finite unless `Real`, whole ones of at most 15 digits"
+    """Whether `value` is of `kind`; numbers must be finite unless `Real`,
+    whole ones of at most 15 digits"""
     base, args = get_origin(kind) or kind, get_args(kind)
     if isinstance(kind, dict) or base is dict and args:
         return not misfit(value, kind)
@@ -577,7 +583,10 @@ def misfit(
         if value is None:
             return f'{at} is missing'
         there, need = _NAMES.get(type(value), type(value).__name__), _needed(kind)
-        return f'{at or "it"} is {"out of range" if there in need else f"{there} where {need} is needed"}'
+        return (
+            f'{at or "it"} is '
+            f'{"out of range" if there in need else f"{there} where {need} is needed"}'
+        )
     bad = (misfit(v, t, f'{at}.{k}' if at else k) for k, v, t in parts)
     return next(filter(None, bad), '')
 
@@ -617,7 +626,8 @@ def checked(
     row: dict,  # a line of JSON
     where: str,  # file and line, for the message
 ) -> dict:
-    "The row without nulls, after its well-known keys were held against `FIELDS`; numbers as ids become texts"
+    """The row without nulls, after its well-known keys were
+    held against `FIELDS`; numbers as ids become texts"""
     row = {k: v for k, v in row.items() if v is not None or k not in FIELDS}
     for k in FIELDS.keys() & row.keys():
         if not fits(row[k], FIELDS[k]):
@@ -634,8 +644,8 @@ def checked(
 def read_jsonl(
     path: str | Path,  # UTF-8
     made_by: str = '',  # the command that makes this file
-    growing: bool = False,  # lines are still appended: one without its end was cut off and is left out
-    check=None,  # check(row, where) raises a `CourseError` for what else is wrong; `where` is file and line
+    growing: bool = False,  # lines are still appended: one that was cut off is left out
+    check=None,  # check(row, where) -> a `CourseError`; `where`: file and line
     kind=dict,  # shape of each row, see `misfit`
 ) -> list[dict]:
     "The objects of a JSON-lines file; empty lines are skipped, a damaged one is named"
@@ -687,7 +697,8 @@ class Record:
         known = {f.name: f for f in fields(cls)}
         if bad := set(d) - set(known):
             raise CourseError(
-                f'a {cls.__name__} record has unknown fields {sorted(bad)}; it has {sorted(known)}'
+                f'a {cls.__name__} record has unknown fields {sorted(bad)}; '
+                f'it has {sorted(known)}'
             )
         for k, v in d.items():
             if v is None and known[k].default is None:
@@ -745,7 +756,8 @@ class Block(Record):
     page: int  # 1-based
     bbox: tuple[float, ...]  # x0, y0, x1, y1 in points from the top left
     text: str
-    role: str = ''  # heading, body, list, column, caption, table, footnote, chart, running_head, page_number
+    # heading, body, list, column, caption, table, footnote, chart, running_head, page_number
+    role: str = ''
     level: int = 0  # of a heading, from 1
     doc: str = ''  # stem of the PDF's name
     size: float = 0.0  # of most of its characters, in points
@@ -759,7 +771,8 @@ class Block(Record):
 
 @dataclass
 class Page(Record):
-    "One page: its size in points, its text in reading order, and the blocks the text was made of"
+    """One page: its size in points, its text in reading order,
+    and the blocks the text was made of"""
 
     number: int  # 1-based
     width: float
@@ -838,7 +851,8 @@ def tracked(
 
 # %% ../nbs/00_workspace.ipynb #61bd27ef
 def _system_lock(f):
-    "Lock the open file: True, False if another process holds it, None where there are no locks"
+    """Lock the open file: True, False if another process holds it,
+    None where there are no locks"""
     try:
         import fcntl
 
@@ -874,6 +888,27 @@ def _note(path):
     return note if isinstance(note, dict) else {}
 
 
+def _same_file(f, path):
+    "Is the open file still the one at `path`?"
+    try:
+        return os.fstat(f.fileno()).st_ino == os.stat(path).st_ino
+    except FileNotFoundError:
+        return False
+
+
+def _lock_open(path):
+    "The open, locked file at `path`; None if another process holds it"
+    while True:
+        f = open(path, 'a+', encoding='utf-8')
+        got = _system_lock(f)
+        if got is False or got is None and _alive(_note(path)):
+            f.close()
+            return None
+        if _same_file(f, path):
+            return f
+        f.close()  # it was removed while we waited
+
+
 def _take(
     path: Path,  # of the lock file
     what: str,  # the command
@@ -881,36 +916,18 @@ def _take(
     "Lock `path` and write into it who holds it"
     import psutil
 
-    while True:
-        f = open(path, 'a+', encoding='utf-8')
-        got = _system_lock(f)
-        if got is False or got is None and _alive(_note(path)):
-            f.close()
-            return None
-        try:
-            same = os.fstat(f.fileno()).st_ino == os.stat(path).st_ino
-        except FileNotFoundError:
-            same = False
-        if same:
-            break  # or it was removed while we waited
-        f.close()
+    if not (f := _lock_open(path)):
+        return None
     if os.fstat(f.fileno()).st_size and not _note(path).get('pid'):
         f.close()
         raise CourseError(
-            f'{path} is the lock of another program: choose another folder with --out, or remove it'
+            f'{path} is the lock of another program: '
+            'choose another folder with --out, or remove it'
         )
     f.truncate(0)
-    began = psutil.Process().create_time()
-    json.dump(
-        dict(
-            pid=os.getpid(),
-            host=platform.node(),
-            began=began,
-            since=time.strftime('%Y-%m-%d %H:%M'),
-            what=what,
-        ),
-        f,
-    )
+    began, since = psutil.Process().create_time(), time.strftime('%Y-%m-%d %H:%M')
+    note = dict(pid=os.getpid(), host=platform.node(), began=began, since=since, what=what)
+    json.dump(note, f)
     f.flush()
     return f
 
@@ -943,7 +960,8 @@ def locked(
     ws: Workspace,
     what: str = '',  # the command, for whoever finds the lock
 ):
-    "The workspace for this process alone; a `CourseError` names the process that has it already"
+    """The workspace for this process alone;
+    a `CourseError` names the process that has it already"""
     root = ws.root.resolve()
     new, path, lock = not root.exists(), root / '.lock', None
     if not _held.get(root):
@@ -989,7 +1007,8 @@ def _sha256(path):
 
 
 def _remembered(path):
-    "The digest of a large file, from `digests.json` in the cache if size and time are those noted there"
+    """The digest of a large file, from `digests.json`
+    in the cache if size and time are those noted there"""
     s, key = path.stat(), str(path.resolve())
     mark = [s.st_size, s.st_mtime_ns, s.st_ino]
     try:
@@ -1051,7 +1070,9 @@ def run_file(ws: Workspace) -> dict:
     )
     if not all(isinstance(p, dict) for p in parts):
         raise CourseError(
-            f'{path} does not hold the state of a run: delete it, and the next run does every stage again; if it is not ours, choose another folder with --out'
+            f'{path} does not hold the state of a run: delete it, '
+            'and the next run does every stage again; '
+            'if it is not ours, choose another folder with --out'
         )
     return dict(zip(keys, parts))
 

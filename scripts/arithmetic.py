@@ -1,13 +1,15 @@
-"""Run the notebooks and the solutions under settings that change a processor's arithmetic, and report which cells differ.
+"""Run the notebooks and the solutions under settings that change a processor's arithmetic, and
+report which cells differ.
 
-    python scripts/arithmetic.py                                    # everything, in every setting: hours
-    python scripts/arithmetic.py --settings plain sse41 -- 24_grad_norm_zero solutions/13_export
+    python scripts/arithmetic.py                # everything, in every setting: hours
+    python scripts/arithmetic.py --settings plain sse41 -- 05_corpus solutions/13_export
 
-A figure that passed through a sum of floating-point numbers depends on the order of that sum, and the order on the number
-of threads and on the instructions that the libraries choose. Each setting takes some of those away, as an older processor
-would. A cell *differs* where its text is not letter for letter what is saved; it *fails* where it raises an error, or
-where `tests/nbrun.py` calls the difference a drift (a cell states its tolerance with `#| approx`). Each run adds to
-`results/arithmetic.json`, so that the work can be done in pieces."""
+A figure that passed through a sum of floating-point numbers depends on the order of that sum,
+and the order on the number of threads and on the instructions that the libraries choose. Each
+setting takes some of those away, as an older processor would. A cell *differs* where its text
+is not letter for letter what is saved; it *fails* where it raises an error, or where
+`tests/nbrun.py` calls the difference a drift (a cell states its tolerance with `#| approx`).
+Each run adds to `results/arithmetic.json`, so that the work can be done in pieces."""
 
 import argparse
 import json
@@ -46,7 +48,8 @@ SETTINGS = dict(
 
 
 def notebooks(names):
-    "Paths of the notebooks called `names` (`05_corpus`, `solutions/05_corpus`); all of them for none"
+    """Paths of the notebooks called `names` (`05_corpus`,
+    `solutions/05_corpus`); all of them for none"""
     every = [
         *sorted((REPO / 'nbs').glob('*.ipynb')),
         *sorted((REPO / 'nbs/solutions').glob('*.ipynb')),
@@ -120,7 +123,8 @@ def main():
             record(a.out, setting, title(path), got)
             failed += bool(got['fail'])
             print(
-                f'{title(path):32} {setting:9} {time.time() - t:5.0f} s  {len(got["differ"])} differ, {len(got["fail"])} fail',
+                f'{title(path):32} {setting:9} {time.time() - t:5.0f} s '
+                f' {len(got["differ"])} differ, {len(got["fail"])} fail',
                 flush=True,
             )
             for i, reason in got['fail'].items():

@@ -1,10 +1,11 @@
-"""Attack the command line: damaged files between the stages, hostile options, paths and encodings, and kills.
+"""Attack the command line: damaged files between the stages, hostile options, paths and
+encodings, and kills.
 
-usage: python scripts/attack.py OUT.json [inputs=400] [kills=12] [seed=0] [run=FOLDER of a finished tiny run]
+usage: python scripts/attack.py OUT.json [inputs=400] [kills=12] [seed=0] [run=FOLDER]
 
-An input is handled if it ends with status 0, or with status 2 and one line that starts with `climate-ft:`.
-A killed run is started again until it ends, and what it made is compared with an uninterrupted run.
-"""
+FOLDER is that of a finished tiny run. An input is handled if it ends with status 0, or with
+status 2 and one line that starts with `climate-ft:`. A killed run is started again until it
+ends, and what it made is compared with an uninterrupted run."""
 
 import contextlib
 import io

@@ -1,8 +1,8 @@
 """Seconds until the first answer of `climate-ft chat` after loading: results/bench_chat.json.
 
 The page is started as a person starts it, with base and tuned model, and asked over HTTP as a
-browser asks: from memory and with passages of the report. `first` is the first word, `whole` the
-end. Wall-clock time with two threads: other programs on the machine make it longer, never
+browser asks: from memory and with passages of the report. `first` is the first word, `whole`
+the end. Wall-clock time with two threads: other programs on the machine make it longer, never
 shorter. The saved figures were taken while other programs used both cores.
 
 usage: python scripts/bench_chat.py [--out FILE]

@@ -1,10 +1,12 @@
 """Time and memory of the corpus and dataset stages from 100 to 10,000 pages.
 
-    python scripts/bench_dataset.py [--pages 100 300 1000 3000 10000] [--out results/bench_dataset.json]
+    python scripts/bench_dataset.py [--pages 100 300 1000 3000 10000] [--out FILE.json]
 
-The pages are made from the sentences of the course's corpus: every noun is replaced by another noun of the report and every number by another
-number, so that no two pages are alike and the morphology stays that of a real report. Each size runs in a process of its own, on one core.
-Seconds are processor time after imports, so that other work on the machine does not count; `wall_s` is the clock."""
+The pages are made from the sentences of the course's corpus: every noun is replaced by another
+noun of the report and every number by another number, so that no two pages are alike and the
+morphology stays that of a real report. Each size runs in a process of its own, on one core.
+Seconds are processor time after imports, so that other work on the machine does not count;
+`wall_s` is the clock."""
 
 import argparse
 import json
@@ -55,7 +57,8 @@ def templates():
 
 
 def pages(n, seed=0):
-    "Blocks of `n` pages: documents of 100 pages, a section of four pages, paragraphs of five sentences"
+    """Blocks of `n` pages: documents of 100 pages,
+    a section of four pages, paragraphs of five sentences"""
     sents, nouns = templates()
     rng = random.Random(seed)
 
@@ -83,7 +86,8 @@ def pages(n, seed=0):
                 at,
                 role='heading',
                 level=2,
-                text=f'{p % 100 // 20 + 1}.{p % 20 // 4 + 1} {rng.choice(nouns)}の{rng.choice(nouns)}',
+                text=f'{p % 100 // 20 + 1}.{p % 20 // 4 + 1} '
+                f'{rng.choice(nouns)}の{rng.choice(nouns)}',
             )
         done = 0
         while done < PAGE:

@@ -1,11 +1,14 @@
-"""How fast answers come at Qwen3-8B's shape, in slots (chapter 09a) and by Transformers' `generate`.
+"""How fast answers come at Qwen3-8B's shape, in slots (chapter 09a) and by Transformers'
+`generate`.
 
-usage: python scripts/bench_decode.py MODELS OUT.json     MODELS holds bf16/ and nf4/, as scripts/bench_train.py makes them
+usage: python scripts/bench_decode.py MODELS OUT.json
+        MODELS holds bf16/ and nf4/, as scripts/bench_train.py makes them
        python scripts/bench_decode.py tiny OUT.json       tries the script on a CPU
 
-Random weights never end an answer, so every answer has exactly `NEW` tokens; prompts have about 40. The agreement is counted on a model of the same width with
-four layers, whose weights are scaled so that it babbles: every difference shows. tokens/s is that of a whole call, prompts included, after one call that warms up.
-"""
+Random weights never end an answer, so every answer has exactly `NEW` tokens; prompts have
+about 40. The agreement is counted on a model of the same width with four layers, whose weights
+are scaled so that it babbles: every difference shows. tokens/s is that of a whole call,
+prompts included, after one call that warms up."""
 
 import json
 import sys

@@ -1,10 +1,13 @@
-"""Tokens a second one by one and in batches, and whether the answers agree. Writes results/bench_generate_cpu.json.
+"""Tokens a second one by one and in batches, and whether the answers agree. Writes
+results/bench_generate_cpu.json.
 
-Measured on one thread in CPU seconds, the best of several passes: other programs on the machine then change the result little.
+Measured on one thread in CPU seconds, the best of several passes: other programs on the
+machine then change the result little.
 
-usage: python scripts/bench_generate.py [MODEL_FOLDER] [--batch 16] [--also 4 8 32] [--questions 32] [--new 48] [--repeat 2] [--out FILE]
-The default model is Gemma 3 270M as the cpu profile uses it. A GPU is measured by scripts/gpu_eval.py.
-"""
+usage: python scripts/bench_generate.py [MODEL_FOLDER] [--batch 16] [--also 4 8 32]
+        [--questions 32] [--new 48] [--repeat 2] [--out FILE]
+The default model is Gemma 3 270M as the cpu profile uses it. A GPU is measured by
+scripts/gpu_eval.py."""
 
 import argparse
 import platform

@@ -1,13 +1,15 @@
-"""One training on one GPU and on several: tokens a second, and whether the losses are the same.
+"""One training on one GPU and on several: tokens a second, and whether the losses are the
+same.
 
-usage: python scripts/bench_gpus.py MODEL_DIR OUT.json [GPUS]     GPUS: processes to compare with one, all GPUs if left out
+usage: python scripts/bench_gpus.py MODEL_DIR OUT.json [GPUS]
+        GPUS: processes to compare with one, all GPUs if left out
 
-MODEL_DIR is a folder of a model stored in NF4, such as `scripts/bench_run.py make` builds with random weights. Two works:
-`course`, the course's own dataset with eight examples a step, and `long`, 32 examples of 225 tokens a step. tokens/s is
-over the steps after the tenth in which no CUDA graph was recorded; `wall_seconds` has everything, loading included.
-Each training runs in processes of its own. The trainings on one GPU run side by side, each on a card of its own.
-Without a GPU it runs on the processor, which shows that it works.
-"""
+MODEL_DIR is a folder of a model stored in NF4, such as `scripts/bench_run.py make` builds with
+random weights. Two works: `course`, the course's own dataset with eight examples a step, and
+`long`, 32 examples of 225 tokens a step. tokens/s is over the steps after the tenth in which
+no CUDA graph was recorded; `wall_seconds` has everything, loading included. Each training runs
+in processes of its own. The trainings on one GPU run side by side, each on a card of its own.
+Without a GPU it runs on the processor, which shows that it works."""
 
 import json
 import os

@@ -1,13 +1,16 @@
-"""OCR engines on pages of the report, as pictures, clean and degraded: character error rate, seconds a page.
+"""OCR engines on pages of the report, as pictures, clean and degraded: character error rate,
+seconds a page.
 
-    python -m venv ../ocr-env && ../ocr-env/bin/pip install rapidocr onnxruntime rapidocr-onnxruntime scipy pymupdf rapidfuzz psutil
+    python -m venv ../ocr-env
+    ../ocr-env/bin/pip install rapidocr onnxruntime rapidocr-onnxruntime scipy \
+        pymupdf rapidfuzz psutil
     apt-get install tesseract-ocr tesseract-ocr-jpn tesseract-ocr-script-jpan
     PYTHONPATH=. ../ocr-env/bin/python scripts/bench_ocr.py        writes results/ocr.json
 
-`recognised` pairs each line that an engine found with the line of the PDF under its middle, so that the order of columns plays no part: it is what the
-engine reads. `page` is the text of the whole page after this course's layout code, against the gold text: it is what a user gets. Both in percent of characters.
-Seconds are processor time of one thread.
-"""
+`recognised` pairs each line that an engine found with the line of the PDF under its middle, so
+that the order of columns plays no part: it is what the engine reads. `page` is the text of the
+whole page after this course's layout code, against the gold text: it is what a user gets. Both
+in percent of characters. Seconds are processor time of one thread."""
 
 import csv
 import io
@@ -218,7 +221,8 @@ def measure(see, dpi, poor):
 
 
 def record(number=2):
-    "What the engine sees on a page of the report: chapter 01b and the tests read it where there is no engine"
+    """What the engine sees on a page of the report:
+    chapter 01b and the tests read it where there is no engine"""
     with pymupdf.open(REPORT) as d:
         seen = ocr.see(ocr.render(picture(d[number - 1], 300, False)[0]))
     lines = [

@@ -1,8 +1,11 @@
-"""The whole command on a GPU, from the PDF to the report, with a random-weight model of Qwen3-8B's shape as base.
+"""The whole command on a GPU, from the PDF to the report, with a random-weight model of
+Qwen3-8B's shape as base.
 
-usage: python scripts/bench_run.py make MODELS TOKENIZER        the base, in bf16 and stored in NF4 as the hub's bnb-4bit folders are
-       python scripts/bench_run.py run PROFILE MODELS/nf4 OUT.json [CAP_GIB] [OPTION …]   `climate-ft run`, timed stage by stage; with CAP_GIB the process may use that much
+usage: python scripts/bench_run.py make MODELS TOKENIZER
+       python scripts/bench_run.py run PROFILE MODELS/nf4 OUT.json [CAP_GIB] [OPTION …]
 
+`make` stores the base in bf16 and, as the hub's bnb-4bit folders are, in NF4. `run` times
+`climate-ft run` stage by stage; with CAP_GIB the process may use that much.
 Memory is what the driver says that the process holds, looked up every half second.
 """
 
@@ -26,7 +29,10 @@ cap = float(os.environ.get('CAP_GIB') or 0)
 if cap:
     torch.cuda.set_per_process_memory_fraction(min(1., cap*2**30/torch.cuda.mem_get_info()[1]))
     info = torch.cuda.mem_get_info
-    torch.cuda.mem_get_info = lambda *a: (max(0, min(info(*a)[0], int(cap*2**30)-torch.cuda.memory_reserved())), int(cap*2**30))
+    def capped(*a):
+        total = int(cap*2**30)
+        return max(0, min(info(*a)[0], total-torch.cuda.memory_reserved())), total
+    torch.cuda.mem_get_info = capped
 from climate_ft.cli import main
 main()
 '''

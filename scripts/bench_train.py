@@ -1,12 +1,18 @@
-"""Training speed and memory of a random-weight model of Qwen3-8B's exact shape, every setting through `climate_ft.train`.
+"""Training speed and memory of a random-weight model of Qwen3-8B's exact shape, every setting
+through `climate_ft.train`.
 
-usage: python scripts/bench_train.py all DIR OUT.json TOKENIZER_DIR [NAME ...]   make the model in DIR (22 GB), run the settings; with names
-                                                                                  only these, and what OUT.json has of the others stays
+usage: python scripts/bench_train.py all DIR OUT.json TOKENIZER_DIR [NAME ...]
        python scripts/bench_train.py list
 
-The rows are chats of log-normal length with completion-only labels; `dataset-4bit`, which runs by name only, is three epochs of the course's own dataset. Each setting has a process of its own; all of them import while
-the model is made, and take turns on the GPU. tokens/s is over the steps after the third, without those in which a CUDA graph was
-recorded or the profiler ran (`elapsed` has everything); steps are timed from one log entry to the next, after the GPU has finished. Memory is PyTorch's peak, allocated and reserved, with the load of the model apart.
+`all` makes the model in DIR (22 GB) and runs the settings; with names only these, and what
+OUT.json has of the others stays.
+
+The rows are chats of log-normal length with completion-only labels; `dataset-4bit`, which runs
+by name only, is three epochs of the course's own dataset. Each setting has a process of its
+own; all of them import while the model is made, and take turns on the GPU. tokens/s is over
+the steps after the third, without those in which a CUDA graph was recorded or the profiler ran
+(`elapsed` has everything); steps are timed from one log entry to the next, after the GPU has
+finished. Memory is PyTorch's peak, allocated and reserved, with the load of the model apart.
 """
 
 import gc
@@ -89,8 +95,10 @@ ENV8 = dict(
 )  # the original's settings in 8 bits
 
 TEXT = (
-    '気候変動の監視には人工衛星による長期の地球観測が欠かせない。雪氷面はアルベドが高く、融解が進むと陸面や海面が露出して太陽放射の吸収が増える。'
-    '温室効果ガスの濃度は全球で上昇を続けており、各国の宇宙機関は協力して観測網を維持している。'
+    '気候変動の監視には人工衛星による長期の地球観測が欠かせない。'
+    '雪氷面はアルベドが高く、融解が進むと陸面や海面が露出して太陽放射の吸収が増える。'
+    '温室効果ガスの濃度は全球で上昇を続けており、'
+    '各国の宇宙機関は協力して観測網を維持している。'
 )
 
 
@@ -166,6 +174,7 @@ def one(folder, name):
     "Train one setting; what was seen"
     import torch
     import climate_ft.train as t
+    from climate_ft import fast
     from climate_ft.workspace import Workspace, read_jsonl, write_jsonl
 
     setting = dict(SETTINGS[name])
@@ -212,7 +221,7 @@ def one(folder, name):
 
     t.load_for_training = load
     if gradients and cfg.graphs is None:
-        first_step_replayed(t.PackedStep)
+        first_step_replayed(fast.PackedStep)
     torch.cuda.reset_peak_memory_stats()
     prof, hook = watch(
         name in PROFILED, folder / f'{name}.grads.pt' if gradients else None, cfg.max_steps
@@ -300,7 +309,8 @@ def same_adapter(model):
 
 
 def watch(profiled, gradients, last):
-    "A hook before each optimizer step: profile the GPU in two late steps, or keep the gradients of the first"
+    """A hook before each optimizer step:
+    profile the GPU in two late steps, or keep the gradients of the first"""
     import torch
     from torch.optim.optimizer import register_optimizer_step_pre_hook
     from torch.profiler import ProfilerActivity, profile
@@ -327,7 +337,11 @@ def watch(profiled, gradients, last):
     return prof, register_optimizer_step_pre_hook(hook)
 
 
-ABOUT = 'scripts/bench_train.py all: random weights of the exact shape of Qwen3-8B, 1,024 chats of 225 tokens on average (84 % trained), one setting after the other in one run on one machine'
+ABOUT = (
+    'scripts/bench_train.py all: random weights of the exact shape of Qwen3-8B, '
+    '1,024 chats of 225 tokens on average (84 % trained), '
+    'one setting after the other in one run on one machine'
+)
 
 
 def machine():
@@ -375,10 +389,14 @@ def summary(prof, steps=2):
 def line(n, r):
     p = r.get('profile', {})
     return (
-        f"{n:34} {r.get('tokens_per_second') or 'FAILED':>7} tokens/s  peak {r.get('peak_allocated_gib', ''):>6} / {r.get('peak_reserved_gib', ''):>6} GiB, load {r.get('load_peak_gib', ''):>6}, tokens {r.get('most_tokens', '')}, "
-        f"{r.get('recordings') or 0} recordings, {r.get('load_seconds', 0):.0f} of {r.get('elapsed', 0):.0f} s  {r.get('error', '')[-700:]}"
+        f"{n:34} {r.get('tokens_per_second') or 'FAILED':>7} tokens/s  peak "
+        f"{r.get('peak_allocated_gib', ''):>6} / {r.get('peak_reserved_gib', ''):>6} GiB, "
+        f"load {r.get('load_peak_gib', ''):>6}, tokens {r.get('most_tokens', '')}, "
+        f"{r.get('recordings') or 0} recordings, {r.get('load_seconds', 0):.0f} "
+        f"of {r.get('elapsed', 0):.0f} s  {r.get('error', '')[-700:]}"
         + (
-            f"\n    {p['wall_ms']} ms wall, {p['busy_ms']} busy, {p['launches']} launches, {p['kinds']}"
+            f"\n    {p['wall_ms']} ms wall, {p['busy_ms']} busy, "
+            f"{p['launches']} launches, {p['kinds']}"
             if p
             else ''
         )
@@ -411,7 +429,8 @@ def group(folder, k, names):
 
 
 def differences(folder):
-    "Relative distance of the gradients of one batch of eight examples, over all adapter weights"
+    """Relative distance of the gradients of one batch
+    of eight examples, over all adapter weights"""
     import torch
 
     g = {

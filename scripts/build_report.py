@@ -1,15 +1,21 @@
 """Typeset the course's report and write its gold text.
 
-    python scripts/build_report.py            # documents/document_01.pdf, documents/gold/, documents/gold_questions.jsonl, documents/testbed/
+    python scripts/build_report.py            # all of it
     python scripts/build_report.py --report   # without the test bed
 
-The gold text comes from the typst source: every macro of `lib.typ` leaves a record (role, text, place), typst itself lists the records. The typeset PDF
-is only asked where a block is cut by a page or column break, and each page of the gold must hold exactly the characters of that page of the PDF.
+It writes documents/document_01.pdf, documents/gold/, documents/gold_questions.jsonl and
+documents/testbed/.
 
-Reading order of a page: running head (and side tab); what spans both columns at the top; the left column, then the right one, each from top to bottom with
-its footnotes last; what spans both columns at the bottom; page number. A block stands where its first line on the page stands: a paragraph that runs from
-the left column into the right one is one block, and a float that interrupts it comes after it.
-"""
+The gold text comes from the typst source: every macro of `lib.typ` leaves a record (role,
+text, place), typst itself lists the records. The typeset PDF is only asked where a block is
+cut by a page or column break, and each page of the gold must hold exactly the characters of
+that page of the PDF.
+
+Reading order of a page: running head (and side tab); what spans both columns at the top; the
+left column, then the right one, each from top to bottom with its footnotes last; what spans
+both columns at the bottom; page number. A block stands where its first line on the page
+stands: a paragraph that runs from the left column into the right one is one block, and a float
+that interrupts it comes after it."""
 
 import argparse
 import hashlib
@@ -164,7 +170,8 @@ LEVELS = dict(title=1, subtitle=2)
 
 
 def order(page_pieces, width):
-    "Reading order of one page's pieces: what spans both columns cuts the page into bands, a band is read column by column."
+    """Reading order of one page's pieces: what spans both columns
+    cuts the page into bands, a band is read column by column."""
     ends = {'running_head': 0, 'side_tab': 1, 'page_number': 9}
     spans = sorted((p.place[1] for p in page_pieces if spanning(p)))
 
@@ -225,7 +232,8 @@ def gold_pages(records, pdf, doc_name, **extra):
 
 
 def body_text(records, doc):
-    "Headings, paragraphs, lists and boxes only, whole, in reading order: what cleaning should leave."
+    """Headings, paragraphs, lists and boxes only, whole,
+    in reading order: what cleaning should leave."""
     parts, _ = pieces(records, doc)
     lines = []
     for n in range(1, len(doc) + 1):
@@ -256,7 +264,8 @@ def write_gold(gold, stem, text=False):
 
 
 def questions(body):
-    "The hand-written questions with ids; every support must stand in the body, every answer in its support."
+    """The hand-written questions with ids;
+    every support must stand in the body, every answer in its support."""
     flat, rows, asked = nows(body), [], set()
     for f in sorted((SOURCE / 'questions').glob('*.jsonl')):
         for i, line in enumerate(f.read_text(encoding='utf-8').splitlines(), 1):
@@ -288,7 +297,8 @@ def build_report():
         ''.join(json.dumps(r, ensure_ascii=False) + '\n' for r in rows), encoding='utf-8'
     )
     print(
-        f'document_01.pdf: {len(gold["pages"])} pages, {len(pdf) / 1e6:.2f} MB, body {len(nows(body))} characters, {len(rows)} questions'
+        f'document_01.pdf: {len(gold["pages"])} pages, {len(pdf) / 1e6:.2f} MB, '
+        f'body {len(nows(body))} characters, {len(rows)} questions'
     )
 
 

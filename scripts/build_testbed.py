@@ -1,10 +1,17 @@
-"""Renderings that extraction is tried on, beside the report itself, with their gold text: documents/testbed/.
+"""Renderings that extraction is tried on, beside the report itself, with their gold text:
+documents/testbed/.
 
-scrambled    pages of the report, same look, drawn in another order (right column first, frames from last to first, captions before the text)
-wide         the same source with a wider gutter, every figure across both columns, a side tab with the chapter name
-chromium     printed by Chromium from HTML: other fonts, other producer, headings and leads across both columns in the middle of a page
-one_column, vertical, vertical_identity, owner_password, near_empty: readable; scan, no_tounicode, truncated, password, zero_byte: not readable as they are
-"""
+scrambled
+    pages of the report, same look, drawn in another order (right column first, frames from
+    last to first, captions before the text)
+wide
+    the same source with a wider gutter, every figure across both columns, a side tab with
+    the chapter name
+chromium
+    printed by Chromium from HTML: other fonts, other producer, headings and leads across
+    both columns in the middle of a page
+one_column, vertical, vertical_identity, owner_password, near_empty: readable; scan,
+no_tounicode, truncated, password, zero_byte: not readable as they are"""
 
 import html
 import json
@@ -33,12 +40,14 @@ from build_report import (
 )
 
 OUT = DOCS / 'testbed'
-SAMPLE = 17  # the page of the awkward one-page files: a chart, a wide table, few different characters
+# the page of the awkward one-page files: a chart, a wide table, few different characters
+SAMPLE = 17
 FIXED = dict(creationDate="D:20261101000000+09'00'", modDate="D:20261101000000+09'00'")
 
 
 def save(doc, name, **kw):
-    "Write a PDF with no more glyphs than it needs and without anything that changes from run to run."
+    """Write a PDF with no more glyphs than it needs
+    and without anything that changes from run to run."""
     if 'encryption' in kw and same_text(doc, OUT / f'{name}.pdf'):
         return  # its keys are random
     if name != 'no_tounicode':
@@ -71,7 +80,7 @@ def untag(doc):
     doc.xref_set_key(doc.pdf_catalog(), 'MarkInfo', 'null')
 
 
-# ---- scrambled -----------------------------------------------------------------------------------------------------
+# ---- scrambled ------------------------------------------------------------------------------
 TOKEN = re.compile(
     rb'\((?:\\.|[^\\()])*\)|<<|>>|<[0-9A-Fa-f\s]*>|/[^\s/\[\]()<>]+|[\[\]]|[^\s/\[\]()<>]+',
     re.S,
@@ -151,7 +160,7 @@ def scrambled(pages=8):
     write_gold(gold, OUT / 'scrambled')
 
 
-# ---- other geometries by typst ---------------------------------------------------------------------------------------
+# ---- other geometries by typst --------------------------------------------------------------
 def by_typst(name, pages=None, **inputs):
     pdf, records = typeset(**inputs)
     gold = gold_pages(records, pdf, name)
@@ -164,17 +173,30 @@ def by_typst(name, pages=None, **inputs):
     write_gold(gold, OUT / name)
 
 
-# ---- Chromium --------------------------------------------------------------------------------------------------------
+# ---- Chromium -------------------------------------------------------------------------------
 CSS = '''
-@page { size: A4; margin: 24mm 17mm 20mm; @bottom-right { content: "- " counter(page) " -"; font: 8pt IPAexGothic } }
+@page { size: A4; margin: 24mm 17mm 20mm;
+  @bottom-right { content: "- " counter(page) " -"; font: 8pt IPAexGothic } }
 body { font: 9.6pt/1.62 IPAexMincho; margin: 0; text-align: justify; line-break: strict }
 h1, h2, h3, figcaption, .box, table, text { font-family: IPAexGothic }
-h1 { font-size: 15pt; border-left: 3mm solid #355; padding-left: 3mm; margin: 0 0 4mm } h2 { font-size: 11.5pt; margin: 5mm 0 2mm } h3 { font-size: 10pt; margin: 3mm 0 1mm }
-h1, h2, h3 { break-after: avoid; text-align: left } p { margin: 0; text-indent: 1em; orphans: 2; widows: 2 } p.li { text-indent: -1.2em; margin: 0 0 0 1.2em }
-.cols { columns: 2; column-gap: 9mm; margin-top: 3mm } .wide { column-span: all } figure { margin: 4mm 0; break-inside: avoid } figcaption { font-size: 8pt; text-align: left }
-table { border-collapse: collapse; font-size: 7pt; width: 100% } td { border: .3pt solid #777; padding: .6mm .8mm; white-space: nowrap } svg { display: block; overflow: visible; margin: 1mm auto }
-.box { border: .6pt solid #355; border-radius: 2mm; padding: 2.5mm; font-size: 8.6pt; margin: 4mm 0; break-inside: avoid; background: #f3f6f4 } .box b { display: block }
-.note { font-size: 7.5pt; text-indent: 0; border-top: .3pt solid #777 } sup { font-size: 6pt; line-height: 0 }
+h1 { font-size: 15pt; border-left: 3mm solid #355; padding-left: 3mm; margin: 0 0 4mm }
+h2 { font-size: 11.5pt; margin: 5mm 0 2mm }
+h3 { font-size: 10pt; margin: 3mm 0 1mm }
+h1, h2, h3 { break-after: avoid; text-align: left }
+p { margin: 0; text-indent: 1em; orphans: 2; widows: 2 }
+p.li { text-indent: -1.2em; margin: 0 0 0 1.2em }
+.cols { columns: 2; column-gap: 9mm; margin-top: 3mm }
+.wide { column-span: all }
+figure { margin: 4mm 0; break-inside: avoid }
+figcaption { font-size: 8pt; text-align: left }
+table { border-collapse: collapse; font-size: 7pt; width: 100% }
+td { border: .3pt solid #777; padding: .6mm .8mm; white-space: nowrap }
+svg { display: block; overflow: visible; margin: 1mm auto }
+.box { border: .6pt solid #355; border-radius: 2mm; padding: 2.5mm; font-size: 8.6pt;
+  margin: 4mm 0; break-inside: avoid; background: #f3f6f4 }
+.box b { display: block }
+.note { font-size: 7.5pt; text-indent: 0; border-top: .3pt solid #777 }
+sup { font-size: 6pt; line-height: 0 }
 '''
 
 
@@ -192,26 +214,38 @@ def svg(record, page):
         path = ''
         for it in d['items']:
             if it[0] == 'l':
-                path += f'M{it[1].x - x0:.1f} {it[1].y - y0:.1f}L{it[2].x - x0:.1f} {it[2].y - y0:.1f}'
+                path += (
+                    f'M{it[1].x - x0:.1f} {it[1].y - y0:.1f}'
+                    f'L{it[2].x - x0:.1f} {it[2].y - y0:.1f}'
+                )
             elif it[0] == 're':
-                path += f'M{it[1].x0 - x0:.1f} {it[1].y0 - y0:.1f}h{it[1].width:.1f}v{it[1].height:.1f}h-{it[1].width:.1f}z'
+                path += (
+                    f'M{it[1].x0 - x0:.1f} {it[1].y0 - y0:.1f}h'
+                    f'{it[1].width:.1f}v{it[1].height:.1f}h-{it[1].width:.1f}z'
+                )
             elif it[0] == 'c':
                 path += f'M{it[1].x - x0:.1f} {it[1].y - y0:.1f}C' + ' '.join(
                     f'{p.x - x0:.1f} {p.y - y0:.1f}' for p in it[2:]
                 )
         parts.append(
-            f'<path d="{path}" fill="{colour(d["fill"])}" stroke="{colour(d["color"])}" stroke-width="{d["width"] or 0:.1f}"/>'
+            f'<path d="{path}" fill="{colour(d["fill"])}" '
+            f'stroke="{colour(d["color"])}" stroke-width="{d["width"] or 0:.1f}"/>'
         )
     wide = lambda t: 6 * sum(1 if ord(c) > 0x2E80 else 0.6 for c in t)
     text = ''.join(
-        f'<text x="{max(0, min(x, w - wide(t))):.1f}" y="{y + 6:.1f}" font-size="6">{html.escape(t)}</text>'
+        f'<text x="{max(0, min(x, w - wide(t))):.1f}" '
+        f'y="{y + 6:.1f}" font-size="6">{html.escape(t)}</text>'
         for x, y, t in record['labels']
     )
-    return f'<svg width="{w:.0f}pt" height="{h:.0f}pt" viewBox="0 0 {w:.0f} {h:.0f}">{"".join(parts)}{text}</svg>'
+    return (
+        f'<svg width="{w:.0f}pt" height="{h:.0f}pt" viewBox="0 '
+        f'0 {w:.0f} {h:.0f}">{"".join(parts)}{text}</svg>'
+    )
 
 
 def flowing(records):
-    "The records that flow, floats between paragraphs and footnotes after their chapter, and the HTML blocks they form."
+    """The records that flow, floats between paragraphs and
+    footnotes after their chapter, and the HTML blocks they form."""
     keep = [
         r
         for r in records
@@ -292,12 +326,16 @@ def to_html(records, doc, css=CSS):
             )
             wide = ' class="wide"' if r['span'] else ''
             body.append(
-                f'<figure{wide}><figcaption><b>{text(r)}</b></figcaption>{inner}<figcaption>{text(fig[-1])}</figcaption></figure>'
+                f'<figure{wide}><figcaption><b>{text(r)}</b></figcaption>'
+                f'{inner}<figcaption>{text(fig[-1])}</figcaption></figure>'
             )
         else:
             body.append(f'<p>{text(r)}</p>')
         i += 1
-    return f'<!doctype html><html lang="ja"><meta charset="utf-8"><title>地球観測が支える気候変動対策（抜粋）</title><style>{css}</style><body>{"".join(body)}</div></body></html>'
+    return (
+        '<!doctype html><html lang="ja"><meta charset="utf-8"><title>地球観測が支える気候変'
+        f'動対策（抜粋）</title><style>{css}</style><body>{"".join(body)}</div></body></html>'
+    )
 
 
 def print_to_pdf(page_html, pdf):
@@ -380,11 +418,13 @@ def chromium(
     write_gold(dict(doc=name, pages=gold[:pages]), OUT / name)
 
 
-# ---- awkward kinds -----------------------------------------------------------------------------------------------------
+# ---- awkward kinds --------------------------------------------------------------------------
 VERTICAL = [
     '衛星観測と気候',
-    '人工衛星は、雲や海氷、森林の変化を毎日観測している。観測の記録は五十年に近く、気候の長期の変化を確かめる基礎となっている。',
-    '地上の観測所は陸地に偏るため、海の上や極域では人工衛星の観測が欠かせない。複数の国が分担して観測を続けている。',
+    '人工衛星は、雲や海氷、森林の変化を毎日観測している。'
+    '観測の記録は五十年に近く、気候の長期の変化を確かめる基礎となっている。',
+    '地上の観測所は陸地に偏るため、海の上や極域では人工衛星の観測が欠かせない。'
+    '複数の国が分担して観測を続けている。',
 ]
 
 
@@ -406,7 +446,10 @@ def vertical():
         for i, t in enumerate(VERTICAL)
     )
     print_to_pdf(
-        f'<!doctype html><html lang="ja"><meta charset="utf-8"><style>@page{{size:A5;margin:20mm}} body{{writing-mode:vertical-rl;font:12pt/1.9 IPAexMincho;height:150mm}} h1{{font-size:16pt}}</style>{body}</html>',
+        '<!doctype html><html lang="ja"><meta '
+        f'charset="utf-8"><style>@page{{size:A5;margin:20mm}} '
+        f'body{{writing-mode:vertical-rl;font:12pt/1.9 '
+        f'IPAexMincho;height:150mm}} h1{{font-size:16pt}}</style>{body}</html>',
         OUT / 'vertical.pdf',
     )
     with pymupdf.open(stream=(OUT / 'vertical.pdf').read_bytes(), filetype='pdf') as doc:

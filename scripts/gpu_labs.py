@@ -1,12 +1,13 @@
-"""What labs 21, 24 and 25 measure on a GPU: results/gpu_labs.json, about five minutes on an H100.
+"""What labs 21, 24 and 25 measure on a GPU: results/gpu_labs.json, about five minutes on an
+H100.
 
     python scripts/gpu_labs.py --out results/gpu_labs.json
-    python scripts/gpu_labs.py --dry --out out.json            the same steps at a tiny size, on a CPU
+    python scripts/gpu_labs.py --dry --out out.json     tiny, on a CPU
 
-Random weights in Qwen3-8B's exact shape; no download. Every part runs in a process of its own with a time limit and saves
-what it has after each measurement, so that a part that fails or is stopped costs only itself. Unsloth is needed for
-`unsloth4` and `compile`; without it they say so.
-"""
+Random weights in Qwen3-8B's exact shape; no download. Every part runs in a process of its own
+with a time limit and saves what it has after each measurement, so that a part that fails or is
+stopped costs only itself. Unsloth is needed for `unsloth4` and `compile`; without it they say
+so."""
 
 import argparse
 import gc
@@ -198,7 +199,7 @@ def trained(m):
     return [p for p in m.parameters() if p.requires_grad]
 
 
-# parts ---------------------------------------------------------------------------------------------------------------
+# parts ---------------------------------------------------------------------------------------
 
 
 def machine(out, a):
@@ -270,7 +271,8 @@ def load16(out, a):
 
 
 def step(m, b, n, amp=False):
-    "Peak of one forward and backward pass above what was there before, for all of it and without the output layer"
+    """Peak of one forward and backward pass above what was there before,
+    for all of it and without the output layer"""
     import torch
 
     got = {}
@@ -448,7 +450,8 @@ def unsloth4(out, a):
 
 
 def fragment(out, a):
-    "Half of the memory is free and no block fits; with the default allocator, or with expandable segments (set by the parent)"
+    """Half of the memory is free and no block fits; with the default allocator,
+    or with expandable segments (set by the parent)"""
     import torch
 
     out['allocator'] = os.environ.get('PYTORCH_ALLOC_CONF', 'default')

@@ -12,7 +12,8 @@ HEAD = '# Colab setup'
 
 
 def cell(cfg):
-    "Source of the cell. `/content` exists on Colab, `/kaggle/working` on Kaggle; the tests put another folder in its place."
+    """Source of the cell. `/content` exists on Colab,
+    `/kaggle/working` on Kaggle; the tests put another folder in its place."""
     repo = cfg['repo']
     return f'''#| hide
 {HEAD}: fetches and installs the course there and on Kaggle; elsewhere it does nothing.

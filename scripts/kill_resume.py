@@ -1,9 +1,10 @@
-"""Kill a training run with SIGKILL at random moments and while a checkpoint is being written; compare with an uninterrupted run.
+"""Kill a training run with SIGKILL at random moments and while a checkpoint is being written;
+compare with an uninterrupted run.
 
 usage: python scripts/kill_resume.py OUT.json [profile=tiny] [kills=5] [bits=4] [seed=0]
 
-Each run is killed, started again until it ends, and its adapter and log compared with those of the run that was left alone.
-"""
+Each run is killed, started again until it ends, and its adapter and log compared with those of
+the run that was left alone."""
 
 import random
 import shutil
@@ -18,21 +19,22 @@ from climate_ft.workspace import REPO, Workspace, read_json, read_jsonl, write_j
 CHILD = """
 import sys, time
 from dataclasses import replace
-from climate_ft import train as t
+from climate_ft import train as t, trainer
 from climate_ft.workspace import Workspace
 profile, root, name, bits, slow = sys.argv[1:]
 if slow == 'slow':                                    # dwell inside a half-written checkpoint
     from pathlib import Path
-    plain = t.save_whole
-    def save_whole(trainer, save):
+    plain = trainer.save_whole
+    def save_whole(run, save, *ranks):
         def half():
             save()
-            next(Path(trainer.args.output_dir).glob('checkpoint-*/optimizer.pt')).write_bytes(b'half')
-            (Path(trainer.args.output_dir).parent/'writing').touch()
+            next(Path(run.args.output_dir).glob('checkpoint-*/optimizer.pt')).write_bytes(b'half')
+            (Path(run.args.output_dir).parent/'writing').touch()
             time.sleep(60)
-        plain(trainer, half if trainer.state.global_step >= 9 else save)
-    t.save_whole = save_whole
-t.train(replace(t.get_profile(profile), name=name, bits=int(bits), save_steps=3), Workspace(root))
+        plain(run, half if run.state.global_step >= 9 else save, *ranks)
+    trainer.save_whole = save_whole
+cfg = replace(t.get_profile(profile), name=name, bits=int(bits), save_steps=3)
+t.train(cfg, Workspace(root))
 """
 
 

@@ -1,7 +1,10 @@
-"""Does torch.compile survive an 8-bit matrix product? One row of results/compile_versions.json for the interpreter that runs this.
+"""Does torch.compile survive an 8-bit matrix product? One row of results/compile_versions.json
+for the interpreter that runs this.
 
-Needs torch and bitsandbytes only, and a C++ compiler, so that it also runs where the course does not:
-    python3.11 -m venv old && old/bin/pip install torch==2.8.0 bitsandbytes==0.48.1 && old/bin/python scripts/probe_compile.py
+Needs torch and bitsandbytes only, and a C++ compiler, so that it also runs where the course
+does not:
+    python3.11 -m venv old && old/bin/pip install torch==2.8.0 bitsandbytes==0.48.1
+    old/bin/python scripts/probe_compile.py
 Which environment variables a release of Unsloth reads:
     python scripts/probe_compile.py --reads unsloth==2026.10.9 unsloth_zoo==2026.10.9
 """

@@ -1,12 +1,15 @@
-"""Where the time of a training step goes: the course's own dataset, eight examples a step, packed.
+"""Where the time of a training step goes: the course's own dataset, eight examples a step,
+packed.
 
-usage: python scripts/profile_step.py MODEL_DIR OUT.json [STEPS]     MODEL_DIR: a model in NF4, see scripts/bench_run.py make
+usage: python scripts/profile_step.py MODEL_DIR OUT.json [STEPS]
+        MODEL_DIR: a model in NF4, see scripts/bench_run.py make
 
-Two trainings of one model. `recorded` runs as a training runs: wall time of a step without the profiler, then some steps under
-it, with the kernels sorted by their names, the time in which no kernel ran (gaps), and what the processor did meanwhile.
-`unrecorded` runs the same steps as ordinary code, so that each kernel can be counted to the part of the program that asked for
-it. Milliseconds are means over the profiled steps. Without a GPU the processor's own time is counted instead.
-"""
+Two trainings of one model. `recorded` runs as a training runs: wall time of a step without the
+profiler, then some steps under it, with the kernels sorted by their names, the time in which
+no kernel ran (gaps), and what the processor did meanwhile. `unrecorded` runs the same steps as
+ordinary code, so that each kernel can be counted to the part of the program that asked for it.
+Milliseconds are means over the profiled steps. Without a GPU the processor's own time is
+counted instead."""
 
 import gc
 import json
@@ -143,7 +146,8 @@ def kernels(prof, steps):
 
 
 def host(prof, steps):
-    "Milliseconds a step that the processor spent in each piece of the training loop, waiting included"
+    """Milliseconds a step that the processor spent in
+    each piece of the training loop, waiting included"""
     total = Counter()
     for e in prof.events():
         if e.name.startswith('host:') and e.cpu_time_total:
@@ -171,7 +175,8 @@ def watch_host(trainer):
 
 
 def profiled(trainer, first, last):
-    "A callback that profiles the steps after `first` up to `last`, and times those before without it"
+    """A callback that profiles the steps after `first` up to `last`,
+    and times those before without it"""
     import torch
     from torch.profiler import ProfilerActivity, profile
     from transformers import TrainerCallback

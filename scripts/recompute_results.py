@@ -1,6 +1,9 @@
-"""Scores of the committed evaluation results, computed again from the answers inside the files after a metric changed.
+"""Scores of the committed evaluation results, computed again from the answers inside the files
+after a metric changed.
 
-usage: python scripts/recompute_results.py [FILE …]      all committed results if no file is named; prints what moved by more than .001
+usage: python scripts/recompute_results.py [FILE …]
+
+All committed results if no file is named; prints what moved by more than .001.
 """
 
 import json

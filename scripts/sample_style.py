@@ -1,8 +1,10 @@
-"""A hundred style conversions of sentences of the report, for a reader: 60 into ですます, 40 into である.
+"""A hundred style conversions of sentences of the report, for a reader: 60 into ですます, 40
+into である.
 
-    python scripts/sample_style.py [--seed 7]     prints number, direction, source and output, separated by tabs
+    python scripts/sample_style.py [--seed 7]
 
-What a reader said about them stands in results/style_judgement.json."""
+It prints number, direction, source and output, separated by tabs. What a
+reader said about them stands in results/style_judgement.json."""
 
 import argparse
 from climate_ft.corpus import load_corpus

@@ -1,4 +1,5 @@
-"""Scores of every extractor on every rendering of the test bed, of the cleaning, and what the block extractor costs.
+"""Scores of every extractor on every rendering of the test bed, of the cleaning, and what the
+block extractor costs.
 
 python scripts/scoreboard.py            writes results/scoreboard.json, which chapter 03 plots
 """
@@ -40,7 +41,8 @@ def paths(name):
 
 
 def best(fs, repeats=9):
-    "CPU seconds of the fastest of several calls of each function, taken in turn: what the code costs, whatever else the machine does"
+    """CPU seconds of the fastest of several calls of each function,
+    taken in turn: what the code costs, whatever else the machine does"""
 
     def once(f):
         t = time.process_time()
@@ -68,7 +70,11 @@ def against_dict(pdf):
 
 def peak_mib(pdf, code):
     "Peak memory of a process that runs `code` on `pdf`"
-    tail = "\nimport resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss/1024)"
+    tail = (
+        "\nimport resource; "
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024, "
+        "resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss/1024)"
+    )
     r = subprocess.run(
         [sys.executable, '-c', f'import sys\npdf = sys.argv[1]\n{code}{tail}', str(pdf)],
         capture_output=True,
@@ -79,9 +85,14 @@ def peak_mib(pdf, code):
 
 
 def memory(pages=(10, 1000)):
-    "Peak memory for documents of different length: reading page by page, and the whole stage with its worker"
+    """Peak memory for documents of different length:
+    reading page by page, and the whole stage with its worker"""
     read = 'from climate_ft.extract import iter_pages\nfor p in iter_pages(pdf): pass'
-    stage = 'import tempfile\nfrom climate_ft.extract import run_extract\nfrom climate_ft.workspace import Workspace\nrun_extract(Workspace(tempfile.mkdtemp()), [pdf], ["blocks"])'
+    stage = (
+        'import tempfile\nfrom climate_ft.extract import '
+        'run_extract\nfrom climate_ft.workspace import Workspace\n'
+        'run_extract(Workspace(tempfile.mkdtemp()), [pdf], ["blocks"])'
+    )
     out = {}
     with tempfile.TemporaryDirectory() as tmp:
         for n in pages:
@@ -101,7 +112,8 @@ def memory(pages=(10, 1000)):
 
 if __name__ == '__main__':
     res = dict(
-        machine=f'{platform.machine()}, {platform.system()}, Python {platform.python_version()}',
+        machine=f'{platform.machine()}, {platform.system()}, '
+        f'Python {platform.python_version()}',
         versions={},
         renderings={},
     )
@@ -118,7 +130,8 @@ if __name__ == '__main__':
             time=against_dict(pdf),
         )
         print(
-            f'\n{name}\n{describe(scores)}\ncleaned {res["renderings"][name]["cleaned"]}\n{res["renderings"][name]["time"]}',
+            f'\n{name}\n{describe(scores)}\ncleaned '
+            f'{res["renderings"][name]["cleaned"]}\n{res["renderings"][name]["time"]}',
             flush=True,
         )
     res['memory'] = memory()

@@ -39,7 +39,10 @@ HIDE = {'hide', 'default_exp'}
 SETUP = (
     '# Colab setup'  # the first comment of the cell that scripts/insert_setup_cell.py writes
 )
-option = re.compile(r'^#\|\s*([\w-]+)\s*:?\s*(.*?)\s*$\n?', re.M)
+# what stands after two blanks or more goes on with the value above
+option = re.compile(
+    r'^#\|[ \t]?([\w-]+)[ \t]*:?[ \t]*(.*?(?:\n#\|[ \t]{2,}\S.*)*)[ \t]*$\n?', re.M
+)
 fence = re.compile(r'^(`{3,}|~{3,}).*?^\1`*\s*$', re.M | re.S)
 
 
@@ -88,7 +91,7 @@ def plain(s):
 def alt_text(opts, before, ends=r'(?<=[.:。])\s+'):
     "What a picture shows: `fig-alt` or `fig-cap` if the author gave one, otherwise the last sentence written before it"
     if t := opts.get('fig-alt') or opts.get('fig-cap'):
-        return t.strip('"\'')
+        return ' '.join(t.replace('\n#|', ' ').split()).strip('"\'')
     return (
         re.split(ends, plain(fence.sub('', before)).strip())[-1].rstrip(':：')
         or 'Plot made by the code above'

@@ -1,4 +1,5 @@
-"Fixtures that several test files share: the command line as a subprocess, and one finished run of the tiny profile."
+"""Fixtures that several test files share: the command line as a subprocess,
+and one finished run of the tiny profile."""
 
 import os
 import subprocess
@@ -29,7 +30,8 @@ def cft():
 
 @pytest.fixture(scope='session')
 def tiny_run(tmp_path_factory):
-    "Workspace folder of one complete `climate-ft run --profile tiny`, shared by the session: read it, do not write to it"
+    """Workspace folder of one complete `climate-ft run --profile tiny`,
+    shared by the session: read it, do not write to it"""
     from filelock import FileLock
 
     root = tmp_path_factory.getbasetemp()

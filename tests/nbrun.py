@@ -1,4 +1,5 @@
-"Run notebooks as Colab would: the notebook alone in an empty `/content`, a clone to fetch, an environment without the course."
+"""Run notebooks as Colab would: the notebook alone in an empty `/content`,
+a clone to fetch, an environment without the course."""
 
 import json
 import os
@@ -45,7 +46,8 @@ def make_origin(folder):
 
 
 def make_env(folder):
-    "A new environment that sees the packages of this one, but not the course; and a kernel called `fresh` that runs in it"
+    """A new environment that sees the packages of this one,
+    but not the course; and a kernel called `fresh` that runs in it"""
     env = folder / 'env'
     venv.create(env, symlinks=True, with_pip=True)
     site = next((env / 'lib').glob('python3*')) / 'site-packages'
@@ -73,7 +75,8 @@ def make_env(folder):
 
 
 def colab_vars(origin, content):
-    "Environment variables that put `content` in the place of Colab's `/content`, and `origin` in the place of `git_url`"
+    """Environment variables that put `content` in the place of
+    Colab's `/content`, and `origin` in the place of `git_url`"""
     return dict(
         CLIMATE_FT_COLAB=str(content),
         GIT_CONFIG_COUNT='1',
@@ -97,7 +100,8 @@ def skipped(src):
 
 
 def execute(path, cwd, kernel='python3', extra=None, timeout=3600, allow_errors=False):
-    "Run a notebook's cells (those for a GPU and those marked `notest` apart) with a kernel in `cwd`; the executed notebook"
+    """Run a notebook's cells (those for a GPU and those marked
+    `notest` apart) with a kernel in `cwd`; the executed notebook"""
     import nbformat
     from nbclient import NotebookClient
 
@@ -124,14 +128,16 @@ volatile = [
         (r'/\S+/', '/…/'),
         (r'\btmp\w{6,}', 'tmp'),
         (
-            r'\d[\d.,]*\s*(µs|ms|s|seconds?|minutes?|min|h|[KMG]i?B|tokens/s|it/s|x\b|times)(?![\w])',
+            r'\d[\d.,]*\s*(µs|ms|s|seconds?|minutes?|min'
+            r'|h|[KMG]i?B|tokens/s|it/s|x\b|times)(?![\w])',
             '# \\1',
         ),
         (r'(?<=[\d.])\d{3,}(?=\b)', '#'),
     )
 ]
 measured = re.compile(
-    r'\b(time|perf_counter|timeit|timed|machine\(|versions\(|preflight\(|memory|getpid|monotonic|speed|seconds|disk|free_)',
+    r'\b(time|perf_counter|timeit|timed|machine\(|versions\('
+    r'|preflight\(|memory|getpid|monotonic|speed|seconds|disk|free_)',
     re.I,
 )
 
@@ -162,7 +168,8 @@ def tolerance(spec):
 
 
 def close(a, b, spec):
-    "Are two texts the same but for numbers that differ by no more than `spec` allows? Runs of spaces count as one"
+    """Are two texts the same but for numbers that differ by
+    no more than `spec` allows? Runs of spaces count as one"""
     rel, tol = tolerance(spec)
     xs, ys = ([float(x.replace(',', '')) for x in number.findall(t)] for t in (a, b))
     words = [' '.join(number.sub(' # ', t).split()) for t in (a, b)]
@@ -172,7 +179,8 @@ def close(a, b, spec):
 
 
 def drifted(saved, run):
-    "What differs between a saved cell and the same cell executed; nothing if the difference is allowed"
+    """What differs between a saved cell and the same cell executed;
+    nothing if the difference is allowed"""
     d, a, b = directives(saved.source), said(saved), said(run)
     if (
         skipped(saved.source)

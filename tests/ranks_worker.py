@@ -1,4 +1,5 @@
-"What two launched processes do for test_ranks.py: `main OUT`. Every training in OUT has a folder with its dataset."
+"""What two launched processes do for test_ranks.py: `main OUT`.
+Every training in OUT has a folder with its dataset."""
 
 import sys
 from dataclasses import replace

@@ -1,4 +1,5 @@
-"A seeded part of `scripts/attack.py`: every input ends with status 0, or in one line with status 2"
+"""A seeded part of `scripts/attack.py`:
+every input ends with status 0, or in one line with status 2"""
 
 import importlib.util
 import os

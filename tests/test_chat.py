@@ -164,7 +164,8 @@ def test_both_languages_pass_axe(page):
         assert page.get_attribute('html', 'lang') == language
         page.evaluate(axe.read_text(encoding='utf-8'))
         found = page.evaluate(
-            "async () => (await axe.run(document)).violations.map(v => `${v.id}: ${v.nodes[0].html}`)"
+            "async () => (await axe.run(document)).violations.map(v => `${v.id}: "
+            "${v.nodes[0].html}`)"
         )
         assert found == []
         page.click('#language')

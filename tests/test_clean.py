@@ -283,7 +283,10 @@ def test_no_paragraph_goes_on_across_a_missing_page():
             ).blocks
         ]
 
-    whole = '海面水位は観測が始まった頃から上がり続けており、その速さは近年さらに増していることが衛星の観測からわかる。'
+    whole = (
+        '海面水位は観測が始まった頃から上がり続けており、'
+        'その速さは近年さらに増していることが衛星の観測からわかる。'
+    )
     assert texts(1, 2) == texts(7, 8) == [whole]
     for numbers in ((1, 3), (2, 9)):
         assert texts(*numbers) == [whole[:29], whole[29:]]

@@ -1,4 +1,5 @@
-"The command line: what goes to which stream, and every wrong input as one line with status 2 that leaves earlier files alone."
+"""The command line: what goes to which stream,
+and every wrong input as one line with status 2 that leaves earlier files alone."""
 
 import json
 import os
@@ -149,7 +150,10 @@ sys.argv[0] = "climate-ft"; cli.main()'''
 
 
 def test_an_unforeseen_error_keeps_its_traceback_and_names_the_page_of_errors(cft):
-    code = 'from climate_ft import cli\ndef app(): raise RuntimeError("CUDA out of memory")\ncli.app = app\ncli.main()'
+    code = (
+        'from climate_ft import cli\ndef app(): '
+        'raise RuntimeError("CUDA out of memory")\ncli.app = app\ncli.main()'
+    )
     r = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=REPO)
     assert (
         r.returncode == 1
@@ -200,7 +204,11 @@ def test_bad_answer_file_is_named_by_line(cft, tmp_path, bad, words):
 
 
 def test_heavy_libraries_stay_out_of_help_and_import():
-    code = 'import sys; import climate_ft, climate_ft.cli, climate_ft.pipeline; print(sorted({"torch", "transformers", "pymupdf", "matplotlib", "pandas"} & set(sys.modules)))'
+    code = (
+        'import sys; import climate_ft, climate_ft.cli, '
+        'climate_ft.pipeline; print(sorted({"torch", "transformers", '
+        '"pymupdf", "matplotlib", "pandas"} & set(sys.modules)))'
+    )
     assert (
         subprocess.run(
             [sys.executable, '-c', code], capture_output=True, text=True, cwd=REPO
@@ -210,7 +218,10 @@ def test_heavy_libraries_stay_out_of_help_and_import():
 
 
 def test_every_command_has_help(cft):
-    commands = 'run preflight extract compare clean corpus dataset train ask answer answers score evaluate diagnose sweep merge export serve chat report'.split()
+    commands = (
+        'run preflight extract compare clean corpus dataset train ask answer '
+        'answers score evaluate diagnose sweep merge export serve chat report'
+    ).split()
     out = cft('--help', COLUMNS='200').stdout
     for c in commands:
         assert re.search(rf'\b{c}\b', out), c

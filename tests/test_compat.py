@@ -1,4 +1,5 @@
-"What happens when a name that a library does not promise is gone: one line, and the run goes on."
+"""What happens when a name that a library does not promise is gone:
+one line, and the run goes on."""
 
 import types
 import pytest

@@ -1,4 +1,5 @@
-"""Chapter 05: sections, chunks, ids, and what happens to a document that is not as it should be"""
+"""Chapter 05: sections, chunks, ids,
+and what happens to a document that is not as it should be"""
 
 import pytest
 from climate_ft.corpus import (

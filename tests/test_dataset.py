@@ -29,7 +29,8 @@ THINGS = '気温 降水量 日照時間 積雪深 湿度 風速'.split()
 
 
 def report(doc='d', sections=20, extra=''):
-    "A document with numbered sections of three sentences each; `extra` makes its places and sentences other ones"
+    """A document with numbered sections of three sentences each;
+    `extra` makes its places and sentences other ones"""
     blocks = []
     for i in range(sections):
         a, b = extra + PLACES[i % 10], extra + THINGS[i % 6]
@@ -41,7 +42,9 @@ def report(doc='d', sections=20, extra=''):
                 doc=doc,
                 page=i + 1,
                 role='body',
-                text=f'{a}の{b}の観測は、{1900 + i}年に始まった。{a}の{b}の年平均値は、この百年で約{i + 1}割増加した。{a}の{b}の記録は、図書{i + 3}冊にまとめて保存されている。',
+                text=f'{a}の{b}の観測は、{1900 + i}年に始まった。'
+                f'{a}の{b}の年平均値は、この百年で約{i + 1}割増加した。'
+                f'{a}の{b}の記録は、図書{i + 3}冊にまとめて保存されている。',
             )
         )
     return blocks
@@ -83,7 +86,7 @@ def qa(out, q='問い？', id='x', source='new', **extra):
     return QA(id, source, q, '', out, extra=extra)
 
 
-# ---- the course's dataset ----------------------------------------------------------------------------------------------
+# ---- the course's dataset -------------------------------------------------------------------
 @pytest.fixture(scope='module')
 def course():
     ws = Workspace(REPO)
@@ -185,7 +188,7 @@ def test_every_gold_support_is_in_the_report():
     assert sum(not r.extra['seen'] for r in rows) >= 20
 
 
-# ---- split -------------------------------------------------------------------------------------------------------------
+# ---- split ----------------------------------------------------------------------------------
 def test_the_split_does_not_depend_on_other_documents(tmp_path):
     a = workspace(tmp_path / 'a', report())
     b = workspace(tmp_path / 'b', report('c', extra='深海第二') + report())
@@ -232,7 +235,7 @@ def test_another_seed_is_another_split():
     )
 
 
-# ---- pairs -------------------------------------------------------------------------------------------------------------
+# ---- pairs ----------------------------------------------------------------------------------
 def test_wordings():
     f = fact('s', '海氷域面積は、2012年に最小となった。')
     qs = [r.instruction for r in D.base_pairs(f) + D.template_pairs(f)]
@@ -309,7 +312,7 @@ def test_exact_duplicates_keep_the_first_answer():
     assert D.drop_exact(rows) == [rows[0], rows[3]]
 
 
-# ---- contamination -----------------------------------------------------------------------------------------------------
+# ---- contamination --------------------------------------------------------------------------
 SRC = '北極域の気温は、1979年以降、世界平均の約4倍の速さで上昇してきた。'
 WIDE = str.maketrans({chr(c): chr(c + 0xFEE0) for c in range(33, 127)})
 LEAKS = dict(
@@ -389,14 +392,16 @@ def test_gold_support_is_what_is_compared():
 def test_the_same_fact_in_other_words_is_a_near_copy():
     train = [
         qa(
-            '線状降水帯とは、発達した積乱雲が列をなし、数時間にわたってほぼ同じ場所に強い雨を降らせる雨域である。',
+            '線状降水帯とは、発達した積乱雲が列をなし、'
+            '数時間にわたってほぼ同じ場所に強い雨を降らせる雨域である。',
             '？',
             't',
             's',
         )
     ]
     row = qa(
-        '線状降水帯は、次々と発生する発達した積乱雲が列をなし、数時間にわたって同じ場所に大雨を降らせる現象である。'
+        '線状降水帯は、次々と発生する発達した積乱雲が列をなし、'
+        '数時間にわたって同じ場所に大雨を降らせる現象である。'
     )
     found = D.contamination(train, [row])
     assert (
@@ -423,7 +428,9 @@ def test_names_are_no_leak():
             train,
             [
                 qa(
-                    '気候変動に関する政府間パネル（IPCC）は、第6次評価報告書の統合報告書を2023年3月に公表し、人間の影響に疑う余地がないと結論した。'
+                    '気候変動に関する政府間パネル（IPCC）は、'
+                    '第6次評価報告書の統合報告書を2023年3月に公表し、'
+                    '人間の影響に疑う余地がないと結論した。'
                 )
             ],
         )['flagged']
@@ -474,14 +481,17 @@ def test_hand_written_questions_outrank_generated_ones(tmp_path):
     }
 
 
-# ---- files -------------------------------------------------------------------------------------------------------------
+# ---- files ----------------------------------------------------------------------------------
 def test_same_seed_same_bytes(tmp_path):
     ws = workspace(tmp_path, report())
     told = []
     D.run_dataset(ws, progress=lambda f, m: told.append(f))
     first = digests(ws)
     assert told == sorted(told) and told[-1] == 1.0
-    code = f"from climate_ft.dataset import *; from climate_ft.workspace import Workspace; run_dataset(Workspace({str(tmp_path)!r}))"
+    code = (
+        "from climate_ft.dataset import *; from climate_ft.workspace "
+        f"import Workspace; run_dataset(Workspace({str(tmp_path)!r}))"
+    )
     for seed in ('0', '123'):
         subprocess.run(
             [sys.executable, '-c', code],
@@ -541,7 +551,8 @@ def test_odd_documents_still_give_a_dataset(tmp_path):
             role='body',
             doc='mix',
             page=1,
-            text='GOSAT（이부키、いぶき）の観測は２００９年に始まった。The satellite works. Спутник работает。ﾊﾝｶｸの文字の列も、ここにある。',
+            text='GOSAT（이부키、いぶき）の観測は２００９年に始まった。'
+            'The satellite works. Спутник работает。ﾊﾝｶｸの文字の列も、ここにある。',
         ),
     ]
     ws = workspace(tmp_path, odd)
@@ -610,7 +621,7 @@ def test_resolving_keeps_more(tmp_path):
     assert any('図表「気温の推移」' in r.output for r in D.load_rows(ws, 'train'))
 
 
-# ---- subset, formats, preview --------------------------------------------------------------------------------------------
+# ---- subset, formats, preview ---------------------------------------------------------------
 def test_subset(course):
     train = course['train']
     small = D.subset(train, 48)

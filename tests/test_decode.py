@@ -1,4 +1,5 @@
-"Chapter 09a: answers in slots are those of `generate`, for every family and with an adapter on quantised layers"
+"""Chapter 09a: answers in slots are those of `generate`,
+for every family and with an adapter on quantised layers"""
 
 import pytest
 import torch
@@ -17,7 +18,8 @@ QUESTIONS = [
 
 @pytest.fixture(scope='module', params=[k for k in TINY_KINDS])
 def model(request, tmp_path_factory):
-    "A random model of each family, its weights scaled so that it babbles: every difference shows"
+    """A random model of each family,
+    its weights scaled so that it babbles: every difference shows"""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     folder = tiny_family(request.param, tmp_path_factory.mktemp('family') / request.param)

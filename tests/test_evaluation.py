@@ -273,15 +273,20 @@ def test_evaluate_without_answers_says_what_to_run(ws):
 
 
 def test_retrieval_leaves_the_gpu_to_the_model(tmp_path):
-    "bm25s starts JAX where it is installed; without this setting JAX takes three quarters of the GPU's memory"
+    """bm25s starts JAX where it is installed;
+    without this setting JAX takes three quarters of the GPU's memory"""
     (tmp_path / 'jax').mkdir()
     (tmp_path / 'jax/__init__.py').write_text('')
     (tmp_path / 'jax/lax.py').write_text(
-        "import os\nassert os.environ.get('XLA_PYTHON_CLIENT_PREALLOCATE') == 'false'\ncalls = []\ndef top_k(a, k): calls.append(k); return a[:k], list(range(k))\n"
+        "import os\nassert os.environ.get('XLA_PYTHON_CLIENT_PREALLOCATE') == 'false'\n"
+        "calls = []\ndef top_k(a, k): calls.append(k); return a[:k], list(range(k))\n"
     )
     code = (
-        "from climate_ft.passages import Retriever; from climate_ft.workspace import Chunk, read_json, REPO\n"
-        "f = Retriever([Chunk.fromdict(c) for c in read_json(REPO/'data/corpus_chunks.json')]); print('温室効果' in f('温室効果のしくみ')[0].text)\n"
+        "from climate_ft.passages import Retriever; "
+        "from climate_ft.workspace import Chunk, read_json, REPO\n"
+        "f = Retriever([Chunk.fromdict(c) for c in "
+        "read_json(REPO/'data/corpus_chunks.json')]); "
+        "print('温室効果' in f('温室効果のしくみ')[0].text)\n"
         "import jax.lax; print(jax.lax.calls)"
     )
     p = subprocess.run(
@@ -297,7 +302,8 @@ def test_retrieval_leaves_the_gpu_to_the_model(tmp_path):
 
 @pytest.fixture(scope='module')
 def adapted(tmp_path_factory):
-    "A workspace with questions, passages, and an adapter of random weights that changes every answer"
+    """A workspace with questions, passages,
+    and an adapter of random weights that changes every answer"""
     import torch
     from climate_ft.models import load_quantized
     from climate_ft.train import get_profile

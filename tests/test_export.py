@@ -1,4 +1,5 @@
-"Chapter 13: the merged model answers like the adapter, the wrong merges do not, and a failure leaves the old folder"
+"""Chapter 13: the merged model answers like the adapter,
+the wrong merges do not, and a failure leaves the old folder"""
 
 import json
 import pytest
@@ -10,7 +11,8 @@ from climate_ft.workspace import CourseError, Workspace, read_json, write_json, 
 
 QUESTIONS = [
     f'{w}とは何ですか。'
-    for w in '雪氷面 アルベド 衛星 気候変動 海面水位 温室効果ガス 二酸化炭素 SWOT CSA 降水 台風 森林 農業 防災 観測 海洋 大気 北極 南極 氷'.split()
+    for w in '雪氷面 アルベド 衛星 気候変動 海面水位 温室効果ガス 二酸化炭素 '
+    'SWOT CSA 降水 台風 森林 農業 防災 観測 海洋 大気 北極 南極 氷'.split()
 ]
 
 

@@ -23,7 +23,8 @@ RENDERINGS = (
 
 
 def make_pdf(path, draw, pages=1, w=400, h=500):
-    "A PDF drawn by `draw(page, write)`, where `write(x, y, text, size)` sets Japanese text on a baseline"
+    """A PDF drawn by `draw(page, write)`,
+    where `write(x, y, text, size)` sets Japanese text on a baseline"""
     d = pymupdf.open()
     for _ in range(pages):
         p = d.new_page(width=w, height=h)
@@ -389,8 +390,8 @@ def test_what_could_not_be_read_is_said(tmp_path, cft, capsys):
     r = cft('clean', '--out', tmp_path / 'w')
     line = r.stderr.strip().splitlines()[-1]
     assert (
-        line
-        == 'half: 5 pages, 448 characters, 16 sentences of text; set aside: nothing; nothing read on pages 2, 4, 5'
+        line == 'half: 5 pages, 448 characters, 16 sentences of text; '
+        'set aside: nothing; nothing read on pages 2, 4, 5'
     ), line
     X.extract(pdf)
     assert [l for l in capsys.readouterr().err.splitlines()] == said  # in a notebook too

@@ -125,7 +125,11 @@ def test_heading_titles(h, t):
 
 
 def test_answers_are_verbatim_and_found_by_offset():
-    text = '海氷は太陽光を非常に強く反射する。しかし、面積は減っている。\n\n- 融解の監視：マイクロ波で毎日測る。\n\nA) 重力法は、氷の質量を直接に求める方法である。'
+    text = (
+        '海氷は太陽光を非常に強く反射する。しかし、'
+        '面積は減っている。\n\n- 融解の監視：マイクロ波で毎日測る。'
+        '\n\nA) 重力法は、氷の質量を直接に求める方法である。'
+    )
     doc = '# 5 雪氷圏\n\n' + text
     fs = chunk_facts(chunk(text, start=len(doc) - len(text)))
     assert [f.how for f in fs] == ['heading', 'topic', 'topic', 'topic']
@@ -150,7 +154,10 @@ def test_sentences_that_cannot_stand_alone(s):
 
 
 def test_a_torn_sentence_gives_no_fact():
-    torn = '三つの観測の結果は、海面上\n\n昇の理解が正しいことの強い裏付けである。海面水位は毎年約4mm上昇している。'
+    torn = (
+        '三つの観測の結果は、海面上\n\n昇の理解が正しいことの強い裏付けである。'
+        '海面水位は毎年約4mm上昇している。'
+    )
     assert [f.topic for f in chunk_facts(chunk(torn, section=()))] == ['海面水位']
 
 

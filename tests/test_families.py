@@ -1,4 +1,5 @@
-"Tiny random models of six families: the loss and the gradients are the model's own, and each is trained, answers and is merged."
+"""Tiny random models of six families: the loss and the gradients
+are the model's own, and each is trained, answers and is merged."""
 
 from dataclasses import replace
 import pytest
@@ -65,7 +66,8 @@ def grads(model):
 
 
 def models_own(ws, path, adapter, examples):
-    "Loss and gradients of the same adapter through Transformers and PEFT alone, one example at a time"
+    """Loss and gradients of the same adapter through
+    Transformers and PEFT alone, one example at a time"""
     from peft import LoraConfig, get_peft_model
 
     net = M.load_quantized(path, 16, 'float32', attention='eager')[0]
@@ -202,7 +204,8 @@ def test_another_family_is_trained_by_trl_and_says_so(granite, tmp_path, capsys)
     assert (info['backend'], info['layout'], info['graphs']) == ('trl', 'padded', False)
     said = [l for l in capsys.readouterr().err.splitlines() if 'granite' in l]
     assert said == [
-        'climate-ft: our own step was not compared with models of type granite; TRL trains this one'
+        'climate-ft: our own step was not compared with '
+        'models of type granite; TRL trains this one'
     ]
     questions = [r['instruction'] for r in ROWS[:3]]
     tuned = generate(
@@ -221,7 +224,8 @@ def test_another_family_is_trained_by_trl_and_says_so(granite, tmp_path, capsys)
         (dict(backend='transformers'), 'models of type granite: set backend to trl'),
         (
             dict(targets=('query_key_value',)),
-            'has none of the layers query_key_value: set targets to some of down_proj, gate_proj',
+            'has none of the layers query_key_value: '
+            'set targets to some of down_proj, gate_proj',
         ),
         (dict(backend='trl', layout='packed'), 'layout packed with trl'),
     ],

@@ -1,4 +1,5 @@
-"What strangers bring: folders with code, with missing or foreign weights, damaged files; one line each, and nothing of theirs runs"
+"""What strangers bring: folders with code, with missing or foreign weights,
+damaged files; one line each, and nothing of theirs runs"""
 
 import ast
 import io
@@ -77,7 +78,8 @@ def plant(folder, marker, name='config.json', **config):
     "Let the folder ask for code of its own, which leaves a file"
     (folder / 'mine.py').write_text(f'''
 open({str(marker)!r}, 'w').write('ran')
-from transformers import Qwen3Config as Config, Qwen3ForCausalLM as Model, Qwen2Tokenizer as Tokenizer
+from transformers import Qwen3Config as Config, Qwen3ForCausalLM as Model
+from transformers import Qwen2Tokenizer as Tokenizer
 ''')
     auto = dict(
         AutoConfig='mine.Config',
@@ -159,7 +161,8 @@ def test_an_adapter_names_no_modules_to_import(tuned, tmp_path):
 
 
 def test_every_load_says_no_to_code_and_pickle():
-    "In the text of the package: what comes from a folder is loaded without code, weights as safetensors"
+    """In the text of the package:
+    what comes from a folder is loaded without code, weights as safetensors"""
     for f in sorted((REPO / 'climate_ft').glob('*.py')):
         for c in ast.walk(ast.parse(f.read_text())):
             if not (
@@ -460,8 +463,8 @@ def test_a_long_passage_is_cut_at_a_sentence_and_said(small, capsys):
     )
     a, b = capsys.readouterr().err.splitlines()
     assert (
-        a
-        == f'climate-ft: question 4 ({QUESTION[:20]} …) does not fit into 2,046 tokens: its passage was shortened'
+        a == f'climate-ft: question 4 ({QUESTION[:20]} …) does '
+        'not fit into 2,046 tokens: its passage was shortened'
     )
     assert b.startswith('climate-ft: question 9 (雪雪') and b.endswith(
         'it is too long and gets no answer'

@@ -1,4 +1,5 @@
-"""Chapters 05e and 05f: what is asked of a sentence, what a prompt with passages holds, and what stays out"""
+"""Chapters 05e and 05f: what is asked of a sentence,
+what a prompt with passages holds, and what stays out"""
 
 from collections import Counter
 import pytest
@@ -23,7 +24,8 @@ def asked(s, **kw):
     's,parts',
     [
         (
-            '日本初の静止気象衛星「ひまわり」は1977年7月に打ち上げられ、台風の監視を大きく前進させた。',
+            '日本初の静止気象衛星「ひまわり」は1977年7月に打ち上げられ、'
+            '台風の監視を大きく前進させた。',
             [
                 '日本初の静止気象衛星「ひまわり」は1977年7月に打ち上げられた',
                 '日本初の静止気象衛星「ひまわり」は、台風の監視を大きく前進させた',
@@ -141,7 +143,8 @@ def test_an_abbreviation_is_what_it_stands_for():
             'Advanced Land Observing Satellite',
         ),
         (
-            '合成開口レーダが夜間でも地表を観測できるのは、自ら電波を出して反射を受けるためである。',
+            '合成開口レーダが夜間でも地表を観測できるのは、'
+            '自ら電波を出して反射を受けるためである。',
             '合成開口レーダが夜間でも地表を観測できるのはなぜ',
             '自ら電波を出して反射を受けるため',
         ),
@@ -227,7 +230,8 @@ def test_the_held_out_wording_is_never_trained():
 
 def test_gaps_text_and_coverage():
     c = chunk(
-        '海氷域面積は、2012年に最小となった。しかし、それは続かなかった。\n図表3は、その様子を示す。\n- 参考文献, 2020'
+        '海氷域面積は、2012年に最小となった。しかし、それは続かなかった。'
+        '\n図表3は、その様子を示す。\n- 参考文献, 2020'
     )
     rows, _ = F.question_rows([c], hold=0.0)
     gaps, text = F.gap_rows(rows, [c]), F.text_rows([c])
@@ -266,14 +270,15 @@ def test_questions_of_the_examination_stay_out():
     assert F.apart(rows, []) == (rows, dict(removed=0, nearest=None))
 
 
-# ---- passages ----------------------------------------------------------------------------------------------------------
+# ---- passages -------------------------------------------------------------------------------
 TOWNS = '札幌 仙台 東京 大阪 広島 福岡 那覇 金沢'.split()
 
 
 def towns():
     return [
         chunk(
-            f'{p}の観測所は、{1950 + 7 * i}年に開設された。{p}の標高は約{11 * i + 3}mである。{p}では雪も測る。',
+            f'{p}の観測所は、{1950 + 7 * i}年に開設された。'
+            f'{p}の標高は約{11 * i + 3}mである。{p}では雪も測る。',
             f'c{i}',
             ('1 観測所', f'1.{i} {p}'),
         )
@@ -352,7 +357,7 @@ def test_general_pairs_stay_apart_from_the_general_questions():
     )
 
 
-# ---- the course's data, and a document of one's own --------------------------------------------------------------------
+# ---- the course's data, and a document of one's own -----------------------------------------
 @pytest.fixture(scope='module')
 def built():
     ws = Workspace(REPO)
@@ -430,7 +435,8 @@ def test_of_ones_own_document_everything_is_trained_and_wordings_are_held_out(tm
                 doc='own',
                 page=i + 1,
                 role='body',
-                text=f'{p}の観測所は、{1950 + 7 * i}年に開設された。{p}の観測所の標高は、約{11 * i + 3}mである。{p}の観測所では、雪の深さも測っている。',
+                text=f'{p}の観測所は、{1950 + 7 * i}年に開設された。{p}の観測所の標高は、'
+                f'約{11 * i + 3}mである。{p}の観測所では、雪の深さも測っている。',
             ),
         ]
     ws = Workspace(tmp_path)

@@ -1,4 +1,5 @@
-"Chapter 10: answers do not depend on the batch, nothing is lost or done twice, and bad input is named"
+"""Chapter 10: answers do not depend on the batch,
+nothing is lost or done twice, and bad input is named"""
 
 import os
 import signal
@@ -7,7 +8,7 @@ import sys
 import pytest
 
 pytest.importorskip('torch')
-from climate_ft import generate as G
+from climate_ft import asking, generate as G
 from climate_ft.workspace import REPO, Chunk, CourseError, read_jsonl, write_jsonl
 
 QUESTIONS = [
@@ -23,7 +24,8 @@ ROWS = [dict(question=q, reference='氷', source_id=f's{i}') for i, q in enumera
 
 @pytest.fixture(scope='session')
 def babbler(tmp_path_factory):
-    "A tiny model whose random weights are large enough for every question to get its own answer"
+    """A tiny model whose random weights are large
+    enough for every question to get its own answer"""
     import torch
     from climate_ft.models import tiny_base
 
@@ -152,7 +154,7 @@ def test_interrupted_answers_continue(loaded, answers, tmp_path, monkeypatch):
 
 
 KILLED = '''import os, signal, sys
-from climate_ft import generate as G
+from climate_ft import asking, generate as G
 add = G.PartialAnswers.add
 def add_and_die(self, i, text):
     add(self, i, text)
@@ -277,7 +279,7 @@ def test_a_stopped_run_does_not_continue_with_other_inputs(loaded, tmp_path, cha
     ]
 
 
-# ---- answers with their page -------------------------------------------------------------------------------------------
+# ---- answers with their page ----------------------------------------------------------------
 def corpus():
     return [
         Chunk(
@@ -320,10 +322,10 @@ def test_a_reply_reads_what_retrieval_found_and_says_where(loaded):
 def test_a_refusal_cites_nothing(loaded, monkeypatch):
     from climate_ft.passages import REFUSAL, Retriever
 
-    monkeypatch.setattr(G, 'stream', lambda *a, **k: REFUSAL)
+    monkeypatch.setattr(asking, 'stream', lambda *a, **k: REFUSAL)
     r = G.reply(*loaded, '月の石は何ですか。', Retriever(corpus()))
     assert r.refused and r.source == {} and G.citation(r) == '' and len(r.passages) == 2
-    monkeypatch.setattr(G, 'stream', lambda *a, **k: '1952年')
+    monkeypatch.setattr(asking, 'stream', lambda *a, **k: '1952年')
     r = G.reply(*loaded, '積雪の観測はいつ始まりましたか。', Retriever(corpus()))
     assert not r.refused and G.citation(r) == '（report、p. 3「1.2 積雪」）\n'
 

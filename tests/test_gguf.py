@@ -1,4 +1,5 @@
-"Chapter 13b: a GGUF file has the model's prompts, tokens and answers, and a wrong input is one line"
+"""Chapter 13b: a GGUF file has the model's prompts,
+tokens and answers, and a wrong input is one line"""
 
 import json
 import re
@@ -94,7 +95,8 @@ def test_other_families_have_their_prompts(kind, tmp_path):
 
 
 def small_gemma(folder):
-    "A random Gemma 3 with a SentencePiece vocabulary of bytes, a few characters and two merges"
+    """A random Gemma 3 with a SentencePiece vocabulary of bytes,
+    a few characters and two merges"""
     from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
     from transformers import Gemma3ForCausalLM, Gemma3TextConfig, PreTrainedTokenizerFast
     from climate_ft.prompts import GEMMA_TEMPLATE

@@ -1,4 +1,5 @@
-"Chapter 13e: cards that are complete and true, and pushes to a hub of our own that receive what they should and nothing else"
+"""Chapter 13e: cards that are complete and true,
+and pushes to a hub of our own that receive what they should and nothing else"""
 
 import base64
 import json
@@ -244,7 +245,8 @@ def course(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def users(tmp_path_factory):
-    "A document of a user, with a base in a folder of the user's; its name is the course's on purpose"
+    """A document of a user, with a base in a folder of the user's;
+    its name is the course's on purpose"""
     from climate_ft.models import tiny_base
 
     root = tmp_path_factory.mktemp('hub')

@@ -31,7 +31,7 @@ from climate_ft.workspace import CourseError
 
 REPO = Path(__file__).resolve().parent.parent
 
-# 21 ------------------------------------------------------------------------------------------------------------------
+# 21 ------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope='module')
@@ -72,8 +72,11 @@ def test_activations_grow_with_tokens_and_checkpointing_removes_them():
 
 
 MESSAGE = (
-    'CUDA out of memory. Tried to allocate {} MiB. GPU 0 has a total capacity of 80.00 GiB of which {} GiB is free. {}Including non-PyTorch memory, this process has {} GiB memory in use. '
-    'Of the allocated memory {} GiB is allocated by PyTorch, and {} MiB is reserved by PyTorch but unallocated.'
+    'CUDA out of memory. Tried to allocate {} MiB. '
+    'GPU 0 has a total capacity of 80.00 GiB of which {} GiB is free. '
+    '{}Including non-PyTorch memory, this process has {} GiB memory in use. '
+    'Of the allocated memory {} GiB is allocated by PyTorch, '
+    'and {} MiB is reserved by PyTorch but unallocated.'
 )
 
 
@@ -123,12 +126,13 @@ def test_the_8_bit_product_keeps_its_input_out_of_sight_of_checkpointing():
     assert any(t is not None and t.shape == (10, 32) for t in y.grad_fn.tensors)
 
 
-# 22 ------------------------------------------------------------------------------------------------------------------
+# 22 ------------------------------------------------------------------------------------------
 
 OLD = '''
 from transformers import TrainingArguments
 from trl import SFTTrainer
-SFTTrainer(model=m, tokenizer=t, dataset_text_field='text', max_seq_length=8, packing=False, args=TrainingArguments('o', evaluation_strategy='no'))
+SFTTrainer(model=m, tokenizer=t, dataset_text_field='text', max_seq_length=8, packing=False,
+           args=TrainingArguments('o', evaluation_strategy='no'))
 '''
 
 
@@ -175,7 +179,11 @@ def test_a_rename_in_the_package_is_seen(good, bad):
 
 
 def test_unpacked_dictionaries_aliases_and_missing_libraries():
-    src = "import trl as t\nfrom nowhere_at_all import f\nfrom trl import SFTConfig as C\nkw = dict(a1=1)\nC('o', **kw, **(dict(a2=1) if x else {'a3': 1}))\nt.SFTConfig(a4=1)\nf(a5=1)\nC('o').b(a6=1)"
+    src = (
+        "import trl as t\nfrom nowhere_at_all import f\nfrom trl import "
+        "SFTConfig as C\nkw = dict(a1=1)\nC('o', **kw, **(dict(a2=1) if x else {'a3': "
+        "1}))\nt.SFTConfig(a4=1)\nf(a5=1)\nC('o').b(a6=1)"
+    )
     assert {k for *_, k in unknown_keywords(src)} == {'a1', 'a2', 'a3', 'a4'}
 
 
@@ -190,7 +198,7 @@ def test_a_misspelt_precision_is_not_refused_but_counted():
         check_bits(m, 8)
 
 
-# 24 ------------------------------------------------------------------------------------------------------------------
+# 24 ------------------------------------------------------------------------------------------
 
 
 def lora(model, **kw):
@@ -313,7 +321,7 @@ def test_backward_of_the_8_bit_product_is_exact(outlier):
         assert 0 < (v.grad - dy @ W).norm() / (dy @ W).norm() < 0.02
 
 
-# 25 ------------------------------------------------------------------------------------------------------------------
+# 25 ------------------------------------------------------------------------------------------
 
 
 def _product(x):
@@ -356,7 +364,7 @@ def test_saved_versions_and_variable_names():
     assert {r['torch'] for r in d['runs']} >= {'2.8.0', '2.13.0'}
 
 
-# 29 ------------------------------------------------------------------------------------------------------------------
+# 29 ------------------------------------------------------------------------------------------
 
 FACTS = [
     ('SWOT衛星は何を測りますか。', '水面の高さを測る。', 'height'),
@@ -462,7 +470,7 @@ def test_the_wrong_prompt_brings_the_old_habit_back(tok):
     assert not any(w == a for w, (_, a, _) in zip(wrong, FACTS)), wrong
 
 
-# the script that measures the GPU parts ------------------------------------------------------------------------------
+# the script that measures the GPU parts ------------------------------------------------------
 
 
 def test_gpu_script_measures_a_part(tmp_path):

@@ -15,14 +15,15 @@ from climate_ft.workspace import REPO, CourseError, Workspace, read_jsonl, write
 
 @pytest.fixture(scope='module', autouse=True)
 def one_thread():
-    "Sums are taken in the same order everywhere, and small matrices do not wait for each other"
+    """Sums are taken in the same order everywhere,
+    and small matrices do not wait for each other"""
     n = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(n)
 
 
-# ---- 20: line breaks, mixed columns, captions and heads in sentences -------------------------------------------------------
+# ---- 20: line breaks, mixed columns, captions and heads in sentences ------------------------
 
 
 @pytest.fixture(scope='module')
@@ -95,7 +96,7 @@ def test_pdfplumber_mixes_columns_and_pymupdf4llm_breaks_lines(report):
     )
 
 
-# ---- 23: killed, continued, equal ------------------------------------------------------------------------------------------
+# ---- 23: killed, continued, equal -----------------------------------------------------------
 
 KILLED = '''import os, signal, sys
 from climate_ft import train as T; from climate_ft.workspace import Workspace
@@ -168,8 +169,10 @@ def test_killed_run_continues_and_is_equal(runs, tmp_path, monkeypatch):
     )
     for f in ('optimizer.pt', 'scheduler.pt'):
         (weak.models / 'tiny/checkpoints/checkpoint-1' / f).unlink()
+    from climate_ft import checkpoints as K
+
     monkeypatch.setattr(
-        T, 'checkpoints', lambda d: sorted(d.glob('checkpoint-*'), key=T._step)
+        K, 'checkpoints', lambda d: sorted(d.glob('checkpoint-*'), key=K._step)
     )
     T.train(cfg, weak)
     assert apart(weak, whole) > 1e-4  # or the comparison sees nothing
@@ -186,7 +189,7 @@ def test_torn_and_foreign_checkpoints_are_refused(runs, tmp_path):
         T.resume_point(tmp_path / 'd', dict(learning_rate=0.1), True)
 
 
-# ---- 26: figure references -------------------------------------------------------------------------------------------------
+# ---- 26: figure references ------------------------------------------------------------------
 
 
 def test_a_model_trained_on_figure_references_points_at_figures():
@@ -246,7 +249,7 @@ def test_a_model_trained_on_figure_references_points_at_figures():
     assert keep > 0.03 and keep > 20 * drop, (keep, drop)
 
 
-# ---- 27: numbers that lie --------------------------------------------------------------------------------------------------
+# ---- 27: numbers that lie -------------------------------------------------------------------
 
 REFS = [
     '水循環は、地球上の水が絶えず巡る過程です。',
@@ -285,7 +288,7 @@ def test_rouge_without_kana():
     ] and score_pairs(REFS, REFS, ['rouge'], floor=False)['scores']['rouge1'] == 1
 
 
-# ---- 28: merging -----------------------------------------------------------------------------------------------------------
+# ---- 28: merging ----------------------------------------------------------------------------
 
 
 def test_three_ways_to_merge_one_weight(tmp_path):

@@ -1,4 +1,5 @@
-"Kinds of pages that real documents have, each drawn here in several layouts: what is text stays text, and whole."
+"""Kinds of pages that real documents have,
+each drawn here in several layouts: what is text stays text, and whole."""
 
 import pymupdf
 import pytest
@@ -6,8 +7,10 @@ from climate_ft.clean import clean_pages, to_text
 from climate_ft.extract import iter_pages
 
 SAID = (
-    '町の図書館は平日の夜も開いており、仕事の帰りに立ち寄る人が多い。予約した本は駅の前の棚で受け取ることが'
-    'できるほか、学校にも届けられる。貸出の期間は二週間で、次の予約がなければ一度だけ延ばせる。'
+    '町の図書館は平日の夜も開いており、仕事の帰りに立ち寄る人が多い。'
+    '予約した本は駅の前の棚で受け取ることが'
+    'できるほか、学校にも届けられる。貸出の期間は二週間で、'
+    '次の予約がなければ一度だけ延ばせる。'
 )
 
 
@@ -32,7 +35,8 @@ class Sheet:
 
 
 def read(tmp_path, *draws, w=595, h=842, rotate=0):
-    "Pages drawn by functions of a `Sheet`, extracted and cleaned: pages, cleaned document, its text"
+    """Pages drawn by functions of a `Sheet`,
+    extracted and cleaned: pages, cleaned document, its text"""
     d = pymupdf.open()
     for f in draws:
         f(Sheet(d.new_page(width=w, height=h)))
@@ -133,7 +137,8 @@ def test_question_and_answer_in_one_frame_with_a_rule_between(tmp_path, frame):
         s.prose(
             86,
             224,
-            'Ａ　見学の二週間前までに、人数と希望の時刻を窓口に知らせる。館内では係が案内する。',
+            'Ａ　見学の二週間前までに、'
+            '人数と希望の時刻を窓口に知らせる。館内では係が案内する。',
             39,
         )
 
@@ -249,7 +254,10 @@ MARKS = (
     '†',
     '＊',
 )
-ITEM = '使われなくなった倉庫を借りて、月に一度の古本の市を開くことにした。売り上げは絵本を買い足すために使い、その内訳は毎年の春に掲示板で知らせる。'
+ITEM = (
+    '使われなくなった倉庫を借りて、月に一度の古本の市を開くことにした。'
+    '売り上げは絵本を買い足すために使い、その内訳は毎年の春に掲示板で知らせる。'
+)
 
 
 def items(s, mark, text, at, size, lead, width, y=150, n=3):
@@ -300,7 +308,8 @@ def test_full_items_without_a_stop_begin_where_the_next_mark_stands(tmp_path, ma
 
 
 def test_an_indented_paragraph_under_an_item_is_its_own(tmp_path):
-    "The second row returns to the left: it was the first row of a paragraph, not the rest of the item"
+    """The second row returns to the left:
+    it was the first row of a paragraph, not the rest of the item"""
 
     def draw(s):
         y = 100
@@ -614,7 +623,8 @@ def test_prose_above_small_close_notes_keeps_its_own_leading(tmp_path):
             s.write(
                 97,
                 300 + i * 10.7,
-                'A study of paths between villages, drawn by the words that people use for them.',
+                'A study of paths between villages, '
+                'drawn by the words that people use for them.',
                 8.5,
                 'helv',
             )

@@ -182,7 +182,10 @@ def test_score_file_is_repeatable_across_processes(tmp_path):
             for i, (p, r) in enumerate(zip(PREDS, REFS))
         ],
     )
-    code = f'import json; from climate_ft.metrics import *; print(json.dumps(score_file({str(f)!r})))'
+    code = (
+        'import json; from climate_ft.metrics import *; '
+        f'print(json.dumps(score_file({str(f)!r})))'
+    )
     a, b = (
         subprocess.run(
             [sys.executable, '-c', code],
@@ -244,7 +247,8 @@ def test_bom_crlf_and_allow_empty(tmp_path):
     f = tmp_path / 'a.jsonl'
     f.write_bytes(
         b'\xef\xbb\xbf'
-        + '{"prediction": "", "reference": "氷"}\r\n{"prediction": "氷", "reference": ["雪", "氷"]}\r\n'.encode()
+        + '{"prediction": "", "reference": "氷"}\r\n{"prediction": '
+        '"氷", "reference": ["雪", "氷"]}\r\n'.encode()
     )
     s = M.score_file(f, allow_empty=True)
     assert (s['n'], s['empty'], s['scores']['exact']) == (2, 1, 0.5)

@@ -1,4 +1,5 @@
-"Chapter 12b: wrong answers by cause, on records made by hand, and the command on a workspace made by hand"
+"""Chapter 12b: wrong answers by cause, on records made by hand,
+and the command on a workspace made by hand"""
 
 import json
 import pytest
@@ -7,7 +8,10 @@ from climate_ft.passages import REFUSAL
 from climate_ft.workspace import Chunk, Workspace, write_json, write_jsonl
 
 CHUNK, OTHER = 'doc-1', 'doc-2'
-TEXT = 'だいち2号は2014年5月に打ち上げられた。搭載する合成開口レーダーはPALSAR-2と呼ばれる。分解能は3mである。'
+TEXT = (
+    'だいち2号は2014年5月に打ち上げられた。'
+    '搭載する合成開口レーダーはPALSAR-2と呼ばれる。分解能は3mである。'
+)
 
 
 def trained(question, output, chunk=CHUNK, **kw):

@@ -106,7 +106,8 @@ def test_a_broken_download_says_how_to_go_on(monkeypatch):
     monkeypatch.setattr(huggingface_hub, 'snapshot_download', broken)
     with pytest.raises(
         CourseError,
-        match='could not be downloaded completely .ConnectionError.: run the same command again',
+        match='could not be downloaded completely .ConnectionError.: '
+        'run the same command again',
     ):
         M.resolve_base('owner/model')
 

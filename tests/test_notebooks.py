@@ -1,5 +1,5 @@
-"""Every notebook, run alone as on Colab: an empty folder in the place of `/content`, a clone, an environment without the course. What the cheap ones
-print must be what is saved in them."""
+"""Every notebook, run alone as on Colab: an empty folder in the place of `/content`, a clone,
+an environment without the course. What the cheap ones print must be what is saved in them."""
 
 import json
 import os
@@ -13,8 +13,12 @@ from nbrun import CFG, REPO, colab_vars, drift, execute, make_env, make_origin, 
 NOTEBOOKS = sorted((REPO / 'nbs').glob('*.ipynb'), key=lambda p: p.name)
 TRAINING = {
     '08_train',
+    '08d_checkpoints',
+    '08e_verdict',
     '09_train_8bit',
     '10_generate',
+    '10c_answers',
+    '10d_asking',
 }  # what they print depends on the processor's arithmetic
 
 
@@ -32,9 +36,8 @@ def fresh(tmp_path_factory, origin):
     env = make_env(folder)
     cell = ''.join(json.loads((REPO / 'nbs/index.ipynb').read_text())['cells'][0]['source'])
     code = (
-        cell
-        + '\nimport sys; print(os.getcwd(), "climate_ft" in sys.modules)\nimport climate_ft; print(climate_ft.__file__)\n'
-        + cell
+        cell + '\nimport sys; print(os.getcwd(), '
+        '"climate_ft" in sys.modules)\nimport climate_ft; print(climate_ft.__file__)\n' + cell
     )
     r = subprocess.run(
         [env / 'bin/python', '-c', code],
@@ -71,7 +74,8 @@ def test_setup_cell_does_nothing_elsewhere(tmp_path):
 
 
 def colab_setup(tmp_path, monkeypatch, install, gpu=True):
-    "Run the setup script with `install(n, pins)` in the place of pip's n-th run: it returns pip's exit status"
+    """Run the setup script with `install(n, pins)` in the
+    place of pip's n-th run: it returns pip's exit status"""
     import runpy
     import shutil
     import types
@@ -260,7 +264,8 @@ def test_drift_sees_a_changed_number_and_no_changed_time():
 
 @pytest.fixture(scope='session')
 def installed_before(tmp_path_factory):
-    "A folder whose `pip` does nothing: for `PYTHONPATH`, once the setup cell has installed the course for real"
+    """A folder whose `pip` does nothing: for `PYTHONPATH`,
+    once the setup cell has installed the course for real"""
     folder = tmp_path_factory.mktemp('nopip')
     (folder / 'pip').mkdir()
     for f in ('__init__.py', '__main__.py'):

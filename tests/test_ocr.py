@@ -1,4 +1,5 @@
-"""Chapter 01b: pages without usable text. A stand-in replays what the engine saw on a page; where the engine is installed, it reads that page itself"""
+"""Chapter 01b: pages without usable text. A stand-in replays what the engine saw on a page;
+where the engine is installed, it reads that page itself"""
 
 import json
 import os

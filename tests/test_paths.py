@@ -1,4 +1,5 @@
-"Paths that are not what they should be, and disks without room: one line, and what is there stays"
+"""Paths that are not what they should be,
+and disks without room: one line, and what is there stays"""
 
 import errno
 import os
@@ -106,7 +107,8 @@ def test_an_error_of_ours_keeps_its_traceback(monkeypatch):
 
 
 def test_a_full_disk_while_pages_come_in(tmp_path):
-    "A limit on the size of files is met in the middle of a document; the reading thread must not crash Python"
+    """A limit on the size of files is met in the middle of a document;
+    the reading thread must not crash Python"""
     for n in ('documents/extracted_blocks.txt', 'documents/extracted_pages.json'):
         (tmp_path / n).parent.mkdir(exist_ok=True)
         (tmp_path / n).write_text('[]\n')

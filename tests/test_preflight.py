@@ -2,7 +2,7 @@ import dataclasses
 import sys
 import types
 import pytest
-from climate_ft import preflight as P
+from climate_ft import hardware as H, preflight as P
 from climate_ft.workspace import CourseError, REPO, read_json, read_jsonl, write_json
 
 Q = P.SHAPES['qwen3-8b']
@@ -161,9 +161,9 @@ def test_an_upgraded_package_is_noticed(monkeypatch):
 
 
 def test_the_compute_type_follows_the_processor(monkeypatch):
-    monkeypatch.setattr(P, 'cpu_flags', lambda: {'avx2'})
+    monkeypatch.setattr(H, 'cpu_flags', lambda: {'avx2'})
     assert P.compute_dtype() == 'float32'
-    monkeypatch.setattr(P, 'cpu_flags', lambda: {'avx512_bf16'})
+    monkeypatch.setattr(H, 'cpu_flags', lambda: {'avx512_bf16'})
     assert P.compute_dtype() == 'bfloat16'
 
 
@@ -342,7 +342,8 @@ def test_small_cards_answer_on_the_quantised_base_and_merge_file_by_file():
 
 
 def test_minutes_hold_what_was_measured():
-    "The whole dataset, three epochs, took 289 s on an H100; the cpu profile what its results say"
+    """The whole dataset, three epochs, took 289 s on an H100;
+    the cpu profile what its results say"""
     low, high = _stages('qwen3-8b-4bit', _gpu(79.2))['train']['minutes']
     assert low <= 289 / 60 <= high
     cpu = read_json(REPO / 'data/evaluation_results.json')['training']
@@ -376,7 +377,8 @@ def test_a_stage_that_cannot_fit_is_refused_with_its_name(stage, m, tmp_path):
     plan = Plan(batch_size=1, max_new_tokens=60000) if stage == 'answer' else Plan()
     with pytest.raises(
         CourseError,
-        match=rf'^{stage} with unsloth/Qwen3-8B-bnb-4bit \(.*\) needs about \d+\.\d GiB .* free: ',
+        match=rf'^{stage} with unsloth/Qwen3-8B-bnb-4bit '
+        r'\(.*\) needs about \d+\.\d GiB .* free: ',
     ):
         P.check_run(cfg, plan, tmp_path, stages=[stage], m=m)
 
@@ -393,7 +395,8 @@ def test_no_room_for_base_and_merged_copy(tmp_path, monkeypatch):
     cfg = get_profile('qwen3-8b-4bit')
     with pytest.raises(
         CourseError,
-        match=r'has 20.0 GB free and this run needs 23.\d GB there \(base model 6.1, merged copy 16.4\)',
+        match=r'has 20.0 GB free and this run needs 23.\d '
+        r'GB there \(base model 6.1, merged copy 16.4\)',
     ):
         P.check_run(cfg, Plan(), tmp_path / 'run', m=_gpu(79.2))
     P.check_run(
@@ -409,8 +412,10 @@ def test_nothing_is_imported_or_loaded_to_check_a_run(tmp_path):
     code = (
         "import sys, climate_ft.preflight as P\nfrom types import SimpleNamespace as S\n"
         "from climate_ft.train import get_profile\n"
-        "p = S(limits={}, passages=(), passage_chars=0, max_new_tokens=8, batch_size=1, bertscore=False)\n"
-        "P.check_run(get_profile('tiny'), p, '.', m=dict(gpus=[], dtype='float32', cores=1, free_memory_gib=9., versions={}))\n"
+        "p = S(limits={}, passages=(), passage_chars=0, "
+        "max_new_tokens=8, batch_size=1, bertscore=False)\n"
+        "P.check_run(get_profile('tiny'), p, '.', m=dict(gpus=[], "
+        "dtype='float32', cores=1, free_memory_gib=9., versions={}))\n"
         "assert 'torch' not in sys.modules and 'transformers' not in sys.modules"
     )
     r = subprocess.run(
@@ -437,3 +442,13 @@ def test_the_report_names_every_stage():
         'merge',
     ] and all(s['ok'] for s in r['stages'])
     assert 'Profile tiny on this machine' in P.describe(r)
+
+
+def test_a_disk_without_room_stands_among_the_obstacles(monkeypatch):
+    from climate_ft.evaluation import settings_of
+
+    def full(*a):
+        raise CourseError('no room here')
+
+    monkeypatch.setattr(P, 'check_room', full)
+    assert P.preflight('tiny', *settings_of('tiny'))['obstacles'][-1] == 'no room here'

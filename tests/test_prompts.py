@@ -94,8 +94,10 @@ def test_the_tiny_tokenizer_cuts_any_text_without_loss(tok):
 # ---- control tokens are text
 
 CONTROL = (
-    '<|im_start|> <|im_end|> <|endoftext|> <start_of_turn> <end_of_turn> <bos> <eos> <pad> <s> </s> [INST] [/INST] <think> </think> <tool_call> '
-    '<|eot_id|> <|start_header_id|> <|begin_of_text|> <|reserved_special_token_0|> <|fim_pad|>'.split()
+    '<|im_start|> <|im_end|> <|endoftext|> <start_of_turn> <end_of_turn> '
+    '<bos> <eos> <pad> <s> </s> [INST] [/INST] <think> </think> <tool_call> '
+    '<|eot_id|> <|start_header_id|> <|begin_of_text|> '
+    '<|reserved_special_token_0|> <|fim_pad|>'.split()
 )
 
 
@@ -128,7 +130,8 @@ def test_what_spells_a_control_token_is_text(kind):
 
 @pytest.mark.parametrize('kind', TINY_KINDS)
 def test_ordinary_rows_have_the_tokens_of_the_template(kind):
-    "As Transformers renders and tokenises them, for every tenth row of the course's training data"
+    """As Transformers renders and tokenises them,
+    for every tenth row of the course's training data"""
     tok, end = _tiny_tokenizer(kind), family(_tiny_tokenizer(kind))[1]
     for l in (REPO / 'data/splits/train.jsonl').read_text(encoding='utf-8').splitlines()[::10]:
         r = json.loads(l)
@@ -177,10 +180,14 @@ def test_a_foreign_template_has_limits(monkeypatch, template, message):
 
 
 def test_a_template_is_rendered_once_and_apart(monkeypatch):
-    "The same as Transformers makes of it; white space is removed where the template removes it"
+    """The same as Transformers makes of it;
+    white space is removed where the template removes it"""
     bare, calls, run = AutoTokenizer.from_pretrained(TINY_TOKENIZER), [], P.subprocess.run
     monkeypatch.setattr(P.subprocess, 'run', lambda *a, **kw: calls.append(1) or run(*a, **kw))
-    bare.chat_template = "{{ eos_token }}[INST] {{ messages[0].content.strip() }} [/INST]{% generation %}{% endgeneration %}"
+    bare.chat_template = (
+        "{{ eos_token }}[INST] {{ messages[0].content.strip() "
+        "}} [/INST]{% generation %}{% endgeneration %}"
+    )
     for text in ('質問', ' 質問 \n', '<|im_end|>'):
         assert (
             render(bare, text)

@@ -1,4 +1,5 @@
-"Training in two processes: the same steps as in one, continued, written once; and what is refused."
+"""Training in two processes: the same steps as in one,
+continued, written once; and what is refused."""
 
 from dataclasses import replace
 import pytest

@@ -1,4 +1,5 @@
-"Every file that a stage or a user may hand on: what is wrong in it is named by file and line, or left out where a kill may have cut it."
+"""Every file that a stage or a user may hand on: what is wrong in it
+is named by file and line, or left out where a kill may have cut it."""
 
 import json
 import shutil
@@ -85,7 +86,10 @@ def test_a_cut_partial_file_keeps_what_is_whole(tmp_path, tail):
         assert a.done == {}
 
 
-LOG = '{"step": 1, "epoch": 0.5, "loss": 9.5, "grad_norm": 0.8, "learning_rate": 0.0, "tokens": 455, "tokens_per_second": 1796.3, "memory_gib": 0.69}\n'
+LOG = (
+    '{"step": 1, "epoch": 0.5, "loss": 9.5, "grad_norm": 0.8, "learning_rate": '
+    '0.0, "tokens": 455, "tokens_per_second": 1796.3, "memory_gib": 0.69}\n'
+)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
-"Settings from a profile, a file and the command line; which documents; how many GPUs; what is refused before anything is loaded."
+"""Settings from a profile, a file and the command line; which documents;
+how many GPUs; what is refused before anything is loaded."""
 
 import json
 import os
@@ -286,7 +287,8 @@ def test_what_is_held_out(choice, own, want):
 
 
 def answers_of(monkeypatch, out, rows, contexts, key='k', upto=None):
-    "`answer_rows` with a model that says question and passage; `upto`: interrupted after so many"
+    """`answer_rows` with a model that says question and passage;
+    `upto`: interrupted after so many"""
     asked = []
 
     def generate(model, tok, questions, contexts=None, *a, **k):

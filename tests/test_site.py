@@ -1,4 +1,5 @@
-"""The site as a reader meets it. The build and the links need only Python; what a browser must show is skipped where there is no Chromium."""
+"""The site as a reader meets it. The build and the links need only Python;
+what a browser must show is skipped where there is no Chromium."""
 
 import json
 import re
@@ -89,7 +90,8 @@ def test_every_link_and_anchor_resolves(site):
 
 def test_a_broken_link_is_seen(tmp_path):
     (tmp_path / 'a.html').write_text(
-        '<a href="b.html#x">b</a><a href="c.html">c</a><a href="#top">t</a><script src="https://example.org/x.js"></script><p id="top">'
+        '<a href="b.html#x">b</a><a href="c.html">c</a><a href="#top">t</a><script '
+        'src="https://example.org/x.js"></script><p id="top">'
     )
     (tmp_path / 'b.html').write_text('<p id="y">')
     assert check.broken_links(tmp_path) == [
@@ -118,8 +120,8 @@ def test_every_notebook_page_launches_its_own_notebook_on_colab(site):
     cfg = bridge.CFG
     for n in NOTEBOOKS:
         assert (
-            f'https://colab.research.google.com/github/{cfg.user}/{cfg.repo}/blob/{cfg.branch}/nbs/{n}.ipynb'
-            in text(site, f'{n}.html')
+            f'https://colab.research.google.com/github/{cfg.user}'
+            f'/{cfg.repo}/blob/{cfg.branch}/nbs/{n}.ipynb' in text(site, f'{n}.html')
         ), n
 
 
@@ -143,6 +145,18 @@ def test_pages_show_no_directives_and_no_setup_cell(site):
     for n in NOTEBOOKS:
         s = re.sub(r'<[^>]+>', '', text(site, f'{n}.html'))
         assert '#| ' not in s and bridge.SETUP not in s, n
+
+
+def test_a_description_may_take_several_lines():
+    cell = '#| echo: false\n#| fig-alt: A bar,\n#|   (half) as long: 3.\n#| notest\nplot(x)\n'
+    opts = dict(bridge.option.findall(cell))
+    assert bridge.alt_text(opts, '') == 'A bar, (half) as long: 3.'
+    assert bridge.option.sub('', cell) == 'plot(x)\n' and opts['echo'] == 'false'
+    for n in NOTEBOOKS:
+        for c in json.loads((REPO / f'nbs/{n}.ipynb').read_text())['cells']:
+            s = ''.join(c['source'])
+            if c['cell_type'] == 'code' and 'fig-alt:' in s:
+                assert len(bridge.alt_text(dict(bridge.option.findall(s)), '')) > 30, (n, s)
 
 
 def test_chapters_end_with_summary_and_exercises(site):
@@ -208,7 +222,8 @@ def test_messages_are_read_from_code_spans():
 
 def test_course_errors_show_what_varies_in_capitals(tmp_path):
     (tmp_path / 'm.py').write_text(
-        "def f(path, n):\n    raise CourseError(f'{path.name} has no page {n}: name one of its pages')\n"
+        "def f(path, n):\n    raise CourseError(f'{path.name} has no page {n}: "
+        "name one of its pages')\n"
     )
     assert list(bridge.course_errors(tmp_path / 'm.py')) == [
         ('NAME has no page N: name one of its pages', 'f')
@@ -261,7 +276,8 @@ def test_fork_changes_settings_only():
 
 
 def test_every_page_is_whole(reading, axe):
-    "At the widths of a phone and of a desk: no error, nothing from elsewhere, no text cut off, pictures described, no serious accessibility violation"
+    """At the widths of a phone and of a desk: no error, nothing from elsewhere,
+    no text cut off, pictures described, no serious accessibility violation"""
     rows = check.survey(*reading)
     assert {r['page'] for r in rows} >= {f'{n}.html' for n in NOTEBOOKS} | {
         'errors.html',
@@ -295,7 +311,8 @@ def test_every_page_is_whole(reading, axe):
 )
 def test_what_a_page_may_get_wrong_is_seen(reading, axe, tmp_path, html, wrong):
     (tmp_path / 'x.html').write_text(
-        f'<!doctype html><html lang="en" data-theme="light"><link rel="icon" href="data:,"><title>x</title><main>{html}</main>'
+        '<!doctype html><html lang="en" data-theme="light"><link '
+        f'rel="icon" href="data:,"><title>x</title><main>{html}</main>'
     )
     (tmp_path / 'x.svg').write_text(
         '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'
@@ -343,7 +360,8 @@ def test_theme_and_menu(reading, width):
 
     def theme():
         return pg.evaluate(
-            '[document.documentElement.dataset.theme, getComputedStyle(document.body).backgroundColor]'
+            '[document.documentElement.dataset.theme, '
+            'getComputedStyle(document.body).backgroundColor]'
         )
 
     seen = []
@@ -361,7 +379,8 @@ def test_theme_and_menu(reading, width):
     assert nav.is_visible() != was or pg.locator('#pst-primary-sidebar-modal').is_visible()
     if width < 500:
         pg.locator(
-            '#pst-primary-sidebar-modal a[href="06_dataset.html"], .bd-sidebar-primary a[href="06_dataset.html"]'
+            '#pst-primary-sidebar-modal a[href="06_dataset.html"], '
+            '.bd-sidebar-primary a[href="06_dataset.html"]'
         ).first.click()
         pg.wait_for_url('**/06_dataset.html')
     pg.close()

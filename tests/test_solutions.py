@@ -1,4 +1,5 @@
-"The solutions of the exercises run in the repository, and what they print is what is saved in them."
+"""The solutions of the exercises run in the repository,
+and what they print is what is saved in them."""
 
 import nbformat
 import pytest

@@ -1,4 +1,5 @@
-"What runs again after which change: a small run of the tiny profile, changed in one way at a time."
+"""What runs again after which change:
+a small run of the tiny profile, changed in one way at a time."""
 
 import json
 import os
@@ -235,8 +236,8 @@ def test_another_pdf_leaves_no_score_of_the_first(root):
         (root / 'models/tiny-merged/README.md').read_text(),
     )
     assert (
-        f"| recall | {scores['recall']['tuned']['n']} | {scores['recall']['base']['scores']['char_f1']:.3f} |"
-        in card
+        f"| recall | {scores['recall']['tuned']['n']} | "
+        f"{scores['recall']['base']['scores']['char_f1']:.3f} |" in card
     )
 
 
@@ -403,7 +404,8 @@ def test_a_failing_merge_loses_nothing(root, monkeypatch, error):
 
 
 def test_each_stage_declares_every_file_that_it_opens(root):
-    "An audit hook in a process of its own lists the files of the workspace that are opened while a stage runs"
+    """An audit hook in a process of its own lists the files
+    of the workspace that are opened while a stage runs"""
     code = '''
 import json, os, sys
 from pathlib import Path
@@ -425,8 +427,11 @@ for s in P.course_stages():
     named = [os.path.realpath(p) for p in (*s.reads(job), *s.writes(job))]
     own = os.path.realpath(root)
     def known(p): return any(p == n or p.startswith(n+'/') for n in named)
-    free = ('checkpoints', '-merged', '.tmp', '.part', 'run.json', '.lock', 'tensorboard', '/.adapter', 'merged_from', 'train_config.json')    # '-merged': is it of this adapter?
-    bad[s.name] = [p for p in seen.get(s.name, ()) if p.startswith(own) and not known(p) and not any(f in p for f in free)]
+    # '-merged': is it of this adapter?
+    free = ('checkpoints', '-merged', '.tmp', '.part', 'run.json', '.lock', 'tensorboard',
+            '/.adapter', 'merged_from', 'train_config.json')
+    ours = [p for p in seen.get(s.name, ()) if p.startswith(own) and not known(p)]
+    bad[s.name] = [p for p in ours if not any(f in p for f in free)]
 print(json.dumps({k: v for k,v in bad.items() if v}))'''
     r = subprocess.run(
         [sys.executable, '-W', 'ignore', '-c', code, str(root), str(BED / 'one_column.pdf')],

@@ -6,7 +6,7 @@ import shutil
 from dataclasses import replace
 import pytest
 import torch
-from climate_ft import train as T
+from climate_ft import profiles, train as T, trainer
 from climate_ft.preflight import SHAPES, base_shape, predict_memory
 from climate_ft.workspace import CourseError, Workspace, read_json, read_jsonl, write_jsonl
 
@@ -331,7 +331,8 @@ def test_checkpoints_of_another_run_are_refused(tmp_path):
     assert T.resume_point(folder, mark, True) == str(c)
     with pytest.raises(
         CourseError,
-        match='of another run .base tiny there, gemma-3-270m now.: train afresh with --no-resume',
+        match='of another run .base tiny there, '
+        'gemma-3-270m now.: train afresh with --no-resume',
     ):
         T.resume_point(folder, dict(mark, base='gemma-3-270m'), True)
     assert c.is_dir()
@@ -461,7 +462,7 @@ def test_long_rows_are_counted(tmp_path):
 
 def test_a_loss_that_is_no_number_ends_the_run(tmp_path, monkeypatch):
     ws = workspace(tmp_path, dev=0)
-    monkeypatch.setattr(T, 'head_loss', lambda net, h, y: h.sum() * math.nan)
+    monkeypatch.setattr(trainer, 'head_loss', lambda net, h, y: h.sum() * math.nan)
     with pytest.raises(
         CourseError, match='the loss of t is nan at step 1: lower learning_rate'
     ):
@@ -525,7 +526,7 @@ def test_settings_that_a_backend_does_not_have_are_settled(monkeypatch):
     )
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda: (9, 0))
-    monkeypatch.setattr(T, 'compute_dtype', lambda: 'bfloat16')
+    monkeypatch.setattr(profiles, 'compute_dtype', lambda: 'bfloat16')
     assert T.settle(CFG).graphs and not T.settle(replace(CFG, dropout=0.1)).graphs
 
 
@@ -543,7 +544,8 @@ def test_what_cannot_fit_is_refused_before_loading(tmp_path, monkeypatch):
     monkeypatch.setattr(T, 'load_for_training', lambda *a: pytest.fail('the model was loaded'))
     with pytest.raises(
         CourseError,
-        match=r'tiny in 4 bits with batches of 4 needs about .* are free: choose a smaller base model',
+        match=r'tiny in 4 bits with batches of 4 needs about .* are free: '
+        r'choose a smaller base model',
     ):
         T.train(CFG, ws)
 

@@ -1,4 +1,5 @@
-"The package without its repository: a wheel, unpacked and run from an empty folder, works or says in one line what it needs"
+"""The package without its repository: a wheel,
+unpacked and run from an empty folder, works or says in one line what it needs"""
 
 import os
 import re
@@ -10,13 +11,18 @@ import pytest
 from conftest import REPO
 
 BED = REPO / 'documents' / 'testbed'
-SOURCES = 'climate_ft setup.py settings.ini MANIFEST.in README.md LICENSE constraints-cpu.txt documents/general_questions.jsonl data/evaluation_results.json results'.split()
+SOURCES = (
+    'climate_ft setup.py settings.ini MANIFEST.in README.md LICENSE constraints-cpu.txt '
+    'documents/general_questions.jsonl data/evaluation_results.json results'
+).split()
 BLOCK = '''import sys
 class Missing:
     "The packages of the extras cannot be imported"
-    names = set('torch transformers peft trl bitsandbytes datasets huggingface_hub bm25s gguf xllamacpp conversion'.split())
+    names = set('torch transformers peft trl bitsandbytes datasets huggingface_hub bm25s '
+                'gguf xllamacpp conversion'.split())
     def find_spec(self, name, path=None, target=None):
-        if name.split('.')[0] in self.names: raise ModuleNotFoundError(f'No module named {name!r}', name=name)
+        if name.split('.')[0] in self.names:
+            raise ModuleNotFoundError(f'No module named {name!r}', name=name)
 sys.meta_path.insert(0, Missing())
 '''
 
@@ -63,7 +69,8 @@ def wheel(tmp_path_factory):
 
 @pytest.fixture
 def away(wheel, tmp_path):
-    "Run a command of the unpacked wheel from an empty folder; `bare`: without the packages of the extras"
+    """Run a command of the unpacked wheel from an empty folder;
+    `bare`: without the packages of the extras"""
 
     def run(*args, bare=False):
         path = [str(wheel / 'block')] * bare + [str(wheel / 'site')]
@@ -92,7 +99,11 @@ def one_line(r, *words):
 
 
 def test_the_wheel_holds_what_the_commands_read(wheel, tmp_path):
-    code = 'import climate_ft; from climate_ft.workspace import *; from climate_ft.dataset import read_questions; print(climate_ft.__file__); print(len(read_questions(Workspace("w"), "general")))'
+    code = (
+        'import climate_ft; from climate_ft.workspace import *; '
+        'from climate_ft.dataset import read_questions; print(climate_ft.__file__); '
+        'print(len(read_questions(Workspace("w"), "general")))'
+    )
     r = subprocess.run(
         [sys.executable, '-c', code],
         capture_output=True,

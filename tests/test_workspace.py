@@ -327,7 +327,10 @@ def test_what_a_terminal_would_obey_is_spelled_out():
 
 # ---- one writer at a time
 
-SECOND = 'import sys\nfrom climate_ft.workspace import *\nwith locked(Workspace(sys.argv[1]), "second"): print("in")'
+SECOND = (
+    'import sys\nfrom climate_ft.workspace import *\nwith '
+    'locked(Workspace(sys.argv[1]), "second"): print("in")'
+)
 
 
 def second(root, system):

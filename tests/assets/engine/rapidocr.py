@@ -1,4 +1,5 @@
-"Stands in for the OCR engine: on any picture with ink it sees what the real one saw on page 2 of the report"
+"""Stands in for the OCR engine: on any picture with ink
+it sees what the real one saw on page 2 of the report"""
 
 import json
 from pathlib import Path
