@@ -169,6 +169,8 @@ def stage(path, head, syms):
     )
     proc.nb.path_ = path
     dirs = {c.id: set(c.directives_) for c in proc.nb.cells}
+    # nbdev drops the lines on which a directive goes on
+    whole = {c['id']: ''.join(c['source']) for c in json.loads(path.read_text())['cells']}
     proc.process()
     cells, before = [mk_cell(f"# {head['title']}\n\n*{head['description']}*", 'markdown')], ''
     for c in proc.nb.cells:
@@ -189,7 +191,8 @@ def stage(path, head, syms):
                 c.source = s = f"{s}\n\n[Worked solutions](solutions/{path.name})"
             cells.append(mk_cell(relink(s, syms, head['stem'].count('/')), 'markdown'))
             continue
-        opts, body = dict(option.findall(s)), option.sub('', s).strip('\n')
+        opts = dict(option.findall(whole.get(c.get('id'), s)))
+        body = option.sub('', s).strip('\n')
         if not body.strip() or opts.get('include') == 'false':
             continue
         tags = [

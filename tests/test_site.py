@@ -1,6 +1,7 @@
 """The site as a reader meets it. The build and the links need only Python;
 what a browser must show is skipped where there is no Chromium."""
 
+import html
 import json
 import re
 import shutil
@@ -157,6 +158,20 @@ def test_a_description_may_take_several_lines():
             s = ''.join(c['source'])
             if c['cell_type'] == 'code' and 'fig-alt:' in s:
                 assert len(bridge.alt_text(dict(bridge.option.findall(s)), '')) > 30, (n, s)
+
+
+def test_whole_descriptions_stand_on_the_pages(site):
+    for n in NOTEBOOKS:
+        page, cells = (
+            text(site, f'{n}.html'),
+            json.loads((REPO / f'nbs/{n}.ipynb').read_text()),
+        )
+        for c in cells['cells']:
+            s = ''.join(c['source'])
+            drawn = any('image/png' in o.get('data', {}) for o in c.get('outputs', ()))
+            if c['cell_type'] == 'code' and 'fig-alt:' in s and drawn:
+                alt = bridge.alt_text(dict(bridge.option.findall(s)), '')
+                assert alt in html.unescape(page), (n, alt)
 
 
 def test_chapters_end_with_summary_and_exercises(site):
