@@ -29,7 +29,7 @@ __all__ = ['CAPTION', 'SOURCE', 'CELL', 'PAGE_NO', 'END', 'BULLET', 'NUMBERED', 
 def open_pdf(
     pdf: str | Path,  # path of the file
 ):
-    "A PyMuPDF document; a `CourseError` if it is missing, empty, damaged beyond repair or needs a password"
+    "A PyMuPDF document; a `CourseError` if it is missing, empty, damaged or needs a password"
     import pymupdf
 
     pymupdf.TOOLS.mupdf_display_errors(False)
@@ -43,12 +43,14 @@ def open_pdf(
         doc = pymupdf.open(pdf, filetype='pdf')
     except Exception as e:
         raise CourseError(
-            f'{pdf.name} is not a PDF or is damaged ({type(e).__name__}): open it in a viewer, or download it again'
+            f'{pdf.name} is not a PDF or is damaged ({type(e).__name__}): '
+            'open it in a viewer, or download it again'
         ) from None
     with doc:
         if doc.needs_pass:
             raise CourseError(
-                f'{pdf.name} needs a password: save a copy without one, e.g. `qpdf --decrypt --password=... {pdf.name} open.pdf`'
+                f'{pdf.name} needs a password: save a copy without one, '
+                f'e.g. `qpdf --decrypt --password=... {pdf.name} open.pdf`'
             )
         try:
             n = doc.page_count
@@ -56,7 +58,8 @@ def open_pdf(
             n = 0
         if not n:
             raise CourseError(
-                f'{pdf.name} has no readable page, it is probably truncated: download it again, or repair it with `mutool clean`'
+                f'{pdf.name} has no readable page, it is probably truncated: '
+                'download it again, or repair it with `mutool clean`'
             )
         yield doc
 
@@ -143,7 +146,7 @@ def plain_kanji(text: str) -> str:
 
 # %% ../nbs/01a_layout.ipynb #113c9e84
 def _pieces(spans):
-    "The spans of a line, cut where a gap between two of them is wide: cells of a table may come as one line"
+    "The spans of a line, cut at wide gaps: the cells of a table may come as one line"
     out = [[spans[0]]]
     for a, b in zip(spans, spans[1:]):
         if b['bbox'][0] - a['bbox'][2] > 0.6 * b['size']:
@@ -162,7 +165,7 @@ def _glue(a, b, gap, size):
 
 # %% ../nbs/01a_layout.ipynb #a2f10b61
 def _turns(blocks):
-    "How many quarters, against the clock, the text of most characters is turned; vertical writing is not turned by itself"
+    "Quarters, against the clock, that most text is turned by; vertical writing is not turned"
     n = Counter()
     for l in (l for b in blocks for l in b.get('lines', ())):
         (dx, dy), k = l['dir'], sum(len(s['text']) for s in l['spans'])
@@ -224,7 +227,7 @@ def read_lines(
     page,  # PyMuPDF page
     held=None,  # from `upright`, if it was called before
 ):  # list of `Line`, list of boxes of drawn shapes
-    "Lines of text and boxes of shapes, in drawing order; text that is printed twice for boldness counts once"
+    "Lines of text and boxes of shapes, in drawing order; text printed twice for boldness once"
     found, turns, W, H = held or upright(page)
     lines, shapes, seen, glyphs = [], [], set(), []
     for b in found:
@@ -390,7 +393,7 @@ def gaps(items, x0, x1) -> list:  # of (left, right)
 
 
 def _votes(items, step):
-    "For each point of the width, at how many heights it lies between two pieces of text; the number of heights with several pieces"
+    "For each point, at how many heights it lies between text; heights of several pieces"
     todo, active, n = sorted(items, key=itemgetter(1), reverse=True), [], 0
     diff = [0] * (int(max(i[2] for i in items)) + 2)
     y, end = todo[-1][1] + step / 2, max(i[3] for i in items)
@@ -429,7 +432,7 @@ def gutters(
 
 
 def _peaks(votes, x, z, top):
-    "The stretches between `x` and `z` that most heights vote for, and smaller peaks that a low stretch sets apart from them"
+    "Stretches from `x` to `z` that most heights vote for, and smaller peaks apart from them"
     out = []
     for high, run in groupby(range(x, z), lambda k: votes[k] >= 0.6 * top):
         run = list(run)
@@ -457,7 +460,7 @@ def _peaks(votes, x, z, top):
 
 
 def _wide_enough(gs, lo, hi, body):
-    "Gutters between columns of at least four characters: what is narrower is a bullet or a number before its text"
+    "Gutters between columns of four characters or more: a narrower one follows a bullet"
     gs = [g for g in gs if g[0] > lo and g[1] < hi]
     while gs:
         edges = [lo, *(x for g in gs for x in g), hi]
@@ -471,7 +474,7 @@ def _wide_enough(gs, lo, hi, body):
 
 # %% ../nbs/01a_layout.ipynb #dcde3f39
 def strips(items) -> list:  # of lists of items
-    "Items in horizontal strips, top to bottom, so that a horizontal line between two strips crosses nothing"
+    "Items in horizontal strips, top to bottom: a line between two strips crosses nothing"
     out, bottom = [], -1e9
     for it in sorted(items, key=itemgetter(1)):
         y0, y1 = it[1], it[3]
@@ -540,7 +543,7 @@ def _lone_heading(strip, above, below, gutters, body):
 
 
 def _settle(bs, body):
-    "Strips at the end of a band without gutters join the band below if they stand in one of its columns"
+    "Strips without gutters that end a band join the band below if they stand in its columns"
     for k in range(len(bs) - 2, -1, -1):
         (top, g0), (low, g) = bs[k], bs[k + 1]
         if g0 or not g:
@@ -581,7 +584,7 @@ def _settle(bs, body):
 
 # %% ../nbs/01a_layout.ipynb #a3a96409
 class Region(NamedTuple):
-    "A chart, table, text box (`column`) or `footnote` with the lines it holds, the boxes drawn in it, and its caption lines"
+    "A chart, table, text box (`column`) or `footnote`: its lines, drawn boxes and caption"
 
     x0: float
     y0: float
@@ -601,7 +604,7 @@ _KANA, _PAUSE, _FULL = (
 
 
 def is_prose(text: str) -> bool:
-    "True for a line of running text, not a label: long or with a mark of punctuation, without gaps, some of it hiragana"
+    "Is it running text, no label? Long or with punctuation, without gaps, some of it hiragana"
     word = max(text.split(), key=len, default='')
     return len(word) >= (10 if _PAUSE.search(word) else 20) and len(
         _KANA.findall(word)
@@ -647,7 +650,7 @@ def _runs_on(column, body):
 
 
 def _short_lines(column, beside, body):
-    "True for a column of short lines as close as those of the prose beside it: a listing, a poem, a list of names"
+    "Is it a column of short lines, set as close as the prose: a listing, a poem, names?"
     rows, others = (
         [_middle(r[0]) for r in rows_of([i for i in c if isinstance(i, Line)])]
         for c in (column, beside)
@@ -673,7 +676,7 @@ def _all_read_down(cols, body):
 
 
 def _heads_columns(top, low, gutters, body):
-    "Is `top` the first row of the columns below, cut off because a false gutter ran through it?"
+    "Is `top` the first row of the columns below, cut off by a false gutter through it?"
     if (
         any(_crosses(i, g) for i in top for g in gutters)
         or len(rows_of(top)) > 1
@@ -743,7 +746,7 @@ def arrange(
     ss,  # `strips` of lines and regions
     body,  # type size of the body, points
 ) -> list:  # of columns, each a list of items
-    "Items in reading order: bands from top to bottom, in each band the columns from left to right"
+    "Items in reading order: bands from top to bottom, in each its columns from left to right"
     items = [i for s in ss for i in s]
     if len(ss) == len(items):
         return [items] if items else []  # nothing stands side by side
@@ -787,7 +790,8 @@ def arrange(
 _NUM = r'[0-9０-９A-ZⅠ-Ⅹ]{1,3}(?:\s?[-‐–−－・.．―][0-9０-９]{1,3}){0,3}'
 CAPTION = re.compile(
     rf'^(?!\s*[(（][^)）]{{2,16}}[)）]\s*[。、．，])(?![^(（]{{2,16}}[)）]\s*[。、．，])[\s◼■▲▼●◆【<＜\[(（]*(図表|図|表|写真|Fig(?:ure)?\.?|FIG\.?|Table|TABLE|Photo)\s*({_NUM})'
-    r'(?:\s*[　:：】>＞\]）)]|[.．]?\s*(?![\s\d]|[、。，,にはがをのでともかやへ]|参照|中の|及び|および|または|又は))'
+    r'(?:\s*[　:：】>＞\]）)]'
+    r'|[.．]?\s*(?![\s\d]|[、。，,にはがをのでともかやへ]|参照|中の|及び|および|または|又は))'
 )
 SOURCE = re.compile(
     r'^[\s（(※]*(出所|出典|資料|注|備考|Source|Note)\s*[0-9０-９]*\s*[）)]?\s*[：:）)]'
@@ -803,7 +807,7 @@ def _reach(l):
 def caption_lines(
     lines,  # of a page
 ) -> set:  # indexes into `lines`
-    "The lines of captions and of notes about sources (出所), with the lines that continue them"
+    "Lines of captions and of notes about sources (出所), with the lines that continue them"
     order, found = sorted(range(len(lines)), key=lambda i: lines[i].y0), set()
     for k, i in enumerate(order):
         l = last = lines[i]
@@ -871,7 +875,7 @@ def clusters(
 
 # %% ../nbs/01a_layout.ipynb #3235a022
 def _connect(rows):  # row number -> bits
-    "Runs of set bits for each row, and a function from a run to the name of its connected area"
+    "Runs of set bits for each row, and a function from a run to its connected area"
     parent, runs = [], {}
 
     def root(i):
@@ -902,7 +906,7 @@ def _connect(rows):  # row number -> bits
 
 # %% ../nbs/01a_layout.ipynb #70a2f7b0
 def _frames(comp, box, body):
-    "True if the shapes are the frame of a box, with at most bands, level rules and small signs inside"
+    "Are the shapes the frame of a box, with only bands, level rules and small signs inside?"
     w, _h = box[2] - box[0], box[3] - box[1]
 
     def belongs(b):
@@ -979,7 +983,7 @@ def _without(comp, body):
 
 
 def _told(comp, held, body):
-    "The rows of running text in body size that lie under a figure's stray rules, outside its own shapes"
+    "Rows of running text in body size under a figure's stray rules, outside its own shapes"
     if _frames(comp, hull(comp), body):
         return set()
     box = hull(_without(comp, body))
@@ -993,7 +997,7 @@ def _told(comp, held, body):
 
 
 def _settled(comp, held, lines, body):
-    "Kind, shapes and indexes of the lines of a region, stray rules and what they cover left out"
+    "Kind, shapes and lines (indexes) of a region, without stray rules and what they cover"
 
     def kind():
         return _kind(comp, hull(comp), [lines[i] for i in held], body)
@@ -1016,7 +1020,7 @@ def regions(
     H,  # page size, points
     body,  # type size of the body
 ):  # regions, the other lines
-    "Charts, tables and text boxes of a page with the lines they hold, and the lines that are left"
+    "Charts, tables and text boxes of a page with the lines they hold, and the lines left"
     boxes = _drawn(shapes, W, H)
     if len(boxes) < 3 and all(_flat(b) for b in boxes):
         return [], lines
@@ -1244,7 +1248,7 @@ def _whole(captions):
 
 
 def _with_captions(regs, captions, body):
-    "Regions that include the captions directly above and below them; the captions that stand alone"
+    "Regions with the captions directly above and below them; the captions that stand alone"
     alone, regs = [], list(regs)
     for step in (1, -1):  # upwards from the top edge, then downwards from the lower one
         for l in sorted(captions, key=lambda l: -step * l.y0):
@@ -1300,7 +1304,7 @@ def _record_starts(rows, full):
         ways = [rows[k][0].y0 - rows[k - 1][0].y0 for k in range(i + 1, j + 1)]
         if max(ways) > min(ways) + 0.3 * rows[i][0].size and j > i + 1:
             starts.append(i + 1 + ways.index(max(ways)))
-        else:  # evenly set: the cells stand beside the first or beside the middle row of a record
+        else:  # evenly set: the cells stand beside the first or the middle row of a record
             starts.append(j if full[0] == 0 else (i + j + 1) // 2)
     return starts
 
@@ -1341,7 +1345,7 @@ def _across(lines):
 
 
 def _table_row(lines, xs):
-    "What stands between two rules: one row with wrapped cells if the lines in its cells are tight, otherwise several rows"
+    "Between two rules: one row of wrapped cells if lines in its cells are tight, else several"
     cells = defaultdict(list)
     for l in sorted(lines, key=lambda l: (l.y0, l.x0)):
         cells[bisect_left(xs, (l.x0 + l.x1) / 2)].append(l)
@@ -1361,7 +1365,7 @@ _CONTENT = re.compile(f'{CAPTION.pattern}|{SOURCE.pattern}|^\\s*(注|※|脚注|
 
 
 def _heads(s, body):
-    "May a strip be a running head? Not a sentence's end, and not the first lines of two columns"
+    "May a strip be a running head? No sentence's end, nor the first lines of two columns"
     if not _marginal(s) or max(i.size for i in s) >= 1.15 * body:
         return False
     text = [i for i in s if i.size > 0.93 * body]
@@ -1458,13 +1462,19 @@ BULLET = re.compile(
     r'^\s*([\x7f-\x9f\uf000-\uf0ff◼■□●○◆◇▶►▷➢➤✓•◎★☆▪‣◯⚫⚪⬤➡✔☑❖▲△▼▽]|〇(?![〇一二三四五六七八九十])|・|[-–—*]\s|[A-Za-zＡ-Ｚ][)）]|[（(][0-9０-９一二三四五六七八九十a-zア-ンイロハ]{1,2}[)）]|[①-⑳]|[ア-ン]\s|[0-9０-９]{1,2}[)）])'
 )
 NUMBERED = re.compile(
-    r'^\s*(第\s*[0-9０-９一二三四五六七八九十]+\s*[章節部編款項]|[0-9０-９]{1,2}(?:[.．][\s　]|[　\t])|[1-9１-９][0-9０-９]?(?:[.．][0-9０-９]{1,2})+[.．]?[\s　]'
-    r'|[ⅠⅡⅢⅣⅤⅥⅦⅧⅨⅩIVX]+[.．\s　]|付録|はじめに|おわりに|まとめ|要旨|謝辞|参考文献|引用文献|文献|目次|序論|結論|Abstract|References)'
+    r'^\s*(第\s*[0-9０-９一二三四五六七八九十]+\s*[章節部編款項]'
+    r'|[0-9０-９]{1,2}(?:[.．][\s　]|[　\t])'
+    r'|[1-9１-９][0-9０-９]?(?:[.．][0-9０-９]{1,2})+[.．]?[\s　]'
+    r'|[ⅠⅡⅢⅣⅤⅥⅦⅧⅨⅩIVX]+[.．\s　]|付録|はじめに|おわりに|まとめ|要旨|謝辞'
+    r'|参考文献|引用文献|文献|目次|序論|結論|Abstract|References)'
 )
 _LOOSE = re.compile(r'^\s*[0-9０-９]{1,2}(?:[.．][0-9０-９]{1,2})*[.．]?\s*\D')
 
 # %% ../nbs/01a_layout.ipynb #c01f7a30
-_COUNT = r'(?:[0-9０-９]{1,3}|[ivxIVX]{1,5}|[a-zA-Zａ-ｚＡ-Ｚ]|[ⅰ-ⅿⅠ-Ⅿ]|[一二三四五六七八九十]{1,3}|[ア-ンｱ-ﾝ])'
+_COUNT = (
+    r'(?:[0-9０-９]{1,3}|[ivxIVX]{1,5}|[a-zA-Zａ-ｚＡ-Ｚ]|[ⅰ-ⅿⅠ-Ⅿ]'
+    r'|[一二三四五六七八九十]{1,3}|[ア-ンｱ-ﾝ])'
+)
 MARK = re.compile(
     rf'^\s*(?:([(（]?{_COUNT}[.．)）、:：])(?=\D)|({_COUNT})(?=\s)|([①-⓿㈠-㈩㊀-㊉㋐-㋾])|[※＊*†‡→⇒⇨➔➜]'
     r'|[【［〔][^】］〕]{1,8}[】］〕]|(?:注|例|問|答|事例|Q|A|Ｑ|Ａ)[0-9０-９]{0,3}(?=[\s:：.．、])|(?:注|例|問)[0-9０-９]{1,3})'
@@ -1494,7 +1504,7 @@ def _count(text):
 
 
 def follows(a: str, b: str) -> bool:
-    "Does an item that begins like `b` come directly after one that begins like `a`? ア and イ, 1. and 2."
+    "Does an item that begins like `b` follow one that begins like `a`? ア and イ, 1. and 2."
     a, b = _count(a), _count(b)
     if a.isdecimal() and b.isdecimal():
         return int(b) == int(a) + 1
@@ -1509,7 +1519,7 @@ _BARE = re.compile(rf'^{_COUNT}(?=[\u3000-\uffef])')
 
 
 def _apart(l):
-    "The row with a space behind its mark, if mark and text came as one piece and the row is wider than its characters"
+    "The row with a space behind its mark, if both are one piece, wider than its characters"
     m, gap = _BARE.match(l.text), l.x1 - l.x0 - l.size * len(l.text)
     if (
         not m
@@ -1524,7 +1534,7 @@ def _apart(l):
 
 
 def _text_at(l):
-    "Where the text behind the mark of a row begins, from its characters if the mark did not come apart; 0 without a mark"
+    "Where the text behind a row's mark begins, by its characters if need be; 0 without a mark"
     if l.indent:
         return l.indent
     m = BULLET.match(l.text) or MARK.match(l.text)
@@ -1706,7 +1716,7 @@ NOTE = re.compile(
 
 
 def _footnotes(column, body):
-    "The column with the small lines at its foot that begin with a mark as a region of their own"
+    "The column with the small lines at its foot that begin with a mark as their own region"
     ls = sorted((i for i in column if isinstance(i, Line)), key=lambda l: l.y0)
     k = len(ls)
     while k and ls[k - 1].size < 0.93 * body:
@@ -1791,9 +1801,8 @@ def unsplit(
     "The same groups; floats that stand inside a paragraph moved behind its end"
     out, i, indents = [], 0, any(not _floats(g, body) and _indented(g) for g in groups)
 
-    def stops(
-        g,
-    ):  # a paragraph that starts with an indent, where others do, also stops at its indent only
+    # a paragraph that starts with an indent, where others do, also stops at its indent only
+    def stops(g):
         full = len(g) > 1 and g[-1].x1 > max(r.x1 for r in g) - 1.2 * g[0].size
         return not full if g[-1].text.endswith(_STOP) and indents else g[-1].text.endswith(END)
 
@@ -1909,7 +1918,7 @@ def _counts(ls):
 
 
 def line_numbers(lines):  # numbers, the other lines
-    "Numbers in a margin that count the lines of the page, 5, 10, 15 or 1, 2, 3; one that is glued to its line is cut off"
+    "Numbers in a margin that count lines, 5, 10 or 1, 2; one glued to its line is cut off"
     whole, parts, stacks = {}, {}, defaultdict(list)
     for l in lines:
         m = re.match(r'[0-9０-９]{1,3}(?=$|[\s\u3041-\u9fff「『（])', l.text)
@@ -1946,7 +1955,7 @@ def line_numbers(lines):  # numbers, the other lines
 
 # %% ../nbs/01a_layout.ipynb #09d2faf9
 def without_collisions(lines) -> list:
-    "The lines, each that runs into the next one of its row cut off before it, and so those of its column"
+    "The lines and columns, each cut off before the next one of its row that it runs into"
     ends = {}
     for r in rows_of(lines):
         for a, b in zip(r, r[1:]):
@@ -1973,7 +1982,7 @@ def assemble(
     body=None,  # type size of the body, points; that of this page if None
     brackets=False,  # see `without_readings`
 ) -> list:  # of `Block`
-    "The blocks of a page in reading order: running head, side tabs, body, footnotes, page number"
+    "A page's blocks in reading order: running head, side tabs, body, footnotes, page number"
     if not lines:
         return []
     lines, body, out = without_readings(lines, brackets), body or body_size(lines), []
@@ -2071,7 +2080,7 @@ def turn(
     lines,  # of a vertical page, from `read_lines`
     W,  # width of the page, points
 ) -> list:  # of `Line`
-    "The vertical lines of a page turned by a quarter, so that they run from left to right and the first is at the top"
+    "The vertical lines of a page turned by a quarter: left to right, the first at the top"
     out = []
     for r in rows_of(
         [Line(l.y0, W - l.x1, l.y1, W - l.x0, l.text, l.size, l.font) for l in lines]
@@ -2118,9 +2127,9 @@ def read_page(
 def ordered(
     p: Held,
     body=None,  # type size of the body, points; that of the page if None
-    brackets=False,  # readings above kanji go into brackets behind them, instead of leaving the text
+    brackets=False,  # readings above kanji go into brackets behind them, not out of the text
 ) -> list:  # of `Block`
-    "The blocks of a page in reading order; their boxes are those of the page as a viewer shows it"
+    "The blocks of a page in reading order; their boxes are those of the page as shown"
     if is_vertical(p.lines):
         blocks = _vertical_blocks(p.lines, p.W, p.H, p.number, body, brackets)
     else:
@@ -2146,7 +2155,7 @@ def document_blocks(
     read=read_page,  # what reads a page
     **how,  # see `ordered`
 ):  # pairs of page number and blocks
-    "The blocks of page after page; labels that outnumber the prose of one page are not taken for the document's body"
+    "Blocks, page after page; labels that outnumber a page's prose are not the document's body"
     sizes, waiting = Counter(), []
 
     def body(p):
