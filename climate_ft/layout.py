@@ -25,38 +25,46 @@ __all__ = ['CAPTION', 'SOURCE', 'CELL', 'PAGE_NO', 'END', 'BULLET', 'NUMBERED', 
            'document_blocks']
 
 # %% ../nbs/01a_layout.ipynb #d14c95d9
-@contextmanager
-def open_pdf(
-    pdf: str | Path,  # path of the file
-):
-    "A PyMuPDF document; a `CourseError` if it is missing, empty, damaged or needs a password"
+def _opened(pdf):
+    "What PyMuPDF makes of a path; a `CourseError` where there is no PDF"
     import pymupdf
 
     pymupdf.TOOLS.mupdf_display_errors(False)
     pymupdf.TOOLS.mupdf_display_warnings(False)
-    pdf = Path(pdf)
     if not pdf.is_file():
         raise CourseError(f'{pdf} is missing: name a PDF file that exists')
     if not pdf.stat().st_size:
         raise CourseError(f'{pdf.name} is an empty file: copy or download it again')
     try:
-        doc = pymupdf.open(pdf, filetype='pdf')
+        return pymupdf.open(pdf, filetype='pdf')
     except Exception as e:
         raise CourseError(
             f'{pdf.name} is not a PDF or is damaged ({type(e).__name__}): '
             'open it in a viewer, or download it again'
         ) from None
-    with doc:
+
+
+def _page_count(doc):
+    "0 for a document that has no readable page"
+    try:
+        return doc.page_count
+    except Exception:
+        return 0
+
+
+@contextmanager
+def open_pdf(
+    pdf: str | Path,  # path of the file
+):
+    "A PyMuPDF document; a `CourseError` if it is missing, empty, damaged or needs a password"
+    pdf = Path(pdf)
+    with _opened(pdf) as doc:
         if doc.needs_pass:
             raise CourseError(
                 f'{pdf.name} needs a password: save a copy without one, '
                 f'e.g. `qpdf --decrypt --password=... {pdf.name} open.pdf`'
             )
-        try:
-            n = doc.page_count
-        except Exception:
-            n = 0
-        if not n:
+        if not _page_count(doc):
             raise CourseError(
                 f'{pdf.name} has no readable page, it is probably truncated: '
                 'download it again, or repair it with `mutool clean`'
@@ -64,6 +72,20 @@ def open_pdf(
         yield doc
 
 # %% ../nbs/01a_layout.ipynb #82e53815
+def _draw_page(pdf, number, ax):
+    "A page in light grey, in points from its upper left corner"
+    import numpy as np
+    import pymupdf
+
+    with open_pdf(pdf) as d:
+        p = d[number - 1]
+        pix = p.get_pixmap(dpi=55, colorspace=pymupdf.csGRAY)
+        extent = (0, p.rect.width, p.rect.height, 0)
+    grey = np.frombuffer(pix.samples, np.uint8).reshape(pix.height, pix.stride)[:, : pix.width]
+    look = dict(cmap='gray', vmin=0, vmax=255, interpolation='nearest')
+    ax.imshow(160 + grey // 64 * 31, extent=extent, **look)
+
+
 def draw_blocks(
     pdf: str | Path,
     number: int,  # file; 1-based page
@@ -75,38 +97,16 @@ def draw_blocks(
 ):
     "A page with numbered boxes; the axes"
     import matplotlib.pyplot as plt
-    import numpy as np
-    import pymupdf
 
     ax = ax or plt.figure(figsize=(3.6, 5), layout='constrained').gca()
-    with open_pdf(pdf) as d:
-        p = d[number - 1]
-        pix = p.get_pixmap(dpi=55, colorspace=pymupdf.csGRAY)
-        W, H = p.rect.width, p.rect.height
-    grey = np.frombuffer(pix.samples, np.uint8).reshape(pix.height, pix.stride)[:, : pix.width]
-    ax.imshow(
-        160 + grey // 64 * 31,
-        cmap='gray',
-        vmin=0,
-        vmax=255,
-        extent=(0, W, H, 0),
-        interpolation='nearest',
-    )
+    _draw_page(pdf, number, ax)
+    look = dict(fontsize=6, ha='right', va='center', color=color, weight='bold')
     for i, b in enumerate(blocks, 1):
         x0, y0, x1, y1 = getattr(b, 'bbox', b)[:4]
         ax.add_patch(plt.Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, lw=0.8, ec=color))
         if numbers:
-            ax.text(
-                x0 - 2,
-                (y0 + y1) / 2,
-                i,
-                fontsize=6,
-                ha='right',
-                va='center',
-                color=color,
-                weight='bold',
-                bbox=dict(fc='w', ec='none', pad=0.3),
-            )
+            white = dict(fc='w', ec='none', pad=0.3)
+            ax.text(x0 - 2, (y0 + y1) / 2, i, bbox=white, **look)
     ax.set_title(title, fontsize=9)
     ax.axis('off')
     return ax
@@ -223,92 +223,91 @@ def upright(
     return blocks, t, *((h, w) if t % 2 else (w, h))
 
 # %% ../nbs/01a_layout.ipynb #70f4f473
+def _main(spans, text):
+    "The span that gives a piece of text its type size and its font"
+
+    def weight(s):
+        wide = s['text'][0] > '\u2fff'
+        return len(s['text']) * (1 + wide) if len(text) > 8 else wide, s['size']
+
+    return spans[0] if len(spans) == 1 else max(spans, key=weight)
+
+
+def _piece(spans, bbox, flat):  # box of the line; does it run from left to right?
+    "A `Line` of some spans of a line; None without text"
+    text = ''.join([s['text'] for s in spans]).strip()
+    if not text:
+        return None
+    s, (x0, y0, x1, y1) = _main(spans, text), bbox
+    size = s['size']
+    if flat:
+        x0, x1 = spans[0]['bbox'][0], spans[-1]['bbox'][2]
+        if 0.45 * size < y1 - y0 < 2.2 * size:
+            y1 = s['origin'][1] + 0.12 * size
+            y0 = y1 - size
+        else:
+            size = y1 - y0  # a Type 3 font may give any size
+    return Line(x0, y0, x1, y1, text, size, s['font'])
+
+
+def _joins(p, l):
+    "Does `l` continue `p` glyph by glyph?"
+    return (
+        abs(l.y1 - p.y1) < 0.1 * l.size
+        and -0.3 * l.size < l.x0 - p.x1 < 0.35 * l.size
+        and abs(l.size - p.size) < 0.1
+    )
+
+
+def _joined(p, l):
+    text = p.text + _glue(p.text, l.text, l.x0 - p.x1, l.size) + l.text
+    return Line(p.x0, min(p.y0, l.y0), l.x1, p.y1, text, l.size, p.font)
+
+
+def _text_of(blocks, W, H):  # lines, those of them that came glyph by glyph
+    "Lines of text in drawing order, text that is printed twice once"
+    lines, seen, glyphs = [], set(), set()
+    for l in [l for b in blocks if not b['type'] for l in b['lines']]:
+        flat = l['dir'][0] > 0.9
+        for spans in _pieces(l['spans']) if flat and len(l['spans']) > 1 else (l['spans'],):
+            piece = _piece(spans, l['bbox'], flat)
+            if not piece:
+                continue
+            x0, y0, x1, y1, text = piece[:5]
+            key = text, x0 // 3, y0 // 3
+            if key in seen or x1 < 0 or y1 < 0 or x0 > W or y0 > H:
+                continue
+            seen.add(key)
+            if lines and _joins(lines[-1], piece):
+                lines[-1] = _joined(lines[-1], piece)
+                glyphs.add(len(lines) - 1)
+            else:
+                lines.append(piece)
+    return lines, [lines[i] for i in glyphs]
+
+
+def _is_glyph(b, lines):
+    "Is the shape a glyph of these lines, drawn a second time?"
+    return b[3] - b[1] <= 20 and any(
+        b[0] > l.x0 - 2 and b[2] < l.x1 + 2 and b[1] > l.y0 - 2 and b[3] < l.y1 + 2
+        for l in lines
+    )
+
+
 def read_lines(
     page,  # PyMuPDF page
     held=None,  # from `upright`, if it was called before
 ):  # list of `Line`, list of boxes of drawn shapes
     "Lines of text and boxes of shapes, in drawing order; text printed twice for boldness once"
     found, turns, W, H = held or upright(page)
-    lines, shapes, seen, glyphs = [], [], set(), []
-    for b in found:
-        if b['type']:
-            shapes.append(b['bbox'])
-            continue
-        for l in b['lines']:
-            flat = l['dir'][0] > 0.9
-            for spans in (
-                _pieces(l['spans']) if flat and len(l['spans']) > 1 else (l['spans'],)
-            ):
-                text = (
-                    spans[0]['text']
-                    if len(spans) == 1
-                    else ''.join([s['text'] for s in spans])
-                ).strip()
-                if not text:
-                    continue
-                x0, y0, x1, y1 = l['bbox']
-                s = (
-                    spans[0]
-                    if len(spans) == 1
-                    else max(
-                        spans,
-                        key=lambda s: (
-                            len(s['text']) * (2 if s['text'][0] > '\u2fff' else 1)
-                            if len(text) > 8
-                            else s['text'][0] > '\u2fff',
-                            s['size'],
-                        ),
-                    )
-                )
-                size = s['size']
-                if flat:
-                    x0, x1 = spans[0]['bbox'][0], spans[-1]['bbox'][2]
-                    if 0.45 * size < y1 - y0 < 2.2 * size:
-                        y1 = s['origin'][1] + 0.12 * size
-                        y0 = y1 - size
-                    else:
-                        size = y1 - y0  # a Type 3 font may give any size
-                key = text, x0 // 3, y0 // 3
-                if key in seen or x1 < 0 or y1 < 0 or x0 > W or y0 > H:
-                    continue
-                seen.add(key)
-                if (
-                    lines
-                    and abs(y1 - (p := lines[-1])[3]) < 0.1 * size
-                    and -0.3 * size < x0 - p.x1 < 0.35 * size
-                    and abs(size - p.size) < 0.1
-                ):  # glyph by glyph
-                    lines[-1] = Line(
-                        p.x0,
-                        min(p.y0, y0),
-                        x1,
-                        p.y1,
-                        p.text + _glue(p.text, text, x0 - p.x1, size) + text,
-                        size,
-                        p.font,
-                    )
-                    glyphs.append(len(lines) - 1)
-                else:
-                    lines.append(Line(x0, y0, x1, y1, text, size, s['font']))
+    lines, glyphs = _text_of(found, W, H)
+    shapes = [b['bbox'] for b in found if b['type']]
     if _ODD.search(''.join([l.text for l in lines])):
         lines = [l._replace(text=plain_kanji(l.text)) for l in lines]
     if page.get_images():
-        shapes += [
-            quarter(i['bbox'], turns, *((H, W) if turns % 2 else (W, H)))
-            for i in page.get_image_info()
-        ]
-    if glyphs:  # glyphs that are also drawn as shapes are no chart
-        text = [lines[i] for i in set(glyphs)]
-        shapes = [
-            b
-            for b in shapes
-            if b[3] - b[1] > 20
-            or not any(
-                b[0] > l.x0 - 2 and b[2] < l.x1 + 2 and b[1] > l.y0 - 2 and b[3] < l.y1 + 2
-                for l in text
-            )
-        ]
-    return lines, shapes
+        size = (H, W) if turns % 2 else (W, H)
+        shapes += [quarter(i['bbox'], turns, *size) for i in page.get_image_info()]
+    return lines, [b for b in shapes if not _is_glyph(b, glyphs)] if glyphs else shapes
 
 # %% ../nbs/01a_layout.ipynb #903b9d37
 def hull(boxes):  # things that begin with x0, y0, x1, y1
@@ -542,6 +541,30 @@ def _lone_heading(strip, above, below, gutters, body):
     return True
 
 
+def _ends_above(s, over, g, body):
+    "Does the strip end the paragraph above it, which runs across the gutters?"
+    return any(
+        i[1] - j[3] < 0.8 * (i[3] - i[1])
+        and abs(i[0] - j[0]) < 2 * body
+        and isinstance(i, Line)
+        and isinstance(j, Line)
+        and i.font == j.font
+        and j[0] < g[0][0]
+        and j[2] > g[-1][1]
+        for i in s
+        for j in over
+    )
+
+
+def _stands_over(i, below, g, body):
+    "Does an item stand left of the first gutter's end, or close above an item of `below`?"
+    return i[2] < g[0][1] or any(
+        0 <= j[1] - i[1] and j[1] - i[3] < 1.6 * body and j[0] < i[2] and i[0] < j[2]
+        for j in below
+        if j is not i
+    )
+
+
 def _settle(bs, body):
     "Strips without gutters that end a band join the band below if they stand in its columns"
     for k in range(len(bs) - 2, -1, -1):
@@ -551,31 +574,10 @@ def _settle(bs, body):
         ss = strips(top)
         while ss:
             s, over = ss[-1], ss[-2] if len(ss) > 1 else []
-            if any(
-                i[1] - j[3] < 0.8 * (i[3] - i[1])
-                and abs(i[0] - j[0]) < 2 * body
-                and isinstance(i, Line)
-                and isinstance(j, Line)
-                and i.font == j.font
-                and j[0] < g[0][0]
-                and j[2] > g[-1][1]
-                for i in s
-                for j in over
-            ):
-                break  # it ends the paragraph above
-            if any(_crosses(i, c) for i in s for c in g):
-                break
-            if not all(
-                i[2] < g[0][1]
-                or any(
-                    0 <= j[1] - i[1]
-                    and j[1] - i[3] < 1.6 * body
-                    and j[0] < i[2]
-                    and i[0] < j[2]
-                    for j in low + s
-                    if j is not i
-                )
-                for i in s
+            if (
+                _ends_above(s, over, g, body)
+                or any(_crosses(i, c) for i in s for c in g)
+                or not all(_stands_over(i, low + s, g, body) for i in s)
             ):
                 break
             low = ss.pop() + low
@@ -742,6 +744,31 @@ def _tables(bs, body):
     ]
 
 # %% ../nbs/01a_layout.ipynb #d71dcd0d
+def _read_down(b, g, body):
+    "The gutters of a band that leave columns to be read down"
+    g = list(g)
+    while g and not _all_read_down(_columns(b, g), body):
+        w = [hull(c)[2] - hull(c)[0] if c else 0 for c in _columns(b, g)]
+        g.pop(min(w.index(min(w)), len(g) - 1))  # the gutter beside the narrowest column
+    return g
+
+
+def _join_heads(bs, good, body):
+    "Bands that are only the first row of the columns below join them, in place"
+    for k in range(len(bs) - 2, -1, -1):
+        (top, _), (low, g), columns = bs[k], bs[k + 1], good[k + 1]
+        if not good[k] and columns and _heads_columns(top, low, columns, body):
+            bs[k : k + 2], good[k : k + 2] = [(top + low, g)], [columns]
+
+
+def _like(x, gutters):
+    "Does a gutter lie over at least half of one of `gutters`?"
+    return any(
+        min(x[1], s[1]) - max(x[0], s[0]) > 0.5 * min(s[1] - s[0], x[1] - x[0])
+        for s in gutters
+    )
+
+
 def arrange(
     ss,  # `strips` of lines and regions
     body,  # type size of the body, points
@@ -750,39 +777,17 @@ def arrange(
     items = [i for s in ss for i in s]
     if len(ss) == len(items):
         return [items] if items else []  # nothing stands side by side
-    bs, good = _tables(bands(ss, gutters(items, body), body), body), []
-    for b, g in bs:
-        g = list(g)
-        while g and not _all_read_down(_columns(b, g), body):
-            w = [hull(c)[2] - hull(c)[0] if c else 0 for c in _columns(b, g)]
-            g.pop(min(w.index(min(w)), len(g) - 1))  # the gutter beside the narrowest column
-        good.append(g)
-    for k in range(len(bs) - 2, -1, -1):
-        if (
-            not good[k]
-            and good[k + 1]
-            and _heads_columns(bs[k][0], bs[k + 1][0], good[k + 1], body)
-        ):
-            bs[k : k + 2], good[k : k + 2] = (
-                [(bs[k][0] + bs[k + 1][0], bs[k + 1][1])],
-                [good[k + 1]],
-            )
+    bs = _tables(bands(ss, gutters(items, body), body), body)
+    good = [_read_down(b, g, body) for b, g in bs]
+    _join_heads(bs, good, body)
     sure, out, single = [x for g in good for x in g], [], False
     for (b, g), ok in zip(bs, good):
-        ok = ok or [
-            x
-            for x in g
-            if any(
-                min(x[1], s[1]) - max(x[0], s[0]) > 0.5 * min(s[1] - s[0], x[1] - x[0])
-                for s in sure
-            )
-        ]
+        ok = ok or [x for x in g if _like(x, sure)]
         if not ok and single:
             out[-1] += b
         else:
-            for c in _columns(b, ok):
-                if c:
-                    out += arrange(strips(c), body) if ok and 6 < len(c) < len(items) else [c]
+            for c in filter(None, _columns(b, ok)):
+                out += arrange(strips(c), body) if ok and 6 < len(c) < len(items) else [c]
         single = not ok
     return out
 
@@ -804,6 +809,30 @@ def _reach(l):
     ) * l.size  # how far the next piece of a caption's row may be
 
 
+def _beside(l, last, m):
+    "Is `m` the next piece of the row of a caption `l`: the title beside its number?"
+    return (
+        abs(m.y1 - l.y1) < 0.4 * l.size
+        and -1 < m.x0 - last.x1 < _reach(last)
+        and abs(m.size - l.size) < l.size / 4
+    )
+
+
+def _under(l, last, m):
+    "Is `m` the next row of a caption `l`?"
+    return (
+        m.y0 > last.y0 + 0.5 * l.size
+        and abs(m.size - l.size) < 0.3
+        and m.font == l.font
+        and last.x1 - last.x0 > 8 * l.size
+        and m.x0 > last.x0 - 3 * l.size
+        and (m.x0 < last.x0 + 3 * l.size or abs(m.x0 + m.x1 - last.x0 - last.x1) < l.size)
+        and m.x1 <= last.x1 + 2 * l.size
+        and not CAPTION.match(m.text)
+        and not SOURCE.match(m.text)
+    )
+
+
 def caption_lines(
     lines,  # of a page
 ) -> set:  # indexes into `lines`
@@ -814,35 +843,16 @@ def caption_lines(
         if not (CAPTION.match(l.text) or SOURCE.match(l.text)):
             continue
         found.add(i)
-        for j in sorted(
-            order[max(k - 5, 0) : k + 6], key=lambda j: lines[j].x0
-        ):  # the rest of the row: the title beside its number
+        for j in sorted(order[max(k - 5, 0) : k + 6], key=lambda j: lines[j].x0):
             m = lines[j]
-            if (
-                abs(m.y1 - l.y1) < 0.4 * l.size
-                and -1 < m.x0 - last.x1 < _reach(last)
-                and abs(m.size - l.size) < l.size / 4
-            ):
+            if _beside(l, last, m):
                 found.add(j)
                 last = Line(*hull([last, m]), last.text + m.text, *last[5:])
         for j in order[k + 1 :]:
             m = lines[j]
             if m.y0 - last.y1 > 0.8 * l.size:
                 break
-            if (
-                m.y0 > last.y0 + 0.5 * l.size
-                and abs(m.size - l.size) < 0.3
-                and m.font == l.font
-                and last.x1 - last.x0 > 8 * l.size
-                and m.x0 > last.x0 - 3 * l.size
-                and (
-                    m.x0 < last.x0 + 3 * l.size
-                    or abs(m.x0 + m.x1 - last.x0 - last.x1) < l.size
-                )
-                and m.x1 <= last.x1 + 2 * l.size
-                and not CAPTION.match(m.text)
-                and not SOURCE.match(m.text)
-            ):
+            if _under(l, last, m):
                 found.add(j)
                 last = m
     return found
@@ -1156,42 +1166,39 @@ def _rules(boxes):
     return out
 
 
+def _only_cells(between, width, body):
+    "Are these lines between two rules cells of a table, and there are some?"
+    return between and all(
+        (l.size < 0.93 * body or l.size < 1.08 * body and l.x1 - l.x0 < 0.7 * width)
+        and not CAPTION.match(l.text)
+        and not SOURCE.match(l.text)
+        for l in between
+    )
+
+
 def _bridges(boxes, by_y, ys, body):  # lines sorted by their middle, and the middles
     "Thin boxes between the rules of a table"
     rules, out = [r for r in _rules(boxes) if r[2] - r[0] > 8 * body], []
     if len(rules) < 3:
         return set()
+
+    def among(y0, y1):
+        return by_y[bisect_left(ys, y0) : bisect_left(ys, y1)]
+
     for k, a in enumerate(rules):
-        b = next(
-            (b for b in rules[k + 1 :] if abs(a[0] - b[0]) < 4 and abs(a[2] - b[2]) < 4), None
-        )
+        alike = (b for b in rules[k + 1 :] if abs(a[0] - b[0]) < 4 and abs(a[2] - b[2]) < 4)
+        b = next(alike, None)
         if not b or b[1] - a[3] > 8 * body:
             continue
-        between = [
-            l
-            for l in by_y[bisect_left(ys, a[3] - 2) : bisect_left(ys, b[1] + 2)]
-            if a[0] - 3 < l.x0 and l.x1 < a[2] + 3
-        ]
-        if between and all(
-            (
-                l.size < 0.93 * body
-                or l.size < 1.08 * body
-                and l.x1 - l.x0 < 0.7 * (a[2] - a[0])
-            )
-            and not CAPTION.match(l.text)
-            and not SOURCE.match(l.text)
-            for l in between
-        ):
+        near = among(a[3] - 2, b[1] + 2)
+        between = [l for l in near if a[0] - 3 < l.x0 and l.x1 < a[2] + 3]
+        if _only_cells(between, a[2] - a[0], body):
             out.append((a[0], a[1], a[0] + 1, b[3]))
     chains = [c for c in clusters(out, 1) if len(c) > 1] if out else []
 
     def tabular(c):
         x0, y0, _, y1 = hull(c)
-        return _side_by_side(
-            rows_of(
-                [l for l in by_y[bisect_left(ys, y0) : bisect_left(ys, y1)] if l.x0 > x0 - 3]
-            )
-        )
+        return _side_by_side(rows_of([l for l in among(y0, y1) if l.x0 > x0 - 3]))
 
     return {b for c in chains if tabular(c) for b in c}
 
@@ -1379,20 +1386,19 @@ def _marginal(s):
     return all(isinstance(i, Line) and not _CONTENT.match(i.text) for i in s)
 
 
-def margins(
-    items,  # lines and regions of a page
-    W,
-    H,  # page size, points
-    body,  # type size of the body
-):  # running head, side tabs, strips of the rest, foot
-    "What stands in the margins, and the rest"
-    ss, head, foot = strips(items), [], []
+def _head_of(ss, H, body):
+    "The strips at the top that are a running head, taken from `ss`"
+    head = []
     while ss and len(head) < 4:
         h, below = hull(ss[0]), hull(ss[1])[1] if len(ss) > 1 else H
         if not (h[3] < 0.105 * H and below - h[3] > 1.2 * body and _heads(ss[0], body)):
             break
         head += ss.pop(0)
-    last = ss[-1] if ss else []
+    return head
+
+
+def _number_beside(last, H, body):
+    "The page number that stands beside a note, in the last strip"
     far = [
         i
         for i in last
@@ -1401,17 +1407,33 @@ def margins(
         and PAGE_NO.match(i.text)
         and all(j is i or j[2] < i.x0 - 4 * body or j[0] > i.x1 + 4 * body for j in last)
     ]
-    if 0 < len(far) < len(last):
-        foot, ss[-1] = far, [i for i in last if i not in far]  # a page number beside a note
+    return far if len(far) < len(last) else []
+
+
+def _foot_of(ss, H, body):
+    "The strips at the bottom that are a running foot or a page number, taken from `ss`"
+    foot = _number_beside(ss[-1], H, body) if ss else []
+    if foot:
+        ss[-1] = [i for i in ss[-1] if i not in foot]
     while ss and len(foot) < 6:
         h, above = hull(ss[-1]), hull(ss[-2])[3] if len(ss) > 1 else 0
         number = _marginal(ss[-1]) and all(PAGE_NO.match(i.text) for i in ss[-1])
-        if not (
-            _marginal(ss[-1])
-            and (number and h[1] > 0.9 * H or h[1] > 0.92 * H and h[1] - above > 1.5 * body)
-        ):
+        low = number and h[1] > 0.9 * H or h[1] > 0.92 * H and h[1] - above > 1.5 * body
+        if not (_marginal(ss[-1]) and low):
             break
         foot = ss.pop() + foot
+    return foot
+
+
+def margins(
+    items,  # lines and regions of a page
+    W,
+    H,  # page size, points
+    body,  # type size of the body
+):  # running head, side tabs, strips of the rest, foot
+    "What stands in the margins, and the rest"
+    ss = strips(items)
+    head, foot = _head_of(ss, H, body), _foot_of(ss, H, body)
     rest = [i for s in ss for i in s]
     tabs = _side_tabs(rest, W, H, body)
     return head, tabs, strips([i for i in rest if i not in tabs]) if tabs else ss, foot
