@@ -1023,6 +1023,89 @@ def _settled(comp, held, lines, body):
     return 'box' if found == 'column' and one else found, comp, held
 
 # %% ../nbs/01a_layout.ipynb #04120285
+def _is_small(l, H, body):
+    "May the line be a label: smaller than the text, and in none of the margins?"
+    small = l.size < 0.87 * body and l.x1 - l.x0 < 14 * body
+    return (small or l.size < 0.7 * body and not is_prose(l.text)) and (
+        0.05 * H < l.y0 < 0.93 * H
+    )
+
+
+class _Sheet:
+    "What `regions` looks at: the lines of a page, the small ones, those in no region yet"
+
+    def __init__(self, lines, caps, W, H, body):
+        self.lines, self.W, self.H, self.body = lines, W, H, body
+        self.chars, self.free = _chars(lines), set(range(len(lines))) - caps
+        self.small = {
+            l[:4]: i for i, l in enumerate(lines) if _is_small(l, H, body) and i not in caps
+        }
+        self.by_y = sorted((_middle(l), i) for i, l in enumerate(lines))
+
+    def at(self, indexes):
+        return [self.lines[i] for i in indexes]
+
+    def within(self, box):  # indexes
+        "The free lines in a box"
+        a, z = (bisect_left(self.by_y, (y, 0)) for y in (box[1] - 2, box[3] + 2))
+        near = [i for _, i in self.by_y[a:z] if i in self.free]
+        return {i for i in near if _inside(self.lines[i], box, 2)}
+
+    def figures(self, boxes):  # shapes, indexes of lines
+        "Shapes that lie together, with the small lines among them"
+        ys, lines = [y for y, _ in self.by_y], self.at(i for _, i in self.by_y)
+        bridges = _bridges(boxes, lines, ys, self.body)
+        for comp in clusters([*boxes, *bridges, *self.small]):
+            held = {self.small[b] for b in comp if b in self.small} & self.free
+            comp = [b for b in comp if b not in self.small and b not in bridges]
+            if comp:
+                yield comp, held
+
+
+def _no_figure(box, W, H, body):
+    "Is a box too small for a figure, a page border, or a side tab?"
+    w, h = box[2] - box[0], box[3] - box[1]
+    border = h > 0.8 * H and w > 0.8 * W
+    tab = w < 0.09 * W and (box[0] > 0.86 * W or box[2] < 0.14 * W)
+    return h < 1.5 * body or w < 2 * body or border or tab
+
+
+def _region(sheet, comp, held):
+    "The region of some shapes, whose lines are then not free any more; None for no figure"
+    box, body = hull(comp), sheet.body
+    h = box[3] - box[1]
+    if _no_figure(box, sheet.W, sheet.H, body):
+        return None
+    held |= sheet.within(box)
+    if len(comp) < 3 and len(held) <= 1 and h < 4 * body:
+        return None  # a bar behind a heading
+    if h > 0.5 * sheet.H and _chars(sheet.at(held)) > 0.8 * sheet.chars:
+        return None  # a frame round the page
+    if _shades(comp, sheet.at(held)):
+        return None  # a row of a table
+    kind, comp, held = _settled(comp, held, sheet.lines, body)
+    box = hull(comp)
+    if kind == 'chart':
+        near = [i for i in sheet.small.values() if i in sheet.free and i not in held]
+        held |= _labels_near(box, near, sheet.lines, body)
+    if not held and h < 3 * body:
+        return None
+    sheet.free -= held
+    found = sheet.at(sorted(held))
+    return Region(*hull([box, *found]), kind, found, comp, [])
+
+
+def _give_units(out, weak, sheet):
+    "The units of axes, which stand at a lone rule, go to the chart beside them"
+    for i in [i for i in weak if i in sheet.free]:
+        l = sheet.lines[i]
+        charts = (k for k, r in enumerate(out) if r.kind == 'chart')
+        k = next((k for k in charts if _touches(l, out[k], 1.6 * sheet.body)), None)
+        if k is not None:
+            out[k] = out[k]._replace(**_box([out[k], l]), lines=out[k].lines + [l])
+            sheet.free.discard(i)
+
+
 def regions(
     lines,
     shapes,  # from `read_lines`
@@ -1034,90 +1117,17 @@ def regions(
     boxes = _drawn(shapes, W, H)
     if len(boxes) < 3 and all(_flat(b) for b in boxes):
         return [], lines
-    caps, chars = caption_lines(lines), _chars(lines)
-    small = {
-        l[:4]: i
-        for i, l in enumerate(lines)
-        if (
-            l.size < 0.87 * body
-            and l.x1 - l.x0 < 14 * body
-            or l.size < 0.7 * body
-            and not is_prose(l.text)
-        )
-        and 0.05 * H < l.y0 < 0.93 * H
-        and i not in caps
-    }
-    free, out, weak = set(range(len(lines))) - caps, [], []
-    by_y = sorted((_middle(l), i) for i, l in enumerate(lines))
-    bridges = _bridges(boxes, [lines[i] for _, i in by_y], [y for y, _ in by_y], body)
-    for comp in clusters([*boxes, *bridges, *small]):
-        held = {small[b] for b in comp if b in small and small[b] in free}
-        comp = [b for b in comp if b not in small and b not in bridges]
-        if not comp:
-            continue
-        box = hull(comp)
-        w, h = box[2] - box[0], box[3] - box[1]
+    caps = caption_lines(lines)
+    sheet, out, weak = _Sheet(lines, caps, W, H, body), [], []
+    for comp, held in sheet.figures(boxes):
         if len(comp) < 3 and all(_flat(b) for b in comp):
-            weak.append(held)
-            continue  # a rule under a caption, perhaps with the unit of the axis
-        if (
-            h < 1.5 * body
-            or w < 2 * body
-            or h > 0.8 * H
-            and w > 0.8 * W
-            or w < 0.09 * W
-            and (box[0] > 0.86 * W or box[2] < 0.14 * W)
-        ):
-            continue  # too small, a page border, a side tab
-        held |= {
-            i
-            for _, i in by_y[
-                bisect_left(by_y, (box[1] - 2, 0)) : bisect_left(by_y, (box[3] + 2, 0))
-            ]
-            if i in free and _inside(lines[i], box, 2)
-        }
-        if len(comp) < 3 and len(held) <= 1 and h < 4 * body:
-            continue  # a bar behind a heading
-        if h > 0.5 * H and _chars(lines[i] for i in held) > 0.8 * chars:
-            continue  # a frame round the page
-        if _shades(comp, [lines[i] for i in held]):
-            continue  # a row of a table
-        kind, comp, held = _settled(comp, held, lines, body)
-        box = hull(comp)
-        if kind == 'chart':
-            held |= _labels_near(
-                box, [i for i in small.values() if i in free and i not in held], lines, body
-            )
-        if not held and h < 3 * body:
-            continue
-        free -= held
-        out.append(
-            Region(
-                *hull([box, *(lines[i] for i in held)]),
-                kind,
-                [lines[i] for i in sorted(held)],
-                comp,
-                [],
-            )
-        )
-    for i in [i for held in weak for i in held if i in free]:
-        k = next(
-            (
-                k
-                for k, r in enumerate(out)
-                if r.kind == 'chart' and _touches(lines[i], r, 1.6 * body)
-            ),
-            None,
-        )
-        if k is not None:
-            out[k] = out[k]._replace(
-                **_box([out[k], lines[i]]), lines=out[k].lines + [lines[i]]
-            )
-            free.discard(i)
-    texts, captions = [lines[i] for i in sorted(free)], _whole([lines[i] for i in caps])
-    out, captions = _with_captions(
-        _nest(_join_charts(out, texts + captions, body)), captions, body
-    )
+            weak += held  # a rule under a caption, perhaps with the unit of the axis
+        elif r := _region(sheet, comp, held):
+            out.append(r)
+    _give_units(out, weak, sheet)
+    texts, captions = sheet.at(sorted(sheet.free)), _whole(sheet.at(caps))
+    out = _nest(_join_charts(out, texts + captions, body))
+    out, captions = _with_captions(out, captions, body)
     return out, texts + captions
 
 # %% ../nbs/01a_layout.ipynb #bbdf9d62
@@ -1570,6 +1580,15 @@ def _em(text):
     return sum(1 if c > '\u02ff' else 0.5 for c in text)
 
 
+def _under_text(first, r, at):
+    "Is a row indented as far as the text behind the mark of the first row, which is at `at`?"
+    if not at:
+        return bool(NUMBERED.match(first.text))
+    s = r.size  # the gap is one that the PDF left without a space
+    gap = 0 if first.indent else max(first.x1 - first.x0 - _em(first.text) * s, 0)
+    return at - 1.2 * s < r.x0 < at + gap + 1.2 * s
+
+
 def _hangs(
     para,  # rows of the paragraph so far
     r,  # the next row, which is indented
@@ -1577,39 +1596,74 @@ def _hangs(
     right,  # edge of the column
 ) -> bool:
     "Does row `r` go on with an item whose mark hangs out to the left?"
-    first, s = para[0], r.size
-    at = _text_at(first)
-    known = first.indent and abs(r.x0 - at) < 0.35 * s
-    gap = (
-        0 if first.indent else max(first.x1 - first.x0 - _em(first.text) * s, 0)
-    )  # one that the PDF left without a space
-    if (
-        len(para) > 1
-        or not at
-        and not NUMBERED.match(first.text)
-        or at
-        and not at - 1.2 * s < r.x0 < at + gap + 1.2 * s
-    ):
+    first, s, at = para[0], r.size, _text_at(para[0])
+    if len(para) > 1 or not _under_text(first, r, at):
         return False
+    known = first.indent and abs(r.x0 - at) < 0.35 * s
     if first.text.endswith(_FULL) and not (known and first.x1 > right - 1.5 * s):
         return False
-    if (
-        not after
-        or BULLET.match(after.text)
-        or MARK.match(after.text)
-        or _BARE.match(after.text)
-        or after.y0 - r.y1 > 1.2 * s
-    ):
+    if not after or after.y0 - r.y1 > 1.2 * s:
         return True
-    runs_on = (
-        r.x1 > right - 3 * s and not r.text.endswith(_STOP) and abs(after.size - s) < 0.1 * s
-    )
-    return not (
-        runs_on and after.x0 < r.x0 - 0.6 * s
-    )  # an indented first row has its second row further left
+    if any(mark.match(after.text) for mark in (BULLET, MARK, _BARE)):
+        return True
+    runs_on = r.x1 > right - 3 * s and not r.text.endswith(_STOP)
+    if not runs_on or abs(after.size - s) >= 0.1 * s:
+        return True
+    # an indented first row has its second row further left
+    return after.x0 >= r.x0 - 0.6 * s
 
 # %% ../nbs/01a_layout.ipynb #4cd5b30a
 _WORD = re.compile('[!-~]*')
+
+
+def _set_apart(p, r, lead):
+    "Has row `r` more room above it than rows have, another type size, or another place?"
+    s, large, gap = r.size, max(r.size, p.size), r.y0 - p.y1
+    return (
+        gap > 1.6 * s
+        or r.y0 - p.y0 > lead + 0.45 * large
+        and gap > 0.55 * s
+        or abs(s - p.size) > 0.06 * large + 0.2
+        or r.x1 < p.x0
+        or r.x0 > p.x1
+    )
+
+
+def _starts(para, r, left):
+    "Is row `r` the first of a caption, a note, an item or a heading, or what follows one?"
+    p, s, start = para[-1], r.size, para[0].text
+    ended, full = p.text.endswith(_STOP), p.text.endswith(_FULL)
+    if SOURCE.match(r.text):
+        return True
+    if CAPTION.match(r.text) and (r.x0 > left + 1.5 * s or r.font != p.font or full):
+        return True
+    if BULLET.match(r.text) and (r.x0 < p.x0 + 1.2 * s or ended):
+        return True
+    if MARK.match(r.text) and r.x0 < para[0].x0 + 0.6 * s:
+        if follows(start, r.text) or _next_note(start, r.text) or ended and r.indent:
+            return True
+    if r.font == p.font:
+        return False
+    titled = NUMBERED.match(p.text) and len(p.text) < 50 and not full
+    return ended and NUMBERED.match(r.text) or len(para) == 1 and titled
+
+
+def _had_room(para, r, right):
+    "Had the next word room at the end of the row before?"
+    word = 1 + max(2, 0.5 * len(_WORD.match(r.text)[0]))
+    edge = min(right, max(r.x1, *(q.x1 for q in para), 0))
+    return para[-1].x1 + r.size * word < edge
+
+
+def _indent_begins(para, r, left, right, after):
+    "Not where the first row was an item, a note or a full line that runs on"
+    p, s, start = para[-1], r.size, para[0].text
+    if _text_at(para[0]) or NUMBERED.match(start):
+        return not _hangs(para, r, after, right)
+    ended = p.text.endswith(_STOP)
+    line = p.x0 < left + 0.3 * s and not ended and p.x1 > right - 1.5 * s
+    runs_on = SOURCE.match(start) or CAPTION.match(start) or line
+    return p.text.endswith(_FULL) or not (len(para) == 1 and runs_on)
 
 
 def _begins(
@@ -1621,68 +1675,35 @@ def _begins(
     after=None,  # the row behind it
 ) -> bool:
     "Does row `r` begin a new paragraph?"
-    p, s = para[-1], r.size
-    ended, start = p.text.endswith(_STOP), para[0].text
-    if (
-        r.y0 - p.y1 > 1.6 * s
-        or r.y0 - p.y0 > lead + 0.45 * max(s, p.size)
-        and r.y0 - p.y1 > 0.55 * s
-    ):
+    p, s, start = para[-1], r.size, para[0].text
+    ended = p.text.endswith(_STOP)
+    if _set_apart(p, r, lead) or _starts(para, r, left) or _had_room(para, r, right):
         return True
-    if (
-        abs(s - p.size) > 0.06 * max(s, p.size) + 0.2
-        or r.x1 < p.x0
-        or r.x0 > p.x1
-        or SOURCE.match(r.text)
-    ):
-        return True
-    if CAPTION.match(r.text) and (
-        r.x0 > left + 1.5 * s or r.font != p.font or p.text.endswith(_FULL)
-    ):
-        return True
-    if BULLET.match(r.text) and (r.x0 < p.x0 + 1.2 * s or ended):
-        return True
-    if (
-        MARK.match(r.text)
-        and r.x0 < para[0].x0 + 0.6 * s
-        and (follows(start, r.text) or _next_note(start, r.text) or ended and r.indent)
-    ):
-        return True
-    if r.font != p.font and (
-        ended
-        and NUMBERED.match(r.text)
-        or len(para) == 1
-        and NUMBERED.match(p.text)
-        and len(p.text) < 50
-        and not p.text.endswith(_FULL)
-    ):
-        return True
-    if p.x1 + s * (1 + max(2, 0.5 * len(_WORD.match(r.text)[0]))) < min(
-        right, max(r.x1, *(q.x1 for q in para), 0)
-    ):
-        return True  # the next word had room here
-    if (
-        r.x0 > p.x0 + 0.6 * s
-    ):  # an indent, unless the first row was an item, a note or a full line that runs on
-        if _text_at(para[0]) or NUMBERED.match(start):
-            return not _hangs(para, r, after, right)
-        runs_on = (
-            SOURCE.match(start)
-            or CAPTION.match(start)
-            or p.x0 < left + 0.3 * s
-            and not ended
-            and p.x1 > right - 1.5 * s
-        )
-        return p.text.endswith(_FULL) or not (len(para) == 1 and runs_on)
-    if (
-        (BULLET.match(start) or MARK.match(start))
-        and len(para) > 1
-        and r.x0 < p.x0 - (0.25 if ended else 0.6) * s
-    ):
+    if r.x0 > p.x0 + 0.6 * s:
+        return _indent_begins(para, r, left, right, after)
+    item = len(para) > 1 and (BULLET.match(start) or MARK.match(start))
+    if item and r.x0 < p.x0 - (0.25 if ended else 0.6) * s:
         return True
     return p.x1 < right - 1.5 * s and ended
 
 # %% ../nbs/01a_layout.ipynb #9bc24ae2
+def _usual(rows):
+    "Distances from row to row, without those between paragraphs"
+    ways = [(b.y0 - a.y0, a.size) for a, b in zip(rows, rows[1:])]
+    return [way for way, size in ways if 0.9 * size < way < 2.5 * size]
+
+
+def _leads(rows):
+    "Type size -> usual distance from row to row, where there are several"
+    sizes = {round(r.size, 1) for r in rows}
+    ways = {s: _usual([r for r in rows if round(r.size, 1) == s]) for s in sizes}
+    return {s: median(d) for s, d in ways.items() if len(d) > 2}
+
+
+def _top(r):
+    return r.y0 + 0.5 * r.size if isinstance(r, Line) else r.y0
+
+
 def paragraphs(
     column,  # lines and regions
     body,  # type size of the body
@@ -1690,43 +1711,20 @@ def paragraphs(
     "The items of a column from top to bottom, rows of one paragraph together"
     rows = [_row(r) for r in rows_of([l for l in column if isinstance(l, Line)])]
     left, _, right, _ = hull(rows) if rows else (0, 0, 0, 0)
-
-    def usual(text):
-        return [
-            b.y0 - a.y0
-            for a, b in zip(text, text[1:])
-            if 0.9 * a.size < b.y0 - a.y0 < 2.5 * a.size
-        ]
-
-    lead = median(usual([r for r in rows if r.size > 0.8 * body]) or [1.5 * body])
-    leads = {
-        s: median(d)
-        for s in {round(r.size, 1) for r in rows}
-        if len(d := usual([r for r in rows if round(r.size, 1) == s])) > 2
-    }
-    out, todo = (
-        [],
-        sorted(
-            rows + [c for c in column if isinstance(c, Region)],
-            key=lambda r: r.y0 + 0.5 * r.size if isinstance(r, Line) else r.y0,
-        ),
-    )
+    lead = median(_usual([r for r in rows if r.size > 0.8 * body]) or [1.5 * body])
+    leads, out = _leads(rows), []
+    todo = sorted(rows + [c for c in column if isinstance(c, Region)], key=_top)
     for r, after in zip(todo, [*todo[1:], None]):
-        if (
-            isinstance(r, Line)
-            and isinstance(after, Line)
-            and abs((a := _apart(r)).indent - after.x0) < 0.35 * r.size
-        ):
-            r = a
-        if isinstance(after, Region):
-            after = None
-        if (
-            isinstance(r, Line)
-            and out
-            and isinstance(out[-1][-1], Line)
-            and not _begins(out[-1], r, leads.get(round(r.size, 1), lead), left, right, after)
-        ):
-            out[-1].append(r)
+        if isinstance(r, Region):
+            out.append([r])
+            continue
+        after = after if isinstance(after, Line) else None
+        if after and abs(_apart(r).indent - after.x0) < 0.35 * r.size:
+            r = _apart(r)
+        usual = leads.get(round(r.size, 1), lead)
+        para = out[-1] if out and isinstance(out[-1][-1], Line) else None
+        if para and not _begins(para, r, usual, left, right, after):
+            para.append(r)
         else:
             out.append([r])
     return out
@@ -1759,39 +1757,36 @@ def _footnotes(column, body):
     ]
 
 # %% ../nbs/01a_layout.ipynb #12a45fbd
+_BOLD = re.compile(r'bold|gothic|ゴシック|heavy|black|-W[5-9]|demi|semi', re.I)
+
+
+def _is_heading(g, t, body, font):
+    "Few short rows without a full stop: large, in another font with a number, or bold"
+    r = g[0]
+    if len(g) > 3 or not 1 < len(t) < 71 or t.endswith(('。', '．', '、', '，')):
+        return False
+    if len(t) > 20 and t.endswith((':', '：')):
+        return False
+    other = r.font != font
+    numbered = other and (NUMBERED.match(t) or _LOOSE.match(t))
+    bold = len(g) == 1 and other and _BOLD.search(r.font)
+    return r.size > 1.12 * body or r.size > 0.98 * body and bool(numbered or bold)
+
+
 def _role(g, body, font):
     "heading, caption, list or body"
     t, r = ''.join(l.text for l in g), g[0]
-    if (
-        CAPTION.match(t)
-        and (r.size < 0.97 * body or r.font != font or len(t) < 60)
-        or SOURCE.match(t)
-        and r.size < 0.97 * body
-    ):
+    small = r.size < 0.97 * body
+    if CAPTION.match(t) and (small or r.font != font or len(t) < 60):
+        return 'caption'
+    if SOURCE.match(t) and small:
         return 'caption'
     if r.size < 0.93 * body and NOTE.match(t):
         return 'footnote'
-    if (
-        len(g) < 4
-        and 1 < len(t) < 71
-        and not t.endswith(('。', '．', '、', '，'))
-        and not (len(t) > 20 and t.endswith((':', '：')))
-    ):
-        other = r.font != font
-        bold = other and re.search(
-            r'bold|gothic|ゴシック|heavy|black|-W[5-9]|demi|semi', r.font, re.I
-        )
-        if (
-            r.size > 1.12 * body
-            or r.size > 0.98 * body
-            and (other and (NUMBERED.match(t) or _LOOSE.match(t)) or bold and len(g) == 1)
-        ):
-            return 'heading'
-    return (
-        'list'
-        if BULLET.match(t) or MARK.match(t) and len(g) > 1 and g[1].x0 > r.x0 + 0.6 * r.size
-        else 'body'
-    )
+    if _is_heading(g, t, body, font):
+        return 'heading'
+    hangs = MARK.match(t) and len(g) > 1 and g[1].x0 > r.x0 + 0.6 * r.size
+    return 'list' if BULLET.match(t) or hangs else 'body'
 
 
 def _font(lines, body):
@@ -1815,6 +1810,12 @@ def _indented(g):
     return len(g) > 1 and g[0].x0 - min(r.x0 for r in g) > 0.6 * g[0].size
 
 
+def _stops(g, indents):
+    "Does a paragraph end here? Where others are indented, one that is also ends at its indent"
+    full = len(g) > 1 and g[-1].x1 > max(r.x1 for r in g) - 1.2 * g[0].size
+    return not full if g[-1].text.endswith(_STOP) and indents else g[-1].text.endswith(END)
+
+
 def unsplit(
     groups,  # from `paragraphs`, in reading order
     body,
@@ -1822,11 +1823,6 @@ def unsplit(
 ) -> list:
     "The same groups; floats that stand inside a paragraph moved behind its end"
     out, i, indents = [], 0, any(not _floats(g, body) and _indented(g) for g in groups)
-
-    # a paragraph that starts with an indent, where others do, also stops at its indent only
-    def stops(g):
-        full = len(g) > 1 and g[-1].x1 > max(r.x1 for r in g) - 1.2 * g[0].size
-        return not full if g[-1].text.endswith(_STOP) and indents else g[-1].text.endswith(END)
 
     def goes_on(a, b):  # b may be the rest of a
         if abs(b[0].size - a[-1].size) > 0.5 or _role(b, body, font) != 'body':
@@ -1837,7 +1833,8 @@ def unsplit(
         g = groups[i]
         out.append(g)
         i += 1
-        if _floats(g, body) or _role(g, body, font) not in ('body', 'list') or stops(g):
+        whole = _floats(g, body) or _role(g, body, font) not in ('body', 'list')
+        if whole or _stops(g, indents):
             continue
         j = i
         while j < len(groups) and _floats(groups[j], body):
@@ -1880,6 +1877,30 @@ def watermarks(lines, body) -> set:
 _READING = re.compile('^[\u3041-\u3096\u30a1-\u30fc\\s・]+$')
 
 
+def _read_so(r, l):
+    "Does the small line `r` stand right above the line `l`?"
+    return (
+        0.35 < r.size / l.size < 0.62
+        and -0.6 * l.size < l.y0 - r.y1 < 0.6 * l.size
+        and l.x0 - l.size < r.x0
+        and r.x1 < l.x1 + l.size
+    )
+
+
+def _with_reading(now, r, l):  # the line with its readings so far, a reading, the line
+    "A reading in brackets behind its kanji"
+    k = round((r.x1 - l.x0) / max(l.x1 - l.x0, 1) * len(l.text))
+    while (
+        k < len(l.text)
+        and '\u4e00' <= l.text[k] <= '\u9fff'
+        and '\u4e00' <= l.text[k - 1] <= '\u9fff'
+        and r.x1 > l.x0 + (k + 0.3) * (l.x1 - l.x0) / len(l.text)
+    ):
+        k += 1
+    reading = r.text.replace(' ', '')
+    return now._replace(text=f'{now.text[:k]}（{reading}）{now.text[k:]}')
+
+
 def without_readings(
     lines,  # of a page or a turned vertical page
     brackets=False,  # put them into brackets behind their kanji
@@ -1888,41 +1909,16 @@ def without_readings(
     small = [l for l in lines if _READING.match(l.text)]
     if not small:
         return lines
-    out, base = (
-        {id(l): l for l in lines},
-        sorted((l for l in lines if len(l.text) > 1 or l.size > 9), key=lambda l: l.y0),
-    )
+    out = {id(l): l for l in lines}
+    base = sorted((l for l in lines if len(l.text) > 1 or l.size > 9), key=lambda l: l.y0)
     ys = [l.y0 for l in base]
     for r in sorted(small, key=lambda l: -l.x0):
         near = base[bisect_left(ys, r.y0) : bisect_left(ys, r.y1 + r.size)]
-        l = next(
-            (
-                l
-                for l in near
-                if 0.35 < r.size / l.size < 0.62
-                and -0.6 * l.size < l.y0 - r.y1 < 0.6 * l.size
-                and l.x0 - l.size < r.x0
-                and r.x1 < l.x1 + l.size
-            ),
-            None,
-        )
-        if not l:
-            continue
-        del out[id(r)]
-        if not brackets:
-            continue
-        now = out[id(l)]
-        k = round((r.x1 - l.x0) / max(l.x1 - l.x0, 1) * len(l.text))
-        while (
-            k < len(l.text)
-            and '\u4e00' <= l.text[k] <= '\u9fff'
-            and '\u4e00' <= l.text[k - 1] <= '\u9fff'
-            and r.x1 > l.x0 + (k + 0.3) * (l.x1 - l.x0) / len(l.text)
-        ):
-            k += 1
-        out[id(l)] = now._replace(
-            text=now.text[:k] + '（' + r.text.replace(' ', '') + '）' + now.text[k:]
-        )
+        l = next((l for l in near if _read_so(r, l)), None)
+        if l:
+            del out[id(r)]
+        if l and brackets:
+            out[id(l)] = _with_reading(out[id(l)], r, l)
     return list(out.values())
 
 
@@ -1939,40 +1935,47 @@ def _counts(ls):
     return max(ways) - min(ways) < 0.5 * max(ways)
 
 
+def _number_of(l):
+    "The number that a line begins with and the rest of it, as lines; None where there is none"
+    m = re.match(r'[0-9０-９]{1,3}(?=$|[\s\u3041-\u9fff「『（])', l.text)
+    if not m or int(m[0]) > 200:
+        return None, None
+    if m.end() == len(l.text):
+        return l, None
+    n = l._replace(text=m[0], x1=l.x0 + l.size * _em(m[0]))
+    rest = l.text[m.end() :].strip()
+    return n, l._replace(text=rest, x0=l.x1 - l.size * _em(rest)) if rest else None
+
+
+def _in_margin(ls, own, text, glued):
+    "Do the numbers `ls` of the lines `own` stand left or right of the text, not in it?"
+    x0, _, x1, _ = hull(ls)
+    beside = [l for l in text if l.x0 < x1 - 1 and x0 < l.x1 and l not in own]
+    others = [l for l in text if l not in beside and l not in own]
+    return len(beside) <= 0.1 * len(text) and (
+        all(l.x0 > x1 - 2 for l in others) or all(l.x1 < x0 for l in others) and not glued
+    )
+
+
 def line_numbers(lines):  # numbers, the other lines
     "Numbers in a margin that count lines, 5, 10 or 1, 2; one glued to its line is cut off"
     whole, parts, stacks = {}, {}, defaultdict(list)
     for l in lines:
-        m = re.match(r'[0-9０-９]{1,3}(?=$|[\s\u3041-\u9fff「『（])', l.text)
-        if not m or int(m[0]) > 200:
+        n, rest = _number_of(l)
+        if not n:
             continue
-        n = (
-            l
-            if m.end() == len(l.text)
-            else l._replace(text=m[0], x1=l.x0 + l.size * _em(m[0]))
-        )
-        whole[n], rest = l, l.text[m.end() :].strip()
+        whole[n] = l
         if rest:
-            parts[n] = l._replace(text=rest, x0=l.x1 - l.size * _em(rest))
+            parts[n] = rest
         for k in {(e, round(n[e] / 6) + d) for e in (0, 2) for d in (0, 1)}:
             stacks[k].append(n)
     text = [l for l in lines if len(l.text) > 3]
     for ls in sorted(stacks.values(), key=len, reverse=True):
         ls = sorted(ls, key=lambda l: l.y0)
-        if not _counts(ls):
-            continue
-        x0, _, x1, _ = hull(ls)
         own = {whole[n] for n in ls}
-        beside = [l for l in text if l.x0 < x1 - 1 and x0 < l.x1 and l not in own]
-        others = [l for l in text if l not in beside and l not in own]
-        if len(beside) <= 0.1 * len(text) and (
-            all(l.x0 > x1 - 2 for l in others)
-            or all(l.x1 < x0 for l in others)
-            and not parts.keys() & set(ls)
-        ):
-            return ls, [l for l in lines if l not in own] + [
-                parts[n] for n in ls if n in parts
-            ]
+        if _counts(ls) and _in_margin(ls, own, text, parts.keys() & set(ls)):
+            left = [l for l in lines if l not in own]
+            return ls, left + [parts[n] for n in ls if n in parts]
     return [], lines
 
 # %% ../nbs/01a_layout.ipynb #09d2faf9
@@ -1995,6 +1998,54 @@ def without_collisions(lines) -> list:
     return [within(l) for l in lines]
 
 
+def _blocks(number, rows, role, text=None):  # a list of one `Block`, or of none
+    "Lines and regions of page `number` as a block; none without lines"
+    lines = [l for r in rows for l in (r.lines if isinstance(r, Region) else [r])]
+    if not lines:
+        return []
+    text = '\n'.join(r.text for r in rows) if text is None else text
+    box = tuple(round(v, 1) for v in hull(rows))
+    return [Block(number, box, text, role, size=round(lines[0].size, 1))]
+
+
+def _aside(lines, body, number):  # blocks, the other lines
+    "What is printed over or beside the text: watermarks and the numbers of lines"
+    numbers, lines = line_numbers(lines)
+    aside, out = watermarks(lines, body) | set(numbers), []
+    for l in aside:
+        role = 'watermark' if l.size > 1.8 * body else 'line_number'
+        out += _blocks(number, [l], role)
+    out.sort(key=lambda b: (b.bbox[1], b.bbox[0]))
+    return out, [l for l in lines if l not in aside]
+
+
+def _region_blocks(r, number, body, font):
+    "A region and the captions at it, in reading order; what lies in a text box one by one"
+    top = min(l[1] for l in r.lines or r.rules)
+    for g in paragraphs(r.notes + [r._replace(y0=top)], body):
+        if isinstance(g[0], Line):
+            yield from _blocks(number, g, 'caption')
+        elif r.kind == 'box':
+            text = '　'.join(l.text for l in r.lines)
+            yield from _blocks(number, r.lines, _role(r.lines, body, font), text)
+        elif r.kind in ('chart', 'table'):
+            yield from _blocks(number, g, r.kind, region_text(r))
+        else:
+            for p in [p for c in arrange(strips(r.lines), body) for p in paragraphs(c, body)]:
+                if isinstance(p[0], Region):
+                    yield from _region_blocks(p[0], number, body, font)
+                else:
+                    yield from _blocks(number, p, r.kind)
+
+
+def _role_after(last, g, body, font):
+    "The role of a group; small rows behind a footnote that has not ended go on with it"
+    role = _role(g, body, font)
+    if role == 'body' and last and last.role == 'footnote' and g[0].size < 0.93 * body:
+        return role if last.text.endswith(END) else 'footnote'
+    return role
+
+
 def assemble(
     lines,
     shapes,  # from `read_lines`
@@ -2007,76 +2058,23 @@ def assemble(
     "A page's blocks in reading order: running head, side tabs, body, footnotes, page number"
     if not lines:
         return []
-    lines, body, out = without_readings(lines, brackets), body or body_size(lines), []
-    numbers, lines = line_numbers(lines)
-    if aside := watermarks(lines, body) | set(numbers):
-        out = [
-            Block(
-                number,
-                tuple(round(v, 1) for v in l[:4]),
-                l.text,
-                'watermark' if l.size > 1.8 * body else 'line_number',
-                size=round(l.size, 1),
-            )
-            for l in aside
-        ]
-        out.sort(key=lambda b: (b.bbox[1], b.bbox[0]))
-        lines = [l for l in lines if l not in aside]
+    body = body or body_size(lines)
+    out, lines = _aside(without_readings(lines, brackets), body, number)
     regs, free = regions(without_collisions(lines), shapes, W, H, body)
     head, tabs, rest, foot = margins(free + regs, W, H, body)
-    font, groups = _font(free, body), []
-
-    def add(rows, role, text=None):
-        lines = [l for r in rows for l in (r.lines if isinstance(r, Region) else [r])]
-        if lines:
-            out.append(
-                Block(
-                    number,
-                    tuple(round(v, 1) for v in hull(rows)),
-                    '\n'.join(r.text for r in rows) if text is None else text,
-                    role,
-                    size=round(lines[0].size, 1),
-                )
-            )
-
-    def add_region(r):
-        for g in paragraphs(
-            r.notes + [r._replace(y0=min(l[1] for l in r.lines or r.rules))], body
-        ):
-            if isinstance(g[0], Line):
-                add(g, 'caption')
-            elif r.kind == 'box':
-                add(r.lines, _role(r.lines, body, font), '　'.join(l.text for l in r.lines))
-            elif r.kind in ('chart', 'table'):
-                add(g, r.kind, region_text(r))
-            else:
-                for p in [
-                    p for c in arrange(strips(r.lines), body) for p in paragraphs(c, body)
-                ]:
-                    add_region(p[0]) if isinstance(p[0], Region) else add(p, r.kind)
-
+    font = _font(free, body)
     for r in [_row(r) for r in rows_of(head)] + _stacks(tabs):
-        add([r], 'running_head')
-    for col in arrange(rest, body):
-        groups += paragraphs(_footnotes(col, body), body)
-    for g in unsplit(groups, body, font):
+        out += _blocks(number, [r], 'running_head')
+    columns = [_footnotes(c, body) for c in arrange(rest, body)]
+    for g in unsplit([p for c in columns for p in paragraphs(c, body)], body, font):
         if isinstance(g[0], Region):
-            add_region(g[0])
+            out += _region_blocks(g[0], number, body, font)
         else:
-            role, last = _role(g, body, font), out[-1] if out else None
-            add(
-                g,
-                'footnote'
-                if role == 'body'
-                and last
-                and last.role == 'footnote'
-                and g[0].size < 0.93 * body
-                and not last.text.endswith(END)
-                else role,
-            )
-    for r in rows_of(foot):
-        for l in r:
-            add([l], 'page_number' if PAGE_NO.match(l.text) else 'running_head')
+            role = _role_after(out[-1] if out else None, g, body, font)
+            out += _blocks(number, g, role)
+    for l in [l for r in rows_of(foot) for l in r]:
+        role = 'page_number' if PAGE_NO.match(l.text) else 'running_head'
+        out += _blocks(number, [l], role)
     return out
 
 # %% ../nbs/01a_layout.ipynb #abcb5539
