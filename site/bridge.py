@@ -1,5 +1,7 @@
-"""Stage the course for Sphinx, in `_myst/`: the notebooks of `nbs/` through nbdev's processors, the API reference from the docstrings, and the
-index of error messages from the labs and the code. Nothing in here is written by hand twice: `site/pages/` holds the only page that is not generated."""
+"""Stage the course for Sphinx, in `_myst/`: the notebooks of `nbs/` through nbdev's
+processors, the API reference from the docstrings, and the index of error messages from the
+labs and the code. Nothing in here is written by hand twice: `site/pages/` holds the only page
+that is not generated."""
 
 import ast
 import base64
@@ -62,7 +64,8 @@ def outside_code(f, s):
 
 
 def relink(s, syms, deep=0):
-    "nbdev's documentation links become links into the API reference, links out of `nbs/` lead to the repository, callouts become admonitions"
+    """nbdev's documentation links become links into the API reference, links out of `nbs/`
+    lead to the repository, callouts become admonitions"""
 
     def one(s):
         s = re.sub(
@@ -89,7 +92,8 @@ def plain(s):
 
 
 def alt_text(opts, before, ends=r'(?<=[.:。])\s+'):
-    "What a picture shows: `fig-alt` or `fig-cap` if the author gave one, otherwise the last sentence written before it"
+    """What a picture shows: `fig-alt` or `fig-cap` if the author gave one, otherwise the
+    last sentence written before it"""
     if t := opts.get('fig-alt') or opts.get('fig-cap'):
         return ' '.join(t.replace('\n#|', ' ').split()).strip('"\'')
     return (
@@ -100,7 +104,8 @@ def alt_text(opts, before, ends=r'(?<=[.:。])\s+'):
 
 @cache
 def small(png):
-    "The base64 of a picture, with a palette where that is shorter: plots have few colours, and each is on a page and in a download"
+    """The base64 of a picture, with a palette where that is shorter: plots have few
+    colours, and each is on a page and in a download"""
     out = io.BytesIO()
     Image.open(io.BytesIO(base64.b64decode(png))).convert('RGB').quantize(
         64, dither=Image.Dither.NONE
@@ -128,7 +133,8 @@ def name(path):
 
 
 def head(path):
-    "What the other pages say about a notebook: number, title, description, module, and the error messages it answers"
+    """What the other pages say about a notebook: number, title, description, module, and
+    the error messages it answers"""
     cells = read_nb(path).cells
     md = next(
         c.source
@@ -147,13 +153,15 @@ def head(path):
 
 
 def drop_last_header(cell):
-    "A heading that ends in a dash is not for readers; the summary that stands in the same cell is"
+    """A heading that ends in a dash is not for readers; the summary that stands in the same
+    cell is"""
     if cell.cell_type == 'markdown':
         cell.source = re.sub(r'\n+#+ [^\n]* -\s*$', '', cell.source)
 
 
 def stage(path, head, syms):
-    "One notebook as MyST-NB reads it: title back in place, directives obeyed and gone, pictures with alternative text"
+    """One notebook as MyST-NB reads it: title back in place, directives obeyed and gone,
+    pictures with alternative text"""
     proc = NBProcessor(
         path,
         procs=[
@@ -248,7 +256,8 @@ def stage(path, head, syms):
 
 
 def download(path, say=None):
-    "The notebook to take away: everything that runs is there, the directives are not; `say` translates its prose"
+    """The notebook to take away: everything that runs is there, the directives are not;
+    `say` translates its prose"""
     nb = nbformat.read(path, as_version=4)
     cells = []
     for c in nb.cells:
@@ -280,7 +289,8 @@ def messages(cells):
 
 
 def course_errors(py):
-    "Every message of a `CourseError` in a module, with the parts that vary in capitals, and the function that raises it"
+    """Every message of a `CourseError` in a module, with the parts that vary in capitals,
+    and the function that raises it"""
 
     def text(o):
         if isinstance(o, ast.Constant):
@@ -323,7 +333,8 @@ def errors_page(pages, mods):
     out = [
         '# Errors and their labs',
         '*Find the message you see, or a part of it; the browser\'s search finds it too.*',
-        'Each lab makes the failure happen, explains it, and shows the repair and how to know that it holds. What stands in capitals varies.',
+        'Each lab makes the failure happen, explains it, '
+        'and shows the repair and how to know that it holds. What stands in capitals varies.',
     ]
     if labs:
         out += ['## Messages of libraries, and symptoms without a message']
@@ -335,7 +346,8 @@ def errors_page(pages, mods):
         ]
     out += [
         '## Messages of this package',
-        'The command line prints these in one line and ends with exit status 2; earlier files stay as they were.',
+        'The command line prints these in one line and ends with exit status 2; '
+        'earlier files stay as they were.',
     ]
     for m, p in mods.items():
         es = sorted(set(course_errors(ROOT / CFG.lib_path.name / f'{m}.py')))
@@ -385,8 +397,8 @@ def api_page(mod, page, look):
             seen.add(k.lower())
             out.append(entry(k, obj, k.removeprefix(full + '.'), 2 + (k != f), look))
     return (
-        f"# `{full}`\n\n*{page['description']}*\n\nExported by [{page['title']}](../{page['stem']}.ipynb).\n\n"
-        + '\n'.join(out),
+        f"# `{full}`\n\n*{page['description']}*\n\n"
+        f"Exported by [{page['title']}](../{page['stem']}.ipynb).\n\n" + '\n'.join(out),
         seen,
     )
 
@@ -401,7 +413,8 @@ GROUPS = [
 
 
 def label(page, later=None):
-    "Number and title; a lesson that shares its number with the page behind it shows its title alone"
+    """Number and title; a lesson that shares its number with the page behind it shows its
+    title alone"""
     shared = later and later['number'] == page['number']
     return (
         short(page['title'])
@@ -471,7 +484,8 @@ def main():
         for m, h in mods.items()
     ]
     (OUT / 'api/index.md').write_text(
-        '# API reference\n\n*Every public function and class, with its parameters, from the docstrings.*\n\n| module | what it is for | chapter |\n|---|---|---|\n'
+        '# API reference\n\n*Every public function and class, with its parameters, '
+        'from the docstrings.*\n\n| module | what it is for | chapter |\n|---|---|---|\n'
         + '\n'.join(rows)
         + '\n\n```{toctree}\n:hidden:\n'
         + '\n'.join(mods)
