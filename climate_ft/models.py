@@ -53,7 +53,7 @@ TINY_TOKENIZER = (
 )
 
 
-def _tiny_config(tok, hidden, layers):
+def _tiny_qwen(tok, hidden, layers):
     "A Qwen3 of this width and depth for the tokenizer"
     from transformers import Qwen3Config
 
@@ -90,7 +90,7 @@ def tiny_base(
     from transformers import AutoTokenizer, Qwen3ForCausalLM
 
     tok = AutoTokenizer.from_pretrained(TINY_TOKENIZER, trust_remote_code=False)
-    cfg = _tiny_config(tok, hidden, layers)
+    cfg = _tiny_qwen(tok, hidden, layers)
     with atomic_folder(folder) as tmp:
         with seeded(seed):
             Qwen3ForCausalLM(cfg).save_pretrained(tmp)

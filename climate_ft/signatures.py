@@ -51,11 +51,15 @@ def _resolve(path):
 
 # %% ../nbs/22_sfttrainer_arguments.ipynb #5202b6b2
 def _dict_keys(node):
-    for n in ast.walk(node):
-        if isinstance(n, ast.Call) and ast.unparse(n.func) == 'dict':
-            yield from (k.arg for k in n.keywords if k.arg)
-        elif isinstance(n, ast.Dict):
-            yield from (k.value for k in n.keys if isinstance(k, ast.Constant))
+    "Keys of the dictionary that `node` writes, not of those among its values"
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == 'dict':
+        yield from (k.arg for k in node.keywords if k.arg)
+    elif isinstance(node, ast.Dict):
+        yield from (k.value for k in node.keys if isinstance(k, ast.Constant))
+    elif isinstance(node, ast.IfExp):
+        yield from (*_dict_keys(node.body), *_dict_keys(node.orelse))
+    elif isinstance(node, ast.BinOp):
+        yield from (*_dict_keys(node.left), *_dict_keys(node.right))
 
 
 def _keywords(call, tree):
