@@ -39,8 +39,8 @@ def meta_model(
         return m
     from peft import LoraConfig, get_peft_model
 
-    how = dict(target_modules=list(shape.projections), task_type='CAUSAL_LM')
-    m = get_peft_model(m, LoraConfig(r=r, lora_alpha=r, **how)).train()
+    lora = dict(target_modules=list(shape.projections), task_type='CAUSAL_LM')
+    m = get_peft_model(m, LoraConfig(r=r, lora_alpha=r, **lora)).train()
     m.enable_input_require_grads()
     return m
 

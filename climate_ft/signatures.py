@@ -75,6 +75,13 @@ def _keywords(call, tree):
                 and names & {getattr(t, 'id', '') for t in a.targets}
                 and isinstance(a.value, (ast.Call, ast.Dict, ast.IfExp))
             ]
+            given += [
+                r.value
+                for f in ast.walk(tree)
+                if isinstance(f, ast.FunctionDef) and f.name in names
+                for r in ast.walk(f)
+                if isinstance(r, ast.Return)
+            ]
             for n in (k.value, *given):
                 yield from _dict_keys(n)
 

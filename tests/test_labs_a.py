@@ -167,7 +167,7 @@ def test_the_package_passes_known_keywords_only():
         ('train', 'processing_class=tok', 'tokenizer=tok'),
         ('trainer', 'max_length=None', 'max_seq_length=None'),
         ('trainer', 'warmup_steps=', 'warmup_ratio='),
-        ('trainer', 'lora_alpha=', 'alpha='),
+        ('train', 'lora_alpha=', 'alpha='),
     ],
 )
 def test_a_rename_in_the_package_is_seen(module, good, bad):
