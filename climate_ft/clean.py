@@ -101,7 +101,7 @@ def find_furniture(
     pages,  # `Page` records of one document
     least=3,  # pages on which a text must be seen at its place; fewer in a short document
 ) -> set:  # of (page number, index of the block)
-    "Running heads, page numbers and side tabs: what repeats, text or numbering, at one place near an edge"
+    "Running heads, page numbers, side tabs: what repeats, text or numbers, near an edge"
     blocks = {(p.number, i): b for p in pages for i, b in enumerate(p.blocks)}
     sizes = Counter()
     for b in blocks.values():
@@ -326,7 +326,8 @@ def join_paragraphs(
         c.text = normalise_width(c.text)
         if c.role == 'heading':
             c.text = re.sub(
-                r'^(第\s?[\d一二三四五六七八九十]+\s?[部編章節]|\d{1,2}(?:\.\d{1,2})+|\d{1,2}(?=[^\d.年月日]))[ 　]*(?=\S)',
+                r'^(第\s?[\d一二三四五六七八九十]+\s?[部編章節]|\d{1,2}(?:\.\d{1,2})+'
+                r'|\d{1,2}(?=[^\d.年月日]))[ 　]*(?=\S)',
                 r'\1　',
                 c.text,
             )
@@ -419,7 +420,7 @@ def _mark_pattern(notes):
 
 
 def _contents(b, page):
-    "True for entries of a table of contents: lines that end in dots and a page number, and on such a page what ends in a number"
+    "Is it an entry of a table of contents: dots and a number, and on its page just a number?"
     n = len(TOC.findall(b.text))
     return (
         n > 0.5 * (b.text.count('\n') + 1)
@@ -530,7 +531,8 @@ def told_of(
             found = [b.text for p in ps for b in p.blocks if b.role == role]
             if found:
                 aside.append(
-                    f'{_counted(len(found), role)} ({_counted(sum(map(len, found)), "character")})'
+                    f'{_counted(len(found), role)} '
+                    f'({_counted(sum(map(len, found)), "character")})'
                 )
         taken = [b for b in cleaned.furniture if b.doc == doc]
         toc = [b for b in taken if b.role == 'toc']
@@ -543,7 +545,10 @@ def told_of(
             aside.append(_counted(len(toc), 'block') + ' of a table of contents')
         line = f"{doc}: {', '.join(said)} of text; set aside: {'; '.join(aside) or 'nothing'}"
         if scanned := [p for p in ps if p.ocr]:
-            line += f'; read by OCR: {_pages(scanned)} ({_counted(sum(len(p.text) for p in scanned), "character")})'
+            line += (
+                f'; read by OCR: {_pages(scanned)} '
+                f'({_counted(sum(len(p.text) for p in scanned), "character")})'
+            )
         if silent := [p for p in ps if not p.text.strip()]:
             line += f'; nothing read on {_pages(silent)}'
         out.append(line)
@@ -561,7 +566,8 @@ def run_clean(
     c = clean_pages(pages, progress)
     if not any(b.role in ('body', 'list', 'column') for b in c.blocks):
         raise CourseError(
-            f'{src} holds no running text: look at `documents/extracted_blocks.txt`, the PDF may be a scan'
+            f'{src} holds no running text: look at `documents/extracted_blocks.txt`, '
+            'the PDF may be a scan'
         )
     write_text(ws.path('extracted_cleaned'), to_text(c))
     write_text(ws.path('extracted_tables'), to_tables(c))
@@ -577,7 +583,7 @@ _TEXT = ('heading', 'body', 'list', 'column')
 def gold_paragraphs(
     rows,  # gold blocks of all pages in order
 ) -> list[str]:
-    "The paragraphs of the gold prose, whole again where a page cut them (`continued`), without the marks of footnotes"
+    "Paragraphs of the gold prose, joined across pages (`continued`), without footnote marks"
     out, pat = [], _mark_pattern(b['text'] for b in rows if b['role'] == 'footnote')
     for b in rows:
         if b['role'] not in _TEXT:

@@ -76,7 +76,7 @@ def show(
 
 
 def tell(path):
-    "Print the path of what was made: as it is for a program, without control characters on a terminal"
+    "Print the path of what was made: as it is for a program, made visible on a terminal"
     print(visible(path) if sys.stdout.isatty() else path)
 
 # %% ../nbs/15_cli.ipynb #71805cd6
@@ -151,7 +151,9 @@ Pdf = Annotated[
     Optional[list[Path]],
     typer.Option(
         '--pdf',
-        help="A PDF or a folder of PDFs, may be repeated; the course's own report if left out.",
+        help=(
+            "A PDF or a folder of PDFs, may be repeated; the course's own report if left out."
+        ),
     ),
 ]
 Base = Annotated[
@@ -178,7 +180,10 @@ Ocr = Annotated[
     str,
     typer.Option(
         '--ocr',
-        help='Read by OCR: auto (pages without usable text, if an engine is there), never, always.',
+        help=(
+            'Read by OCR: auto (pages without usable text, if an engine is there), '
+            'never, always.'
+        ),
     ),
 ]
 TeacherUrl = Annotated[
@@ -196,7 +201,10 @@ HoldOut = Annotated[
     Optional[str],
     typer.Option(
         '--hold-out',
-        help="What is not trained: sections (of the course's report) or wordings (of your own PDF).",
+        help=(
+            "What is not trained: sections (of the course's report) or wordings "
+            "(of your own PDF)."
+        ),
     ),
 ]
 
@@ -247,10 +255,12 @@ def next_steps(
         )
     if result.get('merged'):
         lines.append(
-            f'For Ollama and LM Studio: climate-ft export --gguf q8_0 --out {shlex.quote(str(out))}'
+            'For Ollama and LM Studio: climate-ft export --gguf q8_0 --out '
+            f'{shlex.quote(str(out))}'
         )
         lines.append(
-            f'Share it: climate-ft push merged --repo user/name --dry-run --out {shlex.quote(str(out))}'
+            'Share it: climate-ft push merged --repo user/name --dry-run --out '
+            f'{shlex.quote(str(out))}'
         )
     logs = ws.logs / 'tensorboard' / result['name']
     if logs.is_dir():
@@ -290,7 +300,8 @@ def run(
 
     if gpus is None and (n := nvidia_gpus()) > 1:
         say(
-            f'climate-ft: this machine has {n} GPUs and the run uses one; --gpus all trains on all of them'
+            f'climate-ft: this machine has {n} GPUs and the run uses one; '
+            '--gpus all trains on all of them'
         )
     with StageBars() as b:
         result = run_all(
@@ -376,7 +387,10 @@ def compare(
         Optional[Path],
         typer.Option(
             '--gold',
-            help='Its true text: pages separated by form feeds (.txt), or blocks with roles (.json).',
+            help=(
+                'Its true text: pages separated by form feeds (.txt), '
+                'or blocks with roles (.json).'
+            ),
         ),
     ] = None,
     as_json: Json = False,
@@ -521,11 +535,13 @@ def export(
     if (done / 'parity.json').is_file():
         p = read_json(done / 'parity.json')
         say(
-            f"{p['agree']} of {p['n']} answers are the merged model's; {p['bytes'] / 1e6:.0f} MB, {p['tokens_per_second']:.0f} tokens/s"
+            f"{p['agree']} of {p['n']} answers are the merged model's; "
+            f"{p['bytes'] / 1e6:.0f} MB, {p['tokens_per_second']:.0f} tokens/s"
         )
     write_gguf_card(done, folder)
     say(
-        f'Ollama: cd {shlex.quote(str(done))} && ollama create {shlex.quote(done.name)} -f Modelfile'
+        f'Ollama: cd {shlex.quote(str(done))} && '
+        f'ollama create {shlex.quote(done.name)} -f Modelfile'
     )
     tell(done)
 
@@ -585,7 +601,8 @@ def chat(
         bool, typer.Option(help='Load the base model too, for comparison.')
     ] = True,
 ):
-    "A page to talk to the model, beside its base, with the pages of the report; Ctrl-C ends it."
+    """A page to talk to the model, beside its base, with the pages of the report;
+    Ctrl-C ends it."""
     from climate_ft.chat import Chat, load_talk
     from climate_ft.pipeline import source_pdfs
     from climate_ft.serve import Passages, check_port
@@ -641,7 +658,8 @@ def push(
         typer.Option('--licence', help='Of the base, where this program does not know it.'),
     ] = '',
 ):
-    "A model or a dataset to the Hugging Face hub, with its card; private if not asked otherwise."
+    """A model or a dataset to the Hugging Face hub, with its card;
+    private if not asked otherwise."""
     from climate_ft import hub
 
     hub.check_repo(repo)
@@ -734,7 +752,8 @@ def answers(
     config: Config = None,
     fresh: Annotated[bool, typer.Option('--fresh', help='Ask everything again.')] = False,
 ):
-    "The answers of every model to every question set, for `evaluate`; continues where it stopped."
+    """The answers of every model to every question set, for `evaluate`;
+    continues where it stopped."""
     from climate_ft.pipeline import answer_files
 
     job = job_of(out, profile, base, sets, config)
@@ -858,7 +877,8 @@ def newest_model(
     models = fit | {a: t for a, t in adapters.items() if a not in hidden}
     if not models:
         raise CourseError(
-            'there is no trained model yet: run `climate-ft run`, or name a folder with --model'
+            'there is no trained model yet: '
+            'run `climate-ft run`, or name a folder with --model'
         )
     return max(models, key=models.get)
 
@@ -886,7 +906,10 @@ def not_installed(
         return None
     gpu = package == 'unsloth' or nvidia_gpus() > 0
     extra = 'cpu,gpu' if gpu else 'cpu'
-    return f'this needs {package}, which is not installed: run `pip install "climate-ft[{extra}]"`'
+    return (
+        f'this needs {package}, which is not installed: '
+        f'run `pip install "climate-ft[{extra}]"`'
+    )
 
 
 def _of_the_system(e):
@@ -936,7 +959,8 @@ def main():
     except SystemExit as e:
         if e.code == 130:
             say(
-                'climate-ft: interrupted; what is done is kept: run the same command again to continue'
+                'climate-ft: interrupted; what is done is kept: '
+                'run the same command again to continue'
             )
         raise
     except CourseError as e:
@@ -951,7 +975,8 @@ def main():
         sys.exit(2)
     except KeyboardInterrupt:
         say(
-            'climate-ft: interrupted; what is done is kept: run the same command again to continue'
+            'climate-ft: interrupted; what is done is kept: '
+            'run the same command again to continue'
         )
         sys.exit(130)
     except BrokenPipeError:

@@ -34,13 +34,15 @@ def load_gold(
         g, {'pages': list[{'page': int, 'blocks': list[{'role': str, 'text': str}]}]}
     ):
         raise CourseError(
-            f'{path} is no gold text: it needs "pages", each with "page" and "blocks" of "role" and "text", and {bad}'
+            f'{path} is no gold text: it needs "pages", '
+            f'each with "page" and "blocks" of "role" and "text", and {bad}'
         )
     return {p['page']: [dict(b) for b in p['blocks']] for p in g['pages']}
 
 # %% ../nbs/03_compare.ipynb #735b92c5
 _MARKUP = re.compile(
-    r'<!--.*?-->|<br>|^\s*\|?(?:\s*:?-+:?\s*\|)+\s*$|^#+ |^[-*] |^> |\*\*|`|~~|==> picture.*?<==|-----(?:Start|End) of picture text-----|</?su[bp]>',
+    r'<!--.*?-->|<br>|^\s*\|?(?:\s*:?-+:?\s*\|)+\s*$|^#+ |^[-*] |^> |\*\*|`|~~|==> '
+    r'picture.*?<==|-----(?:Start|End) of picture text-----|</?su[bp]>',
     re.S | re.M,
 )
 _GLYPHS = re.compile(r'[\s◼■□●○◆◇▶►·•・|_\u200b\ufeff\ue000-\uf8ff]+')
@@ -144,7 +146,7 @@ def score_pages(
     pages,  # `Page` records of one extractor
     gold: dict,  # from `load_gold`
 ) -> dict:  # cer, recall, order in percent or -1..1; heads and torn as counts
-    "CER, sentence recall, order, running heads left and captions inside sentences, over all gold pages"
+    "CER, sentence recall, order, heads left, captions inside sentences, over all gold pages"
     out, total = {p.number: p.text for p in pages}, {}
     for n, blocks in gold.items():
         for k, v in score_page(out.get(n, ''), blocks).items():

@@ -46,7 +46,7 @@ def normal(
 def both_styles(
     text: str,
 ) -> set[str]:  # `squeeze`d as it is, in plain and in polite style
-    "What a text may look like in the other style: cheaper than `normal` for all texts that it is compared with"
+    "A text as the other style may have it: `normal` would be slow for all that are compared"
     return {squeeze(t) for t in (text, to_plain(text), to_polite(text))}
 
 # %% ../nbs/05c_contamination.ipynb #a4da3faa
@@ -60,11 +60,9 @@ def overlaps(
     answers: set[str],  # normal forms of the training answers
     n: int = 13,  # characters of a gram in the report
     probe: int = 8,  # characters of a gram that makes two texts worth comparing
-    common: int = 10,  # rows; a gram that more of them share is a turn of phrase and makes nothing worth comparing
-) -> list[
-    tuple[float, float]
-]:  # per row: share of its n-grams seen in training, and similarity to the nearest training answer
-    "Stream the training answers past an index of the evaluation rows, so time and memory stay linear"
+    common: int = 10,  # rows; a gram that more of them share is a turn of phrase and ignored
+) -> list[tuple[float, float]]:  # per row: share of n-grams seen, similarity to the nearest
+    "The training answers past an index of the evaluation rows: time and memory stay linear"
     from rapidfuzz.fuzz import partial_ratio, ratio
 
     index, seen, best = defaultdict(list), set(), [0.0] * len(texts)
@@ -118,7 +116,7 @@ def contamination(
     share: float = SHARE,  # of 13-grams, from which a row is called contaminated
     near: float = NEAR,  # similarity, likewise
     facts_too: bool = True,  # False for recall, whose facts are trained on purpose
-) -> dict:  # counts, `flagged`: id -> reason, and the largest overlap of the rows that were not flagged
+) -> dict:  # counts, `flagged`: id -> reason, the largest overlap of rows not flagged
     "What the training data gives away about an evaluation set"
     train, flagged, most = trained(train), {}, (0.0, 0.0)
     for r in rows:

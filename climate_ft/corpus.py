@@ -40,7 +40,7 @@ _junk.update({ord(c): ' ' for c in '\t\n\r\x0b\x0c\u2028\u2029'})
 def tidy(
     text: str,  # text of one block
 ) -> str:  # the same without control, zero-width and private-use characters, on one line
-    "Remove what is no text, and write 、 and 。 where a document writes ， and ．; width and spelling are left alone"
+    "Remove what is no text; ， and ． become 、 and 。, width and spelling are left alone"
     return japanese_stops(
         re.sub(' {2,}', ' ', unicodedata.normalize('NFC', text.translate(_junk))).strip()
     )
@@ -274,7 +274,8 @@ def run_corpus(
         text, new = document_chunks(doc, docs[doc], max_tokens)
         if not new:
             raise CourseError(
-                f'{src}: the document {doc} holds no text; check what `climate-ft extract` made of its PDF, or leave it out'
+                f'{src}: the document {doc} holds no text; '
+                'check what `climate-ft extract` made of its PDF, or leave it out'
             )
         texts.append(text)
         chunks += new
@@ -319,7 +320,8 @@ def load_corpus(
     texts = dict(zip(docs, texts))
     if bad := next((c for c in chunks if texts[c.doc][c.start : c.end] != c.text), None):
         raise CourseError(
-            f'{ws.path("corpus")} does not match {path} at {bad.id}: one of them was cut or edited; {again}'
+            f'{ws.path("corpus")} does not match {path} at {bad.id}: '
+            f'one of them was cut or edited; {again}'
         )
     return texts, chunks
 

@@ -420,7 +420,7 @@ def build_dataset(
     captions: dict | None = None,  # see `funnel`
     gold: list | None = None,
     general: list | None = None,  # questions, see `gold_rows`
-    hold_out: str = 'sections',  # sections: some are not trained; wordings: everything is trained
+    hold_out: str = 'sections',  # sections: some are not trained; wordings: everything is
     progress: Progress | None = None,
 ) -> tuple[dict[str, list[QA]], dict]:  # rows by split, and the report
     "Split, generate, filter and check"
@@ -436,7 +436,8 @@ def build_dataset(
         of[sides[unit_of(f.chunk)]].append(f)
     if not of['train']:
         raise CourseError(
-            'no question can be made from this corpus: it holds no complete Japanese sentence with a topic (は or が); check data/corpus.txt'
+            'no question can be made from this corpus: it holds no complete Japanese sentence '
+            'with a topic (は or が); check data/corpus.txt'
         )
     rows, missing = gold_rows(gold or [], chunks, sides)
     train, counts = funnel(
@@ -503,7 +504,7 @@ def note_gaps(
     forms: list[QA],
     report: dict,  # the nearest question is added
 ):
-    "What no row covers in `uncovered`, how near training comes to the hand-written questions in `gold_distance`"
+    "What no row covers (`uncovered`), how near training comes to the gold (`gold_distance`)"
     from climate_ft.forms import distances, uncovered
 
     rows = sets['train'] + forms
@@ -525,7 +526,7 @@ def write_forms(
     teacher=None,  # `Teacher` of chapter 05g; None: nothing is sent anywhere
     progress: Progress | None = None,
 ):
-    "Every form of every trained sentence: `forms.jsonl` beside the splits, the held-out short questions in `short.jsonl`"
+    "Every form of the trained sentences into `forms.jsonl`, those held out into `short.jsonl`"
     from climate_ft.passages import build_forms
 
     sides = split_sections(chunks, seed)
@@ -559,7 +560,8 @@ def write_forms(
 
 
 def run_dataset(
-    ws: Workspace,  # reads the corpus, the captions and the questions; writes `dataset`, `alpaca`, `splits` and `dataset_report`
+    # reads corpus, captions, questions; writes `dataset`, `alpaca`, `splits`, `dataset_report`
+    ws: Workspace,
     seed: int = 42,
     templates: int = 3,  # wordings of a fact besides the base one
     figures: str = 'drop',  # drop, resolve or keep references to figures
@@ -619,7 +621,8 @@ def told_of_teacher(report):
     lines, t = summary(report['teacher']), report['forms'].get('taught')
     if t:
         lines.append(
-            f"{t['kept']} taught questions are trained; {t['asked_already']} were asked already, "
+            f"{t['kept']} taught questions are trained; "
+            f"{t['asked_already']} were asked already, "
             f"{t['near_examination']['removed']} came near a question of the examination"
         )
     return lines
@@ -631,18 +634,21 @@ def told(
     "How much of the document is trained, and what is not"
     c, rows = report['forms']['coverage'], report['rows']
     lines = [
-        f"{report['facts']['train']} facts and {c['short']} sentences with short questions are trained, in {rows['train'] + rows['forms']:,} rows; "
+        f"{report['facts']['train']} facts and {c['short']} sentences with short questions "
+        f"are trained, in {rows['train'] + rows['forms']:,} rows; "
         f"{rows['short']} short questions are held out"
     ]
     left = {k: len(v) for k, v in c['left'].items()}
     why = ', '.join(f'{n} {k}' for k, n in left.items())
     if left:
         lines.append(
-            f"{sum(left.values())} of {c['sentences']} sentences are not covered: {why} (listed in data/uncovered.jsonl)"
+            f"{sum(left.values())} of {c['sentences']} sentences are not covered: "
+            f"{why} (listed in data/uncovered.jsonl)"
         )
     if near := report.get('nearest_gold'):
         lines.append(
-            f"no trained question is nearer than {near['ratio']:.0f} of 100 to a hand-written one "
+            f"no trained question is nearer than {near['ratio']:.0f} of 100 to a "
+            "hand-written one "
             '(listed in data/gold_distance.jsonl)'
         )
     return lines + told_of_teacher(report)
@@ -736,9 +742,12 @@ Generated from the text of {docs}; split by section before generation, seed {see
 |---|---|
 {table}
 
-Fields: `instruction`, `input`, `output`, `kind` ({kinds}), `source_id` (the fact), `section`, `pages`.
-Answers of `base` and `template` pairs are sentences of the source, word for word; `style` and `polite` pairs were rewritten by rule.
-No source is on two sides of the split; `recall` asks for trained facts in wordings that training does not use.
+Fields: `instruction`, `input`, `output`, `kind` ({kinds}), `source_id` (the fact), \
+`section`, `pages`.
+Answers of `base` and `template` pairs are sentences of the source, word for word; \
+`style` and `polite` pairs were rewritten by rule.
+No source is on two sides of the split; `recall` asks for trained facts in wordings that \
+training does not use.
 '''
 
 
@@ -786,11 +795,13 @@ def preview(
         t, a = texts[r.extra['doc']], r.extra['start']
         b = t.find('。', a) + 1 or len(t)
         cells = r.kind, r.instruction, r.output
-        src = f"…{escape(t[max(0, a - around) : a])}<mark>{escape(t[a:b])}</mark>{escape(t[b : b + around])}…"
+        left, right = t[max(0, a - around) : a], t[b : b + around]
+        src = f"…{escape(left)}<mark>{escape(t[a:b])}</mark>{escape(right)}…"
         res.append(
             '<tr>'
             + ''.join(f'<td>{escape(c)}</td>' for c in cells)
-            + f"<td>{src}<br><small>{escape(' > '.join(r.section))}, p. {escape(', '.join(map(str, r.pages)))}</small></td></tr>"
+            + f"<td>{src}<br><small>{escape(' > '.join(r.section))}, "
+            f"p. {escape(', '.join(map(str, r.pages)))}</small></td></tr>"
         )
     return (
         "<table><thead><tr><th>kind</th><th>instruction</th><th>output</th><th>source</th></tr></thead><tbody>"

@@ -304,7 +304,7 @@ def _patiently(net, size, new, prompts, waiting, most, every):
 def _serve(slots, prompts, waiting, most, every, tokens=4096):
     """Yield (index, new tokens) of each prompt when it is finished.
 
-    Prompts move in together, `tokens` at most in a pass: that is enough to keep a GPU busy, and
+    Prompts move in together, `tokens` at most in a pass: that keeps a GPU busy, and
     its widest layer then takes 0.1 GB at Qwen3-8B's shape."""
     inside, waiting = {}, list(waiting)
     while inside or waiting:

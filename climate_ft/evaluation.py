@@ -436,7 +436,7 @@ def add_bertscore(
     encoder: str | Path | None = None,
     progress: Progress | None = None,
 ):
-    "Store precision, recall and F1 of each prediction, and the same against the shuffled references of its set"
+    "Precision, recall and F1 of each prediction, and against its set's shuffled references"
     todo = []
     for s in dict.fromkeys(a['set'] for a in answers):
         same = [a for a in answers if a['set'] == s]
@@ -700,7 +700,8 @@ def training_summary(
     info, steps = read_info(ws, name), [r for r in read_log(ws, name) if 'loss' in r]
     if not steps:
         raise CourseError(
-            f"{ws.logs / f'{name}.jsonl'} has no steps: train again with `climate-ft train --no-resume`"
+            f"{ws.logs / f'{name}.jsonl'} has no steps: "
+            "train again with `climate-ft train --no-resume`"
         )
     rate = sorted(r['tokens_per_second'] for r in steps)
     return {
@@ -871,7 +872,7 @@ def plot_scores(
     metric: str = 'char_f1',  # score
     ax=None,  # matplotlib axes
 ):
-    "Bars with 95 % intervals, one group a set; a line marks the floor, the score against the references of other questions"
+    "Bars with 95 % intervals, one group a set; a line marks the floor (others' references)"
     import matplotlib.pyplot as plt
 
     ax, w = ax or plt.subplots(figsize=(8, 3.2), dpi=90)[1], 0.8 / len(CONDITIONS)

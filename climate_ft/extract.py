@@ -82,7 +82,7 @@ def _direct(pdf, pages):
 
 
 def _forget():
-    "Let MuPDF drop the fonts and images it cached: a thousand pages then need no more memory than ten"
+    "Drop the fonts and images MuPDF cached: memory then does not grow with the pages"
     import pymupdf
 
     pymupdf.TOOLS.store_shrink(100)
@@ -112,7 +112,8 @@ def _reading(pdf, extractor):
         raise
     except Exception as e:
         raise CourseError(
-            f'{extractor} cannot read {Path(pdf).name} ({type(e).__name__}): use --with blocks, or repair the file with `mutool clean`'
+            f'{extractor} cannot read {Path(pdf).name} ({type(e).__name__}): '
+            'use --with blocks, or repair the file with `mutool clean`'
         ) from e
 
 # %% ../nbs/02_extract.ipynb #b28589af
@@ -193,7 +194,7 @@ def iter_pages(
     pdf: str | Path,  # path of the file
     extractor: str = 'blocks',  # a key of `EXTRACTORS`
     pages: list | None = None,  # 1-based page numbers; all if None
-    ocr: str = 'auto',  # pages without usable text are read by OCR: auto (if an engine is there), never; always: every page
+    ocr: str = 'auto',  # OCR of pages without usable text: auto (if installed), never, always
 ) -> Iterator[Page]:
     "Pages one by one, so that a long document needs no more memory than a short one"
     if extractor not in EXTRACTORS:
@@ -209,7 +210,8 @@ def iter_pages(
 class Finding(Record):
     "One trouble with a PDF"
 
-    kind: str  # scan, outlined, no_unicode, vertical, repaired, near_empty, not_japanese, unreadable
+    # scan, outlined, no_unicode, vertical, repaired, near_empty, not_japanese, unreadable
+    kind: str
     message: str  # what is wrong
     advice: str  # what to do
     fatal: bool = False  # nothing can be built on this file
@@ -235,7 +237,7 @@ def _some(n, most):
 def check_pdf(
     pdf: str | Path,  # path of the file
     most: int = 40,  # pages looked at, spread evenly
-    ocr: str = 'auto',  # what will be done about pages without usable text: auto, never, always
+    ocr: str = 'auto',  # what is planned for pages without usable text: auto, never, always
 ) -> list[Finding]:
     "What is wrong with a PDF, worst first; an empty list for a healthy one"
     name = Path(pdf).name
@@ -263,7 +265,8 @@ def _remedy(name, ocr):
         'leave out --ocr never' if ocr == 'never' else f'install an OCR engine (`{INSTALL}`)'
     )
     return (
-        f'{first} and run this again; or run OCR first, e.g. `ocrmypdf -l jpn {name} ocr.pdf`, and use its result',
+        f'{first} and run this again; or run OCR first, '
+        f'e.g. `ocrmypdf -l jpn {name} ocr.pdf`, and use its result',
         False,
     )
 
@@ -278,7 +281,10 @@ def _judge(name, seen, repaired, ocr='auto'):
         return (
             'every page'
             if len(ns) == len(seen)
-            else f"page{'s' if len(ns) > 1 else ''} {', '.join(map(str, ns[:8]))}{' …' if len(ns) > 8 else ''}"
+            else (
+                f"page{'s' if len(ns) > 1 else ''} "
+                f"{', '.join(map(str, ns[:8]))}{' …' if len(ns) > 8 else ''}"
+            )
         )
 
     ocr, read = _remedy(name, ocr)
@@ -418,25 +424,35 @@ def _serve(argv):
     except MemoryError:
         send(
             dict(
-                error=f'{Path(pdf).name} needs more than {gib} GiB of memory with {extractor}: split it, e.g. with `qpdf --split-pages`'
+                error=(
+                    f'{Path(pdf).name} needs more than {gib} GiB of memory with {extractor}: '
+                    'split it, e.g. with `qpdf --split-pages`'
+                )
             )
         )
     except ImportError as e:
         send(
             dict(
-                error=f'{extractor} could not be loaded with {gib} GiB of memory for {Path(pdf).name} ({type(e).__name__}): allow more, or install what is missing'
+                error=(
+                    f'{extractor} could not be loaded with {gib} GiB of memory for '
+                    f'{Path(pdf).name} ({type(e).__name__}): '
+                    'allow more, or install what is missing'
+                )
             )
         )
     except Exception as e:
         send(
             dict(
-                error=f'{extractor} cannot read {Path(pdf).name} ({type(e).__name__}): repair it with `mutool clean`, or use another extractor'
+                error=(
+                    f'{extractor} cannot read {Path(pdf).name} ({type(e).__name__}): '
+                    'repair it with `mutool clean`, or use another extractor'
+                )
             )
         )
 
 # %% ../nbs/02_extract.ipynb #fff1acdd
 def _next(q, p, seconds):
-    "The next line of worker `p`; `queue.Empty` once it has computed for `seconds` without one, or waited eight times as long"
+    "The next line of worker `p`; `queue.Empty` after `seconds` of work or eight times that"
     import psutil
     import queue
 
@@ -496,11 +512,13 @@ def _messages(
                 line = _next(q, p, seconds)
             except queue.Empty:
                 raise Stalled(
-                    f'{name}: {extractor} was silent for {seconds:g} s at page {n + 1}: repair the file with `mutool clean`, or leave that page out'
+                    f'{name}: {extractor} was silent for {seconds:g} s at page {n + 1}: '
+                    'repair the file with `mutool clean`, or leave that page out'
                 ) from None
             if line is None:
                 raise CourseError(
-                    f'{name}: {extractor} crashed at page {n + 1} (status {p.wait()}): repair the file with `mutool clean`, or leave that page out'
+                    f'{name}: {extractor} crashed at page {n + 1} (status {p.wait()}): '
+                    'repair the file with `mutool clean`, or leave that page out'
                 )
             m = json.loads(line)
             if 'error' in m:
@@ -531,8 +549,8 @@ def iter_pages_safely(
     progress: Progress | None = None,
     seconds: float = 15,  # of processor time, at most, for one page
     gib: float = 3,  # memory limit of the worker
-    notice=None,  # called with each `Finding` of a health check that is made first; None: no check
-    ocr: str = 'auto',  # see `iter_pages`; where it may be used, a page has six times `seconds`
+    notice=None,  # called with each `Finding` of a health check made first; None: no check
+    ocr: str = 'auto',  # see `iter_pages`; where it may be used, a page has 6 x `seconds`
 ) -> Iterator[Page]:
     "`iter_pages` in a worker process with limits on time and memory"
     if extractor not in EXTRACTORS:
@@ -664,7 +682,7 @@ def _joined(paths, target, start='', between='\f', end=''):
 
 
 def _settle(errors, unreadable):
-    "Name the documents that could not be read; an error if there is nobody to tell, or nothing left"
+    "Name the documents that could not be read; an error if nobody can be told or none is left"
     bad = [e for e in errors if e]
     if bad and (not unreadable or len(bad) == len(errors)):
         raise (
@@ -687,7 +705,7 @@ def run_extract(
     progress: Progress | None = None,
     seconds: float = 15,  # of processor time, at most, for one page
     notice=tell,  # called with each `Finding` that is not fatal
-    unreadable=None,  # called with a line for each PDF that cannot be read; None: it is an error
+    unreadable=None,  # called with a line for each PDF that cannot be read; None: an error
     workers: int
     | None = None,  # documents at a time; None: as many as there are processors, at most four
     ocr: str = 'auto',  # see `iter_pages`

@@ -70,7 +70,7 @@ def _in_phrase(ts, k):
 
 # %% ../nbs/05b_facts.ipynb #04145c07
 def _of_stem(ts, i, j):
-    "Is the adjective or verb before token `i` a part of a noun? 大き|さ, 打上げ|ロケット, 途切れ|の"
+    "Is the adjective or verb before token `i` part of a noun? 大き|さ, 打上げ|ロケット"
     a, b = ts[i - 1], ts[min(i, len(ts) - 1)]
     if i == j or b.pos != '名詞' and b.surface != 'の':
         return False

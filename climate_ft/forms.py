@@ -146,9 +146,10 @@ class Slot:
 
 
 _units = (
-    '平方キロメートル 立方キロメートル キロメートル センチメートル ミリメートル メートル キロワット '
-    'メガワット ギガワット テラワット時 ワット トン ヘクタール パーセント ユーロ ドル 円 W/m² Gt km² '
-    'm² km/s km cm mm ha ppm ppb nm μm GHz MHz m W ℃ % 度 割 か国 カ国 年間 か月 カ月 週間 日間 時間 '
+    '平方キロメートル 立方キロメートル キロメートル センチメートル ミリメートル メートル '
+    'キロワット メガワット ギガワット テラワット時 ワット トン ヘクタール パーセント '
+    'ユーロ ドル 円 W/m² Gt km² m² km/s km cm mm ha ppm ppb nm μm GHz MHz m W ℃ % 度 割 '
+    'か国 カ国 年間 か月 カ月 週間 日間 時間 '
     '人 回 機 基 倍 個 種類 種 台 分 秒 地点 か所 件 社 校 つ 冊 名 歳 点 日 年'
 ).split()
 _unit = '|'.join(map(re.escape, sorted(_units, key=len, reverse=True)))
@@ -233,9 +234,9 @@ _place = re.compile(
     '高地|砂漠|沿岸|都|府|極|海域|地域|宇宙センター)$'
 )
 _countries = set(
-    '日本 米国 英国 フランス ドイツ 中国 韓国 インド カナダ イタリア ロシア ブラジル オーストラリア '
-    'アメリカ スペイン ノルウェー オランダ スイス スウェーデン フィンランド インドネシア ベトナム '
-    'タイ フィリピン モンゴル メキシコ エジプト ケニア'.split()
+    '日本 米国 英国 フランス ドイツ 中国 韓国 インド カナダ イタリア ロシア ブラジル '
+    'オーストラリア アメリカ スペイン ノルウェー オランダ スイス スウェーデン フィンランド '
+    'インドネシア ベトナム タイ フィリピン モンゴル メキシコ エジプト ケニア'.split()
 )
 _person = re.compile(
     '[ァ-ヶー]{2,}(?:・[ァ-ヶー＝]+)+$|(?:大統領|首相|教授|博士|氏|学者|研究者)$'
@@ -337,7 +338,7 @@ _called = re.compile(
 
 
 def _adnominal(post):
-    "Does a verb in `post` modify a noun? Then what stands before it may belong to a relative clause"
+    "Does a verb in `post` modify a noun? What stands before it may be a relative clause's"
     ts = tokens(post)
 
     def noun(n):
@@ -784,7 +785,7 @@ def held_out_form(
     key: str,  # of the sentence
     share: float,  # of the sentences
 ) -> Form | None:
-    "The form of a sentence that is kept for the examination: one whose answer is asked for in another shape too, if there is one"
+    "The form of a sentence kept for examination: one asked for in another shape too, if any"
     if rank(seed, key, 'hold') >= share:
         return None
     ask = [f for f in forms if f.shape != 'what' and len(f.answer) <= 40]
@@ -886,7 +887,8 @@ def text_rows(
             if not title or not got or len(said) > most or figure_refs(said):
                 continue
             nth[c.doc, title] += 1
-            q = f'{title.replace(" の ", "の")}の節の第{nth[c.doc, title]}段落には、何が書かれていますか。'
+            section = title.replace(' の ', 'の')
+            q = f'{section}の節の第{nth[c.doc, title]}段落には、何が書かれていますか。'
             res.append(make_row(c, got[0][0], got[0][1], 'text', 'p', q, said))
     return res
 

@@ -72,7 +72,8 @@ _SCORES = {
     'differences?': dict[str, dict[str, dict[str, list[float]]]],
 }
 _CHUNK = {'id': str, 'text': str}
-_SOME = {  # files that a card is written from: the command that makes them, what must fit in them
+# files that a card is written from: the command that makes them, what must fit in them
+_SOME = {
     'train_config.json': (
         'train --no-resume',
         {'base?': str, 'bits?': int, 'sources?': list[str]},

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from .workspace import *
 
 # %% auto #0
-__all__ = ['CAPTION', 'SOURCE', 'CELL', 'PAGE_NO', 'END', 'BULLET', 'NUMBERED', 'MARK', 'NOTE', 'open_pdf', 'draw_blocks', 'Line',
+__all__ = ['BULLET', 'MARK', 'CAPTION', 'SOURCE', 'CELL', 'PAGE_NO', 'END', 'NUMBERED', 'NOTE', 'open_pdf', 'draw_blocks', 'Line',
            'plain_kanji', 'quarter', 'upright', 'read_lines', 'hull', 'body_size', 'rows_of', 'gaps', 'gutters',
            'strips', 'bands', 'Region', 'is_prose', 'arrange', 'caption_lines', 'clusters', 'regions', 'region_text',
            'margins', 'follows', 'paragraphs', 'unsplit', 'watermarks', 'without_readings', 'line_numbers',
@@ -25,42 +25,67 @@ __all__ = ['CAPTION', 'SOURCE', 'CELL', 'PAGE_NO', 'END', 'BULLET', 'NUMBERED', 
            'document_blocks']
 
 # %% ../nbs/01a_layout.ipynb #d14c95d9
-@contextmanager
-def open_pdf(
-    pdf: str | Path,  # path of the file
-):
-    "A PyMuPDF document; a `CourseError` if it is missing, empty, damaged beyond repair or needs a password"
+def _opened(pdf):
+    "What PyMuPDF makes of a path; a `CourseError` where there is no PDF"
     import pymupdf
 
     pymupdf.TOOLS.mupdf_display_errors(False)
     pymupdf.TOOLS.mupdf_display_warnings(False)
-    pdf = Path(pdf)
     if not pdf.is_file():
         raise CourseError(f'{pdf} is missing: name a PDF file that exists')
     if not pdf.stat().st_size:
         raise CourseError(f'{pdf.name} is an empty file: copy or download it again')
     try:
-        doc = pymupdf.open(pdf, filetype='pdf')
+        return pymupdf.open(pdf, filetype='pdf')
     except Exception as e:
         raise CourseError(
-            f'{pdf.name} is not a PDF or is damaged ({type(e).__name__}): open it in a viewer, or download it again'
+            f'{pdf.name} is not a PDF or is damaged ({type(e).__name__}): '
+            'open it in a viewer, or download it again'
         ) from None
-    with doc:
+
+
+def _page_count(doc):
+    "0 for a document that has no readable page"
+    try:
+        return doc.page_count
+    except Exception:
+        return 0
+
+
+@contextmanager
+def open_pdf(
+    pdf: str | Path,  # path of the file
+):
+    "A PyMuPDF document; a `CourseError` if it is missing, empty, damaged or needs a password"
+    pdf = Path(pdf)
+    with _opened(pdf) as doc:
         if doc.needs_pass:
             raise CourseError(
-                f'{pdf.name} needs a password: save a copy without one, e.g. `qpdf --decrypt --password=... {pdf.name} open.pdf`'
+                f'{pdf.name} needs a password: save a copy without one, '
+                f'e.g. `qpdf --decrypt --password=... {pdf.name} open.pdf`'
             )
-        try:
-            n = doc.page_count
-        except Exception:
-            n = 0
-        if not n:
+        if not _page_count(doc):
             raise CourseError(
-                f'{pdf.name} has no readable page, it is probably truncated: download it again, or repair it with `mutool clean`'
+                f'{pdf.name} has no readable page, it is probably truncated: '
+                'download it again, or repair it with `mutool clean`'
             )
         yield doc
 
 # %% ../nbs/01a_layout.ipynb #82e53815
+def _draw_page(pdf, number, ax):
+    "A page in light grey, in points from its upper left corner"
+    import numpy as np
+    import pymupdf
+
+    with open_pdf(pdf) as d:
+        p = d[number - 1]
+        pix = p.get_pixmap(dpi=55, colorspace=pymupdf.csGRAY)
+        extent = (0, p.rect.width, p.rect.height, 0)
+    grey = np.frombuffer(pix.samples, np.uint8).reshape(pix.height, pix.stride)[:, : pix.width]
+    look = dict(cmap='gray', vmin=0, vmax=255, interpolation='nearest')
+    ax.imshow(160 + grey // 64 * 31, extent=extent, **look)
+
+
 def draw_blocks(
     pdf: str | Path,
     number: int,  # file; 1-based page
@@ -72,38 +97,16 @@ def draw_blocks(
 ):
     "A page with numbered boxes; the axes"
     import matplotlib.pyplot as plt
-    import numpy as np
-    import pymupdf
 
     ax = ax or plt.figure(figsize=(3.6, 5), layout='constrained').gca()
-    with open_pdf(pdf) as d:
-        p = d[number - 1]
-        pix = p.get_pixmap(dpi=55, colorspace=pymupdf.csGRAY)
-        W, H = p.rect.width, p.rect.height
-    grey = np.frombuffer(pix.samples, np.uint8).reshape(pix.height, pix.stride)[:, : pix.width]
-    ax.imshow(
-        160 + grey // 64 * 31,
-        cmap='gray',
-        vmin=0,
-        vmax=255,
-        extent=(0, W, H, 0),
-        interpolation='nearest',
-    )
+    _draw_page(pdf, number, ax)
+    look = dict(fontsize=6, ha='right', va='center', color=color, weight='bold')
     for i, b in enumerate(blocks, 1):
         x0, y0, x1, y1 = getattr(b, 'bbox', b)[:4]
         ax.add_patch(plt.Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, lw=0.8, ec=color))
         if numbers:
-            ax.text(
-                x0 - 2,
-                (y0 + y1) / 2,
-                i,
-                fontsize=6,
-                ha='right',
-                va='center',
-                color=color,
-                weight='bold',
-                bbox=dict(fc='w', ec='none', pad=0.3),
-            )
+            white = dict(fc='w', ec='none', pad=0.3)
+            ax.text(x0 - 2, (y0 + y1) / 2, i, bbox=white, **look)
     ax.set_title(title, fontsize=9)
     ax.axis('off')
     return ax
@@ -143,7 +146,7 @@ def plain_kanji(text: str) -> str:
 
 # %% ../nbs/01a_layout.ipynb #113c9e84
 def _pieces(spans):
-    "The spans of a line, cut where a gap between two of them is wide: cells of a table may come as one line"
+    "The spans of a line, cut at wide gaps: the cells of a table may come as one line"
     out = [[spans[0]]]
     for a, b in zip(spans, spans[1:]):
         if b['bbox'][0] - a['bbox'][2] > 0.6 * b['size']:
@@ -162,7 +165,7 @@ def _glue(a, b, gap, size):
 
 # %% ../nbs/01a_layout.ipynb #a2f10b61
 def _turns(blocks):
-    "How many quarters, against the clock, the text of most characters is turned; vertical writing is not turned by itself"
+    "Quarters, against the clock, that most text is turned by; vertical writing is not turned"
     n = Counter()
     for l in (l for b in blocks for l in b.get('lines', ())):
         (dx, dy), k = l['dir'], sum(len(s['text']) for s in l['spans'])
@@ -220,92 +223,91 @@ def upright(
     return blocks, t, *((h, w) if t % 2 else (w, h))
 
 # %% ../nbs/01a_layout.ipynb #70f4f473
+def _main(spans, text):
+    "The span that gives a piece of text its type size and its font"
+
+    def weight(s):
+        wide = s['text'][0] > '\u2fff'
+        return len(s['text']) * (1 + wide) if len(text) > 8 else wide, s['size']
+
+    return spans[0] if len(spans) == 1 else max(spans, key=weight)
+
+
+def _piece(spans, bbox, flat):  # box of the line; does it run from left to right?
+    "A `Line` of some spans of a line; None without text"
+    text = ''.join([s['text'] for s in spans]).strip()
+    if not text:
+        return None
+    s, (x0, y0, x1, y1) = _main(spans, text), bbox
+    size = s['size']
+    if flat:
+        x0, x1 = spans[0]['bbox'][0], spans[-1]['bbox'][2]
+        if 0.45 * size < y1 - y0 < 2.2 * size:
+            y1 = s['origin'][1] + 0.12 * size
+            y0 = y1 - size
+        else:
+            size = y1 - y0  # a Type 3 font may give any size
+    return Line(x0, y0, x1, y1, text, size, s['font'])
+
+
+def _joins(p, l):
+    "Does `l` continue `p` glyph by glyph?"
+    return (
+        abs(l.y1 - p.y1) < 0.1 * l.size
+        and -0.3 * l.size < l.x0 - p.x1 < 0.35 * l.size
+        and abs(l.size - p.size) < 0.1
+    )
+
+
+def _joined(p, l):
+    text = p.text + _glue(p.text, l.text, l.x0 - p.x1, l.size) + l.text
+    return Line(p.x0, min(p.y0, l.y0), l.x1, p.y1, text, l.size, p.font)
+
+
+def _text_of(blocks, W, H):  # lines, those of them that came glyph by glyph
+    "Lines of text in drawing order, text that is printed twice once"
+    lines, seen, glyphs = [], set(), set()
+    for l in [l for b in blocks if not b['type'] for l in b['lines']]:
+        flat = l['dir'][0] > 0.9
+        for spans in _pieces(l['spans']) if flat and len(l['spans']) > 1 else (l['spans'],):
+            piece = _piece(spans, l['bbox'], flat)
+            if not piece:
+                continue
+            x0, y0, x1, y1, text = piece[:5]
+            key = text, x0 // 3, y0 // 3
+            if key in seen or x1 < 0 or y1 < 0 or x0 > W or y0 > H:
+                continue
+            seen.add(key)
+            if lines and _joins(lines[-1], piece):
+                lines[-1] = _joined(lines[-1], piece)
+                glyphs.add(len(lines) - 1)
+            else:
+                lines.append(piece)
+    return lines, [lines[i] for i in glyphs]
+
+
+def _is_glyph(b, lines):
+    "Is the shape a glyph of these lines, drawn a second time?"
+    return b[3] - b[1] <= 20 and any(
+        b[0] > l.x0 - 2 and b[2] < l.x1 + 2 and b[1] > l.y0 - 2 and b[3] < l.y1 + 2
+        for l in lines
+    )
+
+
 def read_lines(
     page,  # PyMuPDF page
     held=None,  # from `upright`, if it was called before
 ):  # list of `Line`, list of boxes of drawn shapes
-    "Lines of text and boxes of shapes, in drawing order; text that is printed twice for boldness counts once"
+    "Lines of text and boxes of shapes, in drawing order; text printed twice for boldness once"
     found, turns, W, H = held or upright(page)
-    lines, shapes, seen, glyphs = [], [], set(), []
-    for b in found:
-        if b['type']:
-            shapes.append(b['bbox'])
-            continue
-        for l in b['lines']:
-            flat = l['dir'][0] > 0.9
-            for spans in (
-                _pieces(l['spans']) if flat and len(l['spans']) > 1 else (l['spans'],)
-            ):
-                text = (
-                    spans[0]['text']
-                    if len(spans) == 1
-                    else ''.join([s['text'] for s in spans])
-                ).strip()
-                if not text:
-                    continue
-                x0, y0, x1, y1 = l['bbox']
-                s = (
-                    spans[0]
-                    if len(spans) == 1
-                    else max(
-                        spans,
-                        key=lambda s: (
-                            len(s['text']) * (2 if s['text'][0] > '\u2fff' else 1)
-                            if len(text) > 8
-                            else s['text'][0] > '\u2fff',
-                            s['size'],
-                        ),
-                    )
-                )
-                size = s['size']
-                if flat:
-                    x0, x1 = spans[0]['bbox'][0], spans[-1]['bbox'][2]
-                    if 0.45 * size < y1 - y0 < 2.2 * size:
-                        y1 = s['origin'][1] + 0.12 * size
-                        y0 = y1 - size
-                    else:
-                        size = y1 - y0  # a Type 3 font may give any size
-                key = text, x0 // 3, y0 // 3
-                if key in seen or x1 < 0 or y1 < 0 or x0 > W or y0 > H:
-                    continue
-                seen.add(key)
-                if (
-                    lines
-                    and abs(y1 - (p := lines[-1])[3]) < 0.1 * size
-                    and -0.3 * size < x0 - p.x1 < 0.35 * size
-                    and abs(size - p.size) < 0.1
-                ):  # glyph by glyph
-                    lines[-1] = Line(
-                        p.x0,
-                        min(p.y0, y0),
-                        x1,
-                        p.y1,
-                        p.text + _glue(p.text, text, x0 - p.x1, size) + text,
-                        size,
-                        p.font,
-                    )
-                    glyphs.append(len(lines) - 1)
-                else:
-                    lines.append(Line(x0, y0, x1, y1, text, size, s['font']))
+    lines, glyphs = _text_of(found, W, H)
+    shapes = [b['bbox'] for b in found if b['type']]
     if _ODD.search(''.join([l.text for l in lines])):
         lines = [l._replace(text=plain_kanji(l.text)) for l in lines]
     if page.get_images():
-        shapes += [
-            quarter(i['bbox'], turns, *((H, W) if turns % 2 else (W, H)))
-            for i in page.get_image_info()
-        ]
-    if glyphs:  # glyphs that are also drawn as shapes are no chart
-        text = [lines[i] for i in set(glyphs)]
-        shapes = [
-            b
-            for b in shapes
-            if b[3] - b[1] > 20
-            or not any(
-                b[0] > l.x0 - 2 and b[2] < l.x1 + 2 and b[1] > l.y0 - 2 and b[3] < l.y1 + 2
-                for l in text
-            )
-        ]
-    return lines, shapes
+        size = (H, W) if turns % 2 else (W, H)
+        shapes += [quarter(i['bbox'], turns, *size) for i in page.get_image_info()]
+    return lines, [b for b in shapes if not _is_glyph(b, glyphs)] if glyphs else shapes
 
 # %% ../nbs/01a_layout.ipynb #903b9d37
 def hull(boxes):  # things that begin with x0, y0, x1, y1
@@ -390,7 +392,7 @@ def gaps(items, x0, x1) -> list:  # of (left, right)
 
 
 def _votes(items, step):
-    "For each point of the width, at how many heights it lies between two pieces of text; the number of heights with several pieces"
+    "For each point, at how many heights it lies between text; heights of several pieces"
     todo, active, n = sorted(items, key=itemgetter(1), reverse=True), [], 0
     diff = [0] * (int(max(i[2] for i in items)) + 2)
     y, end = todo[-1][1] + step / 2, max(i[3] for i in items)
@@ -429,7 +431,7 @@ def gutters(
 
 
 def _peaks(votes, x, z, top):
-    "The stretches between `x` and `z` that most heights vote for, and smaller peaks that a low stretch sets apart from them"
+    "Stretches from `x` to `z` that most heights vote for, and smaller peaks apart from them"
     out = []
     for high, run in groupby(range(x, z), lambda k: votes[k] >= 0.6 * top):
         run = list(run)
@@ -457,7 +459,7 @@ def _peaks(votes, x, z, top):
 
 
 def _wide_enough(gs, lo, hi, body):
-    "Gutters between columns of at least four characters: what is narrower is a bullet or a number before its text"
+    "Gutters between columns of four characters or more: a narrower one follows a bullet"
     gs = [g for g in gs if g[0] > lo and g[1] < hi]
     while gs:
         edges = [lo, *(x for g in gs for x in g), hi]
@@ -471,7 +473,7 @@ def _wide_enough(gs, lo, hi, body):
 
 # %% ../nbs/01a_layout.ipynb #dcde3f39
 def strips(items) -> list:  # of lists of items
-    "Items in horizontal strips, top to bottom, so that a horizontal line between two strips crosses nothing"
+    "Items in horizontal strips, top to bottom: a line between two strips crosses nothing"
     out, bottom = [], -1e9
     for it in sorted(items, key=itemgetter(1)):
         y0, y1 = it[1], it[3]
@@ -539,8 +541,32 @@ def _lone_heading(strip, above, below, gutters, body):
     return True
 
 
+def _ends_above(s, over, g, body):
+    "Does the strip end the paragraph above it, which runs across the gutters?"
+    return any(
+        i[1] - j[3] < 0.8 * (i[3] - i[1])
+        and abs(i[0] - j[0]) < 2 * body
+        and isinstance(i, Line)
+        and isinstance(j, Line)
+        and i.font == j.font
+        and j[0] < g[0][0]
+        and j[2] > g[-1][1]
+        for i in s
+        for j in over
+    )
+
+
+def _stands_over(i, below, g, body):
+    "Does an item stand left of the first gutter's end, or close above an item of `below`?"
+    return i[2] < g[0][1] or any(
+        0 <= j[1] - i[1] and j[1] - i[3] < 1.6 * body and j[0] < i[2] and i[0] < j[2]
+        for j in below
+        if j is not i
+    )
+
+
 def _settle(bs, body):
-    "Strips at the end of a band without gutters join the band below if they stand in one of its columns"
+    "Strips without gutters that end a band join the band below if they stand in its columns"
     for k in range(len(bs) - 2, -1, -1):
         (top, g0), (low, g) = bs[k], bs[k + 1]
         if g0 or not g:
@@ -548,31 +574,10 @@ def _settle(bs, body):
         ss = strips(top)
         while ss:
             s, over = ss[-1], ss[-2] if len(ss) > 1 else []
-            if any(
-                i[1] - j[3] < 0.8 * (i[3] - i[1])
-                and abs(i[0] - j[0]) < 2 * body
-                and isinstance(i, Line)
-                and isinstance(j, Line)
-                and i.font == j.font
-                and j[0] < g[0][0]
-                and j[2] > g[-1][1]
-                for i in s
-                for j in over
-            ):
-                break  # it ends the paragraph above
-            if any(_crosses(i, c) for i in s for c in g):
-                break
-            if not all(
-                i[2] < g[0][1]
-                or any(
-                    0 <= j[1] - i[1]
-                    and j[1] - i[3] < 1.6 * body
-                    and j[0] < i[2]
-                    and i[0] < j[2]
-                    for j in low + s
-                    if j is not i
-                )
-                for i in s
+            if (
+                _ends_above(s, over, g, body)
+                or any(_crosses(i, c) for i in s for c in g)
+                or not all(_stands_over(i, low + s, g, body) for i in s)
             ):
                 break
             low = ss.pop() + low
@@ -581,7 +586,7 @@ def _settle(bs, body):
 
 # %% ../nbs/01a_layout.ipynb #a3a96409
 class Region(NamedTuple):
-    "A chart, table, text box (`column`) or `footnote` with the lines it holds, the boxes drawn in it, and its caption lines"
+    "A chart, table, text box (`column`) or `footnote`: its lines, drawn boxes and caption"
 
     x0: float
     y0: float
@@ -593,15 +598,12 @@ class Region(NamedTuple):
     notes: list
 
 
-_KANA, _PAUSE, _FULL = (
-    re.compile('[\u3041-\u3096]'),
-    re.compile('[、。，．？！]'),
-    ('。', '．'),
-)
+_KANA, _JAPANESE = re.compile('[\u3041-\u3096]'), re.compile('[\u3041-\u9fff]')
+_PAUSE, _FULL = re.compile('[、。，．？！]'), ('。', '．')
 
 
 def is_prose(text: str) -> bool:
-    "True for a line of running text, not a label: long or with a mark of punctuation, without gaps, some of it hiragana"
+    "Is it running text, no label? Long or with punctuation, without gaps, some of it hiragana"
     word = max(text.split(), key=len, default='')
     return len(word) >= (10 if _PAUSE.search(word) else 20) and len(
         _KANA.findall(word)
@@ -647,7 +649,7 @@ def _runs_on(column, body):
 
 
 def _short_lines(column, beside, body):
-    "True for a column of short lines as close as those of the prose beside it: a listing, a poem, a list of names"
+    "Is it a column of short lines, set as close as the prose: a listing, a poem, names?"
     rows, others = (
         [_middle(r[0]) for r in rows_of([i for i in c if isinstance(i, Line)])]
         for c in (column, beside)
@@ -673,7 +675,7 @@ def _all_read_down(cols, body):
 
 
 def _heads_columns(top, low, gutters, body):
-    "Is `top` the first row of the columns below, cut off because a false gutter ran through it?"
+    "Is `top` the first row of the columns below, cut off by a false gutter through it?"
     if (
         any(_crosses(i, g) for i in top for g in gutters)
         or len(rows_of(top)) > 1
@@ -685,12 +687,26 @@ def _heads_columns(top, low, gutters, body):
         for a, b in zip(_columns(top, gutters), _columns(low, gutters))
     )
 
+# %% ../nbs/01a_layout.ipynb #b59f4cf5
+# what an item may begin with; the paragraphs below need both as well
+BULLET = re.compile(
+    r'^\s*([\x7f-\x9f\uf000-\uf0ff◼■□●○◆◇▶►▷➢➤✓•◎★☆▪‣◯⚫⚪⬤➡✔☑❖▲△▼▽]|〇(?![〇一二三四五六七八九十])|・|[-–—*]\s|[A-Za-zＡ-Ｚ][)）]|[（(][0-9０-９一二三四五六七八九十a-zア-ンイロハ]{1,2}[)）]|[①-⑳]|[ア-ン]\s|[0-9０-９]{1,2}[)）])'
+)
+_COUNT = (
+    r'(?:[0-9０-９]{1,3}|[ivxIVX]{1,5}|[a-zA-Zａ-ｚＡ-Ｚ]|[ⅰ-ⅿⅠ-Ⅿ]'
+    r'|[一二三四五六七八九十]{1,3}|[ア-ンｱ-ﾝ])'
+)
+MARK = re.compile(
+    rf'^\s*(?:([(（]?{_COUNT}[.．)）、:：])(?=\D)|({_COUNT})(?=\s)|([①-⓿㈠-㈩㊀-㊉㋐-㋾])|[※＊*†‡→⇒⇨➔➜]'
+    r'|[【［〔][^】］〕]{1,8}[】］〕]|(?:注|例|問|答|事例|Q|A|Ｑ|Ａ)[0-9０-９]{0,3}(?=[\s:：.．、])|(?:注|例|問)[0-9０-９]{1,3})'
+)
+
 # %% ../nbs/01a_layout.ipynb #51fe6daa
 def _told_in(column):
     "True if a column holds running text, which narrow rows do not show one by one"
     rows = [_row(r) for r in rows_of(column)]
     text = ''.join(r.text for r in rows)
-    kana = len(_KANA.findall(text)) > 0.2 * len(text)
+    kana = len(_KANA.findall(text)) > 0.28 * len(_JAPANESE.findall(text))
     return kana and bool(_PAUSE.search(text)) and len(text) > 7 * len(rows)
 
 
@@ -739,47 +755,50 @@ def _tables(bs, body):
     ]
 
 # %% ../nbs/01a_layout.ipynb #d71dcd0d
+def _read_down(b, g, body):
+    "The gutters of a band that leave columns to be read down"
+    g = list(g)
+    while g and not _all_read_down(_columns(b, g), body):
+        w = [hull(c)[2] - hull(c)[0] if c else 0 for c in _columns(b, g)]
+        g.pop(min(w.index(min(w)), len(g) - 1))  # the gutter beside the narrowest column
+    return g
+
+
+def _join_heads(bs, good, body):
+    "Bands that are only the first row of the columns below join them, in place"
+    for k in range(len(bs) - 2, -1, -1):
+        (top, _), (low, g), columns = bs[k], bs[k + 1], good[k + 1]
+        if not good[k] and columns and _heads_columns(top, low, columns, body):
+            bs[k : k + 2], good[k : k + 2] = [(top + low, g)], [columns]
+
+
+def _like(x, gutters):
+    "Does a gutter lie over at least half of one of `gutters`?"
+    return any(
+        min(x[1], s[1]) - max(x[0], s[0]) > 0.5 * min(s[1] - s[0], x[1] - x[0])
+        for s in gutters
+    )
+
+
 def arrange(
     ss,  # `strips` of lines and regions
     body,  # type size of the body, points
 ) -> list:  # of columns, each a list of items
-    "Items in reading order: bands from top to bottom, in each band the columns from left to right"
+    "Items in reading order: bands from top to bottom, in each its columns from left to right"
     items = [i for s in ss for i in s]
     if len(ss) == len(items):
         return [items] if items else []  # nothing stands side by side
-    bs, good = _tables(bands(ss, gutters(items, body), body), body), []
-    for b, g in bs:
-        g = list(g)
-        while g and not _all_read_down(_columns(b, g), body):
-            w = [hull(c)[2] - hull(c)[0] if c else 0 for c in _columns(b, g)]
-            g.pop(min(w.index(min(w)), len(g) - 1))  # the gutter beside the narrowest column
-        good.append(g)
-    for k in range(len(bs) - 2, -1, -1):
-        if (
-            not good[k]
-            and good[k + 1]
-            and _heads_columns(bs[k][0], bs[k + 1][0], good[k + 1], body)
-        ):
-            bs[k : k + 2], good[k : k + 2] = (
-                [(bs[k][0] + bs[k + 1][0], bs[k + 1][1])],
-                [good[k + 1]],
-            )
+    bs = _tables(bands(ss, gutters(items, body), body), body)
+    good = [_read_down(b, g, body) for b, g in bs]
+    _join_heads(bs, good, body)
     sure, out, single = [x for g in good for x in g], [], False
     for (b, g), ok in zip(bs, good):
-        ok = ok or [
-            x
-            for x in g
-            if any(
-                min(x[1], s[1]) - max(x[0], s[0]) > 0.5 * min(s[1] - s[0], x[1] - x[0])
-                for s in sure
-            )
-        ]
+        ok = ok or [x for x in g if _like(x, sure)]
         if not ok and single:
             out[-1] += b
         else:
-            for c in _columns(b, ok):
-                if c:
-                    out += arrange(strips(c), body) if ok and 6 < len(c) < len(items) else [c]
+            for c in filter(None, _columns(b, ok)):
+                out += arrange(strips(c), body) if ok and 6 < len(c) < len(items) else [c]
         single = not ok
     return out
 
@@ -787,7 +806,8 @@ def arrange(
 _NUM = r'[0-9０-９A-ZⅠ-Ⅹ]{1,3}(?:\s?[-‐–−－・.．―][0-9０-９]{1,3}){0,3}'
 CAPTION = re.compile(
     rf'^(?!\s*[(（][^)）]{{2,16}}[)）]\s*[。、．，])(?![^(（]{{2,16}}[)）]\s*[。、．，])[\s◼■▲▼●◆【<＜\[(（]*(図表|図|表|写真|Fig(?:ure)?\.?|FIG\.?|Table|TABLE|Photo)\s*({_NUM})'
-    r'(?:\s*[　:：】>＞\]）)]|[.．]?\s*(?![\s\d]|[、。，,にはがをのでともかやへ]|参照|中の|及び|および|または|又は))'
+    r'(?:\s*[　:：】>＞\]）)]'
+    r'|[.．]?\s*(?![\s\d]|[、。，,にはがをのでともかやへ]|参照|中の|及び|および|または|又は))'
 )
 SOURCE = re.compile(
     r'^[\s（(※]*(出所|出典|資料|注|備考|Source|Note)\s*[0-9０-９]*\s*[）)]?\s*[：:）)]'
@@ -800,45 +820,50 @@ def _reach(l):
     ) * l.size  # how far the next piece of a caption's row may be
 
 
+def _beside(l, last, m):
+    "Is `m` the next piece of the row of a caption `l`: the title beside its number?"
+    return (
+        abs(m.y1 - l.y1) < 0.4 * l.size
+        and -1 < m.x0 - last.x1 < _reach(last)
+        and abs(m.size - l.size) < l.size / 4
+    )
+
+
+def _under(l, last, m):
+    "Is `m` the next row of a caption `l`?"
+    return (
+        m.y0 > last.y0 + 0.5 * l.size
+        and abs(m.size - l.size) < 0.3
+        and m.font == l.font
+        and last.x1 - last.x0 > 8 * l.size
+        and m.x0 > last.x0 - 3 * l.size
+        and (m.x0 < last.x0 + 3 * l.size or abs(m.x0 + m.x1 - last.x0 - last.x1) < l.size)
+        and m.x1 <= last.x1 + 2 * l.size
+        and not CAPTION.match(m.text)
+        and not SOURCE.match(m.text)
+    )
+
+
 def caption_lines(
     lines,  # of a page
 ) -> set:  # indexes into `lines`
-    "The lines of captions and of notes about sources (出所), with the lines that continue them"
+    "Lines of captions and of notes about sources (出所), with the lines that continue them"
     order, found = sorted(range(len(lines)), key=lambda i: lines[i].y0), set()
     for k, i in enumerate(order):
         l = last = lines[i]
         if not (CAPTION.match(l.text) or SOURCE.match(l.text)):
             continue
         found.add(i)
-        for j in sorted(
-            order[max(k - 5, 0) : k + 6], key=lambda j: lines[j].x0
-        ):  # the rest of the row: the title beside its number
+        for j in sorted(order[max(k - 5, 0) : k + 6], key=lambda j: lines[j].x0):
             m = lines[j]
-            if (
-                abs(m.y1 - l.y1) < 0.4 * l.size
-                and -1 < m.x0 - last.x1 < _reach(last)
-                and abs(m.size - l.size) < l.size / 4
-            ):
+            if _beside(l, last, m):
                 found.add(j)
                 last = Line(*hull([last, m]), last.text + m.text, *last[5:])
         for j in order[k + 1 :]:
             m = lines[j]
             if m.y0 - last.y1 > 0.8 * l.size:
                 break
-            if (
-                m.y0 > last.y0 + 0.5 * l.size
-                and abs(m.size - l.size) < 0.3
-                and m.font == l.font
-                and last.x1 - last.x0 > 8 * l.size
-                and m.x0 > last.x0 - 3 * l.size
-                and (
-                    m.x0 < last.x0 + 3 * l.size
-                    or abs(m.x0 + m.x1 - last.x0 - last.x1) < l.size
-                )
-                and m.x1 <= last.x1 + 2 * l.size
-                and not CAPTION.match(m.text)
-                and not SOURCE.match(m.text)
-            ):
+            if _under(l, last, m):
                 found.add(j)
                 last = m
     return found
@@ -871,7 +896,7 @@ def clusters(
 
 # %% ../nbs/01a_layout.ipynb #3235a022
 def _connect(rows):  # row number -> bits
-    "Runs of set bits for each row, and a function from a run to the name of its connected area"
+    "Runs of set bits for each row, and a function from a run to its connected area"
     parent, runs = [], {}
 
     def root(i):
@@ -902,7 +927,7 @@ def _connect(rows):  # row number -> bits
 
 # %% ../nbs/01a_layout.ipynb #70a2f7b0
 def _frames(comp, box, body):
-    "True if the shapes are the frame of a box, with at most bands, level rules and small signs inside"
+    "Are the shapes the frame of a box, with only bands, level rules and small signs inside?"
     w, _h = box[2] - box[0], box[3] - box[1]
 
     def belongs(b):
@@ -979,7 +1004,7 @@ def _without(comp, body):
 
 
 def _told(comp, held, body):
-    "The rows of running text in body size that lie under a figure's stray rules, outside its own shapes"
+    "Rows of running text in body size under a figure's stray rules, outside its own shapes"
     if _frames(comp, hull(comp), body):
         return set()
     box = hull(_without(comp, body))
@@ -993,7 +1018,7 @@ def _told(comp, held, body):
 
 
 def _settled(comp, held, lines, body):
-    "Kind, shapes and indexes of the lines of a region, stray rules and what they cover left out"
+    "Kind, shapes and lines (indexes) of a region, without stray rules and what they cover"
 
     def kind():
         return _kind(comp, hull(comp), [lines[i] for i in held], body)
@@ -1009,6 +1034,89 @@ def _settled(comp, held, lines, body):
     return 'box' if found == 'column' and one else found, comp, held
 
 # %% ../nbs/01a_layout.ipynb #04120285
+def _is_small(l, H, body):
+    "May the line be a label: smaller than the text, and in none of the margins?"
+    small = l.size < 0.87 * body and l.x1 - l.x0 < 14 * body
+    return (small or l.size < 0.7 * body and not is_prose(l.text)) and (
+        0.05 * H < l.y0 < 0.93 * H
+    )
+
+
+class _Sheet:
+    "What `regions` looks at: the lines of a page, the small ones, those in no region yet"
+
+    def __init__(self, lines, caps, W, H, body):
+        self.lines, self.W, self.H, self.body = lines, W, H, body
+        self.chars, self.free = _chars(lines), set(range(len(lines))) - caps
+        self.small = {
+            l[:4]: i for i, l in enumerate(lines) if _is_small(l, H, body) and i not in caps
+        }
+        self.by_y = sorted((_middle(l), i) for i, l in enumerate(lines))
+
+    def at(self, indexes):
+        return [self.lines[i] for i in indexes]
+
+    def within(self, box):  # indexes
+        "The free lines in a box"
+        a, z = (bisect_left(self.by_y, (y, 0)) for y in (box[1] - 2, box[3] + 2))
+        near = [i for _, i in self.by_y[a:z] if i in self.free]
+        return {i for i in near if _inside(self.lines[i], box, 2)}
+
+    def figures(self, boxes):  # shapes, indexes of lines
+        "Shapes that lie together, with the small lines among them"
+        ys, lines = [y for y, _ in self.by_y], self.at(i for _, i in self.by_y)
+        bridges = _bridges(boxes, lines, ys, self.body)
+        for comp in clusters([*boxes, *bridges, *self.small]):
+            held = {self.small[b] for b in comp if b in self.small} & self.free
+            comp = [b for b in comp if b not in self.small and b not in bridges]
+            if comp:
+                yield comp, held
+
+
+def _no_figure(box, W, H, body):
+    "Is a box too small for a figure, a page border, or a side tab?"
+    w, h = box[2] - box[0], box[3] - box[1]
+    border = h > 0.8 * H and w > 0.8 * W
+    tab = w < 0.09 * W and (box[0] > 0.86 * W or box[2] < 0.14 * W)
+    return h < 1.5 * body or w < 2 * body or border or tab
+
+
+def _region(sheet, comp, held):
+    "The region of some shapes, whose lines are then not free any more; None for no figure"
+    box, body = hull(comp), sheet.body
+    h = box[3] - box[1]
+    if _no_figure(box, sheet.W, sheet.H, body):
+        return None
+    held |= sheet.within(box)
+    if len(comp) < 3 and len(held) <= 1 and h < 4 * body:
+        return None  # a bar behind a heading
+    if h > 0.5 * sheet.H and _chars(sheet.at(held)) > 0.8 * sheet.chars:
+        return None  # a frame round the page
+    if _shades(comp, sheet.at(held)):
+        return None  # a row of a table
+    kind, comp, held = _settled(comp, held, sheet.lines, body)
+    box = hull(comp)
+    if kind == 'chart':
+        near = [i for i in sheet.small.values() if i in sheet.free and i not in held]
+        held |= _labels_near(box, near, sheet.lines, body)
+    if not held and h < 3 * body:
+        return None
+    sheet.free -= held
+    found = sheet.at(sorted(held))
+    return Region(*hull([box, *found]), kind, found, comp, [])
+
+
+def _give_units(out, weak, sheet):
+    "The units of axes, which stand at a lone rule, go to the chart beside them"
+    for i in [i for i in weak if i in sheet.free]:
+        l = sheet.lines[i]
+        charts = (k for k, r in enumerate(out) if r.kind == 'chart')
+        k = next((k for k in charts if _touches(l, out[k], 1.6 * sheet.body)), None)
+        if k is not None:
+            out[k] = out[k]._replace(**_box([out[k], l]), lines=out[k].lines + [l])
+            sheet.free.discard(i)
+
+
 def regions(
     lines,
     shapes,  # from `read_lines`
@@ -1016,94 +1124,21 @@ def regions(
     H,  # page size, points
     body,  # type size of the body
 ):  # regions, the other lines
-    "Charts, tables and text boxes of a page with the lines they hold, and the lines that are left"
+    "Charts, tables and text boxes of a page with the lines they hold, and the lines left"
     boxes = _drawn(shapes, W, H)
     if len(boxes) < 3 and all(_flat(b) for b in boxes):
         return [], lines
-    caps, chars = caption_lines(lines), _chars(lines)
-    small = {
-        l[:4]: i
-        for i, l in enumerate(lines)
-        if (
-            l.size < 0.87 * body
-            and l.x1 - l.x0 < 14 * body
-            or l.size < 0.7 * body
-            and not is_prose(l.text)
-        )
-        and 0.05 * H < l.y0 < 0.93 * H
-        and i not in caps
-    }
-    free, out, weak = set(range(len(lines))) - caps, [], []
-    by_y = sorted((_middle(l), i) for i, l in enumerate(lines))
-    bridges = _bridges(boxes, [lines[i] for _, i in by_y], [y for y, _ in by_y], body)
-    for comp in clusters([*boxes, *bridges, *small]):
-        held = {small[b] for b in comp if b in small and small[b] in free}
-        comp = [b for b in comp if b not in small and b not in bridges]
-        if not comp:
-            continue
-        box = hull(comp)
-        w, h = box[2] - box[0], box[3] - box[1]
+    caps = caption_lines(lines)
+    sheet, out, weak = _Sheet(lines, caps, W, H, body), [], []
+    for comp, held in sheet.figures(boxes):
         if len(comp) < 3 and all(_flat(b) for b in comp):
-            weak.append(held)
-            continue  # a rule under a caption, perhaps with the unit of the axis
-        if (
-            h < 1.5 * body
-            or w < 2 * body
-            or h > 0.8 * H
-            and w > 0.8 * W
-            or w < 0.09 * W
-            and (box[0] > 0.86 * W or box[2] < 0.14 * W)
-        ):
-            continue  # too small, a page border, a side tab
-        held |= {
-            i
-            for _, i in by_y[
-                bisect_left(by_y, (box[1] - 2, 0)) : bisect_left(by_y, (box[3] + 2, 0))
-            ]
-            if i in free and _inside(lines[i], box, 2)
-        }
-        if len(comp) < 3 and len(held) <= 1 and h < 4 * body:
-            continue  # a bar behind a heading
-        if h > 0.5 * H and _chars(lines[i] for i in held) > 0.8 * chars:
-            continue  # a frame round the page
-        if _shades(comp, [lines[i] for i in held]):
-            continue  # a row of a table
-        kind, comp, held = _settled(comp, held, lines, body)
-        box = hull(comp)
-        if kind == 'chart':
-            held |= _labels_near(
-                box, [i for i in small.values() if i in free and i not in held], lines, body
-            )
-        if not held and h < 3 * body:
-            continue
-        free -= held
-        out.append(
-            Region(
-                *hull([box, *(lines[i] for i in held)]),
-                kind,
-                [lines[i] for i in sorted(held)],
-                comp,
-                [],
-            )
-        )
-    for i in [i for held in weak for i in held if i in free]:
-        k = next(
-            (
-                k
-                for k, r in enumerate(out)
-                if r.kind == 'chart' and _touches(lines[i], r, 1.6 * body)
-            ),
-            None,
-        )
-        if k is not None:
-            out[k] = out[k]._replace(
-                **_box([out[k], lines[i]]), lines=out[k].lines + [lines[i]]
-            )
-            free.discard(i)
-    texts, captions = [lines[i] for i in sorted(free)], _whole([lines[i] for i in caps])
-    out, captions = _with_captions(
-        _nest(_join_charts(out, texts + captions, body)), captions, body
-    )
+            weak += held  # a rule under a caption, perhaps with the unit of the axis
+        elif r := _region(sheet, comp, held):
+            out.append(r)
+    _give_units(out, weak, sheet)
+    texts, captions = sheet.at(sorted(sheet.free)), _whole(sheet.at(caps))
+    out = _nest(_join_charts(out, texts + captions, body))
+    out, captions = _with_captions(out, captions, body)
     return out, texts + captions
 
 # %% ../nbs/01a_layout.ipynb #bbdf9d62
@@ -1152,42 +1187,39 @@ def _rules(boxes):
     return out
 
 
+def _only_cells(between, width, body):
+    "Are these lines between two rules cells of a table, and there are some?"
+    return between and all(
+        (l.size < 0.93 * body or l.size < 1.08 * body and l.x1 - l.x0 < 0.7 * width)
+        and not CAPTION.match(l.text)
+        and not SOURCE.match(l.text)
+        for l in between
+    )
+
+
 def _bridges(boxes, by_y, ys, body):  # lines sorted by their middle, and the middles
     "Thin boxes between the rules of a table"
     rules, out = [r for r in _rules(boxes) if r[2] - r[0] > 8 * body], []
     if len(rules) < 3:
         return set()
+
+    def among(y0, y1):
+        return by_y[bisect_left(ys, y0) : bisect_left(ys, y1)]
+
     for k, a in enumerate(rules):
-        b = next(
-            (b for b in rules[k + 1 :] if abs(a[0] - b[0]) < 4 and abs(a[2] - b[2]) < 4), None
-        )
+        alike = (b for b in rules[k + 1 :] if abs(a[0] - b[0]) < 4 and abs(a[2] - b[2]) < 4)
+        b = next(alike, None)
         if not b or b[1] - a[3] > 8 * body:
             continue
-        between = [
-            l
-            for l in by_y[bisect_left(ys, a[3] - 2) : bisect_left(ys, b[1] + 2)]
-            if a[0] - 3 < l.x0 and l.x1 < a[2] + 3
-        ]
-        if between and all(
-            (
-                l.size < 0.93 * body
-                or l.size < 1.08 * body
-                and l.x1 - l.x0 < 0.7 * (a[2] - a[0])
-            )
-            and not CAPTION.match(l.text)
-            and not SOURCE.match(l.text)
-            for l in between
-        ):
+        near = among(a[3] - 2, b[1] + 2)
+        between = [l for l in near if a[0] - 3 < l.x0 and l.x1 < a[2] + 3]
+        if _only_cells(between, a[2] - a[0], body):
             out.append((a[0], a[1], a[0] + 1, b[3]))
     chains = [c for c in clusters(out, 1) if len(c) > 1] if out else []
 
     def tabular(c):
         x0, y0, _, y1 = hull(c)
-        return _side_by_side(
-            rows_of(
-                [l for l in by_y[bisect_left(ys, y0) : bisect_left(ys, y1)] if l.x0 > x0 - 3]
-            )
-        )
+        return _side_by_side(rows_of([l for l in among(y0, y1) if l.x0 > x0 - 3]))
 
     return {b for c in chains if tabular(c) for b in c}
 
@@ -1244,7 +1276,7 @@ def _whole(captions):
 
 
 def _with_captions(regs, captions, body):
-    "Regions that include the captions directly above and below them; the captions that stand alone"
+    "Regions with the captions directly above and below them; the captions that stand alone"
     alone, regs = [], list(regs)
     for step in (1, -1):  # upwards from the top edge, then downwards from the lower one
         for l in sorted(captions, key=lambda l: -step * l.y0):
@@ -1300,7 +1332,7 @@ def _record_starts(rows, full):
         ways = [rows[k][0].y0 - rows[k - 1][0].y0 for k in range(i + 1, j + 1)]
         if max(ways) > min(ways) + 0.3 * rows[i][0].size and j > i + 1:
             starts.append(i + 1 + ways.index(max(ways)))
-        else:  # evenly set: the cells stand beside the first or beside the middle row of a record
+        else:  # evenly set: the cells stand beside the first or the middle row of a record
             starts.append(j if full[0] == 0 else (i + j + 1) // 2)
     return starts
 
@@ -1341,7 +1373,7 @@ def _across(lines):
 
 
 def _table_row(lines, xs):
-    "What stands between two rules: one row with wrapped cells if the lines in its cells are tight, otherwise several rows"
+    "Between two rules: one row of wrapped cells if lines in its cells are tight, else several"
     cells = defaultdict(list)
     for l in sorted(lines, key=lambda l: (l.y0, l.x0)):
         cells[bisect_left(xs, (l.x0 + l.x1) / 2)].append(l)
@@ -1361,7 +1393,7 @@ _CONTENT = re.compile(f'{CAPTION.pattern}|{SOURCE.pattern}|^\\s*(注|※|脚注|
 
 
 def _heads(s, body):
-    "May a strip be a running head? Not a sentence's end, and not the first lines of two columns"
+    "May a strip be a running head? No sentence's end, nor the first lines of two columns"
     if not _marginal(s) or max(i.size for i in s) >= 1.15 * body:
         return False
     text = [i for i in s if i.size > 0.93 * body]
@@ -1375,20 +1407,19 @@ def _marginal(s):
     return all(isinstance(i, Line) and not _CONTENT.match(i.text) for i in s)
 
 
-def margins(
-    items,  # lines and regions of a page
-    W,
-    H,  # page size, points
-    body,  # type size of the body
-):  # running head, side tabs, strips of the rest, foot
-    "What stands in the margins, and the rest"
-    ss, head, foot = strips(items), [], []
+def _head_of(ss, H, body):
+    "The strips at the top that are a running head, taken from `ss`"
+    head = []
     while ss and len(head) < 4:
         h, below = hull(ss[0]), hull(ss[1])[1] if len(ss) > 1 else H
         if not (h[3] < 0.105 * H and below - h[3] > 1.2 * body and _heads(ss[0], body)):
             break
         head += ss.pop(0)
-    last = ss[-1] if ss else []
+    return head
+
+
+def _number_beside(last, H, body):
+    "The page number that stands beside a note, in the last strip"
     far = [
         i
         for i in last
@@ -1397,17 +1428,33 @@ def margins(
         and PAGE_NO.match(i.text)
         and all(j is i or j[2] < i.x0 - 4 * body or j[0] > i.x1 + 4 * body for j in last)
     ]
-    if 0 < len(far) < len(last):
-        foot, ss[-1] = far, [i for i in last if i not in far]  # a page number beside a note
+    return far if len(far) < len(last) else []
+
+
+def _foot_of(ss, H, body):
+    "The strips at the bottom that are a running foot or a page number, taken from `ss`"
+    foot = _number_beside(ss[-1], H, body) if ss else []
+    if foot:
+        ss[-1] = [i for i in ss[-1] if i not in foot]
     while ss and len(foot) < 6:
         h, above = hull(ss[-1]), hull(ss[-2])[3] if len(ss) > 1 else 0
         number = _marginal(ss[-1]) and all(PAGE_NO.match(i.text) for i in ss[-1])
-        if not (
-            _marginal(ss[-1])
-            and (number and h[1] > 0.9 * H or h[1] > 0.92 * H and h[1] - above > 1.5 * body)
-        ):
+        low = number and h[1] > 0.9 * H or h[1] > 0.92 * H and h[1] - above > 1.5 * body
+        if not (_marginal(ss[-1]) and low):
             break
         foot = ss.pop() + foot
+    return foot
+
+
+def margins(
+    items,  # lines and regions of a page
+    W,
+    H,  # page size, points
+    body,  # type size of the body
+):  # running head, side tabs, strips of the rest, foot
+    "What stands in the margins, and the rest"
+    ss = strips(items)
+    head, foot = _head_of(ss, H, body), _foot_of(ss, H, body)
     rest = [i for s in ss for i in s]
     tabs = _side_tabs(rest, W, H, body)
     return head, tabs, strips([i for i in rest if i not in tabs]) if tabs else ss, foot
@@ -1454,21 +1501,16 @@ def _stacks(tabs):
 # %% ../nbs/01a_layout.ipynb #2ee851c9
 END = (*'。．.！？!?：:；;', '。」', '。）', '。』', '。)')
 _STOP = tuple('。．！？!?')
-BULLET = re.compile(
-    r'^\s*([\x7f-\x9f\uf000-\uf0ff◼■□●○◆◇▶►▷➢➤✓•◎★☆▪‣◯⚫⚪⬤➡✔☑❖▲△▼▽]|〇(?![〇一二三四五六七八九十])|・|[-–—*]\s|[A-Za-zＡ-Ｚ][)）]|[（(][0-9０-９一二三四五六七八九十a-zア-ンイロハ]{1,2}[)）]|[①-⑳]|[ア-ン]\s|[0-9０-９]{1,2}[)）])'
-)
 NUMBERED = re.compile(
-    r'^\s*(第\s*[0-9０-９一二三四五六七八九十]+\s*[章節部編款項]|[0-9０-９]{1,2}(?:[.．][\s　]|[　\t])|[1-9１-９][0-9０-９]?(?:[.．][0-9０-９]{1,2})+[.．]?[\s　]'
-    r'|[ⅠⅡⅢⅣⅤⅥⅦⅧⅨⅩIVX]+[.．\s　]|付録|はじめに|おわりに|まとめ|要旨|謝辞|参考文献|引用文献|文献|目次|序論|結論|Abstract|References)'
+    r'^\s*(第\s*[0-9０-９一二三四五六七八九十]+\s*[章節部編款項]'
+    r'|[0-9０-９]{1,2}(?:[.．][\s　]|[　\t])'
+    r'|[1-9１-９][0-9０-９]?(?:[.．][0-9０-９]{1,2})+[.．]?[\s　]'
+    r'|[ⅠⅡⅢⅣⅤⅥⅦⅧⅨⅩIVX]+[.．\s　]|付録|はじめに|おわりに|まとめ|要旨|謝辞'
+    r'|参考文献|引用文献|文献|目次|序論|結論|Abstract|References)'
 )
 _LOOSE = re.compile(r'^\s*[0-9０-９]{1,2}(?:[.．][0-9０-９]{1,2})*[.．]?\s*\D')
 
 # %% ../nbs/01a_layout.ipynb #c01f7a30
-_COUNT = r'(?:[0-9０-９]{1,3}|[ivxIVX]{1,5}|[a-zA-Zａ-ｚＡ-Ｚ]|[ⅰ-ⅿⅠ-Ⅿ]|[一二三四五六七八九十]{1,3}|[ア-ンｱ-ﾝ])'
-MARK = re.compile(
-    rf'^\s*(?:([(（]?{_COUNT}[.．)）、:：])(?=\D)|({_COUNT})(?=\s)|([①-⓿㈠-㈩㊀-㊉㋐-㋾])|[※＊*†‡→⇒⇨➔➜]'
-    r'|[【［〔][^】］〕]{1,8}[】］〕]|(?:注|例|問|答|事例|Q|A|Ｑ|Ａ)[0-9０-９]{0,3}(?=[\s:：.．、])|(?:注|例|問)[0-9０-９]{1,3})'
-)
 _ORDERS = (
     'アイウエオカキクケコサシスセソタチツテト',
     'イロハニホヘトチリヌルヲ',
@@ -1494,7 +1536,7 @@ def _count(text):
 
 
 def follows(a: str, b: str) -> bool:
-    "Does an item that begins like `b` come directly after one that begins like `a`? ア and イ, 1. and 2."
+    "Does an item that begins like `b` follow one that begins like `a`? ア and イ, 1. and 2."
     a, b = _count(a), _count(b)
     if a.isdecimal() and b.isdecimal():
         return int(b) == int(a) + 1
@@ -1509,7 +1551,7 @@ _BARE = re.compile(rf'^{_COUNT}(?=[\u3000-\uffef])')
 
 
 def _apart(l):
-    "The row with a space behind its mark, if mark and text came as one piece and the row is wider than its characters"
+    "The row with a space behind its mark, if both are one piece, wider than its characters"
     m, gap = _BARE.match(l.text), l.x1 - l.x0 - l.size * len(l.text)
     if (
         not m
@@ -1524,7 +1566,7 @@ def _apart(l):
 
 
 def _text_at(l):
-    "Where the text behind the mark of a row begins, from its characters if the mark did not come apart; 0 without a mark"
+    "Where the text behind a row's mark begins, by its characters if need be; 0 without a mark"
     if l.indent:
         return l.indent
     m = BULLET.match(l.text) or MARK.match(l.text)
@@ -1538,6 +1580,15 @@ def _em(text):
     return sum(1 if c > '\u02ff' else 0.5 for c in text)
 
 
+def _under_text(first, r, at):
+    "Is a row indented as far as the text behind the mark of the first row, which is at `at`?"
+    if not at:
+        return bool(NUMBERED.match(first.text))
+    s = r.size  # the gap is one that the PDF left without a space
+    gap = 0 if first.indent else max(first.x1 - first.x0 - _em(first.text) * s, 0)
+    return at - 1.2 * s < r.x0 < at + gap + 1.2 * s
+
+
 def _hangs(
     para,  # rows of the paragraph so far
     r,  # the next row, which is indented
@@ -1545,39 +1596,74 @@ def _hangs(
     right,  # edge of the column
 ) -> bool:
     "Does row `r` go on with an item whose mark hangs out to the left?"
-    first, s = para[0], r.size
-    at = _text_at(first)
-    known = first.indent and abs(r.x0 - at) < 0.35 * s
-    gap = (
-        0 if first.indent else max(first.x1 - first.x0 - _em(first.text) * s, 0)
-    )  # one that the PDF left without a space
-    if (
-        len(para) > 1
-        or not at
-        and not NUMBERED.match(first.text)
-        or at
-        and not at - 1.2 * s < r.x0 < at + gap + 1.2 * s
-    ):
+    first, s, at = para[0], r.size, _text_at(para[0])
+    if len(para) > 1 or not _under_text(first, r, at):
         return False
+    known = first.indent and abs(r.x0 - at) < 0.35 * s
     if first.text.endswith(_FULL) and not (known and first.x1 > right - 1.5 * s):
         return False
-    if (
-        not after
-        or BULLET.match(after.text)
-        or MARK.match(after.text)
-        or _BARE.match(after.text)
-        or after.y0 - r.y1 > 1.2 * s
-    ):
+    if not after or after.y0 - r.y1 > 1.2 * s:
         return True
-    runs_on = (
-        r.x1 > right - 3 * s and not r.text.endswith(_STOP) and abs(after.size - s) < 0.1 * s
-    )
-    return not (
-        runs_on and after.x0 < r.x0 - 0.6 * s
-    )  # an indented first row has its second row further left
+    if any(mark.match(after.text) for mark in (BULLET, MARK, _BARE)):
+        return True
+    runs_on = r.x1 > right - 3 * s and not r.text.endswith(_STOP)
+    if not runs_on or abs(after.size - s) >= 0.1 * s:
+        return True
+    # an indented first row has its second row further left
+    return after.x0 >= r.x0 - 0.6 * s
 
 # %% ../nbs/01a_layout.ipynb #4cd5b30a
 _WORD = re.compile('[!-~]*')
+
+
+def _set_apart(p, r, lead):
+    "Has row `r` more room above it than rows have, another type size, or another place?"
+    s, large, gap = r.size, max(r.size, p.size), r.y0 - p.y1
+    return (
+        gap > 1.6 * s
+        or r.y0 - p.y0 > lead + 0.45 * large
+        and gap > 0.55 * s
+        or abs(s - p.size) > 0.06 * large + 0.2
+        or r.x1 < p.x0
+        or r.x0 > p.x1
+    )
+
+
+def _starts(para, r, left):
+    "Is row `r` the first of a caption, a note, an item or a heading, or what follows one?"
+    p, s, start = para[-1], r.size, para[0].text
+    ended, full = p.text.endswith(_STOP), p.text.endswith(_FULL)
+    if SOURCE.match(r.text):
+        return True
+    if CAPTION.match(r.text) and (r.x0 > left + 1.5 * s or r.font != p.font or full):
+        return True
+    if BULLET.match(r.text) and (r.x0 < p.x0 + 1.2 * s or ended):
+        return True
+    if MARK.match(r.text) and r.x0 < para[0].x0 + 0.6 * s:
+        if follows(start, r.text) or _next_note(start, r.text) or ended and r.indent:
+            return True
+    if r.font == p.font:
+        return False
+    titled = NUMBERED.match(p.text) and len(p.text) < 50 and not full
+    return ended and NUMBERED.match(r.text) or len(para) == 1 and titled
+
+
+def _had_room(para, r, right):
+    "Had the next word room at the end of the row before?"
+    word = 1 + max(2, 0.5 * len(_WORD.match(r.text)[0]))
+    edge = min(right, max(r.x1, *(q.x1 for q in para), 0))
+    return para[-1].x1 + r.size * word < edge
+
+
+def _indent_begins(para, r, left, right, after):
+    "Not where the first row was an item, a note or a full line that runs on"
+    p, s, start = para[-1], r.size, para[0].text
+    if _text_at(para[0]) or NUMBERED.match(start):
+        return not _hangs(para, r, after, right)
+    ended = p.text.endswith(_STOP)
+    line = p.x0 < left + 0.3 * s and not ended and p.x1 > right - 1.5 * s
+    runs_on = SOURCE.match(start) or CAPTION.match(start) or line
+    return p.text.endswith(_FULL) or not (len(para) == 1 and runs_on)
 
 
 def _begins(
@@ -1589,68 +1675,35 @@ def _begins(
     after=None,  # the row behind it
 ) -> bool:
     "Does row `r` begin a new paragraph?"
-    p, s = para[-1], r.size
-    ended, start = p.text.endswith(_STOP), para[0].text
-    if (
-        r.y0 - p.y1 > 1.6 * s
-        or r.y0 - p.y0 > lead + 0.45 * max(s, p.size)
-        and r.y0 - p.y1 > 0.55 * s
-    ):
+    p, s, start = para[-1], r.size, para[0].text
+    ended = p.text.endswith(_STOP)
+    if _set_apart(p, r, lead) or _starts(para, r, left) or _had_room(para, r, right):
         return True
-    if (
-        abs(s - p.size) > 0.06 * max(s, p.size) + 0.2
-        or r.x1 < p.x0
-        or r.x0 > p.x1
-        or SOURCE.match(r.text)
-    ):
-        return True
-    if CAPTION.match(r.text) and (
-        r.x0 > left + 1.5 * s or r.font != p.font or p.text.endswith(_FULL)
-    ):
-        return True
-    if BULLET.match(r.text) and (r.x0 < p.x0 + 1.2 * s or ended):
-        return True
-    if (
-        MARK.match(r.text)
-        and r.x0 < para[0].x0 + 0.6 * s
-        and (follows(start, r.text) or _next_note(start, r.text) or ended and r.indent)
-    ):
-        return True
-    if r.font != p.font and (
-        ended
-        and NUMBERED.match(r.text)
-        or len(para) == 1
-        and NUMBERED.match(p.text)
-        and len(p.text) < 50
-        and not p.text.endswith(_FULL)
-    ):
-        return True
-    if p.x1 + s * (1 + max(2, 0.5 * len(_WORD.match(r.text)[0]))) < min(
-        right, max(r.x1, *(q.x1 for q in para), 0)
-    ):
-        return True  # the next word had room here
-    if (
-        r.x0 > p.x0 + 0.6 * s
-    ):  # an indent, unless the first row was an item, a note or a full line that runs on
-        if _text_at(para[0]) or NUMBERED.match(start):
-            return not _hangs(para, r, after, right)
-        runs_on = (
-            SOURCE.match(start)
-            or CAPTION.match(start)
-            or p.x0 < left + 0.3 * s
-            and not ended
-            and p.x1 > right - 1.5 * s
-        )
-        return p.text.endswith(_FULL) or not (len(para) == 1 and runs_on)
-    if (
-        (BULLET.match(start) or MARK.match(start))
-        and len(para) > 1
-        and r.x0 < p.x0 - (0.25 if ended else 0.6) * s
-    ):
+    if r.x0 > p.x0 + 0.6 * s:
+        return _indent_begins(para, r, left, right, after)
+    item = len(para) > 1 and (BULLET.match(start) or MARK.match(start))
+    if item and r.x0 < p.x0 - (0.25 if ended else 0.6) * s:
         return True
     return p.x1 < right - 1.5 * s and ended
 
 # %% ../nbs/01a_layout.ipynb #9bc24ae2
+def _usual(rows):
+    "Distances from row to row, without those between paragraphs"
+    ways = [(b.y0 - a.y0, a.size) for a, b in zip(rows, rows[1:])]
+    return [way for way, size in ways if 0.9 * size < way < 2.5 * size]
+
+
+def _leads(rows):
+    "Type size -> usual distance from row to row, where there are several"
+    sizes = {round(r.size, 1) for r in rows}
+    ways = {s: _usual([r for r in rows if round(r.size, 1) == s]) for s in sizes}
+    return {s: median(d) for s, d in ways.items() if len(d) > 2}
+
+
+def _top(r):
+    return r.y0 + 0.5 * r.size if isinstance(r, Line) else r.y0
+
+
 def paragraphs(
     column,  # lines and regions
     body,  # type size of the body
@@ -1658,43 +1711,20 @@ def paragraphs(
     "The items of a column from top to bottom, rows of one paragraph together"
     rows = [_row(r) for r in rows_of([l for l in column if isinstance(l, Line)])]
     left, _, right, _ = hull(rows) if rows else (0, 0, 0, 0)
-
-    def usual(text):
-        return [
-            b.y0 - a.y0
-            for a, b in zip(text, text[1:])
-            if 0.9 * a.size < b.y0 - a.y0 < 2.5 * a.size
-        ]
-
-    lead = median(usual([r for r in rows if r.size > 0.8 * body]) or [1.5 * body])
-    leads = {
-        s: median(d)
-        for s in {round(r.size, 1) for r in rows}
-        if len(d := usual([r for r in rows if round(r.size, 1) == s])) > 2
-    }
-    out, todo = (
-        [],
-        sorted(
-            rows + [c for c in column if isinstance(c, Region)],
-            key=lambda r: r.y0 + 0.5 * r.size if isinstance(r, Line) else r.y0,
-        ),
-    )
+    lead = median(_usual([r for r in rows if r.size > 0.8 * body]) or [1.5 * body])
+    leads, out = _leads(rows), []
+    todo = sorted(rows + [c for c in column if isinstance(c, Region)], key=_top)
     for r, after in zip(todo, [*todo[1:], None]):
-        if (
-            isinstance(r, Line)
-            and isinstance(after, Line)
-            and abs((a := _apart(r)).indent - after.x0) < 0.35 * r.size
-        ):
-            r = a
-        if isinstance(after, Region):
-            after = None
-        if (
-            isinstance(r, Line)
-            and out
-            and isinstance(out[-1][-1], Line)
-            and not _begins(out[-1], r, leads.get(round(r.size, 1), lead), left, right, after)
-        ):
-            out[-1].append(r)
+        if isinstance(r, Region):
+            out.append([r])
+            continue
+        after = after if isinstance(after, Line) else None
+        if after and abs(_apart(r).indent - after.x0) < 0.35 * r.size:
+            r = _apart(r)
+        usual = leads.get(round(r.size, 1), lead)
+        para = out[-1] if out and isinstance(out[-1][-1], Line) else None
+        if para and not _begins(para, r, usual, left, right, after):
+            para.append(r)
         else:
             out.append([r])
     return out
@@ -1706,7 +1736,7 @@ NOTE = re.compile(
 
 
 def _footnotes(column, body):
-    "The column with the small lines at its foot that begin with a mark as a region of their own"
+    "The column with the small lines at its foot that begin with a mark as their own region"
     ls = sorted((i for i in column if isinstance(i, Line)), key=lambda l: l.y0)
     k = len(ls)
     while k and ls[k - 1].size < 0.93 * body:
@@ -1727,39 +1757,36 @@ def _footnotes(column, body):
     ]
 
 # %% ../nbs/01a_layout.ipynb #12a45fbd
+_BOLD = re.compile(r'bold|gothic|ゴシック|heavy|black|-W[5-9]|demi|semi', re.I)
+
+
+def _is_heading(g, t, body, font):
+    "Few short rows without a full stop: large, in another font with a number, or bold"
+    r = g[0]
+    if len(g) > 3 or not 1 < len(t) < 71 or t.endswith(('。', '．', '、', '，')):
+        return False
+    if len(t) > 20 and t.endswith((':', '：')):
+        return False
+    other = r.font != font
+    numbered = other and (NUMBERED.match(t) or _LOOSE.match(t))
+    bold = len(g) == 1 and other and _BOLD.search(r.font)
+    return r.size > 1.12 * body or r.size > 0.98 * body and bool(numbered or bold)
+
+
 def _role(g, body, font):
     "heading, caption, list or body"
     t, r = ''.join(l.text for l in g), g[0]
-    if (
-        CAPTION.match(t)
-        and (r.size < 0.97 * body or r.font != font or len(t) < 60)
-        or SOURCE.match(t)
-        and r.size < 0.97 * body
-    ):
+    small = r.size < 0.97 * body
+    if CAPTION.match(t) and (small or r.font != font or len(t) < 60):
+        return 'caption'
+    if SOURCE.match(t) and small:
         return 'caption'
     if r.size < 0.93 * body and NOTE.match(t):
         return 'footnote'
-    if (
-        len(g) < 4
-        and 1 < len(t) < 71
-        and not t.endswith(('。', '．', '、', '，'))
-        and not (len(t) > 20 and t.endswith((':', '：')))
-    ):
-        other = r.font != font
-        bold = other and re.search(
-            r'bold|gothic|ゴシック|heavy|black|-W[5-9]|demi|semi', r.font, re.I
-        )
-        if (
-            r.size > 1.12 * body
-            or r.size > 0.98 * body
-            and (other and (NUMBERED.match(t) or _LOOSE.match(t)) or bold and len(g) == 1)
-        ):
-            return 'heading'
-    return (
-        'list'
-        if BULLET.match(t) or MARK.match(t) and len(g) > 1 and g[1].x0 > r.x0 + 0.6 * r.size
-        else 'body'
-    )
+    if _is_heading(g, t, body, font):
+        return 'heading'
+    hangs = MARK.match(t) and len(g) > 1 and g[1].x0 > r.x0 + 0.6 * r.size
+    return 'list' if BULLET.match(t) or hangs else 'body'
 
 
 def _font(lines, body):
@@ -1783,6 +1810,12 @@ def _indented(g):
     return len(g) > 1 and g[0].x0 - min(r.x0 for r in g) > 0.6 * g[0].size
 
 
+def _stops(g, indents):
+    "Does a paragraph end here? Where others are indented, one that is also ends at its indent"
+    full = len(g) > 1 and g[-1].x1 > max(r.x1 for r in g) - 1.2 * g[0].size
+    return not full if g[-1].text.endswith(_STOP) and indents else g[-1].text.endswith(END)
+
+
 def unsplit(
     groups,  # from `paragraphs`, in reading order
     body,
@@ -1790,12 +1823,6 @@ def unsplit(
 ) -> list:
     "The same groups; floats that stand inside a paragraph moved behind its end"
     out, i, indents = [], 0, any(not _floats(g, body) and _indented(g) for g in groups)
-
-    def stops(
-        g,
-    ):  # a paragraph that starts with an indent, where others do, also stops at its indent only
-        full = len(g) > 1 and g[-1].x1 > max(r.x1 for r in g) - 1.2 * g[0].size
-        return not full if g[-1].text.endswith(_STOP) and indents else g[-1].text.endswith(END)
 
     def goes_on(a, b):  # b may be the rest of a
         if abs(b[0].size - a[-1].size) > 0.5 or _role(b, body, font) != 'body':
@@ -1806,7 +1833,8 @@ def unsplit(
         g = groups[i]
         out.append(g)
         i += 1
-        if _floats(g, body) or _role(g, body, font) not in ('body', 'list') or stops(g):
+        whole = _floats(g, body) or _role(g, body, font) not in ('body', 'list')
+        if whole or _stops(g, indents):
             continue
         j = i
         while j < len(groups) and _floats(groups[j], body):
@@ -1849,6 +1877,30 @@ def watermarks(lines, body) -> set:
 _READING = re.compile('^[\u3041-\u3096\u30a1-\u30fc\\s・]+$')
 
 
+def _read_so(r, l):
+    "Does the small line `r` stand right above the line `l`?"
+    return (
+        0.35 < r.size / l.size < 0.62
+        and -0.6 * l.size < l.y0 - r.y1 < 0.6 * l.size
+        and l.x0 - l.size < r.x0
+        and r.x1 < l.x1 + l.size
+    )
+
+
+def _with_reading(now, r, l):  # the line with its readings so far, a reading, the line
+    "A reading in brackets behind its kanji"
+    k = round((r.x1 - l.x0) / max(l.x1 - l.x0, 1) * len(l.text))
+    while (
+        k < len(l.text)
+        and '\u4e00' <= l.text[k] <= '\u9fff'
+        and '\u4e00' <= l.text[k - 1] <= '\u9fff'
+        and r.x1 > l.x0 + (k + 0.3) * (l.x1 - l.x0) / len(l.text)
+    ):
+        k += 1
+    reading = r.text.replace(' ', '')
+    return now._replace(text=f'{now.text[:k]}（{reading}）{now.text[k:]}')
+
+
 def without_readings(
     lines,  # of a page or a turned vertical page
     brackets=False,  # put them into brackets behind their kanji
@@ -1857,41 +1909,16 @@ def without_readings(
     small = [l for l in lines if _READING.match(l.text)]
     if not small:
         return lines
-    out, base = (
-        {id(l): l for l in lines},
-        sorted((l for l in lines if len(l.text) > 1 or l.size > 9), key=lambda l: l.y0),
-    )
+    out = {id(l): l for l in lines}
+    base = sorted((l for l in lines if len(l.text) > 1 or l.size > 9), key=lambda l: l.y0)
     ys = [l.y0 for l in base]
     for r in sorted(small, key=lambda l: -l.x0):
         near = base[bisect_left(ys, r.y0) : bisect_left(ys, r.y1 + r.size)]
-        l = next(
-            (
-                l
-                for l in near
-                if 0.35 < r.size / l.size < 0.62
-                and -0.6 * l.size < l.y0 - r.y1 < 0.6 * l.size
-                and l.x0 - l.size < r.x0
-                and r.x1 < l.x1 + l.size
-            ),
-            None,
-        )
-        if not l:
-            continue
-        del out[id(r)]
-        if not brackets:
-            continue
-        now = out[id(l)]
-        k = round((r.x1 - l.x0) / max(l.x1 - l.x0, 1) * len(l.text))
-        while (
-            k < len(l.text)
-            and '\u4e00' <= l.text[k] <= '\u9fff'
-            and '\u4e00' <= l.text[k - 1] <= '\u9fff'
-            and r.x1 > l.x0 + (k + 0.3) * (l.x1 - l.x0) / len(l.text)
-        ):
-            k += 1
-        out[id(l)] = now._replace(
-            text=now.text[:k] + '（' + r.text.replace(' ', '') + '）' + now.text[k:]
-        )
+        l = next((l for l in near if _read_so(r, l)), None)
+        if l:
+            del out[id(r)]
+        if l and brackets:
+            out[id(l)] = _with_reading(out[id(l)], r, l)
     return list(out.values())
 
 
@@ -1908,45 +1935,52 @@ def _counts(ls):
     return max(ways) - min(ways) < 0.5 * max(ways)
 
 
+def _number_of(l):
+    "The number that a line begins with and the rest of it, as lines; None where there is none"
+    m = re.match(r'[0-9０-９]{1,3}(?=$|[\s\u3041-\u9fff「『（])', l.text)
+    if not m or int(m[0]) > 200:
+        return None, None
+    if m.end() == len(l.text):
+        return l, None
+    n = l._replace(text=m[0], x1=l.x0 + l.size * _em(m[0]))
+    rest = l.text[m.end() :].strip()
+    return n, l._replace(text=rest, x0=l.x1 - l.size * _em(rest)) if rest else None
+
+
+def _in_margin(ls, own, text, glued):
+    "Do the numbers `ls` of the lines `own` stand left or right of the text, not in it?"
+    x0, _, x1, _ = hull(ls)
+    beside = [l for l in text if l.x0 < x1 - 1 and x0 < l.x1 and l not in own]
+    others = [l for l in text if l not in beside and l not in own]
+    return len(beside) <= 0.1 * len(text) and (
+        all(l.x0 > x1 - 2 for l in others) or all(l.x1 < x0 for l in others) and not glued
+    )
+
+
 def line_numbers(lines):  # numbers, the other lines
-    "Numbers in a margin that count the lines of the page, 5, 10, 15 or 1, 2, 3; one that is glued to its line is cut off"
+    "Numbers in a margin that count lines, 5, 10 or 1, 2; one glued to its line is cut off"
     whole, parts, stacks = {}, {}, defaultdict(list)
     for l in lines:
-        m = re.match(r'[0-9０-９]{1,3}(?=$|[\s\u3041-\u9fff「『（])', l.text)
-        if not m or int(m[0]) > 200:
+        n, rest = _number_of(l)
+        if not n:
             continue
-        n = (
-            l
-            if m.end() == len(l.text)
-            else l._replace(text=m[0], x1=l.x0 + l.size * _em(m[0]))
-        )
-        whole[n], rest = l, l.text[m.end() :].strip()
+        whole[n] = l
         if rest:
-            parts[n] = l._replace(text=rest, x0=l.x1 - l.size * _em(rest))
+            parts[n] = rest
         for k in {(e, round(n[e] / 6) + d) for e in (0, 2) for d in (0, 1)}:
             stacks[k].append(n)
     text = [l for l in lines if len(l.text) > 3]
     for ls in sorted(stacks.values(), key=len, reverse=True):
         ls = sorted(ls, key=lambda l: l.y0)
-        if not _counts(ls):
-            continue
-        x0, _, x1, _ = hull(ls)
         own = {whole[n] for n in ls}
-        beside = [l for l in text if l.x0 < x1 - 1 and x0 < l.x1 and l not in own]
-        others = [l for l in text if l not in beside and l not in own]
-        if len(beside) <= 0.1 * len(text) and (
-            all(l.x0 > x1 - 2 for l in others)
-            or all(l.x1 < x0 for l in others)
-            and not parts.keys() & set(ls)
-        ):
-            return ls, [l for l in lines if l not in own] + [
-                parts[n] for n in ls if n in parts
-            ]
+        if _counts(ls) and _in_margin(ls, own, text, parts.keys() & set(ls)):
+            left = [l for l in lines if l not in own]
+            return ls, left + [parts[n] for n in ls if n in parts]
     return [], lines
 
 # %% ../nbs/01a_layout.ipynb #09d2faf9
 def without_collisions(lines) -> list:
-    "The lines, each that runs into the next one of its row cut off before it, and so those of its column"
+    "The lines and columns, each cut off before the next one of its row that it runs into"
     ends = {}
     for r in rows_of(lines):
         for a, b in zip(r, r[1:]):
@@ -1964,6 +1998,54 @@ def without_collisions(lines) -> list:
     return [within(l) for l in lines]
 
 
+def _blocks(number, rows, role, text=None):  # a list of one `Block`, or of none
+    "Lines and regions of page `number` as a block; none without lines"
+    lines = [l for r in rows for l in (r.lines if isinstance(r, Region) else [r])]
+    if not lines:
+        return []
+    text = '\n'.join(r.text for r in rows) if text is None else text
+    box = tuple(round(v, 1) for v in hull(rows))
+    return [Block(number, box, text, role, size=round(lines[0].size, 1))]
+
+
+def _aside(lines, body, number):  # blocks, the other lines
+    "What is printed over or beside the text: watermarks and the numbers of lines"
+    numbers, lines = line_numbers(lines)
+    aside, out = watermarks(lines, body) | set(numbers), []
+    for l in aside:
+        role = 'watermark' if l.size > 1.8 * body else 'line_number'
+        out += _blocks(number, [l], role)
+    out.sort(key=lambda b: (b.bbox[1], b.bbox[0]))
+    return out, [l for l in lines if l not in aside]
+
+
+def _region_blocks(r, number, body, font):
+    "A region and the captions at it, in reading order; what lies in a text box one by one"
+    top = min(l[1] for l in r.lines or r.rules)
+    for g in paragraphs(r.notes + [r._replace(y0=top)], body):
+        if isinstance(g[0], Line):
+            yield from _blocks(number, g, 'caption')
+        elif r.kind == 'box':
+            text = '　'.join(l.text for l in r.lines)
+            yield from _blocks(number, r.lines, _role(r.lines, body, font), text)
+        elif r.kind in ('chart', 'table'):
+            yield from _blocks(number, g, r.kind, region_text(r))
+        else:
+            for p in [p for c in arrange(strips(r.lines), body) for p in paragraphs(c, body)]:
+                if isinstance(p[0], Region):
+                    yield from _region_blocks(p[0], number, body, font)
+                else:
+                    yield from _blocks(number, p, r.kind)
+
+
+def _role_after(last, g, body, font):
+    "The role of a group; small rows behind a footnote that has not ended go on with it"
+    role = _role(g, body, font)
+    if role == 'body' and last and last.role == 'footnote' and g[0].size < 0.93 * body:
+        return role if last.text.endswith(END) else 'footnote'
+    return role
+
+
 def assemble(
     lines,
     shapes,  # from `read_lines`
@@ -1973,79 +2055,26 @@ def assemble(
     body=None,  # type size of the body, points; that of this page if None
     brackets=False,  # see `without_readings`
 ) -> list:  # of `Block`
-    "The blocks of a page in reading order: running head, side tabs, body, footnotes, page number"
+    "A page's blocks in reading order: running head, side tabs, body, footnotes, page number"
     if not lines:
         return []
-    lines, body, out = without_readings(lines, brackets), body or body_size(lines), []
-    numbers, lines = line_numbers(lines)
-    if aside := watermarks(lines, body) | set(numbers):
-        out = [
-            Block(
-                number,
-                tuple(round(v, 1) for v in l[:4]),
-                l.text,
-                'watermark' if l.size > 1.8 * body else 'line_number',
-                size=round(l.size, 1),
-            )
-            for l in aside
-        ]
-        out.sort(key=lambda b: (b.bbox[1], b.bbox[0]))
-        lines = [l for l in lines if l not in aside]
+    body = body or body_size(lines)
+    out, lines = _aside(without_readings(lines, brackets), body, number)
     regs, free = regions(without_collisions(lines), shapes, W, H, body)
     head, tabs, rest, foot = margins(free + regs, W, H, body)
-    font, groups = _font(free, body), []
-
-    def add(rows, role, text=None):
-        lines = [l for r in rows for l in (r.lines if isinstance(r, Region) else [r])]
-        if lines:
-            out.append(
-                Block(
-                    number,
-                    tuple(round(v, 1) for v in hull(rows)),
-                    '\n'.join(r.text for r in rows) if text is None else text,
-                    role,
-                    size=round(lines[0].size, 1),
-                )
-            )
-
-    def add_region(r):
-        for g in paragraphs(
-            r.notes + [r._replace(y0=min(l[1] for l in r.lines or r.rules))], body
-        ):
-            if isinstance(g[0], Line):
-                add(g, 'caption')
-            elif r.kind == 'box':
-                add(r.lines, _role(r.lines, body, font), '　'.join(l.text for l in r.lines))
-            elif r.kind in ('chart', 'table'):
-                add(g, r.kind, region_text(r))
-            else:
-                for p in [
-                    p for c in arrange(strips(r.lines), body) for p in paragraphs(c, body)
-                ]:
-                    add_region(p[0]) if isinstance(p[0], Region) else add(p, r.kind)
-
+    font = _font(free, body)
     for r in [_row(r) for r in rows_of(head)] + _stacks(tabs):
-        add([r], 'running_head')
-    for col in arrange(rest, body):
-        groups += paragraphs(_footnotes(col, body), body)
-    for g in unsplit(groups, body, font):
+        out += _blocks(number, [r], 'running_head')
+    columns = [_footnotes(c, body) for c in arrange(rest, body)]
+    for g in unsplit([p for c in columns for p in paragraphs(c, body)], body, font):
         if isinstance(g[0], Region):
-            add_region(g[0])
+            out += _region_blocks(g[0], number, body, font)
         else:
-            role, last = _role(g, body, font), out[-1] if out else None
-            add(
-                g,
-                'footnote'
-                if role == 'body'
-                and last
-                and last.role == 'footnote'
-                and g[0].size < 0.93 * body
-                and not last.text.endswith(END)
-                else role,
-            )
-    for r in rows_of(foot):
-        for l in r:
-            add([l], 'page_number' if PAGE_NO.match(l.text) else 'running_head')
+            role = _role_after(out[-1] if out else None, g, body, font)
+            out += _blocks(number, g, role)
+    for l in [l for r in rows_of(foot) for l in r]:
+        role = 'page_number' if PAGE_NO.match(l.text) else 'running_head'
+        out += _blocks(number, [l], role)
     return out
 
 # %% ../nbs/01a_layout.ipynb #abcb5539
@@ -2071,7 +2100,7 @@ def turn(
     lines,  # of a vertical page, from `read_lines`
     W,  # width of the page, points
 ) -> list:  # of `Line`
-    "The vertical lines of a page turned by a quarter, so that they run from left to right and the first is at the top"
+    "The vertical lines of a page turned by a quarter: left to right, the first at the top"
     out = []
     for r in rows_of(
         [Line(l.y0, W - l.x1, l.y1, W - l.x0, l.text, l.size, l.font) for l in lines]
@@ -2118,9 +2147,9 @@ def read_page(
 def ordered(
     p: Held,
     body=None,  # type size of the body, points; that of the page if None
-    brackets=False,  # readings above kanji go into brackets behind them, instead of leaving the text
+    brackets=False,  # readings above kanji go into brackets behind them, not out of the text
 ) -> list:  # of `Block`
-    "The blocks of a page in reading order; their boxes are those of the page as a viewer shows it"
+    "The blocks of a page in reading order; their boxes are those of the page as shown"
     if is_vertical(p.lines):
         blocks = _vertical_blocks(p.lines, p.W, p.H, p.number, body, brackets)
     else:
@@ -2146,7 +2175,7 @@ def document_blocks(
     read=read_page,  # what reads a page
     **how,  # see `ordered`
 ):  # pairs of page number and blocks
-    "The blocks of page after page; labels that outnumber the prose of one page are not taken for the document's body"
+    "Blocks, page after page; labels that outnumber a page's prose are not the document's body"
     sizes, waiting = Counter(), []
 
     def body(p):

@@ -40,14 +40,16 @@ def check_pairs(
         raise CourseError('lists of answers are needed, not one string; wrap each in a list')
     if len(predictions) != len(references):
         raise CourseError(
-            f'{len(predictions)} predictions but {len(references)} references; give one reference (or one list of accepted answers) per prediction'
+            f'{len(predictions)} predictions but {len(references)} references; '
+            'give one reference (or one list of accepted answers) per prediction'
         )
     if not predictions:
         raise CourseError('there are no answers to score; give at least one')
     for i, (p, r) in enumerate(zip(predictions, references), 1):
         if not isinstance(p, str):
             raise CourseError(
-                f'prediction {i} is {type(p).__name__}, not a string; give the text of the answer'
+                f'prediction {i} is {type(p).__name__}, not a string; '
+                'give the text of the answer'
             )
         alts = alternatives(r) if isinstance(r, (str, list, tuple)) else [r]
         if not alts or not all(isinstance(o, str) and o.strip() for o in alts):
@@ -98,7 +100,7 @@ def column_sums(
 # %% ../nbs/11_metrics.ipynb #331c41b6
 def mean_of(
     name: str,  # name of the score
-    f: Callable,  # (prediction, reference) -> value from 0 to 1, or None where it does not apply
+    f: Callable,  # (prediction, reference) -> value from 0 to 1, None where it does not apply
     about: str = '',  # one line for the reader
 ) -> Scorer:
     "The mean of `f` over the answers; the best of several accepted references counts"
@@ -178,7 +180,7 @@ bleu = Scorer(
 
 # %% ../nbs/11_metrics.ipynb #4dccb22f
 def _chrf_row(prediction, reference):
-    "sacrebleu's counts of one pair: runs of the answer, of the reference, of both, for each length"
+    "sacrebleu's counts of one pair: n-grams of answer, reference and both, for each length"
     p, r = (''.join(t.split()) for t in (prediction, alternatives(reference)[0]))
     row = []
     for n in range(1, 7):
@@ -252,7 +254,7 @@ def _signs(text):
 
 
 class _Kept(dict):
-    "What `str.translate` does with a character: separators of numbers and `%` stay, other punctuation goes"
+    "What `str.translate` makes of a character: number separators and `%` stay, other marks go"
 
     def __missing__(self, c):
         self[c] = None if unicodedata.category(chr(c))[0] in 'PZC' else c
@@ -269,7 +271,7 @@ _MARKS = {'-': '\2', '~': '\2', '〜': '\2', '/': '\3', ':': '\4'}
 def normalize(
     text: str,  # any text
 ) -> str:
-    "NFKC, lower case, without white space and punctuation; what changes a number stays: its sign, `%`, and what stands between digits"
+    "NFKC, lower case, no spaces or punctuation but a number's sign, `%` and separators"
     s = re.sub(r'(?<=\d)\.(?=\d)', '\1', _signs(re.sub('[\x00-\x08]', '', text)))
     return _SEPARATOR.sub(lambda m: _MARKS.get(m[1], '\5'), s).translate(_KEPT)
 
@@ -278,7 +280,7 @@ def char_f1_of(
     prediction: str,  # answer
     reference: str,  # one accepted answer
 ) -> float:
-    "F1 of the two multisets of characters after `normalize` (SQuAD's F1 on characters, as in JSQuAD), 0–1"
+    "F1 of the multisets of characters after `normalize`, 0–1 (as JSQuAD's F1)"
     p, r = normalize(prediction), normalize(reference)
     return _f1(_overlap(p, r), len(p), len(r)) if p and r else float(p == r)
 
@@ -301,7 +303,7 @@ def contains_of(
     prediction: str,  # answer, any length
     reference: str,  # short answer
 ) -> float:
-    "1 if `reference` occurs in `prediction` after `normalize`, and no number is cut or loses its sign"
+    "1 if `reference` occurs in `prediction` after `normalize`, its numbers and signs whole"
     p, r = normalize(prediction), normalize(reference)
     if not r:
         return float(not p)
@@ -325,8 +327,10 @@ contains = mean_of('contains', contains_of, 'share of answers that contain a ref
 # %% ../nbs/11_metrics.ipynb #2f97c9c9
 _SCALE = dict(千=1e3, 万=1e4, 億=1e8, 兆=1e12)
 _UNITS = (
-    '°c=度 ℃=度 度 %ポイント パーセント=% % ppm ppb ppt ギガトン=gt gt トン=t kg g mg mm cm km2 km m2 m3 m ha ヘクタール=ha キロメートル=km メートル=m センチ=cm ミリ=mm '
-    'w/m2 gw mw kw w hpa ghz mhz hz ドル 円 倍 年代 年間=年 年度 年 世紀 か月 ヶ月=か月 ヵ月=か月 月 週間 日間=日 日 時間 時 分 秒 か国 ヶ国=か国 カ国=か国 ヵ国=か国 '
+    '°c=度 ℃=度 度 %ポイント パーセント=% % ppm ppb ppt ギガトン=gt gt トン=t kg g mg mm cm '
+    'km2 km m2 m3 m ha ヘクタール=ha キロメートル=km メートル=m センチ=cm ミリ=mm '
+    'w/m2 gw mw kw w hpa ghz mhz hz ドル 円 倍 年代 年間=年 年度 年 世紀 か月 ヶ月=か月 '
+    'ヵ月=か月 月 週間 日間=日 日 時間 時 分 秒 か国 ヶ国=か国 カ国=か国 ヵ国=か国 '
     '人 社 件 機 基 回 種類=種 種 つ 位 割 点 号 章 本 個'
 ).split()
 _UNIT = {(u := o.split('='))[0]: u[-1] for o in _UNITS}
@@ -339,7 +343,7 @@ _NUMBER = re.compile(
 def quantities(
     text: str,  # any text
 ) -> list[tuple[float, str]]:
-    "The numbers in `text` with their units ('' if none is known), without those in names such as CO2 or GOSAT-2"
+    "Numbers in `text` with units ('' if none is known), without names such as CO2 or GOSAT-2"
     found = []
     for m in _NUMBER.finditer(_signs(text)):
         n = 0.0
@@ -356,7 +360,7 @@ def number_of(
     prediction: str,  # answer
     reference: str,  # reference
 ) -> float | None:
-    "1 if every quantity of `reference` occurs in `prediction` with the same unit; None if the reference has none"
+    "1 if `prediction` has every quantity of `reference`, units too; None if that has none"
     r = Counter(quantities(reference))
     return float(not r - Counter(quantities(prediction))) if r else None
 
@@ -419,7 +423,7 @@ def bert_rows(
     | Path
     | None = None,  # folder or hub name of an encoder; None: `e5_encoder()`
     layers: int
-    | None = None,  # use the output of this layer, counted from 1; None: the default encoder's 11th, otherwise the last
+    | None = None,  # the layer used, from 1; None: the 11th by default, else the last
     batch_size: int = 32,  # pairs
     progress: Progress | None = None,
 ) -> list[list[float]]:  # [precision, recall, F1, 1] per pair
@@ -476,7 +480,7 @@ def nll_rows(
 ) -> list[
     list[float]
 ]:  # [nats, characters] per pair; [0, 0] if it does not fit into the model
-    "Negative log-likelihood of each reference after its question, without the end-of-turn token"
+    "Negative log-likelihood of each reference after its question, without end-of-turn token"
     texts = [alternatives(r)[0] for r in references]
     enc = _nll_ids(model, tok, questions, texts, contexts or [''] * len(texts))
     rows = [[0.0, len(t) if e else 0] for t, e in zip(texts, enc)]
@@ -492,7 +496,7 @@ def nll_rows(
 
 
 def _nll_ids(model, tok, questions, texts, contexts):
-    "Input ids and labels of each pair, None where the model cannot read it; what was cut is said"
+    "Input ids and labels of each pair, None where the model cannot read it; cuts are said"
     from climate_ft.generate import context_size, fit_prompt
     from climate_ft.prompts import encode
 
@@ -517,7 +521,7 @@ def _nll_ids(model, tok, questions, texts, contexts):
 
 
 def _batch_nll(model, tok, pairs):
-    "Summed loss over the labels up to the first special token, for `pairs` of input ids and labels"
+    "Summed loss of labels up to the first special token, for `pairs` of input ids and labels"
     import torch
 
     width = max(len(ids) for ids, _ in pairs)
@@ -662,7 +666,10 @@ def signatures(
         exact='NFKC|lower|no punctuation',
         contains='NFKC|lower|no punctuation|digits whole',
         number='numbers with units, all of the reference',
-        bertscore=f'{encoder or ENCODER}|layer:{"last" if encoder else E5_LAYER}|fp32|no idf|no rescaling|bert_score 0.3.13',
+        bertscore=(
+            f'{encoder or ENCODER}|layer:{"last" if encoder else E5_LAYER}|'
+            'fp32|no idf|no rescaling|bert_score 0.3.13'
+        ),
     )
     return {m: sig[m] for m in metrics}
 
@@ -677,7 +684,7 @@ def streamed(
     size: int = 500,  # pairs whose counts are held at a time
     progress: Progress | None = None,
 ) -> dict[str, list]:  # metric -> one summed row
-    "The counts of all pairs, added up piece by piece: tokens are shared by the metrics and then forgotten"
+    "The counts of all pairs, added piece by piece: metrics share tokens, then forget them"
     check_pairs(predictions, references)
     sums = {}
     for i in tracked(range(0, len(predictions), size), progress, 'scores'):
@@ -697,7 +704,7 @@ def score_pairs(
     references: list,  # one string, or a list of accepted strings, per answer
     metrics: list[str] = FAST,  # keys of `SCORERS`; add 'bertscore' for BERTScore
     encoder: str | Path | None = None,  # BERTScore encoder: folder or hub name
-    floor: bool = True,  # also score against shuffled references, at most `FLOOR_PAIRS` of them
+    floor: bool = True,  # also score against shuffled references, at most `FLOOR_PAIRS`
     progress: Progress | None = None,
 ) -> dict:  # n, empty, scores, floor, signatures
     "Every score of the answers, its floor, and the signatures"
@@ -729,8 +736,8 @@ MAX_CHARS = 100_000  # of one text; no answer is longer, a concatenated file is
 
 
 def read_pairs(
-    path: str
-    | Path,  # JSON lines: prediction, reference (a string or a list of accepted ones), optional source_id, question
+    # JSON lines: prediction, reference (one or a list of accepted ones), source_id?, question?
+    path: str | Path,
     allow_empty: bool = False,  # score an empty prediction as 0 instead of refusing the file
 ) -> list[dict]:
     "The answers of a file, every line checked; a `CourseError` names the first wrong line"
@@ -750,7 +757,8 @@ def _pair(r, where, allow_empty):
         raise CourseError(f'{where} has no prediction; add "prediction": "…"')
     if not r['prediction'].strip() and not allow_empty:
         raise CourseError(
-            f'{where} has an empty prediction; add the answer, or count it as 0 with --allow-empty'
+            f'{where} has an empty prediction; '
+            'add the answer, or count it as 0 with --allow-empty'
         )
     if '\0' in ''.join(
         [r['prediction'], *alts, *((r.get('extra') or {}).get('variants') or [])]
@@ -758,7 +766,8 @@ def _pair(r, where, allow_empty):
         raise CourseError(f'{where} holds a NUL character; remove it')
     if (n := max(map(len, [r['prediction'], *alts]))) > MAX_CHARS:
         raise CourseError(
-            f'{where} has a text of {n:,} characters, more than {MAX_CHARS:,}; cut it or remove the line'
+            f'{where} has a text of {n:,} characters, more than {MAX_CHARS:,}; '
+            'cut it or remove the line'
         )
 
 # %% ../nbs/11_metrics.ipynb #4b845e34

@@ -23,7 +23,7 @@ def page_counts(
     page,  # PyMuPDF page
     held: Held,  # from `read_page`
 ) -> dict:  # counts
-    "What there is on a page: characters, bad ones, letters, Japanese ones; is it a scan, outlined, vertical?"
+    "What there is on a page: characters of each kind; is it a scan, outlined, vertical?"
     t = ''.join(l.text for l in held.lines)
     bad = sum(
         c in '\ufffd\x00' or '\ue000' <= c <= '\uf8ff' or c < ' ' or '\x80' <= c < '\xa0'
@@ -145,7 +145,7 @@ class Seen(NamedTuple):
     x1: float
     y1: float
     text: str
-    at: tuple  # the middle of each character that is no space, from the left edge of the picture
+    at: tuple  # the middle of each character but spaces, from the left edge of the picture
 
 
 def installed() -> bool:
@@ -236,7 +236,7 @@ def _cut(s, mask):
 
 
 def _run(inked, least, n):
-    "First and last row of ink; of a long line only those around its middle, without bits of its neighbours"
+    "First and last row of ink; of a long line around its middle, without bits of neighbours"
     import numpy as np
 
     rows = np.flatnonzero(inked >= (least if n > 3 else 1))
@@ -286,7 +286,7 @@ def _tallest(text):
 def type_sizes(
     seen,  # of one page, each trimmed to its ink
 ) -> list:  # pixels
-    "The type size of each line: alike sizes are taken for one, and long lines near the body for body"
+    "Type size of each line: alike sizes count as one, long lines near the body as body"
     raw = [(s.y1 - s.y0) / _TALL[_tallest(s.text)] for s in seen]
     usual = _gathered(raw, [len(s.text) for s in seen])
     body = max(
@@ -462,7 +462,7 @@ def reader(
     mode: str = 'auto',  # one of `MODES`
     used=None,  # a set that collects the numbers of the pages that were read by OCR
 ):
-    "A function like `read_page`; pages without usable text are read by OCR, if an engine is there"
+    "A function like `read_page`; pages without usable text go to OCR, if an engine is there"
     check_mode(mode)
     if mode == 'never' or not installed():
         return read_page

@@ -116,7 +116,7 @@ def polite_answer(
 
 
 def style_pairs(f: Fact, seed: int = 42) -> list[QA]:
-    "A plain question with the plain answer, and a request for the polite style with the polite one"
+    "A plain question with the plain answer, and a request for polite style with the polite"
     plain = [
         _plain_wording(t).format(s=f.subject)
         for t in pick(seed, f.id, (TEMPLATES[0], TEMPLATES[3]))

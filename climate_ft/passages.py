@@ -81,7 +81,7 @@ def passage(
     question: str,  # query
     chars: int,  # most characters
 ) -> str:
-    "The stretch of the chunk, from the beginning of a sentence, that shares most with the question"
+    "The stretch of the chunk, from a sentence's beginning, that shares most with the question"
     if len(chunk.text) <= chars:
         return chunk.text
     want, pieces = set(bigrams(question)), _pieces(chunk.text)
@@ -307,7 +307,7 @@ def add_taught(
     taught: list[QA],  # questions of a teacher
     asked: list[str],  # questions of the examination, and those that are held out
 ) -> tuple[list[QA], dict]:  # both; what became of the taught ones
-    "The questions that a teacher adds: none that a rule asks already, none near the examination"
+    "Questions that a teacher adds: none that a rule asks already, none near the examination"
     if not taught:
         return rows, {}
     known = {squeeze(r.instruction) for r in rows}

@@ -154,7 +154,7 @@ def altered(
     job: Job,
     record: dict,  # of the finished stage
 ) -> list[Path]:
-    "The outputs that are missing, or not as the stage left them although nobody should edit them"
+    "The outputs that are missing, or not as the stage left them though nobody may edit them"
     noted, now = record.get('outputs') or {}, outputs(stage, job)
     bad = [
         k for k, v in now.items() if v == 'missing' or v != noted.get(k) and not stage.editable
@@ -175,13 +175,13 @@ def edited(
     if not names:
         return []
     return [
-        f'{", ".join(names)}: changed since the stage {stage.name} made it, and taken as it is '
-        f'(`climate-ft run --from {stage.name}` makes it anew)'
+        f'{", ".join(names)}: changed since the stage {stage.name} made it, '
+        f'and taken as it is (`climate-ft run --from {stage.name}` makes it anew)'
     ]
 
 # %% ../nbs/14_pipeline.ipynb #1c9f5bb1
 class State:
-    "The records of a job's stages, and the stages that `--from` asked for and that have not finished yet"
+    "The records of a job's stages, and the stages of `--from` that have not finished yet"
 
     def __init__(self, job: Job):
         self.path, self.name, self.doc = job.ws.path('state'), job.name, run_file(job.ws)
@@ -510,7 +510,7 @@ def _not_merged(job, e):
 def is_merged(
     job: Job,
 ) -> bool:
-    "Was the merged model made from this adapter, and is it complete? Other files may lie there"
+    "Was the merged model made from this adapter, and is it whole? Other files may lie there"
     note, now = merged_folder(job) / 'merged_from.json', merged_from(job)
     try:
         noted = read_json(note, kind={'adapter': list[str], 'files': dict[str, str]})
@@ -746,7 +746,7 @@ def course_stages() -> list[Stage]:
 
 # %% ../nbs/14_pipeline.ipynb #dfc11fd1
 def _in_folder(folder):
-    "The PDFs in a folder and below it, without hidden files such as macOS leaves beside others"
+    "The PDFs in a folder and below it, without hidden files such as macOS leaves with others"
 
     def hidden(p):
         return any(n.startswith('.') for n in p.relative_to(folder).parts)
@@ -796,9 +796,7 @@ def is_own(pdf: Path) -> bool:
 
 def find_gold(
     pdf: Path,  # the PDF
-) -> (
-    Path | None
-):  # `documents/gold/<stem>.json`, else `.txt`, of the project, if the PDF is the project's own
+) -> Path | None:  # the project's `documents/gold/<stem>.json`, else `.txt`, of its own PDF
     "The gold text of a PDF that belongs to the course"
     if not is_own(pdf):
         return None
@@ -820,7 +818,7 @@ def what_to_hold_out(
     choice: str | None,  # --hold-out
     own: bool,  # is it the course's own report?
 ) -> str:
-    "The course's report is studied by sections it never trained; of a user's document everything is trained"
+    "The course's report holds sections out of training; of a user's document all is trained"
     if choice and choice not in HOLD_OUT:
         raise CourseError(f'--hold-out is {choice!r}: choose {" or ".join(HOLD_OUT)}')
     return choice or ('sections' if own else 'wordings')
@@ -1027,7 +1025,7 @@ def check_disk(
 def check_base(
     base: str,  # of a `TrainConfig`
 ):
-    "A base model that cannot be one is named before anything is made; whether the hub has it shows later"
+    "A base model that cannot be one is named at once; whether the hub has it shows later"
     from climate_ft.models import GEMMA, check_model_folder
 
     if base in ('tiny', GEMMA['name']):

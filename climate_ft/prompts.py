@@ -337,7 +337,7 @@ def pieces(
 
 
 def _ids(tok, *texts):
-    "The tokens of text of a template and text of a person in turn; control tokens only from the template"
+    "A template's tokens and a person's in turn; control tokens only from the template"
     parts = ['']
     for k, text in enumerate(texts):
         new = pieces(_control(tok), text) if k % 2 else [text]

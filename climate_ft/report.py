@@ -149,7 +149,8 @@ def extraction_section(ws):
     return section(
         'Extraction',
         [
-            'Each extractor against the gold text: character error rate, whole sentences found, order of the sentences, time per page.'
+            'Each extractor against the gold text: character error rate, '
+            'whole sentences found, order of the sentences, time per page.'
         ],
         [
             (
@@ -633,7 +634,8 @@ def check_current(
         return
     if results.get('adapter', key := model_key(folder)) != key:
         raise CourseError(
-            f'the saved scores are those of an earlier {name}: `climate-ft answers` and `climate-ft evaluate` make those of this one'
+            f'the saved scores are those of an earlier {name}: '
+            '`climate-ft answers` and `climate-ft evaluate` make those of this one'
         )
     facts = read_json(folder / 'train_config.json', 'train').get('sources') or []
     corpus = ws.path('corpus_chunks')
@@ -643,7 +645,8 @@ def check_current(
     trained = {i.rpartition('.')[0] for s in facts for i in s.split('+')}
     if chunks and trained and not trained & chunks:
         raise CourseError(
-            f'{name} was trained on another document than the one in {ws.root}: run `climate-ft train`, `answers` and `evaluate` first'
+            f'{name} was trained on another document than the one in {ws.root}: '
+            'run `climate-ft train`, `answers` and `evaluate` first'
         )
 
 

@@ -57,7 +57,10 @@ def tokens(
 _vowels = dict(
     zip(
         'カガサタナバマラワ',
-        'かきくけこ がぎぐげご さしすせそ たちつてと なにぬねの ばびぶべぼ まみむめも らりるれろ わいうえお'.split(),
+        (
+            'かきくけこ がぎぐげご さしすせそ たちつてと なにぬねの ばびぶべぼ '
+            'まみむめも らりるれろ わいうえお'
+        ).split(),
     )
 )
 _te = dict(zip('カガサタナバマラワ', 'いて いで して って んで んで んで って って'.split()))
@@ -74,7 +77,7 @@ _irregular = {
 def conjugate(
     base: str,  # dictionary form of a verb
     ctype: str,  # its conjugation class in the IPA dictionary
-    form: str,  # masu: before ます; nai: before ない; te: with て; you: volitional; imp: imperative
+    form: str,  # masu: before ます; nai: before ない; te: with て; you: will; imp: order
 ) -> str:
     "One form of a verb"
     stem = base[:-1]
@@ -134,7 +137,7 @@ def _at(ts, j):
 
 
 def _masu(ts, j):
-    "Stem of verb `j` before ます; MeCab often reads 行っ as 行く where 行う is meant, as in 検証を一年かけて行った"
+    "Stem of verb `j` before ます; MeCab often reads 行っ as 行く for 行う (検証を行った)"
     t, p, q = ts[j], _at(ts, j - 1), _at(ts, j - 2)
     goes = p.surface == 'へ' or (
         p.surface == 'に'
@@ -231,7 +234,7 @@ def _splice(text, edits):
 def to_polite(
     text: str,  # one or more sentences in the plain style, without line breaks
 ) -> str:
-    "Plain style (である) to polite style (ですます); quotations and what is polite already stay as they are"
+    "Plain style (である) to polite (ですます); quotations and what is polite stay as they are"
     ts = tokens(text)
     depth, edits = quote_depth(ts), []
     for j, t in enumerate(ts):
@@ -268,7 +271,7 @@ def lemma(
     ts: list[Token],
     j: int,  # index of a verb
 ) -> tuple[str, str]:
-    "Dictionary form and conjugation class of verb `j`, where MeCab's choice is not today's written one"
+    "Dictionary form and class of verb `j`, where MeCab's choice is not today's written one"
     t, p = ts[j], _at(ts, j - 1)
     if t.base[-1] == 'す' and t.base[:-1] in _suru:
         return t.base[:-1] + 'する', 'サ変・−スル'
@@ -345,7 +348,7 @@ _unconj = {v: k for k, v in _conj.items()}
 def to_plain(
     text: str,  # one or more sentences in the polite style, without line breaks
 ) -> str:
-    "Polite style (ですます) to plain style (である); quotations and what is plain already stay as they are"
+    "Polite style (ですます) to plain (である); quotations and what is plain stay as they are"
     ts = tokens(text)
     depth, edits, i = quote_depth(ts), [], 0
     while i < len(ts):

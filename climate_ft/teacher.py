@@ -152,7 +152,7 @@ def prompt_of(
 def pairs_of(
     text: str,  # a reply
 ) -> list:  # what should be pairs
-    "The pairs in a reply, whatever stands around the JSON; of one that was cut, those that are whole"
+    "The pairs in a reply, whatever surrounds the JSON; of a cut one, those that are whole"
     text = text.rpartition('</think>')[2]
     a, b = text.find('{'), text.rfind('}') + 1
     try:

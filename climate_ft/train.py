@@ -96,15 +96,19 @@ def build_trainer(
 
     ranks, folder = ranks or Ranks(), ws.models / cfg.name / 'checkpoints'
     model, tok = load_for_training(cfg, progress)
-    log = log_callback(cfg, ws, progress, ranks)
     data = lay_out(cfg, d['examples'], ranks.n > 1)
     dev = Dataset.from_list(d['dev']) if d['dev'] else None
-    kind, args = trainer_class(cfg, ranks, examples), (cfg, folder, ws.logs, bool(dev))
-    rows = dict(train_dataset=data, eval_dataset=dev, processing_class=tok)
-    batches = collator(cfg, tok, data, ranks.n)
-    rest = dict(args=training_arguments(*args), data_collator=batches, callbacks=[log])
+    log = log_callback(cfg, ws, progress, ranks)
     log.watch = watch
-    log.trainer = kind(model=model, **rows, **rest)
+    log.trainer = trainer_class(cfg, ranks, examples)(
+        model=model,
+        args=training_arguments(cfg, folder, ws.logs, bool(dev)),
+        train_dataset=data,
+        eval_dataset=dev,
+        processing_class=tok,
+        data_collator=collator(cfg, tok, data, ranks.n),
+        callbacks=[log],
+    )
     log.trainer.remove_callback(PrinterCallback)
     if cfg.fused:
         full_precision(model)

@@ -47,8 +47,8 @@ SETTINGS = dict(
 )
 
 
-# with ATEN_CPU_CAPABILITY=default, torch 2.13 compiles code that names what it does not include
-# (`at::vec` has not been declared), whatever the processor: this setting is left out there
+# with ATEN_CPU_CAPABILITY=default, torch 2.13 compiles code that names what it does not
+# include (`at::vec` has not been declared), whatever the processor: left out there
 COMPILES = '25_torch_compile'
 
 

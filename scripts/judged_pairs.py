@@ -1,6 +1,7 @@
 """Question pairs of three documents, to be judged by a reader: sensible, odd or nonsense.
 
-python scripts/judged_pairs.py           writes the pairs to results/judged_pairs.json; judgements of pairs that did not change are kept
+python scripts/judged_pairs.py           writes the pairs to results/judged_pairs.json;
+                                         judgements of unchanged pairs are kept
 python scripts/judged_pairs.py print     shows them
 """
 

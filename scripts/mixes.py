@@ -1,6 +1,6 @@
 """Forms of the report's training sections in several mixes, for `scripts/gpu_forms.py`.
 
-usage: python scripts/mixes.py FOLDER NAME[:key=value,…] …     e.g. `default fewer:refusals=0.05`
+usage: python scripts/mixes.py FOLDER NAME[:key=value,…] …  e.g. `default fewer:refusals=0.05`
 Keys are those of `climate_ft.passages.Mix`; FOLDER/NAME.jsonl is written."""
 
 import sys

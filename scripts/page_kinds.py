@@ -1,7 +1,8 @@
-"""Kinds of page that real documents have, drawn here in several layouts, each with its gold text.
+"""Kinds of page that real documents have, drawn in several layouts, each with its gold text.
 
-`KINDS` maps a name to a function that draws pages of that kind into a `Doc`. What varies (sizes, widths, frames,
-marks, places) is drawn from a seed, so that the same seed gives the same file. The prose is that of the course's report.
+`KINDS` maps a name to a function that draws pages of that kind into a `Doc`. What varies
+(sizes, widths, frames, marks, places) is drawn from a seed, so that the same seed gives the
+same file. The prose is that of the course's report.
 """
 
 import random
@@ -18,7 +19,9 @@ NO_START = '、。，．）」』】〉》ー・！？'
 TOWNS = (
     '青木 石田 上山 小川 金沢 川北 北原 笹野 白浜 杉本 高橋 谷口 中里 西尾 東野 松島'.split()
 )
-HEADS = '調査の目的 観測の方法 結果の概要 今後の課題 費用の見通し 体制の整備 用語の説明 地域の現状'.split()
+HEADS = (
+    '調査の目的 観測の方法 結果の概要 今後の課題 費用の見通し 体制の整備 用語の説明 地域の現状'
+).split()
 
 
 @lru_cache
@@ -71,7 +74,8 @@ class Doc:
 
     def __init__(self, seed):
         self.rng, self.pdf = random.Random(seed), pymupdf.open()
-        self.gold = []  # paragraphs in reading order: role, text, rows with the number of their frame
+        # paragraphs in reading order: role, text, rows with the number of their frame
+        self.gold = []
         self.furniture = []  # (page, text)
         self.aside = []  # cells and labels, which belong to no sentence
         self.body = 'japan-s' if self.rng.random() < 0.5 else 'ipa'
@@ -207,7 +211,10 @@ def framed(doc):
             y = doc.put(71, y + 24, doc.said(), 452, first=10.5) + 16
 
 
-MARKS = '○ 〇 ◯ ● ◆ ■ ・ ※ → ➡ ◎ ▶ ✓ (1) （１） 1. １ ① (a) a. i. ii) ア イ． (ｱ) ⅰ 一 注１ 【例】 A) Ⅱ. 問１ ★'.split()
+MARKS = (
+    '○ 〇 ◯ ● ◆ ■ ・ ※ → ➡ ◎ ▶ ✓ (1) （１） 1. １ ① (a) a. i. ii) ア イ． (ｱ) ⅰ 一 '
+    '注１ 【例】 A) Ⅱ. 問１ ★'
+).split()
 
 
 def hanging(doc):
@@ -243,7 +250,8 @@ def faq(doc):
 
 
 def running_heads(doc):
-    "Heads and feet that repeat, change with the chapter, stand left and right in turn, or carry the number"
+    """Heads and feet that repeat, change with the chapter, stand left and right in turn, or
+    carry the number"""
     how, title = doc.rng.randrange(5), doc.rng.choice(('町の気候の白書', '年次報告書 2025'))
     for n in range(1, 7):
         doc.page()
@@ -292,7 +300,8 @@ def unruled_table(doc):
 
 
 def wrapped_cells(doc):
-    "Tables without rules whose cells hold prose in several rows, some with every second row shaded"
+    """Tables without rules whose cells hold prose in several rows, some with every second
+    row shaded"""
     doc.page()
     y = doc.put(71, 100, doc.said(), 452, first=10.5) + 16
     size, shade, middle = (
@@ -337,7 +346,8 @@ def side_tabs(doc):
 
 
 def rotated(doc):
-    "Pages whose text is turned by a quarter, with or without /Rotate, one or two columns of different size"
+    """Pages whose text is turned by a quarter, with or without /Rotate, one or two columns
+    of different size"""
     for _ in range(3):
         src, two = pymupdf.open(), doc.rng.random() < 0.5
         keep, doc.pdf = doc.pdf, src

@@ -1,7 +1,7 @@
 """Scores of every extractor on drawn kinds of page.
 
-python scripts/scoreboard_kinds.py             writes results/scoreboard_kinds.json, which chapter 03 shows
-python scripts/scoreboard_kinds.py ruby 3      shows what is wrong with one drawn document
+python scripts/scoreboard_kinds.py          writes results/scoreboard_kinds.json (chapter 03)
+python scripts/scoreboard_kinds.py ruby 3   shows what is wrong with one drawn document
 """
 
 import logging
@@ -24,7 +24,8 @@ logging.disable(logging.ERROR)
 
 
 def joins(gold):
-    "Six characters on both sides of each row end of a paragraph, within a frame and from one frame to the next"
+    """Six characters on both sides of each row end of a paragraph, within a frame and from
+    one frame to the next"""
     inside, across = [], []
     for g in gold:
         rows = [(f, normalise(r)) for f, r in g['rows']]
@@ -41,7 +42,8 @@ def gold_sentences(gold):
 
 
 def left(furniture, pages):
-    "How many of the running heads, numbers and readings are still in the text; short ones count as rows of their own"
+    """How many of the running heads, numbers and readings are still in the text; short ones
+    count as rows of their own"""
     n = 0
     for page, text in furniture:
         t, whole = normalise(text), pages.get(page, '')
@@ -72,7 +74,8 @@ def score(doc, pages):
 
 
 def paragraphs(doc, cleaned):
-    "Counts only the cleaned text has: paragraphs that came out as one, prose that was set aside, cells in the text"
+    """Counts only the cleaned text has: paragraphs that came out as one, prose that was set
+    aside, cells in the text"""
     have = {normalise(b.text) for b in cleaned.blocks}
     aside = ''.join(normalise(c.content) for c in cleaned.captions)
     want = [
@@ -113,7 +116,8 @@ def measure(kind, seed, extractors=EXTRACTORS, path=None):
 
 
 def rates(counts):
-    "Sums of counts as rates: percent, order from -1 to 1, furniture left and what was set aside as counts"
+    """Sums of counts as rates: percent, order from -1 to 1, furniture left and what was set
+    aside as counts"""
     s = defaultdict(int)
     for c in counts:
         for k, v in c.items():

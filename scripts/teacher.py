@@ -1,5 +1,6 @@
-"""Can the course's smallest model be a teacher? Gemma 3 270M behind `climate-ft serve` (chapter 13c)
-is asked about some chunks of the report, and every pair is checked: results/teacher.json.
+"""Can the course's smallest model be a teacher? Gemma 3 270M behind `climate-ft serve`
+(chapter 13c) is asked about some chunks of the report, and every pair is checked:
+results/teacher.json.
 
     python scripts/teacher.py WORK_FOLDER [CHUNKS]
 

@@ -1,5 +1,7 @@
-"""Stage the course for Sphinx, in `_myst/`: the notebooks of `nbs/` through nbdev's processors, the API reference from the docstrings, and the
-index of error messages from the labs and the code. Nothing in here is written by hand twice: `site/pages/` holds the only page that is not generated."""
+"""Stage the course for Sphinx, in `_myst/`: the notebooks of `nbs/` through nbdev's
+processors, the API reference from the docstrings, and the index of error messages from the
+labs and the code. Nothing in here is written by hand twice: `site/pages/` holds the only page
+that is not generated."""
 
 import ast
 import base64
@@ -65,7 +67,7 @@ def imported(cells):
     "The names that a notebook imports from the package, each with its module"
     code = '\n'.join(c.source for c in cells if c.cell_type == 'code')
     lists = re.findall(rf'^from {CFG.lib_path.name}\.(\w+) import (\([^)]*\)|.+)', code, re.M)
-    return {n: m for m, names in lists for n in re.findall(r'\w+(?! as)', names)}
+    return {n: m for m, names in lists for n in re.findall(r'\b\w+\b(?! as)', names)}
 
 
 def meant(cells, module, syms):
@@ -84,7 +86,8 @@ def meant(cells, module, syms):
 
 
 def relink(s, syms, deep=0, same={}):
-    "nbdev's documentation links become links into the API reference (`same`: see `meant`), links out of `nbs/` lead to the repository, callouts become admonitions"
+    """nbdev's documentation links become links into the API reference (`same`: see `meant`),
+    links out of `nbs/` lead to the repository, callouts become admonitions"""
 
     def one(s):
         s = re.sub(
@@ -116,7 +119,8 @@ def plain(s):
 
 
 def alt_text(opts, before, ends=r'(?<=[.:。])\s+'):
-    "What a picture shows: `fig-alt` or `fig-cap` if the author gave one, otherwise the last sentence written before it"
+    """What a picture shows: `fig-alt` or `fig-cap` if the author gave one, otherwise the
+    last sentence written before it"""
     if t := opts.get('fig-alt') or opts.get('fig-cap'):
         return ' '.join(t.replace('\n#|', ' ').split()).strip('"\'')
     return (
@@ -127,7 +131,8 @@ def alt_text(opts, before, ends=r'(?<=[.:。])\s+'):
 
 @cache
 def small(png):
-    "The base64 of a picture, with a palette where that is shorter: plots have few colours, and each is on a page and in a download"
+    """The base64 of a picture, with a palette where that is shorter: plots have few
+    colours, and each is on a page and in a download"""
     out = io.BytesIO()
     Image.open(io.BytesIO(base64.b64decode(png))).convert('RGB').quantize(
         64, dither=Image.Dither.NONE
@@ -155,7 +160,8 @@ def name(path):
 
 
 def head(path):
-    "What the other pages say about a notebook: number, title, description, module, and the error messages it answers"
+    """What the other pages say about a notebook: number, title, description, module, and
+    the error messages it answers"""
     cells = read_nb(path).cells
     md = next(
         c.source
@@ -174,13 +180,15 @@ def head(path):
 
 
 def drop_last_header(cell):
-    "A heading that ends in a dash is not for readers; the summary that stands in the same cell is"
+    """A heading that ends in a dash is not for readers; the summary that stands in the same
+    cell is"""
     if cell.cell_type == 'markdown':
         cell.source = re.sub(r'\n+#+ [^\n]* -\s*$', '', cell.source)
 
 
 def stage(path, head, syms):
-    "One notebook as MyST-NB reads it: title back in place, directives obeyed and gone, pictures with alternative text"
+    """One notebook as MyST-NB reads it: title back in place, directives obeyed and gone,
+    pictures with alternative text"""
     proc = NBProcessor(
         path,
         procs=[
@@ -276,7 +284,8 @@ def stage(path, head, syms):
 
 
 def download(path, say=None):
-    "The notebook to take away: everything that runs is there, the directives are not; `say` translates its prose"
+    """The notebook to take away: everything that runs is there, the directives are not;
+    `say` translates its prose"""
     nb = nbformat.read(path, as_version=4)
     cells = []
     for c in nb.cells:
@@ -308,7 +317,8 @@ def messages(cells):
 
 
 def course_errors(py):
-    "Every message of a `CourseError` in a module, with the parts that vary in capitals, and the function that raises it"
+    """Every message of a `CourseError` in a module, with the parts that vary in capitals,
+    and the function that raises it"""
 
     def text(o):
         if isinstance(o, ast.Constant):
@@ -351,7 +361,8 @@ def errors_page(pages, mods):
     out = [
         '# Errors and their labs',
         '*Find the message you see, or a part of it; the browser\'s search finds it too.*',
-        'Each lab makes the failure happen, explains it, and shows the repair and how to know that it holds. What stands in capitals varies.',
+        'Each lab makes the failure happen, explains it, '
+        'and shows the repair and how to know that it holds. What stands in capitals varies.',
     ]
     if labs:
         out += ['## Messages of libraries, and symptoms without a message']
@@ -363,7 +374,8 @@ def errors_page(pages, mods):
         ]
     out += [
         '## Messages of this package',
-        'The command line prints these in one line and ends with exit status 2; earlier files stay as they were.',
+        'The command line prints these in one line and ends with exit status 2; '
+        'earlier files stay as they were.',
     ]
     for m, p in mods.items():
         es = sorted(set(course_errors(ROOT / CFG.lib_path.name / f'{m}.py')))
@@ -413,8 +425,8 @@ def api_page(mod, page, look):
             seen.add(k.lower())
             out.append(entry(k, obj, k.removeprefix(full + '.'), 2 + (k != f), look))
     return (
-        f"# `{full}`\n\n*{page['description']}*\n\nExported by [{page['title']}](../{page['stem']}.ipynb).\n\n"
-        + '\n'.join(out),
+        f"# `{full}`\n\n*{page['description']}*\n\n"
+        f"Exported by [{page['title']}](../{page['stem']}.ipynb).\n\n" + '\n'.join(out),
         seen,
     )
 
@@ -429,7 +441,8 @@ GROUPS = [
 
 
 def label(page, later=None):
-    "Number and title; a lesson that shares its number with the page behind it shows its title alone"
+    """Number and title; a lesson that shares its number with the page behind it shows its
+    title alone"""
     shared = later and later['number'] == page['number']
     return (
         short(page['title'])
@@ -499,7 +512,8 @@ def main():
         for m, h in mods.items()
     ]
     (OUT / 'api/index.md').write_text(
-        '# API reference\n\n*Every public function and class, with its parameters, from the docstrings.*\n\n| module | what it is for | chapter |\n|---|---|---|\n'
+        '# API reference\n\n*Every public function and class, with its parameters, '
+        'from the docstrings.*\n\n| module | what it is for | chapter |\n|---|---|---|\n'
         + '\n'.join(rows)
         + '\n\n```{toctree}\n:hidden:\n'
         + '\n'.join(mods)

@@ -1,4 +1,5 @@
-"One headless Chromium for drawing the diagrams and for the tests: whichever of Debian's, Ubuntu's or Google's build is installed"
+"""One headless Chromium for drawing the diagrams and for the tests: whichever of Debian's,
+Ubuntu's or Google's build is installed"""
 
 import shutil
 from contextlib import contextmanager

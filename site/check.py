@@ -1,5 +1,5 @@
-"""Look at the finished site as a reader does, in headless Chromium: `make site-report` writes one line a page to `results/site_pages.json`.
-The tests use the same functions."""
+"""Look at the finished site as a reader does, in headless Chromium: `make site-report` writes
+one line a page to `results/site_pages.json`. The tests use the same functions."""
 
 import json
 import sys
@@ -88,7 +88,8 @@ class Refs(HTMLParser):
 
 
 def broken_links(site=SITE):
-    "Every `page -> target` whose file or anchor is missing, and everything that a page loads from elsewhere"
+    """Every `page -> target` whose file or anchor is missing, and everything that a page
+    loads from elsewhere"""
     refs, bad = {p: Refs((site / p).read_text(encoding='utf-8')) for p in pages(site)}, []
     for p, r in refs.items():
         for h in r.links | r.loads:
@@ -111,15 +112,26 @@ def broken_links(site=SITE):
 
 OVERFLOW = '''() => {
   const w = document.documentElement.clientWidth, out = [];
-  if (document.documentElement.scrollWidth > w + 1) out.push(`page is ${document.documentElement.scrollWidth} wide on ${w}`);
-  const scrolls = e => { for (; e && e !== document.body; e = e.parentElement) if (/auto|scroll|hidden/.test(getComputedStyle(e).overflowX)) return true; return false };
-  for (const e of document.querySelectorAll('article :is(h1,h2,h3,h4,p,li,dt,dd,td,th,code,figcaption,img,svg)')) {
+  const wide = document.documentElement.scrollWidth;
+  if (wide > w + 1) out.push(`page is ${wide} wide on ${w}`);
+  const scrolls = e => {
+    for (; e && e !== document.body; e = e.parentElement)
+      if (/auto|scroll|hidden/.test(getComputedStyle(e).overflowX)) return true;
+    return false };
+  const looked = 'h1,h2,h3,h4,p,li,dt,dd,td,th,code,figcaption,img,svg';
+  for (const e of document.querySelectorAll(`article :is(${looked})`)) {
     const r = e.getBoundingClientRect();
-    if (r.width && r.right > w + 1 && !scrolls(e)) out.push(`${e.tagName} ends at ${Math.round(r.right)}: ${(e.textContent || e.src || '').trim().slice(0, 40)}`);
+    if (r.width && r.right > w + 1 && !scrolls(e)) {
+      const text = (e.textContent || e.src || '').trim().slice(0, 40);
+      out.push(`${e.tagName} ends at ${Math.round(r.right)}: ${text}`);
+    }
   }
   return out.slice(0, 5) }'''
-IMAGES = '''() => [...document.images].filter(i => !i.alt.trim() || (i.complete && !i.naturalWidth)).map(i => (i.alt.trim() ? 'not shown: ' : 'no alternative text: ') + i.src.slice(-60))'''
-# the colours of code come from one style sheet: they are checked on one page of each kind (`WHOLE`), since that takes most of the time
+IMAGES = '''() => [...document.images]
+  .filter(i => !i.alt.trim() || (i.complete && !i.naturalWidth))
+  .map(i => (i.alt.trim() ? 'not shown: ' : 'no alternative text: ') + i.src.slice(-60))'''
+# the colours of code come from one style sheet: they are checked on one page of each kind
+# (`WHOLE`), since that takes most of the time
 WHOLE = (
     'index.html',
     '05_corpus.html',
@@ -127,7 +139,8 @@ WHOLE = (
     'solutions/05_corpus.html',
     'api/text.html',
 )
-# the Japanese pages have the structure of the English ones, which the tests compare: one of each kind is looked at
+# the Japanese pages have the structure of the English ones, which the tests compare: one of
+# each kind is looked at
 JAPANESE = (
     'ja/index.html',
     'ja/00_first_hour.html',
@@ -136,8 +149,11 @@ JAPANESE = (
     'ja/glossary.html',
     'ja/search.html',
 )
-SERIOUS = '''async whole => (await axe.run(whole ? document : {exclude: [['div.highlight pre']]}, {resultTypes: ['violations']})).violations.filter(v => ['serious', 'critical'].includes(v.impact))
-  .map(v => `${v.id} (${v.nodes.length}): ${v.nodes[0].target} ${v.nodes[0].html.slice(0, 120)}`)'''
+SERIOUS = '''async whole => (await axe.run(
+    whole ? document : {exclude: [['div.highlight pre']]}, {resultTypes: ['violations']}
+  )).violations.filter(v => ['serious', 'critical'].includes(v.impact))
+  .map(v => [v, v.nodes[0]])
+  .map(([v, n]) => `${v.id} (${v.nodes.length}): ${n.target} ${n.html.slice(0, 120)}`)'''
 
 
 def reader(b, width=1400, theme='light'):
@@ -146,7 +162,8 @@ def reader(b, width=1400, theme='light'):
 
 
 def look(ctx, base, path, axe=False, whole=True):
-    "Load one page on a phone and widen it to a desk: seconds, requests, bytes, and everything that is wrong with it; `whole`: the code too"
+    """Load one page on a phone and widen it to a desk: seconds, requests, bytes, and
+    everything that is wrong with it; `whole`: the code too"""
     pg = ctx.new_page()
     wrong, got = [], []
     # no `route`: it would switch the browser's cache off
@@ -192,7 +209,8 @@ def search(b, base, query):
     pg = b.new_page()
     pg.goto(f'{base}search.html?q={query}')
     pg.wait_for_function(
-        "/finished|matching|did not match|見つかり/.test(document.querySelector('#search-results')?.textContent || '')",
+        "/finished|matching|did not "
+        "match|見つかり/.test(document.querySelector('#search-results')?.textContent || '')",
         timeout=20000,
     )
     pg.wait_for_timeout(300)
@@ -205,7 +223,8 @@ def search(b, base, query):
 
 
 def survey(b, base):
-    """Every English page and a Japanese one of each kind at both widths, and the accessibility check of every chapter and of every fourth page that is generated alike, in the light:
+    """Every English page and a Japanese one of each kind at both widths, and the accessibility
+    check of every chapter and of every fourth page that is generated alike, in the light:
     contrast is part of it (the dark is looked at with the theme button)"""
     ctx, alike = reader(b, WIDTHS[0]), ('solutions/', 'api/')
 
@@ -233,6 +252,7 @@ if __name__ == '__main__':
     )
     for r in rows:
         print(
-            f"{r['page']:36} {r['seconds']:5.2f} s {r['requests']:3} requests {r['kilobytes']:5} kB  {'; '.join(r['wrong']) or 'ok'}"
+            f"{r['page']:36} {r['seconds']:5.2f} s {r['requests']:3} requests "
+            f"{r['kilobytes']:5} kB  {'; '.join(r['wrong']) or 'ok'}"
         )
     sys.exit(any(r['wrong'] for r in rows))

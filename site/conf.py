@@ -1,4 +1,5 @@
-"Sphinx settings of the site; bridge.py has staged the pages in `_myst/`. Everything a page needs comes with it: nothing is loaded from elsewhere."
+"""Sphinx settings of the site; bridge.py has staged the pages in `_myst/`. Everything a
+page needs comes with it: nothing is loaded from elsewhere."""
 
 import hashlib
 import json
@@ -77,7 +78,8 @@ html_math_renderer = 'mathml'
 
 
 def js_search_ready():
-    "Latin words are stemmed as Sphinx does; Japanese runs become pairs of characters, in the index and in the query, so that 降水量 is found in 日降水量の予測"
+    """Latin words are stemmed as Sphinx does; Japanese runs become pairs of characters, in
+    the index and in the query, so that 降水量 is found in 日降水量の予測"""
     cjk = '\u3040-\u30ff\u3400-\u9fff々ー'
 
     def split(s):
@@ -90,9 +92,11 @@ def js_search_ready():
     js = '''
 function splitQuery(query) {
   const cjk = "\\u3040-\\u30ff\\u3400-\\u9fff々ー";
-  return (query.match(new RegExp(`[${cjk}]+|[\\\\p{Letter}\\\\p{Number}_]+`, "gu")) || []).flatMap(o =>
-    o.split(new RegExp(`(?<=[${cjk}])(?![${cjk}])|(?<![${cjk}])(?=[${cjk}])`, "u")).flatMap(w =>
-      new RegExp(`^[${cjk}]`).test(w) && w.length > 1 ? [...Array(w.length-1).keys()].map(i => w.slice(i, i+2)) : w));
+  const word = new RegExp(`[${cjk}]+|[\\\\p{Letter}\\\\p{Number}_]+`, "gu");
+  const edge = new RegExp(`(?<=[${cjk}])(?![${cjk}])|(?<![${cjk}])(?=[${cjk}])`, "u");
+  const pairs = w => [...Array(w.length-1).keys()].map(i => w.slice(i, i+2));
+  return (query.match(word) || []).flatMap(o => o.split(edge).flatMap(w =>
+    new RegExp(`^[${cjk}]`).test(w) && w.length > 1 ? pairs(w) : w));
 }
 '''
 
@@ -117,7 +121,8 @@ def math(display):
 
 
 class Mermaid(Directive):
-    "A diagram drawn beforehand by `make diagrams`: no script on the page, and its colours follow the theme"
+    """A diagram drawn beforehand by `make diagrams`: no script on the page, and its colours
+    follow the theme"""
 
     has_content = True
 
@@ -126,7 +131,8 @@ class Mermaid(Directive):
         svg = HERE / 'diagrams' / f'{hashlib.sha1(src.strip().encode()).hexdigest()[:12]}.svg'
         if not svg.exists():
             raise self.error(
-                f'a mermaid diagram has not been drawn: run `make diagrams` and commit {svg.name}'
+                'a mermaid diagram has not been drawn: '
+                f'run `make diagrams` and commit {svg.name}'
             )
         return [
             nodes.raw(
@@ -143,7 +149,8 @@ PLAIN = re.compile(r'<span class="(?:n|p|w)">([^<]*)</span>')
 
 
 def finish(app, exc):
-    "The theme's download button takes `_sources/NAME.ipynb`: put the notebook that runs there. Then drop what no page needs"
+    """The theme's download button takes `_sources/NAME.ipynb`: put the notebook that runs
+    there. Then drop what no page needs"""
     out = Path(app.outdir)
     if exc or app.builder.name != 'html':
         return
@@ -159,11 +166,13 @@ def finish(app, exc):
     for p in out.glob('**/*.html'):  # two gaps in the theme's accessible names
         s = p.read_text(encoding='utf-8').replace(
             '<summary><span class="toctree-toggle"',
-            f'<summary aria-label="{"下のページ" if JA else "Pages below"}"><span class="toctree-toggle"',
+            f'<summary aria-label="{"下のページ" if JA else "Pages below"}"><span '
+            'class="toctree-toggle"',
         )
         p.write_text(
             re.sub(
-                r'(<button class="btn search-button-field[^>]*?)\s*aria-label="(?:Search|検索)"',
+                r'(<button class="btn '
+                r'search-button-field[^>]*?)\s*aria-label="(?:Search|検索)"',
                 r'\1',
                 PLAIN.sub(r'\1', s),
             ),
@@ -206,7 +215,8 @@ THEME = {  # the words of the theme that its Japanese lacks
 }
 
 
-FOUND = '検索が終わりました。${resultCount}ページ見つかりました。'  # Sphinx has an empty string here
+# Sphinx has an empty string here
+FOUND = '検索が終わりました。${resultCount}ページ見つかりました。'
 
 
 def in_words(out):
@@ -223,7 +233,8 @@ def in_words(out):
 
 
 def share(out):
-    "What is the same in the English site is not kept twice: the Japanese pages load it from there"
+    """What is the same in the English site is not kept twice: the Japanese pages load it
+    from there"""
     same = set()
     for p in out.glob('_*/**/*'):
         rel, en = p.relative_to(out), out.parent / p.relative_to(out)
@@ -243,7 +254,8 @@ NOTE = 'このページはまだ日本語になっていません。本文は英
 
 
 def in_japanese(app, doctree):
-    "Alternative texts, which Sphinx does not look up; and an unfinished page says so and is marked as English"
+    """Alternative texts, which Sphinx does not look up; and an unfinished page says so and
+    is marked as English"""
     name = app.env.docname
     words, _ = locale.init([Path(app.srcdir) / translate.MO], 'ja', name)
     for img in doctree.findall(nodes.image):

@@ -1,5 +1,6 @@
-"""Draw every mermaid diagram of the notebooks once: `make diagrams`. The SVGs are committed under the hash of their source, so that building the
-site needs no browser and no node, and a page no script. Colours become CSS variables, so that a diagram follows the theme."""
+"""Draw every mermaid diagram of the notebooks once: `make diagrams`. The SVGs are committed
+under the hash of their source, so that building the site needs no browser and no node, and a
+page no script. Colours become CSS variables, so that a diagram follows the theme."""
 
 import hashlib
 import json
@@ -75,7 +76,8 @@ def draw(srcs):
         pg.set_content('<!doctype html><meta charset="utf-8"><body></body>')
         pg.add_script_tag(path=HERE / 'node_modules/mermaid/dist/mermaid.min.js')
         pg.evaluate(
-            't => mermaid.initialize({startOnLoad: false, theme: "base", themeVariables: t, htmlLabels: false, flowchart: {htmlLabels: false, curve: "basis"}})',
+            't => mermaid.initialize({startOnLoad: false, theme: "base", themeVariables: '
+            't, htmlLabels: false, flowchart: {htmlLabels: false, curve: "basis"}})',
             THEME,
         )
         for k, s in srcs.items():

@@ -342,7 +342,8 @@ def report(names, here):
         total.update(n=n, done=done, outdated=outdated)
         mark = 'finished' if name in finished() else ''
         print(
-            f'{name:36} {n:8} {done / max(n, 1):9.0%} {outdated:9} {n - done - outdated:7}  {mark}'
+            f'{name:36} {n:8} {done / max(n, 1):9.0%} {outdated:9} {n - done - outdated:7}  '
+            f'{mark}'
         )
         print(*wrong, sep='\n', end='\n' if wrong else '')
     print(f"{'all':36} {total['n']:8} {total['done'] / max(total['n'], 1):9.0%}")

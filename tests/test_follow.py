@@ -1,4 +1,5 @@
-"A question that takes up the one before it: what is searched for, and what stands in the prompt (chapters 05f, 07, 10 and 13c)"
+"""A question that takes up the one before it: what is searched for, and what stands in the
+prompt (chapters 05f, 07, 10 and 13c)"""
 
 import pytest
 

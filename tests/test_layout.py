@@ -3,6 +3,8 @@ each drawn here in several layouts: what is text stays text, and whole."""
 
 import pymupdf
 import pytest
+from climate_ft import layout
+from climate_ft.workspace import REPO
 from climate_ft.clean import clean_pages, to_text
 from climate_ft.extract import iter_pages
 
@@ -820,3 +822,14 @@ def test_a_figure_dash_is_a_hyphen():
     from climate_ft.clean import normalise_width
 
     assert normalise_width('GOSAT‒2は動く。') == 'GOSAT-2は動く。'
+
+
+def test_two_columns_of_prose_with_a_table_in_one_are_no_table():
+    "Without the rules of the table, its cells alone must not take the page"
+    with pymupdf.open(REPO / 'documents/testbed/mixed.pdf') as d:
+        lines, _ = layout.read_lines(d[0])
+    columns = layout.arrange(layout.strips(lines), layout.body_size(lines))
+    rows = [l for c in columns for r in layout.rows_of(c) for l in r]
+    text = [l.text for l in rows if isinstance(l, layout.Line)]
+    at = text.index('気候変動に関する政府間パネル（IPCC:')
+    assert text[at + 1].startswith('Intergovernmental Panel')

@@ -460,7 +460,8 @@ def words(html):
 
 
 def same_in_both(page, html):
-    "What must be equal in both languages: where a page leads, its anchors, and its code with what it printed"
+    """What must be equal in both languages: where a page leads, its anchors, and its code
+    with what it printed"""
     html = re.sub(r'<a class="btn btn-sm language-switch".*?</a>', '', html, flags=re.S)
     top = '/ja/' if page.startswith('ja/') else '/'
     links = Counter(

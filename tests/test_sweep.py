@@ -174,7 +174,8 @@ def test_another_sweep_under_the_same_name_is_refused(sweep):
 
 
 def test_a_trial_that_falls_behind_is_ended(sweep):
-    "Four good trials, then one that would run for ever: its first figure is below their median"
+    """Four good trials, then one that would run for ever: its first figure is below their
+    median"""
     one = sweep('[settings]\nr = [20, 30, 40, 50, 10]', hang=10, sampler='grid', trials=5)
     result = s.run_sweep(one)
     assert [(r['settings']['r'], r['state']) for r in result['trials']] == [
@@ -196,7 +197,8 @@ from climate_ft import sweep as s
 from climate_ft.evaluation import PLANS
 from climate_ft.pipeline import resolve_config
 from climate_ft.workspace import Workspace
-s.run_sweep(s.Sweep(Workspace({str(one.ws.root)!r}), s.read_space({str(tmp_path / 'space.toml')!r}),
+space = s.read_space({str(tmp_path / 'space.toml')!r})
+s.run_sweep(s.Sweep(Workspace({str(one.ws.root)!r}), space,
     resolve_config('tiny'), PLANS['tiny'], trials=1, command={one.command!r}))
 '''
     p = subprocess.Popen([sys.executable, '-c', code])

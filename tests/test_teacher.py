@@ -1,5 +1,6 @@
-"""Chapter 05g against a server on this machine that replays what a good, a careless and a broken teacher say: what is kept, what is
-sent and to whom, and what an interrupted or failing run leaves"""
+"""Chapter 05g against a server on this machine that replays what a good, a careless and a
+broken teacher say: what is kept, what is sent and to whom, and what an interrupted or failing
+run leaves"""
 
 import json
 import os
@@ -58,7 +59,8 @@ def said(pairs):
 
 
 class Recorded:
-    "A server whose `act(n, body, handler)` gives the reply to the n-th request: a text, a status, or None where it has answered itself"
+    """A server whose `act(n, body, handler)` gives the reply to the n-th request: a text, a
+    status, or None where it has answered itself"""
 
     def __init__(self, act):
         self.bodies, self.headers, self.busy, self.most = [], [], 0, 0
@@ -137,7 +139,7 @@ def teach(server, ws, chunks=None, **kw):
     return T.teach(Workspace(ws), chunks or chunks_of(), t)
 
 
-# ---- what is kept --------------------------------------------------------------------------------------------------------
+# ---- what is kept ---------------------------------------------------------------------------
 
 
 def test_kept_pairs_know_their_sentence_and_their_quote(serve, tmp_path):
@@ -237,7 +239,7 @@ def test_damaged_replies_are_counted_and_not_asked_again(serve, tmp_path):
     assert len(s.bodies) == 3 and report['cached'] == 3
 
 
-# ---- a server in trouble -------------------------------------------------------------------------------------------------
+# ---- a server in trouble --------------------------------------------------------------------
 
 
 def test_busy_broken_and_cut_connections_are_tried_again(serve, tmp_path):
@@ -342,7 +344,7 @@ def test_nothing_is_begun_before_a_result_was_seen():
     assert len(began) == 9
 
 
-# ---- what is sent, and to whom -------------------------------------------------------------------------------------------
+# ---- what is sent, and to whom --------------------------------------------------------------
 
 
 def test_the_key_goes_into_the_request_and_nowhere_else(serve, tmp_path, monkeypatch, capsys):
@@ -397,7 +399,7 @@ def test_without_the_client_the_extra_is_named(monkeypatch):
         T.make_teacher('http://localhost:1', 'm')
 
 
-# ---- the command ---------------------------------------------------------------------------------------------------------
+# ---- the command ----------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -449,7 +451,8 @@ def test_a_killed_run_asks_only_for_what_is_missing(serve, ws):
 
     s = serve(act)
     code = (
-        'import sys; from climate_ft.dataset import run_dataset; from climate_ft.teacher import *;'
+        'import sys; from climate_ft.dataset import run_dataset; '
+        'from climate_ft.teacher import *;'
         'from climate_ft.workspace import Workspace;'
         'run_dataset(Workspace(sys.argv[1]), hold_out="wordings",'
         ' teacher=Teacher(sys.argv[2], "big", workers=1))'

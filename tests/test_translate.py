@@ -76,7 +76,9 @@ def test_prose_is_found_and_nothing_else():
 
 def test_a_translation_goes_where_its_english_stood():
     ja = {
-        'A paragraph that is wrapped, with `code`, a [link](1) and `ask`.': '`ask`と[リンク](1)と`code`。',
+        'A paragraph that is wrapped, with `code`, a [link](1) and `ask`.': (
+            '`ask`と[リンク](1)と`code`。'
+        ),
         'One item of two lines': '2行の項目',
         'What it is about': '何の話か',
         'left': '左',
