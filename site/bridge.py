@@ -63,14 +63,38 @@ def outside_code(f, s):
     return ''.join(out + [f(s[end:])])
 
 
-def relink(s, syms, deep=0):
-    """nbdev's documentation links become links into the API reference, links out of `nbs/`
-    lead to the repository, callouts become admonitions"""
+def imported(cells):
+    "The names that a notebook imports from the package, each with its module"
+    code = '\n'.join(c.source for c in cells if c.cell_type == 'code')
+    lists = re.findall(rf'^from {CFG.lib_path.name}\.(\w+) import (\([^)]*\)|.+)', code, re.M)
+    return {n: m for m, names in lists for n in re.findall(r'\b\w+\b(?! as)', names)}
+
+
+def meant(cells, module, syms):
+    """Address that nbdev gives to a name -> the one that the notebook means. Where several
+    modules have the name, that is its own, the one that it imports, or the one in Python:
+    nbdev takes the first, often a command of the command line"""
+    found, out, ours = {}, {}, imported(cells)
+    for url, full in syms.items():
+        found.setdefault(full.split('.', 2)[2], {})[full.split('.')[1]] = url
+    for name, urls in found.items():
+        python = [m for m in urls if m != 'cli']
+        best = next(m for m in (module, ours.get(name), *python, *urls) if m in urls)
+        if len(urls) > 1:
+            out |= dict.fromkeys(urls.values(), urls[best])
+    return out
+
+
+def relink(s, syms, deep=0, same={}):
+    """nbdev's documentation links become links into the API reference (`same`: see `meant`),
+    links out of `nbs/` lead to the repository, callouts become admonitions"""
 
     def one(s):
         s = re.sub(
             r'\[([^]]+)\]\((' + re.escape(BASE) + r'[^\s)]+)\)',
-            lambda m: f'[{m[1]}](#{syms[m[2]].lower()})' if m[2] in syms else m[1],
+            lambda m: (
+                f'[{m[1]}](#{syms[same.get(m[2], m[2])].lower()})' if m[2] in syms else m[1]
+            ),
             s,
         )
         s = re.sub(
@@ -88,7 +112,10 @@ def plain(s):
     s = re.sub(
         r'!?\[([^]]*)\]\([^)]*\)', r'\1', re.sub(r'^\s*(#+|[-*>]|\d+\.)\s+', '', s, flags=re.M)
     )
-    return ' '.join(re.sub(r'[`*$_]{1,3}(\S[^`*$]*?)[`*$_]{1,3}', r'\1', s).split())
+    for mark in '`+', r'\*{1,3}', r'\${1,2}':
+        s = re.sub(rf'{mark}(\S[^`*$]*?){mark}', r'\1', s)
+    s = re.sub(r'(?<!\w)_{1,3}(\S.*?)(?<=\S)_{1,3}(?!\w)', r'\1', s)  # not inside a name
+    return ' '.join(s.split())
 
 
 def alt_text(opts, before, ends=r'(?<=[.:。])\s+'):
@@ -179,6 +206,7 @@ def stage(path, head, syms):
     dirs = {c.id: set(c.directives_) for c in proc.nb.cells}
     # nbdev drops the lines on which a directive goes on
     whole = {c['id']: ''.join(c['source']) for c in json.loads(path.read_text())['cells']}
+    same, deep = meant(proc.nb.cells, head['module'], syms), head['stem'].count('/')
     proc.process()
     cells, before = [mk_cell(f"# {head['title']}\n\n*{head['description']}*", 'markdown')], ''
     for c in proc.nb.cells:
@@ -197,7 +225,7 @@ def stage(path, head, syms):
                 and (NBS / 'solutions' / path.name).exists()
             ):
                 c.source = s = f"{s}\n\n[Worked solutions](solutions/{path.name})"
-            cells.append(mk_cell(relink(s, syms, head['stem'].count('/')), 'markdown'))
+            cells.append(mk_cell(relink(s, syms, deep, same), 'markdown'))
             continue
         opts = dict(option.findall(whole.get(c.get('id'), s)))
         body = option.sub('', s).strip('\n')

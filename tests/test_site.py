@@ -174,6 +174,34 @@ def test_whole_descriptions_stand_on_the_pages(site):
                 assert alt in html.unescape(page), (n, alt)
 
 
+def test_a_picture_described_by_prose_keeps_the_names_in_it():
+    prose = '`page_blocks` gives **roles**; `clean_pages` takes *out* _furniture_, $x_1$ too.'
+    said = 'page_blocks gives roles; clean_pages takes out furniture, x_1 too.'
+    assert bridge.alt_text({}, f'First.\n\n{prose}') == said
+
+
+def test_a_name_of_several_modules_leads_to_the_one_meant():
+    syms = bridge.symbols()
+    url = {full: u for u, full in syms.items()}
+
+    def target(full, code, module=''):
+        cell = bridge.mk_cell(code)
+        same = bridge.meant([cell], module, syms)
+        link = bridge.relink(f"[`x`]({url[f'climate_ft.{full}']})", syms, same=same)
+        return link.removeprefix('[`x`](#climate_ft.').removesuffix(')')
+
+    assert (
+        target('cli.merge', 'from climate_ft.export import changed, merge') == 'export.merge'
+    )
+    inner = 'from climate_ft.export import (\n    changed,\n    merge,\n)'
+    assert target('cli.merge', inner) == 'export.merge'
+    assert target('cli.merge', '1') == 'export.merge'
+    assert target('cli.merge', '1', 'cli') == 'cli.merge'
+    assert target('ocr.render', 'from climate_ft.prompts import render') == 'prompts.render'
+    assert target('ocr.render', '1', 'ocr') == 'ocr.render'
+    assert target('export.changed', '1') == 'export.changed'
+
+
 def test_chapters_end_with_summary_and_exercises(site):
     for n in CHAPTERS:
         assert 'id="summary"' in text(site, f'{n}.html') and 'id="exercises"' in text(
