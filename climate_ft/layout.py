@@ -17,7 +17,7 @@ from typing import NamedTuple
 from .workspace import *
 
 # %% auto #0
-__all__ = ['CAPTION', 'SOURCE', 'CELL', 'PAGE_NO', 'END', 'BULLET', 'NUMBERED', 'MARK', 'NOTE', 'open_pdf', 'draw_blocks', 'Line',
+__all__ = ['BULLET', 'MARK', 'CAPTION', 'SOURCE', 'CELL', 'PAGE_NO', 'END', 'NUMBERED', 'NOTE', 'open_pdf', 'draw_blocks', 'Line',
            'plain_kanji', 'quarter', 'upright', 'read_lines', 'hull', 'body_size', 'rows_of', 'gaps', 'gutters',
            'strips', 'bands', 'Region', 'is_prose', 'arrange', 'caption_lines', 'clusters', 'regions', 'region_text',
            'margins', 'follows', 'paragraphs', 'unsplit', 'watermarks', 'without_readings', 'line_numbers',
@@ -691,6 +691,19 @@ def _heads_columns(top, low, gutters, body):
     )
 
 # %% ../nbs/01a_layout.ipynb #51fe6daa
+BULLET = re.compile(
+    r'^\s*([\x7f-\x9f\uf000-\uf0ff◼■□●○◆◇▶►▷➢➤✓•◎★☆▪‣◯⚫⚪⬤➡✔☑❖▲△▼▽]|〇(?![〇一二三四五六七八九十])|・|[-–—*]\s|[A-Za-zＡ-Ｚ][)）]|[（(][0-9０-９一二三四五六七八九十a-zア-ンイロハ]{1,2}[)）]|[①-⑳]|[ア-ン]\s|[0-9０-９]{1,2}[)）])'
+)
+_COUNT = (
+    r'(?:[0-9０-９]{1,3}|[ivxIVX]{1,5}|[a-zA-Zａ-ｚＡ-Ｚ]|[ⅰ-ⅿⅠ-Ⅿ]'
+    r'|[一二三四五六七八九十]{1,3}|[ア-ンｱ-ﾝ])'
+)
+MARK = re.compile(
+    rf'^\s*(?:([(（]?{_COUNT}[.．)）、:：])(?=\D)|({_COUNT})(?=\s)|([①-⓿㈠-㈩㊀-㊉㋐-㋾])|[※＊*†‡→⇒⇨➔➜]'
+    r'|[【［〔][^】］〕]{1,8}[】］〕]|(?:注|例|問|答|事例|Q|A|Ｑ|Ａ)[0-9０-９]{0,3}(?=[\s:：.．、])|(?:注|例|問)[0-9０-９]{1,3})'
+)
+
+
 def _told_in(column):
     "True if a column holds running text, which narrow rows do not show one by one"
     rows = [_row(r) for r in rows_of(column)]
@@ -1490,9 +1503,6 @@ def _stacks(tabs):
 # %% ../nbs/01a_layout.ipynb #2ee851c9
 END = (*'。．.！？!?：:；;', '。」', '。）', '。』', '。)')
 _STOP = tuple('。．！？!?')
-BULLET = re.compile(
-    r'^\s*([\x7f-\x9f\uf000-\uf0ff◼■□●○◆◇▶►▷➢➤✓•◎★☆▪‣◯⚫⚪⬤➡✔☑❖▲△▼▽]|〇(?![〇一二三四五六七八九十])|・|[-–—*]\s|[A-Za-zＡ-Ｚ][)）]|[（(][0-9０-９一二三四五六七八九十a-zア-ンイロハ]{1,2}[)）]|[①-⑳]|[ア-ン]\s|[0-9０-９]{1,2}[)）])'
-)
 NUMBERED = re.compile(
     r'^\s*(第\s*[0-9０-９一二三四五六七八九十]+\s*[章節部編款項]'
     r'|[0-9０-９]{1,2}(?:[.．][\s　]|[　\t])'
@@ -1503,14 +1513,6 @@ NUMBERED = re.compile(
 _LOOSE = re.compile(r'^\s*[0-9０-９]{1,2}(?:[.．][0-9０-９]{1,2})*[.．]?\s*\D')
 
 # %% ../nbs/01a_layout.ipynb #c01f7a30
-_COUNT = (
-    r'(?:[0-9０-９]{1,3}|[ivxIVX]{1,5}|[a-zA-Zａ-ｚＡ-Ｚ]|[ⅰ-ⅿⅠ-Ⅿ]'
-    r'|[一二三四五六七八九十]{1,3}|[ア-ンｱ-ﾝ])'
-)
-MARK = re.compile(
-    rf'^\s*(?:([(（]?{_COUNT}[.．)）、:：])(?=\D)|({_COUNT})(?=\s)|([①-⓿㈠-㈩㊀-㊉㋐-㋾])|[※＊*†‡→⇒⇨➔➜]'
-    r'|[【［〔][^】］〕]{1,8}[】］〕]|(?:注|例|問|答|事例|Q|A|Ｑ|Ａ)[0-9０-９]{0,3}(?=[\s:：.．、])|(?:注|例|問)[0-9０-９]{1,3})'
-)
 _ORDERS = (
     'アイウエオカキクケコサシスセソタチツテト',
     'イロハニホヘトチリヌルヲ',
