@@ -97,36 +97,38 @@ def _numbered(b, page):
     return int(m[1] or m[2]) - page if m and not (m[1] and NUMBERED.match(b.text)) else None
 
 
+def _spots(pages):  # (edge, place, type size) -> blocks
+    "Blocks that stand at one place near an edge, with some play"
+    spots = defaultdict(set)
+    for p in pages:
+        for i, b in enumerate(p.blocks):
+            if (b.role not in _CONTENT or b.role == 'heading') and (e := _edge(b, p)):
+                for d in (-1, 0, 1):
+                    spots[e[0], round(e[1] / 4) + d, round(b.size)].add((p.number, i))
+    return spots
+
+
+def _is_mark(b, p):
+    "Is a block furniture by itself: a page number, a watermark, the number of a line?"
+    if b.role in ('page_number', 'watermark', 'line_number'):
+        return True
+    return b.role == 'running_head' and bool(_edge(b, p)) and bool(PAGE_NO.match(b.text))
+
+
 def find_furniture(
     pages,  # `Page` records of one document
     least=3,  # pages on which a text must be seen at its place; fewer in a short document
 ) -> set:  # of (page number, index of the block)
     "Running heads, page numbers, side tabs: what repeats, text or numbers, near an edge"
     blocks = {(p.number, i): b for p in pages for i, b in enumerate(p.blocks)}
-    sizes = Counter()
-    for b in blocks.values():
-        sizes[round(b.size)] += len(b.text) * (b.role == 'body')
-    spots, heads = (
-        defaultdict(set),
-        {
-            k
-            for k, b in blocks.items()
-            if b.role in ('page_number', 'watermark', 'line_number')
-        },
-    )
-    for p in pages:
-        for i, b in enumerate(p.blocks):
-            if (b.role not in _CONTENT or b.role == 'heading') and (e := _edge(b, p)):
-                for d in (-1, 0, 1):
-                    spots[e[0], round(e[1] / 4) + d, round(b.size)].add((p.number, i))
-                if b.role == 'running_head' and PAGE_NO.match(b.text):
-                    heads.add((p.number, i))
-    titles = defaultdict(set)
+    sizes, titles = Counter(), defaultdict(set)
     for k, b in blocks.items():
+        sizes[round(b.size)] += len(b.text) * (b.role == 'body')
         if b.role == 'heading':
             titles[b.text].add(k)
+    heads = {(p.number, i) for p in pages for i, b in enumerate(p.blocks) if _is_mark(b, p)}
     few, body = min(least, max(2, len(pages) // 2)), max(sizes, key=sizes.get, default=0)
-    for where in spots.values():
+    for where in _spots(pages).values():
         heads |= _repeated(where, blocks, titles, body, few, least, len(pages))
     return heads
 
@@ -187,25 +189,22 @@ class Caption(Record):
     bbox: tuple = ()  # of caption and figure together, points
 
 # %% ../nbs/04_clean.ipynb #dbb77524
+def _caption(b):
+    "A caption block as a record; None if it has no number"
+    text = join_lines(b.text)
+    if b.role != 'caption' or not (m := CAPTION.match(text)):
+        return None
+    number = normalise_width(m[2]).replace(' ', '')
+    title = normalise_width(text[m.end(2) :].lstrip(' 　:：.．】>＞])）'))
+    return Caption(b.doc, b.page, m[1], number, title, bbox=tuple(b.bbox))
+
+
 def take_captions(
     blocks,  # of one page, in reading order, with the roles of chapter 02
 ) -> list:  # of `Caption`
     "Captions of a page, each with the chart or table next to it and its source note"
-    out, regions = [], [b for b in blocks if b.role in ('chart', 'table')]
-    for b in blocks:
-        if b.role != 'caption' or not (m := CAPTION.match(join_lines(b.text))):
-            continue
-        text = join_lines(b.text)
-        out.append(
-            Caption(
-                b.doc,
-                b.page,
-                m[1],
-                normalise_width(m[2]).replace(' ', ''),
-                normalise_width(text[m.end(2) :].lstrip(' 　:：.．】>＞])）')),
-                bbox=tuple(b.bbox),
-            )
-        )
+    regions = [b for b in blocks if b.role in ('chart', 'table')]
+    out = [c for b in blocks if (c := _caption(b))]
     for c in out:
         if near := _nearest(c.bbox, regions):
             c.content, c.bbox = near.text, hull([c.bbox, near.bbox])
@@ -511,6 +510,31 @@ def _pages(ps):
     return f"page{'s' if len(ps) > 1 else ''} {numbers}{more}"
 
 
+def _said_of(ps, text):
+    "Pages, characters and sentences of one document"
+    return [
+        _counted(len(ps), 'page'),
+        _counted(sum(map(len, text)), 'character'),
+        _counted(sum(len(sentences(t)) for t in text), 'sentence'),
+    ]
+
+
+def _set_aside(ps, taken):  # pages of a document, its furniture
+    "Charts and tables, running heads, tables of contents"
+    out = []
+    for role in ('chart', 'table'):
+        if found := [b.text for p in ps for b in p.blocks if b.role == role]:
+            size = _counted(sum(map(len, found)), 'character')
+            out.append(f'{_counted(len(found), role)} ({size})')
+    toc = sum(b.role == 'toc' for b in taken)
+    if heads := len(taken) - toc:
+        n = _counted(heads, 'running head')
+        out.append(f'{n}, page numbers and the like included')
+    if toc:
+        out.append(_counted(toc, 'block') + ' of a table of contents')
+    return out
+
+
 def told_of(
     pages,  # `Page` records of the block extractor
     cleaned: Cleaned,
@@ -521,34 +545,12 @@ def told_of(
         by[p.doc].append(p)
     for doc, ps in by.items():
         text = [b.text for b in cleaned.blocks if b.doc == doc and b.role != 'heading']
-        said = [
-            _counted(len(ps), 'page'),
-            _counted(sum(map(len, text)), 'character'),
-            _counted(sum(len(sentences(t)) for t in text), 'sentence'),
-        ]
-        aside = []
-        for role in ('chart', 'table'):
-            found = [b.text for p in ps for b in p.blocks if b.role == role]
-            if found:
-                aside.append(
-                    f'{_counted(len(found), role)} '
-                    f'({_counted(sum(map(len, found)), "character")})'
-                )
-        taken = [b for b in cleaned.furniture if b.doc == doc]
-        toc = [b for b in taken if b.role == 'toc']
-        if len(taken) > len(toc):
-            aside.append(
-                _counted(len(taken) - len(toc), 'running head')
-                + ', page numbers and the like included'
-            )
-        if toc:
-            aside.append(_counted(len(toc), 'block') + ' of a table of contents')
-        line = f"{doc}: {', '.join(said)} of text; set aside: {'; '.join(aside) or 'nothing'}"
+        aside = _set_aside(ps, [b for b in cleaned.furniture if b.doc == doc])
+        line = f"{doc}: {', '.join(_said_of(ps, text))} of text; "
+        line += f"set aside: {'; '.join(aside) or 'nothing'}"
         if scanned := [p for p in ps if p.ocr]:
-            line += (
-                f'; read by OCR: {_pages(scanned)} '
-                f'({_counted(sum(len(p.text) for p in scanned), "character")})'
-            )
+            size = _counted(sum(len(p.text) for p in scanned), 'character')
+            line += f'; read by OCR: {_pages(scanned)} ({size})'
         if silent := [p for p in ps if not p.text.strip()]:
             line += f'; nothing read on {_pages(silent)}'
         out.append(line)

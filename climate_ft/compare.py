@@ -235,6 +235,27 @@ def scoreboard(
     return res
 
 # %% ../nbs/03_compare.ipynb #3202e327
+_PANELS = dict(
+    cer='CER, % (less is better)',
+    recall='whole sentences, %',
+    order="order, Kendall's tau",
+    seconds='ms per page',
+)
+
+
+def _score_bars(ax, ok, k):
+    "The bars of one score, a row for each extractor"
+    v = [s.get(k, 0) * (1000 if k == 'seconds' else 1) for s in ok.values()]
+    hatch = ['//' if e == 'blocks' else '' for e in ok]
+    bars = ax.barh(list(ok), v, color='0.85', edgecolor='0.2', hatch=hatch)
+    labels = [f'{x:.2f}' if k == 'order' else f'{x:.1f}' for x in v]
+    ax.bar_label(bars, labels, padding=2, fontsize=8)
+    ax.set_title(_PANELS[k], fontsize=9)
+    ax.set_xlim(min(0, *v), max(*v, 1e-9) * 1.35)
+    ax.spines[['top', 'right']].set_visible(False)
+    ax.tick_params(labelsize=8)
+
+
 def plot_scoreboard(
     scores: dict,  # from `scoreboard`
 ):
@@ -242,36 +263,10 @@ def plot_scoreboard(
     import matplotlib.pyplot as plt
 
     ok = {e: s for e, s in scores.items() if 'error' not in s}
-    fig, axs = plt.subplots(
-        1, 4, figsize=(10, 0.5 + 0.4 * len(ok)), sharey=True, layout='constrained'
-    )
-    for ax, (k, title) in zip(
-        axs,
-        dict(
-            cer='CER, % (less is better)',
-            recall='whole sentences, %',
-            order="order, Kendall's tau",
-            seconds='ms per page',
-        ).items(),
-    ):
-        v = [s.get(k, 0) * (1000 if k == 'seconds' else 1) for s in ok.values()]
-        bars = ax.barh(
-            list(ok),
-            v,
-            color='0.85',
-            edgecolor='0.2',
-            hatch=['//' if e == 'blocks' else '' for e in ok],
-        )
-        ax.bar_label(
-            bars,
-            [f'{x:.2f}' if k == 'order' else f'{x:.1f}' for x in v],
-            padding=2,
-            fontsize=8,
-        )
-        ax.set_title(title, fontsize=9)
-        ax.set_xlim(min(0, *v), max(*v, 1e-9) * 1.35)
-        ax.spines[['top', 'right']].set_visible(False)
-        ax.tick_params(labelsize=8)
+    size = 10, 0.5 + 0.4 * len(ok)
+    fig, axs = plt.subplots(1, 4, figsize=size, sharey=True, layout='constrained')
+    for ax, k in zip(axs, _PANELS):
+        _score_bars(ax, ok, k)
     axs[0].invert_yaxis()
     return fig
 

@@ -110,6 +110,16 @@ def trained(
 SHARE, NEAR = 0.4, 0.8  # see `contamination`
 
 
+def _wordings(r):
+    "The questions of a row, in both styles"
+    asked = [t for t in (r.instruction, r.extra.get('question2', '')) if t]
+    return {w for t in asked for w in both_styles(t)}
+
+
+def _overlaps_of(rows, answers):
+    return overlaps([normal(r.extra.get('support') or r.output) for r in rows], answers)
+
+
 def contamination(
     train: list[QA] | Trained,  # training pairs, or what `trained` makes of them
     rows: list[QA],  # one evaluation set
@@ -118,37 +128,24 @@ def contamination(
     facts_too: bool = True,  # False for recall, whose facts are trained on purpose
 ) -> dict:  # counts, `flagged`: id -> reason, the largest overlap of rows not flagged
     "What the training data gives away about an evaluation set"
-    train, flagged, most = trained(train), {}, (0.0, 0.0)
+    train, flagged, left = trained(train), {}, []
     for r in rows:
-        if train.questions & {
-            w
-            for t in (r.instruction, r.extra.get('question2', ''))
-            if t
-            for w in both_styles(t)
-        }:
+        if train.questions & _wordings(r):
             flagged[r.id] = 'question'
         if facts_too and train.sources & set(sources(r)):
             flagged[r.id] = 'source'
-    if facts_too:
-        got = overlaps(
-            [normal(r.extra.get('support') or r.output) for r in rows], train.answers
-        )
-        for r, (a, b) in zip(rows, got):
-            if r.id not in flagged and (a >= share or b >= near):
-                flagged[r.id] = 'copy' if b >= near else 'grams'
-        most = tuple(
-            max((g[k] for r, g in zip(rows, got) if r.id not in flagged), default=0.0)
-            for k in (0, 1)
-        )
-    return dict(
-        rows=len(rows),
-        shared_sources=sum(v == 'source' for v in flagged.values()),
-        shared_questions=sum(v == 'question' for v in flagged.values()),
-        copies=sum(v in ('copy', 'grams') for v in flagged.values()),
-        most_13grams=round(most[0], 3),
-        nearest=round(most[1], 3),
-        flagged=flagged,
-    )
+    got = zip(rows, _overlaps_of(rows, train.answers)) if facts_too else ()
+    for r, (a, b) in got:
+        if r.id not in flagged and (a >= share or b >= near):
+            flagged[r.id] = 'copy' if b >= near else 'grams'
+        if r.id not in flagged:
+            left.append((a, b))
+    n = Counter(flagged.values())
+    out = dict(rows=len(rows), shared_sources=n['source'], shared_questions=n['question'])
+    out['copies'] = n['copy'] + n['grams']
+    for k, name in enumerate(('most_13grams', 'nearest')):
+        out[name] = round(max((g[k] for g in left), default=0.0), 3)
+    return out | dict(flagged=flagged)
 
 # %% ../nbs/05c_contamination.ipynb #a85d30ee
 def plot_overlaps(
@@ -164,27 +161,15 @@ def plot_overlaps(
     fig, ax = plt.subplots(figsize=(5.4, 3.2), dpi=90)
     train = trained(train)
     for (name, rows), mark in zip(sets.items(), 'ox^s+'):
-        got = overlaps(
-            [normal(r.extra.get('support') or r.output) for r in rows], train.answers
-        )
-        ax.plot(
-            [a for a, _ in got],
-            [b for _, b in got],
-            mark,
-            ms=5,
-            mfc='none',
-            ls='',
-            label=f'{name} ({len(rows)})',
-            alpha=0.8,
-        )
+        got = _overlaps_of(rows, train.answers)
+        x, y = [a for a, _ in got], [b for _, b in got]
+        look = dict(ms=5, mfc='none', ls='', alpha=0.8)
+        ax.plot(x, y, mark, label=f'{name} ({len(rows)})', **look)
     ax.axvline(share, color='k', lw=0.8, ls='--')
     ax.axhline(near, color='k', lw=0.8, ls='--')
-    ax.set(
-        xlabel='share of 13-grams seen in training',
-        ylabel='similarity to the nearest\ntraining answer',
-        xlim=(-0.04, 1.04),
-        ylim=(-0.04, 1.06),
-    )
+    ax.set_xlabel('share of 13-grams seen in training')
+    ax.set_ylabel('similarity to the nearest\ntraining answer')
+    ax.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.06))
     ax.legend(frameon=False, loc='lower right')
     for s in ('top', 'right'):
         ax.spines[s].set_visible(False)

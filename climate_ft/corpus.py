@@ -78,6 +78,24 @@ def block_pages(
     return list(_get(b, 'pages') or [_get(b, 'page')])
 
 
+def _add_to_box(boxes, doc, para):
+    "A paragraph of a boxed column; コラム, or the first of them, begins a box"
+    text = para[0]
+    head = text if len(text) <= 60 and text[-1] != '。' else 'コラム'
+    if text.startswith('コラム') or not boxes:
+        boxes.append(Section(doc, [head]))
+    if text != boxes[-1].path[-1]:
+        boxes[-1].paras.append(para)
+
+
+def _enter(stack, level, text):  # the path of headings
+    "Put a heading in the place of those of its level and below"
+    while stack and stack[-1][0] >= level:
+        stack.pop()
+    stack.append((level, text))
+    return [h for _, h in stack]
+
+
 def document_sections(
     blocks: list,  # of one document, in reading order
     doc: str = '',  # its name
@@ -99,17 +117,9 @@ def document_sections(
             continue
         if role == 'heading':
             close()
-            level = _get(b, 'level') or 1
-            while stack and stack[-1][0] >= level:
-                stack.pop()
-            stack.append((level, text))
-            cur = Section(doc, [h for _, h in stack])
+            cur = Section(doc, _enter(stack, _get(b, 'level') or 1, text))
         elif role == 'column':
-            head = text if len(text) <= 60 and text[-1] != '。' else 'コラム'
-            if text.startswith('コラム') or not boxes:
-                boxes.append(Section(doc, [head]))
-            if text != boxes[-1].path[-1]:
-                boxes[-1].paras.append(para)
+            _add_to_box(boxes, doc, para)
         elif role == 'footnote':
             notes.append(para)
         elif role in TEXT_ROLES:
@@ -257,18 +267,27 @@ CLEANED = {
 }
 
 
+def _read_cleaned(src):
+    "`cleaned_blocks`, whose blocks all name their pages"
+    cleaned = read_json(src, 'clean', CLEANED)
+    if any(not b.get('pages') and 'page' not in b for b in cleaned['blocks']):
+        raise CourseError(f'{src} holds a block without pages; run `climate-ft clean` again')
+    return cleaned
+
+
+def _left_out(blocks):  # role -> number of blocks
+    told = (*TEXT_ROLES, 'heading', '', None)
+    return dict(Counter(b.get('role') for b in blocks if b.get('role') not in told))
+
+
 def run_corpus(
     ws: Workspace,  # reads `cleaned_blocks`, writes `corpus` and `corpus_chunks`
     max_tokens: int = 512,  # budget of a chunk
     progress: Progress | None = None,
-) -> (
-    dict
-):  # numbers of documents, sections, chunks and characters, and the blocks left out by role
+) -> dict:  # counts of documents, sections, chunks, characters, and of blocks left out
     "Chapter 05 for a whole workspace"
     src = ws.path('cleaned_blocks')
-    cleaned = read_json(src, 'clean', CLEANED)
-    if any(not b.get('pages') and 'page' not in b for b in cleaned['blocks']):
-        raise CourseError(f'{src} holds a block without pages; run `climate-ft clean` again')
+    cleaned = _read_cleaned(src)
     texts, chunks, docs = [], [], by_document(cleaned)
     for doc in tracked(list(docs), progress, lambda d: f'corpus: {d}'):
         text, new = document_chunks(doc, docs[doc], max_tokens)
@@ -285,19 +304,9 @@ def run_corpus(
         )
     write_text(ws.path('corpus'), '\f'.join(texts))
     write_json(ws.path('corpus_chunks'), chunks)
-    return dict(
-        documents=len(docs),
-        sections=len({(c.doc, *c.section) for c in chunks}),
-        chunks=len(chunks),
-        characters=sum(map(len, texts)),
-        left_out=dict(
-            Counter(
-                b.get('role')
-                for b in cleaned['blocks']
-                if b.get('role') not in (*TEXT_ROLES, 'heading', '', None)
-            )
-        ),
-    )
+    n = dict(documents=len(docs), sections=len({(c.doc, *c.section) for c in chunks}))
+    n |= dict(chunks=len(chunks), characters=sum(map(len, texts)))
+    return n | dict(left_out=_left_out(cleaned['blocks']))
 
 # %% ../nbs/05_corpus.ipynb #5de546c4
 def load_corpus(

@@ -117,33 +117,29 @@ def plot_split(
     for c in chunks:
         size[unit_of(c)] += len(c.text)
     fig, ax = plt.subplots(figsize=(7.5, 2.4), dpi=90)
-    for side, color, hatch in (
-        ('train', '#c9d1d3', ''),
-        ('dev', '#d9822b', '//'),
-        ('test', '#35618f', 'xx'),
-    ):
+    looks = dict(train=('#c9d1d3', ''), dev=('#d9822b', '//'), test=('#35618f', 'xx'))
+    for side, (color, hatch) in looks.items():
         at = [(i, n) for i, (u, n) in enumerate(size.items()) if sides[u] == side]
-        ax.bar(
-            [i for i, _ in at],
-            [n for _, n in at],
-            width=0.9,
-            color=color,
-            hatch=hatch,
-            ec='k',
-            lw=0.4,
-            label=f'{side} ({len(at)})',
-        )
-    ax.set(
-        xlabel='section of the second level, in reading order',
-        ylabel='characters',
-        xlim=(-1, len(size)),
-    )
+        x, height = [i for i, _ in at], [n for _, n in at]
+        look = dict(color=color, hatch=hatch, ec='k', lw=0.4, label=f'{side} ({len(at)})')
+        ax.bar(x, height, width=0.9, **look)
+    ax.set(xlabel='section of the second level, in reading order', ylabel='characters')
+    ax.set_xlim(-1, len(size))
     ax.legend(frameon=False, ncol=3)
     for s in ('top', 'right'):
         ax.spines[s].set_visible(False)
     return ax
 
 # %% ../nbs/06_dataset.ipynb #b5fc601a
+def _augmented(facts, seed, templates, progress):
+    "The pairs of every fact by every rule"
+    rows = []
+    for f in tracked(facts, progress, 'augmenting'):
+        rows += base_pairs(f, seed) + template_pairs(f, seed, templates)
+        rows += style_pairs(f, seed) + polite_pairs(f, seed)
+    return rows + combined_pairs(facts, seed)
+
+
 def funnel(
     facts: list[Fact],  # of the training sections
     seed: int = 42,
@@ -154,19 +150,9 @@ def funnel(
     progress: Progress | None = None,
 ) -> tuple[list[QA], dict]:  # training pairs; counts after each step, and of the figure filter
     "Base pairs, four augmentations, the figure filter, and the removal of duplicates"
-    rows = [
-        p
-        for f in tracked(facts, progress, 'augmenting')
-        for p in base_pairs(f, seed)
-        + template_pairs(f, seed, templates)
-        + style_pairs(f, seed)
-        + polite_pairs(f, seed)
-    ]
-    rows += combined_pairs(facts, seed)
-    n, kinds = (
-        Counter(r.kind for r in rows),
-        ('base', 'template', 'style', 'polite', 'combined'),
-    )
+    rows = _augmented(facts, seed, templates, progress)
+    kinds, n = ('base', 'template', 'style', 'polite', 'combined'), Counter()
+    n.update(r.kind for r in rows)
     steps = dict(zip(kinds, accumulate(n[k] for k in kinds)))
     rows, fig = filter_figures(rows, figures, captions)
     steps['figures'] = len(rows)
@@ -185,6 +171,19 @@ def funnel(
 ORIGINAL = {'base': 400, 'combined': 4148, 'figures': 2243}
 
 
+_STEPS = dict(
+    base='base pairs',
+    template='+ wordings',
+    style='+ style',
+    polite='+ politeness',
+    combined='+ combined topics',
+    figures='− figure references',
+    exact='− exact duplicates',
+    near='− near duplicates',
+    reserved='− questions of the gold set',
+)
+
+
 def plot_funnel(
     steps: dict[str, int],  # of `funnel`
 ):
@@ -192,31 +191,14 @@ def plot_funnel(
     import matplotlib.pyplot as plt
     import matplotlib_fontja
 
-    names = dict(
-        base='base pairs',
-        template='+ wordings',
-        style='+ style',
-        polite='+ politeness',
-        combined='+ combined topics',
-        figures='− figure references',
-        exact='− exact duplicates',
-        near='− near duplicates',
-        reserved='− questions of the gold set',
-    )
     fig, ax = plt.subplots(figsize=(7, 3), dpi=90)
     y = range(len(steps))
     ax.barh(y, list(steps.values()), color='#35618f', label='this report')
-    ax.plot(
-        [ORIGINAL[k] for k in steps if k in ORIGINAL],
-        [i for i, k in enumerate(steps) if k in ORIGINAL],
-        'D',
-        color='#d9822b',
-        mec='k',
-        label='the original course',
-    )
+    theirs = [(ORIGINAL[k], i) for i, k in enumerate(steps) if k in ORIGINAL]
+    ax.plot(*zip(*theirs), 'D', color='#d9822b', mec='k', label='the original course')
     for i, v in enumerate(steps.values()):
         ax.text(v, i, f' {v:,}', va='center', fontsize=8)
-    ax.set_yticks(y, [names[k] for k in steps])
+    ax.set_yticks(y, [_STEPS[k] for k in steps])
     ax.invert_yaxis()
     ax.set_xlabel('pairs')
     ax.legend(frameon=False)
@@ -272,15 +254,25 @@ def held_out_rows(
     return rows
 
 # %% ../nbs/06_dataset.ipynb #d9baeaa2
+def _gold_row(i, q, c, sides):
+    "Question `i`, whose support stands in chunk `c`"
+    extra = {k: q.get(k, '') for k in ('question2', 'support')} | dict(
+        variants=q.get('variants', []),
+        about=q.get('kind', ''),
+        seen=sides[unit_of(c)] == 'train',
+        doc=c.doc,
+        chunk=c.id,
+    )
+    number = f'gold-{i + 1:03}'
+    asked = q.get('id') or number, number, q['question'], '', q['answer']
+    return QA(*asked, 'gold', 'gold', c.section, c.pages, extra)
+
+
 def gold_rows(
-    questions: list[
-        dict
-    ],  # question, question2, answer, variants, support, kind, section_hint
+    questions: list[dict],  # question, question2, answer, variants, support, kind, ...
     chunks: list[Chunk],
     sides: dict,  # of `split_sections`
-) -> tuple[
-    list[QA], list[dict]
-]:  # rows with `seen` in `extra`, and questions whose support is not in the corpus
+) -> tuple[list[QA], list[dict]]:  # rows (`seen` in `extra`), questions without support
     "Hand-written questions, each tied to the chunk that holds its support"
     from bisect import bisect
 
@@ -293,29 +285,8 @@ def gold_rows(
         at = whole.find(squeeze(q['support']))
         if at < 0:
             missing.append(q)
-            continue
-        c = chunks[bisect(starts, at) - 1]
-        extra = {k: q.get(k, '') for k in ('question2', 'support')} | dict(
-            variants=q.get('variants', []),
-            about=q.get('kind', ''),
-            seen=sides[unit_of(c)] == 'train',
-            doc=c.doc,
-            chunk=c.id,
-        )
-        rows.append(
-            QA(
-                q.get('id') or f'gold-{i + 1:03}',
-                f'gold-{i + 1:03}',
-                q['question'],
-                '',
-                q['answer'],
-                'gold',
-                'gold',
-                c.section,
-                c.pages,
-                extra,
-            )
-        )
+        else:
+            rows.append(_gold_row(i, q, chunks[bisect(starts, at) - 1], sides))
     return rows, missing
 
 
@@ -412,6 +383,64 @@ def read_questions(
     return rows
 
 
+def _part(progress, a, b):
+    "A progress that goes from `a` to `b` of another, 0–1"
+    return progress and (lambda f, m='': progress(a + (b - a) * f, m))
+
+
+def _check_choices(hold_out, figures):
+    if hold_out not in ('sections', 'wordings'):
+        raise CourseError(f'hold_out={hold_out!r} is unknown: use sections or wordings')
+    if figures not in ('drop', 'resolve', 'keep'):
+        raise CourseError(f'figures={figures!r} is unknown: use drop, resolve or keep')
+
+
+def _facts_of(chunks, sides, progress):  # side -> facts
+    of = defaultdict(list)
+    for f in corpus_facts(chunks, progress):
+        of[sides[unit_of(f.chunk)]].append(f)
+    if not of['train']:
+        raise CourseError(
+            'no question can be made from this corpus: it holds no complete Japanese sentence '
+            'with a topic (は or が); check data/corpus.txt'
+        )
+    return of
+
+
+def _counts(sides, of, train, sets, missing):
+    "What the report says of facts, sections and rows"
+    seen = sum(r.extra['seen'] for r in sets['gold'])
+    return dict(
+        facts={s: len(of[s]) for s in ('train', 'dev', 'test')},
+        units=dict(Counter(sides.values())),
+        pinned=list(PINNED),
+        held_out=sorted(' > '.join(u) for u, s in sides.items() if s != 'train'),
+        kinds=dict(Counter(r.kind for r in train)),
+        rows=dict(train=len(train), **{k: len(v) for k, v in sets.items()}),
+        gold=dict(seen=seen, unseen=len(sets['gold']) - seen, support_not_found=len(missing)),
+    )
+
+
+def _evaluation_sets(of, train, gold, general, seed):
+    return dict(
+        dev=held_out_rows(of['dev'], 'dev', seed),
+        recall=recall_rows(train, of['train'], seed),
+        unseen=held_out_rows(of['test'], 'unseen', seed),
+        gold=gold,
+        general=general_rows(general or []),
+    )
+
+
+def _without_leaks(train, sets):
+    "What was found and removed; no fact is on two sides then"
+    report = clean_sets(train, sets)
+    shared = any(report[s]['shared_sources'] for s in ('dev', 'unseen'))
+    assert not shared, 'a fact is on two sides of the split'
+    for f in (normal, polite_answer):
+        f.cache_clear()
+    return report
+
+
 def build_dataset(
     chunks: list[Chunk],
     seed: int = 42,
@@ -424,66 +453,23 @@ def build_dataset(
     progress: Progress | None = None,
 ) -> tuple[dict[str, list[QA]], dict]:  # rows by split, and the report
     "Split, generate, filter and check"
-    if hold_out not in ('sections', 'wordings'):
-        raise CourseError(f'hold_out={hold_out!r} is unknown: use sections or wordings')
-    if figures not in ('drop', 'resolve', 'keep'):
-        raise CourseError(f'figures={figures!r} is unknown: use drop, resolve or keep')
-    part = lambda a, b: progress and (lambda f, m='': progress(a + (b - a) * f, m))
-    sides, of = split_sections(chunks, seed), defaultdict(list)
+    _check_choices(hold_out, figures)
+    sides = split_sections(chunks, seed)
     if hold_out == 'wordings':
         sides = dict.fromkeys(sides, 'train')
-    for f in corpus_facts(chunks, part(0, 0.3)):
-        of[sides[unit_of(f.chunk)]].append(f)
-    if not of['train']:
-        raise CourseError(
-            'no question can be made from this corpus: it holds no complete Japanese sentence '
-            'with a topic (は or が); check data/corpus.txt'
-        )
+    of = _facts_of(chunks, sides, _part(progress, 0, 0.3))
     rows, missing = gold_rows(gold or [], chunks, sides)
-    train, counts = funnel(
-        of['train'],
-        seed,
-        templates,
-        figures,
-        captions,
-        [q for r in rows for q in (r.instruction, r.extra['question2'])],
-        part(0.3, 0.6),
-    )
-    sets = dict(
-        dev=held_out_rows(of['dev'], 'dev', seed),
-        recall=recall_rows(train, of['train'], seed),
-        unseen=held_out_rows(of['test'], 'unseen', seed),
-        gold=rows,
-        general=general_rows(general or []),
-    )
+    reserved = [q for r in rows for q in (r.instruction, r.extra['question2'])]
+    how, part = (seed, templates, figures, captions, reserved), _part(progress, 0.3, 0.6)
+    train, counts = funnel(of['train'], *how, part)
+    sets = _evaluation_sets(of, train, rows, general, seed)
     if progress:
         progress(0.6, 'looking for leaks')
-    report = clean_sets(train, sets)
-    assert not any(report[s]['shared_sources'] for s in ('dev', 'unseen')), (
-        'a fact is on two sides of the split'
-    )
-    for f in (normal, polite_answer):
-        f.cache_clear()
-    return dict(train=train, **sets), dict(
-        seed=seed,
-        hold_out=hold_out,
-        templates=templates,
-        original=ORIGINAL,
-        funnel=counts['steps'],
-        figures=counts['figures'],
-        facts={s: len(of[s]) for s in ('train', 'dev', 'test')},
-        units=dict(Counter(sides.values())),
-        pinned=list(PINNED),
-        held_out=sorted(' > '.join(u) for u, s in sides.items() if s != 'train'),
-        kinds=dict(Counter(r.kind for r in train)),
-        rows=dict(train=len(train), **{k: len(v) for k, v in sets.items()}),
-        gold=dict(
-            seen=sum(r.extra['seen'] for r in sets['gold']),
-            unseen=sum(not r.extra['seen'] for r in sets['gold']),
-            support_not_found=len(missing),
-        ),
-        contamination=report,
-    )
+    leaks = _without_leaks(train, sets)
+    report = dict(seed=seed, hold_out=hold_out, templates=templates, original=ORIGINAL)
+    report |= dict(funnel=counts['steps'], figures=counts['figures'])
+    report |= _counts(sides, of, train, sets, missing) | dict(contamination=leaks)
+    return dict(train=train, **sets), report
 
 # %% ../nbs/06_dataset.ipynb #a77e9c02
 def mark_ocr(
@@ -514,12 +500,25 @@ def note_gaps(
     report['nearest_gold'] = near[0] if near else None
 
 
+def _asked_in(sets):
+    "The questions that belong to the examination"
+    rows = [r for s in ('gold', 'general') for r in sets[s]]
+    return [q for r in rows for q in (r.instruction, r.extra.get('question2')) if q]
+
+
+def _fill_dev(sets, held, seed):  # the rows that stay held out
+    "Where no section is held out, a quarter of the held-out wordings steers the training"
+    sets['dev'] = [r for r in held if rank(seed, r.id, 'dev') < 0.25]
+    held = [r for r in held if r not in sets['dev']]
+    for r in sets['dev']:
+        r.split = 'dev'
+    return held
+
+
 def write_forms(
     ws: Workspace,
     chunks: list[Chunk],
-    sets: dict[
-        str, list[QA]
-    ],  # rows by split; `short` is added, and `dev` filled if it is empty
+    sets: dict[str, list[QA]],  # by split; `short` is added, and `dev` filled if it is empty
     report: dict,  # of `build_dataset`; the report of chapter 05f is added
     seed: int = 42,
     mix=None,  # `Mix` of chapter 05f
@@ -529,34 +528,31 @@ def write_forms(
     "Every form of the trained sentences into `forms.jsonl`, those held out into `short.jsonl`"
     from climate_ft.passages import build_forms
 
-    sides = split_sections(chunks, seed)
-    whole = report['hold_out'] == 'wordings'
-    known = [c for c in chunks if whole or sides[unit_of(c)] == 'train']
-    asked = [
-        q
-        for s in ('gold', 'general')
-        for r in sets[s]
-        for q in (r.instruction, r.extra.get('question2'))
-        if q
-    ]
-    taught = ()
+    sides, whole = split_sections(chunks, seed), report['hold_out'] == 'wordings'
+    known, taught = [c for c in chunks if whole or sides[unit_of(c)] == 'train'], ()
     if teacher:
         from climate_ft.teacher import teach
 
         taught, report['teacher'] = teach(ws, known, teacher, progress)
-    rows, held, report['forms'] = build_forms(known, sets['train'], asked, seed, mix, taught)
+    how = _asked_in(sets), seed, mix, taught
+    rows, held, report['forms'] = build_forms(known, sets['train'], *how)
     note_gaps(ws, known, sets, rows, report)
     for r in held:
         r.split = 'short'
-    if whole:  # no section is held out: wordings steer the training
-        sets['dev'] = [r for r in held if rank(seed, r.id, 'dev') < 0.25]
-        held = [r for r in held if r not in sets['dev']]
-        for r in sets['dev']:
-            r.split = 'dev'
-    sets['short'] = held
+    sets['short'] = held = _fill_dev(sets, held, seed) if whole else held
     report['rows'] |= dict(dev=len(sets['dev']), short=len(held), forms=len(rows))
     mark_ocr(rows, chunks)
     write_rows(ws.path('splits') / 'forms.jsonl', rows)
+
+
+def _write_sets(ws, chunks, sets):
+    for name, rows in sets.items():
+        mark_ocr(rows, chunks)
+    for name, rows in sets.items():
+        write_rows(ws.path('splits') / f'{name}.jsonl', rows)
+    trained = [r for name in ('train', 'dev', 'recall', 'unseen') for r in sets[name]]
+    write_rows(ws.path('dataset'), trained)
+    write_rows(ws.path('alpaca'), sets['train'], ALPACA)
 
 
 def run_dataset(
@@ -571,29 +567,19 @@ def run_dataset(
     teacher=None,  # `Teacher` of chapter 05g
 ) -> dict:  # the report
     "Chapter 06 for a whole workspace"
+    say = progress or (lambda f, m='': None)
     _, chunks = load_corpus(ws)
     questions = [read_questions(ws, n) for n in ('gold', 'general')]
     sets, report = build_dataset(
         chunks, seed, templates, figures, read_captions(ws), *questions, hold_out, progress
     )
-    if progress:
-        progress(0.7, 'short questions and passages')
-    part = progress and (lambda f, m='': progress(0.7 + 0.2 * f, m))
+    say(0.7, 'short questions and passages')
+    part = _part(progress, 0.7, 0.9)
     write_forms(ws, chunks, sets, report, seed, mix, teacher, part)
-    if progress:
-        progress(0.9, 'writing')
-    for rows in sets.values():
-        mark_ocr(rows, chunks)
-    for name, rows in sets.items():
-        write_rows(ws.path('splits') / f'{name}.jsonl', rows)
-    write_rows(
-        ws.path('dataset'),
-        [r for name in ('train', 'dev', 'recall', 'unseen') for r in sets[name]],
-    )
-    write_rows(ws.path('alpaca'), sets['train'], ALPACA)
+    say(0.9, 'writing')
+    _write_sets(ws, chunks, sets)
     write_json(ws.path('dataset_report'), report)
-    if progress:
-        progress(1.0, f"{report['rows']['train'] + report['rows']['forms']:,} training pairs")
+    say(1.0, f"{report['rows']['train'] + report['rows']['forms']:,} training pairs")
     return report
 
 
@@ -666,6 +652,17 @@ def _field(r, name):
     return r[name] if isinstance(r, dict) else getattr(r, name)
 
 
+def _in_turn(by, max_chars, seed):  # sources
+    "Short facts first, in turn from each section"
+    nth, keys = Counter(), {}
+    for s in sorted(by, key=lambda s: rank(seed, s)):
+        section = tuple(_field(by[s][0], 'section'))
+        late = s.endswith('.h') or len(_field(by[s][0], 'output')) > max_chars
+        keys[s] = late, nth[section], rank(seed, s)
+        nth[section] += not late
+    return sorted(by, key=keys.get)
+
+
 def subset(
     rows: list,  # training pairs, `QA` or dictionaries
     max_sources: int,  # number of facts
@@ -679,25 +676,12 @@ def subset(
     for r in rows:
         if _field(r, 'kind') in ('base', 'template'):
             by[_field(r, 'source_id')].append(r)
-    nth, keys = Counter(), {}
-    for s in sorted(by, key=lambda s: rank(seed, s)):
-        section = tuple(_field(by[s][0], 'section'))
-        keys[s] = (
-            s.endswith('.h') or len(_field(by[s][0], 'output')) > max_chars,
-            nth[section],
-            rank(seed, s),
-        )
-        nth[section] += not keys[s][0]
-    order = sorted(by, key=keys.get)
-    asked = [
-        s
-        for t in topics
-        for s in [
-            s
-            for s in order
-            if t in _field(by[s][0], 'instruction') + _field(by[s][0], 'output')
-        ][:2]
-    ]
+    order = _in_turn(by, max_chars, seed)
+
+    def said(s):
+        return _field(by[s][0], 'instruction') + _field(by[s][0], 'output')
+
+    asked = [s for t in topics for s in [s for s in order if t in said(s)][:2]]
     chosen = set(list(dict.fromkeys(asked + order))[:max_sources])
     return [r for s, rs in by.items() if s in chosen for r in rs[:wordings]]
 

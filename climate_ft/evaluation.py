@@ -383,6 +383,17 @@ ANSWER = {
 }
 
 
+_KEPT = ('variants', 'kind', 'about', 'section', 'chunk', 'seen')
+
+
+def _record(a):
+    "One question, still without predictions"
+    x = a['extra']
+    kept = {k: x[k] for k in _KEPT if x.get(k) not in (None, [], '')}
+    row = dict(id=x['id'], set=a['set'], question=a['question'], reference=a['reference'])
+    return row | dict(source_id=a['source_id'], **kept, predictions={}, nll={})
+
+
 def load_answers(
     ws: Workspace,
     name: str,  # of the adapter
@@ -395,27 +406,10 @@ def load_answers(
         said = read_jsonl(p, made_by, check=_pair_of_nll, kind=ANSWER)
         asked[c] = {(a['set'], a['extra']['id']) for a in said}
         for a in said:
-            x = a['extra']
-            r = rows.setdefault(
-                (a['set'], x['id']),
-                dict(
-                    id=x['id'],
-                    set=a['set'],
-                    question=a['question'],
-                    reference=a['reference'],
-                    source_id=a['source_id'],
-                    **{
-                        k: x[k]
-                        for k in ('variants', 'kind', 'about', 'section', 'chunk', 'seen')
-                        if x.get(k) not in (None, [], '')
-                    },
-                    predictions={},
-                    nll={},
-                ),
-            )
+            r = rows.setdefault((a['set'], a['extra']['id']), _record(a))
             r['predictions'][model] = a['prediction']
-            if 'nll' in x:
-                r['nll'][model] = x['nll']
+            if 'nll' in a['extra']:
+                r['nll'][model] = a['extra']['nll']
     _same_questions(ws, name, asked)
     return list(rows.values())
 
@@ -492,6 +486,31 @@ def _total(metric):
     return (nll if metric == 'nll' else SCORERS[metric]).total
 
 
+def _resampled(answers, models, sources, counts):  # model -> rows of counts, resamples
+    "The counts of each model, and its scores in every resample"
+    rows, boot = {m: counts_of(answers, m) for m in models}, {}
+    for m in models:
+        boot[m] = {
+            INTERVALS[k]: resampled(r, _total(k), sources, counts)[INTERVALS[k]]
+            for k, r in rows[m].items()
+        }
+    return rows, boot
+
+
+def _differences(scores, boot, n):  # models -> score -> difference, interval
+    out = {}
+    for b, a in PAIRS:
+        if a not in scores or b not in scores:
+            continue
+        one, two = scores[a]['scores'], scores[b]['scores']
+        out[f'{b} - {a}'] = {
+            k: [round(two[k] - one[k], 6), *interval(boot[b][k] - boot[a][k], n)]
+            for k in boot[b]
+            if k in boot[a] and two[k] is not None and one[k] is not None
+        }
+    return out
+
+
 def score_set(
     answers: list[dict],  # of one set
     resamples: int = 5000,  # of the bootstrap
@@ -499,19 +518,10 @@ def score_set(
 ) -> tuple[dict, dict]:  # scores by model; paired differences by 'tuned - base' …
     "Scores with intervals and floors, and the differences of the conditions"
     models = [m for m in CONDITIONS.values() if all(m in a['predictions'] for a in answers)]
-    sources = [
-        a.get('chunk') or a['source_id'] or a['id'] for a in answers
-    ]  # facts of one passage are learned together
+    # facts of one passage are learned together
+    sources = [a.get('chunk') or a['source_id'] or a['id'] for a in answers]
     n = len(set(sources))
-    counts = draws(n, resamples, seed)
-    rows = {m: counts_of(answers, m) for m in models}
-    boot = {
-        m: {
-            INTERVALS[k]: resampled(r, _total(k), sources, counts)[INTERVALS[k]]
-            for k, r in rows[m].items()
-        }
-        for m in models
-    }
+    rows, boot = _resampled(answers, models, sources, draws(n, resamples, seed))
     scores = {
         m: dict(
             n=len(answers),
@@ -523,20 +533,7 @@ def score_set(
         )
         for m in models
     }
-
-    def point(m, k):
-        return scores[m]['scores'][k]
-
-    diffs = {
-        f'{b} - {a}': {
-            k: [round(point(b, k) - point(a, k), 6), *interval(boot[b][k] - boot[a][k], n)]
-            for k in boot[b]
-            if k in boot[a] and point(b, k) is not None and point(a, k) is not None
-        }
-        for b, a in PAIRS
-        if a in models and b in models
-    }
-    return scores, diffs
+    return scores, _differences(scores, boot, n)
 
 # %% ../nbs/12_evaluation.ipynb #d8883d3b
 def evaluate_answers(
@@ -748,6 +745,9 @@ def read_results(
     return read_json(path, 'evaluate', RESULTS)
 
 
+_VERSIONS = ('torch', 'transformers', 'peft', 'bitsandbytes', 'sacrebleu')
+
+
 def run_evaluate(
     ws: Workspace,
     profile,  # key of `climate_ft.train.PROFILES`, or a `TrainConfig`
@@ -771,10 +771,7 @@ def run_evaluate(
         bits=cfg.bits,
         max_new_tokens=plan.max_new_tokens,
         signatures=signatures(metrics, encoder),
-        versions={
-            k: version(k)
-            for k in ('torch', 'transformers', 'peft', 'bitsandbytes', 'sacrebleu')
-        },
+        versions={k: version(k) for k in _VERSIONS},
         **evaluate_answers(answers, plan.resamples, progress=b),
     )
     write_json(results_path(ws, cfg.bits), results)
@@ -807,6 +804,15 @@ def merge_runs(
     ]
 
 
+def _recommended(better, worse):  # sets
+    "What the sets that decide say"
+    if better and not worse:
+        return 'use 8 bits if they fit: better on ' + ', '.join(better)
+    if worse:
+        return 'use 4 bits: better on ' + ', '.join(worse) + ' and smaller'
+    return 'use 4 bits: no difference can be shown, and they need less memory'
+
+
 def compare_bits(
     four: dict,  # results in 4 bits
     eight: dict,  # results in 8 bits
@@ -815,9 +821,8 @@ def compare_bits(
     model: str = 'tuned',  # whose answers
 ) -> dict:  # rows by set, and a sentence
     "8-bit minus 4-bit with paired intervals, and what follows"
-    r = evaluate_answers(
-        merge_runs(four, eight, model), min(four['resamples'], eight['resamples'])
-    )
+    resamples = min(four['resamples'], eight['resamples'])
+    r = evaluate_answers(merge_runs(four, eight, model), resamples)
     rows = {
         s: dict(
             four=v['base']['scores'][metric],
@@ -827,19 +832,12 @@ def compare_bits(
         for s, v in r['scores'].items()
         if metric in r['differences'][s].get('tuned - base', {})
     }
-    above, below = (
-        [s for s in decide if s in rows and f(rows[s]['difference'])]
-        for f in (lambda d: d[1] > 0, lambda d: d[2] < 0)
-    )
-    better, worse = (below, above) if metric in LOWER_IS_BETTER else (above, below)
-    say = (
-        'use 8 bits if they fit: better on ' + ', '.join(better)
-        if better and not worse
-        else 'use 4 bits: better on ' + ', '.join(worse) + ' and smaller'
-        if worse
-        else 'use 4 bits: no difference can be shown, and they need less memory'
-    )
-    return dict(metric=metric, sets=rows, recommendation=say)
+    told = {s: rows[s]['difference'] for s in decide if s in rows}
+    better = [s for s, d in told.items() if d[1] > 0]
+    worse = [s for s, d in told.items() if d[2] < 0]
+    if metric in LOWER_IS_BETTER:
+        better, worse = worse, better
+    return dict(metric=metric, sets=rows, recommendation=_recommended(better, worse))
 
 
 def cost_table(
@@ -867,6 +865,17 @@ _LOOK = {
 }
 
 
+def _score_bar(ax, x, w, r):
+    "One bar with its interval, and its floor if it has one"
+    color, hatch = _LOOK[r['model']]
+    ax.bar(x, r['score'], w, color=color, hatch=hatch, edgecolor='k', label=r['model'])
+    ends = [[max(0, r['score'] - r['low'])], [max(0, r['high'] - r['score'])]]
+    ax.errorbar(x, r['score'], ends, color='k', capsize=3)
+    if r['floor'] is not None:
+        sides, height = [x - w / 2, x + w / 2], [r['floor']] * 2
+        ax.plot(sides, height, color='crimson', lw=2, label='floor')
+
+
 def plot_scores(
     results: dict,  # from `evaluate_answers`
     metric: str = 'char_f1',  # score
@@ -879,23 +888,7 @@ def plot_scores(
     for k, s in enumerate(results['scores']):
         group = [r for r in table(results, metric) if r['set'] == s]
         for j, r in enumerate(group):
-            x, (color, hatch) = k + (j - (len(group) - 1) / 2) * w, _LOOK[r['model']]
-            ax.bar(x, r['score'], w, color=color, hatch=hatch, edgecolor='k', label=r['model'])
-            ax.errorbar(
-                x,
-                r['score'],
-                [[max(0, r['score'] - r['low'])], [max(0, r['high'] - r['score'])]],
-                color='k',
-                capsize=3,
-            )
-            if r['floor'] is not None:
-                ax.plot(
-                    [x - w / 2, x + w / 2],
-                    [r['floor']] * 2,
-                    color='crimson',
-                    lw=2,
-                    label='floor',
-                )
+            _score_bar(ax, k + (j - (len(group) - 1) / 2) * w, w, r)
     legend = {t: h for h, t in zip(*ax.get_legend_handles_labels())}
     names = [n for n in (*CONDITIONS.values(), 'floor') if n in legend]
     ax.legend([legend[n] for n in names], names, fontsize=8)
@@ -905,6 +898,9 @@ def plot_scores(
     return ax
 
 # %% ../nbs/12_evaluation.ipynb #8ce5573a
+_OUTCOMES = dict(win=('#4c78a8', ''), tie=('white', ''), loss=('white', '///'))
+
+
 def plot_outcomes(
     results: dict,  # from `evaluate_answers`
     ax=None,  # matplotlib axes
@@ -913,31 +909,16 @@ def plot_outcomes(
     import matplotlib.pyplot as plt
 
     ax = ax or plt.subplots(figsize=(8, 2.4), dpi=90)[1]
-    t, left = tally(outcomes(results)), {}
-    for k, (color, hatch) in dict(
-        win=('#4c78a8', ''), tie=('white', ''), loss=('white', '///')
-    ).items():
+    t = tally(outcomes(results))
+    left, white = dict.fromkeys(t, 0), dict(fc='white', ec='none', pad=1)
+    for k, (color, hatch) in _OUTCOMES.items():
         share = [v[k] / sum(v.values()) for v in t.values()]
-        ax.barh(
-            list(t),
-            share,
-            left=[left.get(s, 0) for s in t],
-            color=color,
-            hatch=hatch,
-            edgecolor='k',
-            label=k,
-        )
-        for s, v, x in zip(t, t.values(), share):
-            if v[k]:
-                ax.text(
-                    left.get(s, 0) + x / 2,
-                    s,
-                    v[k],
-                    ha='center',
-                    va='center',
-                    bbox=dict(fc='white', ec='none', pad=1),
-                )
-            left[s] = left.get(s, 0) + x
+        look = dict(color=color, hatch=hatch, edgecolor='k', label=k)
+        ax.barh(list(t), share, left=list(left.values()), **look)
+        for s, x in zip(t, share):
+            if n := t[s][k]:
+                ax.text(left[s] + x / 2, s, n, ha='center', va='center', bbox=white)
+            left[s] += x
     ax.set_xlim(0, 1)
     ax.invert_yaxis()
     ax.legend(ncols=3, loc='lower center', bbox_to_anchor=(0.5, 1), fontsize=8, frameon=False)

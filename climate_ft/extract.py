@@ -271,85 +271,70 @@ def _remedy(name, ocr):
     )
 
 
+_TROUBLES = dict(
+    scan='has images and no text on {}',
+    outlined='has text that was turned into outlines on {}',
+    near_empty='is nearly empty on {}',
+    no_unicode='has a font without a table to Unicode on {}',
+    vertical='is set vertically on {}',
+)
+
+
+_FINE = 'fine for covers and separators; otherwise look at these pages'
+_TURNED = 'use --with blocks, which turns such pages by a quarter before it reads them'
+_COMPARE = 'compare the page count with the original; `mutool clean` makes a sound copy'
+_LACKS = 'if it is Japanese to the eye, its fonts lack a table to Unicode: '
+
+
+def _pages_with(seen) -> dict:  # trouble -> numbers of the pages that have it
+    found = dict(
+        scan=lambda s: s['scan'],
+        outlined=lambda s: s['outlined'] and not s['scan'],
+        near_empty=lambda s: s['n'] < 20 and not s['scan'] and not s['outlined'],
+        no_unicode=lambda s: s['bad'] > 0.2 * max(s['n'], 1),
+        vertical=lambda s: s['vertical'],
+    )
+    return {k: [n for n, s in seen.items() if f(s)] for k, f in found.items()}
+
+
+def _said(ns, count):
+    "Numbers of pages in words; every page of `count` pages"
+    if len(ns) == count:
+        return 'every page'
+    more = ' …' if len(ns) > 8 else ''
+    return f"page{'s' if len(ns) > 1 else ''} {', '.join(map(str, ns[:8]))}{more}"
+
+
 def _judge(name, seen, repaired, ocr='auto'):
     "Findings from what was counted"
-
-    def where(f):
-        return [n for n, s in seen.items() if f(s)]
-
-    def pages(ns):
-        return (
-            'every page'
-            if len(ns) == len(seen)
-            else (
-                f"page{'s' if len(ns) > 1 else ''} "
-                f"{', '.join(map(str, ns[:8]))}{' …' if len(ns) > 8 else ''}"
-            )
-        )
-
     ocr, read = _remedy(name, ocr)
-    outlined = where(lambda s: s['outlined'] and not s['scan'])
-    scan, bad, vertical = (
-        where(lambda s: s['scan']),
-        where(lambda s: s['bad'] > 0.2 * max(s['n'], 1)),
-        where(lambda s: s['vertical']),
-    )
-    empty = where(lambda s: s['n'] < 20 and not s['scan'] and not s['outlined'])
-    total, letters = (sum(s[k] for s in seen.values()) for k in ('n', 'letters'))
-    few_ja = letters > 100 and sum(s['ja'] for s in seen.values()) < 0.2 * letters
-    bad_all = sum(s['bad'] for s in seen.values()) > (0.1 if few_ja else 0.4) * max(total, 1)
-    silent = total < 20 * len(seen) and not read
-    if scan:
-        yield Finding(
-            'scan', f'{name} has images and no text on {pages(scan)}', ocr, silent, scan
-        )
-    if outlined:
-        yield Finding(
-            'outlined',
-            f'{name} has text that was turned into outlines on {pages(outlined)}',
-            ocr.replace('-l jpn', '--force-ocr -l jpn'),
-            silent,
-            outlined,
-        )
-    if not total and not scan and not outlined:
-        yield Finding('near_empty', f'{name} has no text on any page', ocr, True, empty)
-    elif empty and not (total < 20 * len(seen) and (scan or outlined)):
-        yield Finding(
-            'near_empty',
-            f'{name} is nearly empty on {pages(empty)}',
-            'fine for covers and separators; otherwise look at these pages',
-            False,
-            empty,
-        )
-    if bad:
-        yield Finding(
-            'no_unicode',
-            f'{name} has a font without a table to Unicode on {pages(bad)}',
-            ocr.replace('-l jpn', '--force-ocr -l jpn'),
-            bad_all and not read,
-            bad,
-        )
-    if vertical:
-        yield Finding(
-            'vertical',
-            f'{name} is set vertically on {pages(vertical)}',
-            'use --with blocks, which turns such pages by a quarter before it reads them',
-            False,
-            vertical,
-        )
+    force, on = ocr.replace('-l jpn', '--force-ocr -l jpn'), _pages_with(seen)
+    keys = ('n', 'letters', 'ja', 'bad')
+    total, letters, ja, bad = (sum(s[k] for s in seen.values()) for k in keys)
+    few_ja = letters > 100 and ja < 0.2 * letters
+    bad_all = bad > (0.1 if few_ja else 0.4) * max(total, 1)
+    pictures, little = on['scan'] or on['outlined'], total < 20 * len(seen)
+
+    def found(kind, advice, fatal=False):
+        if on[kind]:
+            what = _TROUBLES[kind].format(_said(on[kind], len(seen)))
+            yield Finding(kind, f'{name} {what}', advice, fatal, on[kind])
+
+    yield from found('scan', ocr, little and not read)
+    yield from found('outlined', force, little and not read)
+    if not total and not pictures:
+        what = f'{name} has no text on any page'
+        yield Finding('near_empty', what, ocr, True, on['near_empty'])
+    elif not (little and pictures):
+        yield from found('near_empty', _FINE)
+    yield from found('no_unicode', force, bad_all and not read)
+    yield from found('vertical', _TURNED)
     if repaired:
         yield Finding(
-            'repaired',
-            f'{name} is damaged and was repaired while opening',
-            'compare the page count with the original; `mutool clean` makes a sound copy',
+            'repaired', f'{name} is damaged and was repaired while opening', _COMPARE
         )
     if few_ja and not bad_all:
-        yield Finding(
-            'not_japanese',
-            f'{name} has few kana and kanji',
-            'if it is Japanese to the eye, its fonts lack a table to Unicode: '
-            + ocr.replace('-l jpn', '--force-ocr -l jpn'),
-        )
+        yield Finding('not_japanese', f'{name} has few kana and kanji', _LACKS + force)
 
 # %% ../nbs/02_extract.ipynb #0034c2d1
 def extract(
@@ -395,6 +380,38 @@ def _peak_mib():
     return getattr(m, 'peak_wset', m.rss) / 2**20
 
 
+def _why(e, pdf, extractor, gib):
+    "What stopped the worker, in one line"
+    name, kind = Path(pdf).name, type(e).__name__
+    if isinstance(e, CourseError):
+        return str(e)
+    if isinstance(e, MemoryError):
+        return (
+            f'{name} needs more than {gib} GiB of memory with {extractor}: '
+            'split it, e.g. with `qpdf --split-pages`'
+        )
+    if isinstance(e, ImportError):
+        return (
+            f'{extractor} could not be loaded with {gib} GiB of memory for '
+            f'{name} ({kind}): allow more, or install what is missing'
+        )
+    return (
+        f'{extractor} cannot read {name} ({kind}): '
+        'repair it with `mutool clean`, or use another extractor'
+    )
+
+
+def _send_pages(send, pdf, extractor, ocr):  # seconds spent on reading them
+    with open_pdf(pdf) as doc:
+        send(dict(count=len(doc)))
+    start, spent = time.perf_counter(), 0
+    for p in iter_pages(pdf, extractor, ocr=ocr):
+        spent += time.perf_counter() - start
+        send(p.asdict())
+        start = time.perf_counter()
+    return spent
+
+
 def _serve(argv):
     "The worker: pages as lines of JSON on standard output, an error as one line"
     pdf, extractor, gib, ocr = argv
@@ -407,48 +424,14 @@ def _serve(argv):
         out.flush()
 
     try:
-        start, spent = time.perf_counter(), 0
+        spent = 0
         if extractor.startswith('check'):
             send(dict(findings=[f.asdict() for f in check_pdf(pdf, ocr=ocr)]))
         if extractor := extractor.removeprefix('check').strip('+'):
-            with open_pdf(pdf) as doc:
-                send(dict(count=len(doc)))
-            start = time.perf_counter()
-            for p in iter_pages(pdf, extractor, ocr=ocr):
-                spent += time.perf_counter() - start
-                send(p.asdict())
-                start = time.perf_counter()
+            spent = _send_pages(send, pdf, extractor, ocr)
         send(dict(done=True, seconds=spent, peak_mib=_peak_mib()))
-    except CourseError as e:
-        send(dict(error=str(e)))
-    except MemoryError:
-        send(
-            dict(
-                error=(
-                    f'{Path(pdf).name} needs more than {gib} GiB of memory with {extractor}: '
-                    'split it, e.g. with `qpdf --split-pages`'
-                )
-            )
-        )
-    except ImportError as e:
-        send(
-            dict(
-                error=(
-                    f'{extractor} could not be loaded with {gib} GiB of memory for '
-                    f'{Path(pdf).name} ({type(e).__name__}): '
-                    'allow more, or install what is missing'
-                )
-            )
-        )
     except Exception as e:
-        send(
-            dict(
-                error=(
-                    f'{extractor} cannot read {Path(pdf).name} ({type(e).__name__}): '
-                    'repair it with `mutool clean`, or use another extractor'
-                )
-            )
-        )
+        send(dict(error=_why(e, pdf, extractor, gib)))
 
 # %% ../nbs/02_extract.ipynb #fff1acdd
 def _next(q, p, seconds):
@@ -483,6 +466,43 @@ def _listen(stream, q):
         q.put(None)
 
 
+def _worker(*argv):
+    "A process that runs `_serve`"
+    code = 'import sys; from climate_ft.extract import _serve; _serve(sys.argv[1:])'
+    return subprocess.Popen(
+        [sys.executable, '-c', code, *map(str, argv)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL,
+        encoding='utf-8',
+    )
+
+
+def _message(q, p, seconds, name, extractor, n):  # queue, worker; pages read so far
+    "The next message of a worker; a `CourseError` if there is none, or if it is an error"
+    import queue
+
+    try:
+        line = _next(q, p, seconds)
+    except queue.Empty:
+        raise Stalled(
+            f'{name}: {extractor} was silent for {seconds:g} s at page {n + 1}: '
+            'repair the file with `mutool clean`, or leave that page out'
+        ) from None
+    if line is None:
+        raise CourseError(
+            f'{name}: {extractor} crashed at page {n + 1} (status {p.wait()}): '
+            'repair the file with `mutool clean`, or leave that page out'
+        )
+    m = json.loads(line)
+    if 'error' in m:
+        raise CourseError(m['error'])
+    for f in m.get('findings', []):
+        if f['fatal']:
+            raise CourseError(f"{f['message']}: {f['advice']}".strip(': '))
+    return m
+
+
 def _messages(
     pdf,
     extractor,
@@ -494,42 +514,15 @@ def _messages(
     import queue
     import threading
 
-    code = 'import sys; from climate_ft.extract import _serve; _serve(sys.argv[1:])'
-    p = subprocess.Popen(
-        [sys.executable, '-c', code, str(pdf), extractor, str(gib), ocr],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        stdin=subprocess.DEVNULL,
-        encoding='utf-8',
-    )
-    q = queue.Queue(16)
+    p, q = _worker(pdf, extractor, gib, ocr), queue.Queue(16)
     reader = threading.Thread(target=_listen, args=(p.stdout, q), daemon=True)
     reader.start()
-    name, n = Path(pdf).name, 0
+    m, n = {}, 0
     try:
-        while True:
-            try:
-                line = _next(q, p, seconds)
-            except queue.Empty:
-                raise Stalled(
-                    f'{name}: {extractor} was silent for {seconds:g} s at page {n + 1}: '
-                    'repair the file with `mutool clean`, or leave that page out'
-                ) from None
-            if line is None:
-                raise CourseError(
-                    f'{name}: {extractor} crashed at page {n + 1} (status {p.wait()}): '
-                    'repair the file with `mutool clean`, or leave that page out'
-                )
-            m = json.loads(line)
-            if 'error' in m:
-                raise CourseError(m['error'])
+        while 'done' not in m:
+            m = _message(q, p, seconds, Path(pdf).name, extractor, n)
             n += 'text' in m
-            for f in m.get('findings', []):
-                if f['fatal']:
-                    raise CourseError(f"{f['message']}: {f['advice']}".strip(': '))
             yield m
-            if 'done' in m:
-                return
     finally:
         p.kill()
         while reader.is_alive():  # the stream is closed by whoever reads it
@@ -604,13 +597,20 @@ def _append(fs, extractor, pages):
             )
 
 # %% ../nbs/02_extract.ipynb #2fd5664d
+def _out(path, mode='w'):
+    return open(path, mode, encoding='utf-8', newline='\n')
+
+
+def _write_pages(folder, e, pages):
+    "The pages of one document as files, one for an extractor"
+    kinds = [e, 'pages'] if e == 'blocks' else [e]
+    with closing(pages), ExitStack() as files:
+        _append({k: files.enter_context(_out(folder / k)) for k in kinds}, e, pages)
+
+
 def _read_document(pdf, names, folder, seconds, notice, progress, ocr='auto'):
     "The text of one document by every extractor, and its pages, as files in `folder`"
     folder.mkdir()
-
-    def out(k, mode='w'):
-        return open(folder / k, mode, encoding='utf-8', newline='\n')
-
     stalled = False
     for j, e in enumerate(names):
 
@@ -620,22 +620,13 @@ def _read_document(pdf, names, folder, seconds, notice, progress, ocr='auto'):
         try:
             if stalled:
                 raise CourseError(f'{pdf.name}: {e} was left out')
-            pages = iter_pages_safely(
-                pdf, e, report, seconds, notice=None if j else notice, ocr=ocr
-            )
-            with closing(pages), ExitStack() as files:
-                _append(
-                    {
-                        k: files.enter_context(out(k))
-                        for k in ([e, 'pages'] if e == 'blocks' else [e])
-                    },
-                    e,
-                    pages,
-                )
+            first = None if j else notice
+            pages = iter_pages_safely(pdf, e, report, seconds, notice=first, ocr=ocr)
+            _write_pages(folder, e, pages)
         except CourseError as err:
             if not j:
                 raise
-            with out(e, 'a') as f:
+            with _out(folder / e, 'a') as f:
                 f.write(f'[{err}]')
             stalled |= isinstance(err, Stalled)
 
@@ -698,6 +689,24 @@ def _settle(errors, unreadable):
         unreadable(str(e))
 
 # %% ../nbs/02_extract.ipynb #9a9d691b
+def _join_documents(folders, targets):
+    "The files of each document one behind the other"
+    for k, p in targets.items():
+        marks = ('[\n', ',\n', '\n]\n') if k == 'pages' else ()
+        _joined([d / k for d in folders], p, *marks)
+
+
+def _targets(ws, names):  # extractor, or pages -> file
+    pages = {'pages': ws.path('extracted_pages')} if 'blocks' in names else {}
+    return {e: ws.path(f'extracted_{e}') for e in names} | pages
+
+
+def _beside(folder):
+    "A temporary folder in `folder`, which is made if it is not there"
+    folder.mkdir(parents=True, exist_ok=True)
+    return tempfile.TemporaryDirectory(prefix='.documents.', suffix='.tmp', dir=folder)
+
+
 def run_extract(
     ws: Workspace,  # where to write
     pdfs,  # paths of PDF files
@@ -706,8 +715,7 @@ def run_extract(
     seconds: float = 15,  # of processor time, at most, for one page
     notice=tell,  # called with each `Finding` that is not fatal
     unreadable=None,  # called with a line for each PDF that cannot be read; None: an error
-    workers: int
-    | None = None,  # documents at a time; None: as many as there are processors, at most four
+    workers: int | None = None,  # documents at a time; None: one a processor, at most four
     ocr: str = 'auto',  # see `iter_pages`
 ) -> list[Path]:  # files written
     "Text files by every extractor, and `extracted_pages` by the block extractor"
@@ -715,32 +723,16 @@ def run_extract(
     pdfs, names = [Path(p) for p in pdfs], sorted(extractors, key=lambda e: e != 'blocks')
     if twice := [s for s, n in Counter(p.stem for p in pdfs).items() if n > 1]:
         raise CourseError(f'two PDFs are called {twice[0]}: rename one')
-    targets = {e: ws.path(f'extracted_{e}') for e in names} | (
-        {'pages': ws.path('extracted_pages')} if 'blocks' in names else {}
-    )
-    with writing(ws.documents):
-        ws.documents.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(
-            prefix='.documents.', suffix='.tmp', dir=ws.documents
-        ) as tmp:
+    targets, workers = _targets(ws, names), workers or min(os.cpu_count() or 1, 4)
+    with writing(ws.documents), _beside(ws.documents) as tmp:
 
-            def read(i, pdf, report):
-                _read_document(pdf, names, Path(tmp) / str(i), seconds, notice, report, ocr)
+        def read(i, pdf, report):
+            _read_document(pdf, names, Path(tmp) / str(i), seconds, notice, report, ocr)
 
-            errors = _side_by_side(
-                pdfs, read, progress, workers or min(os.cpu_count() or 1, 4)
-            )
-            _settle(errors, unreadable)
-            read_ones = [Path(tmp) / str(i) for i, e in enumerate(errors) if not e]
-            before = file_digest(ws.path('extracted_pages'))
-            for k, p in targets.items():
-                _joined(
-                    [d / k for d in read_ones],
-                    p,
-                    *(('[\n', ',\n', '\n]\n') if k == 'pages' else ()),
-                )
-    if (
-        file_digest(ws.path('extracted_pages')) != before
-    ):  # the scores are those of another text
-        ws.path('extractor_scores').unlink(missing_ok=True)
+        errors = _side_by_side(pdfs, read, progress, workers)
+        _settle(errors, unreadable)
+        before = file_digest(ws.path('extracted_pages'))
+        _join_documents([Path(tmp) / str(i) for i, e in enumerate(errors) if not e], targets)
+    if file_digest(ws.path('extracted_pages')) != before:
+        ws.path('extractor_scores').unlink(missing_ok=True)  # they are those of another text
     return list(targets.values())

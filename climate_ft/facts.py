@@ -78,6 +78,47 @@ def _of_stem(ts, i, j):
     return stem or a.pos == '形容詞' and b.sub == '接尾'
 
 
+def _cut(ts, i):
+    "Does the phrase from `i` on begin inside a noun? 進み|具合"
+    before = ts[i - 1]
+    joined = before.end == ts[i].start and ts[i].pos != '形容詞'
+    return joined and before.pos == '動詞' and before.cform == '連用形'
+
+
+def _has_clause(ts, i):
+    "Does a relative clause stand before the phrase from `i` on?"
+    before = ts[i - 1]
+    verb = before.pos in ('動詞', '助動詞') and before.cform == '基本形'
+    return before.sub != '読点' and (ts[i].pos == '形容詞' or verb)
+
+
+def _with_clause(ts, depth, i, j):  # where the clause begins; None if it is more than one
+    while i > 0 and not (depth[i - 1] == 0 and ts[i - 1].sub == '読点'):
+        i -= 1
+    if any(t.sub == '接続助詞' and t.surface not in ('て', 'で') for t in ts[i:j]):
+        return None
+    return i
+
+
+def _ends_list(ts, i):
+    "Do a noun and a comma stand before the phrase from `i` on?"
+    if i < 2 or ts[i - 1].sub != '読点' or ts[i - 2].pos != '名詞':
+        return False
+    return ts[i - 2].sub not in ('接尾', '副詞可能', '数')
+
+
+def _begin(ts, i, j):
+    "Where a phrase begins, without adverbs, particles and marks in front of it"
+    while i < j and (
+        (ts[i].pos == '副詞' and ts[i + 1].pos != '形容詞')  # 最も高い: both stay
+        or ts[i].pos in ('接続詞', '助詞', 'フィラー')
+        or (ts[i].pos == '助動詞' and i)
+        or (ts[i].pos == '記号' and ts[i].surface[0] not in _open)
+    ):
+        i += 1
+    return i
+
+
 def phrase_before(
     text: str,
     ts: list[Token],  # its tokens
@@ -89,40 +130,13 @@ def phrase_before(
     i = j
     while i > 0 and (depth[i - 1] > 0 or _in_phrase(ts, i - 1) or _of_stem(ts, i, j)):
         i -= 1
-    if i == j:
+    if i == j or i and _cut(ts, i):
         return ''
-    before = ts[i - 1] if i else ts[0]
-    joined = before.end == ts[i].start and ts[i].pos != '形容詞'
-    if i and joined and before.pos == '動詞' and before.cform == '連用形':
-        return ''  # 進み|具合: the noun is cut
-    if (
-        clause
-        and i
-        and before.sub != '読点'
-        and (
-            ts[i].pos == '形容詞'
-            or (before.pos in ('動詞', '助動詞') and before.cform == '基本形')
-        )
-    ):
-        while i > 0 and not (depth[i - 1] == 0 and ts[i - 1].sub == '読点'):
-            i -= 1
-        if any(t.sub == '接続助詞' and t.surface not in ('て', 'で') for t in ts[i:j]):
-            return ''
-    elif (
-        i > 1
-        and before.sub == '読点'
-        and ts[i - 2].pos == '名詞'
-        and ts[i - 2].sub not in ('接尾', '副詞可能', '数')
-    ):
+    if clause and i and _has_clause(ts, i):
+        i = _with_clause(ts, depth, i, j)
+    elif _ends_list(ts, i):
         return ''
-    while i < j and (
-        (ts[i].pos == '副詞' and ts[i + 1].pos != '形容詞')  # 最も高い: both stay
-        or ts[i].pos in ('接続詞', '助詞', 'フィラー')
-        or (ts[i].pos == '助動詞' and i)
-        or (ts[i].pos == '記号' and ts[i].surface[0] not in _open)
-    ):
-        i += 1
-    if i == j:
+    if i is None or (i := _begin(ts, i, j)) == j:
         return ''
     a = ts[i].start
     while a and _kanji(text[a - 1]) and _kanji(text[a]):
@@ -162,6 +176,33 @@ def clean_topic(p: str) -> str:
     return _bullet.sub('', _gloss.sub(r'（\1）', p))
 
 
+def _markers(ts, depth, particle, sub):  # indexes
+    "Where the particle stands behind a noun, or behind one and と, outside brackets"
+
+    def noun(t):
+        return t.pos in ('名詞', '記号')
+
+    return [
+        j
+        for j, t in enumerate(ts)
+        if j and not depth[j] and (t.surface, t.sub) == (particle, sub)
+        if noun(ts[j - 1]) or ts[j - 1].surface == 'と' and noun(ts[j - 2])
+    ]
+
+
+def _no_topic(p):
+    "Is a phrase no topic: a time, a pronoun, a list, a number?"
+    return (
+        all(t.sub == '副詞可能' or t.pos == '副詞' for t in tokens(p))  # 当初, 現在
+        or len(p) < 2
+        or _pronoun.search(p)
+        or _vague.search(p)
+        or '、' in p
+        or re.match('[0-9](?![0-9]{3}年)', p)
+        or re.fullmatch(r'[\W\d]+', p)
+    )
+
+
 def topic(
     text: str,  # one sentence
     longest: int = 40,  # characters
@@ -172,48 +213,16 @@ def topic(
     ts = tokens(text)
     depth = bracket_depth(ts)
     for particle, sub in (('は', '係助詞'), ('が', '格助詞')):
-        at = [
-            j
-            for j, t in enumerate(ts)
-            if j
-            and not depth[j]
-            and t.surface == particle
-            and t.sub == sub
-            and (
-                ts[j - 1].pos in ('名詞', '記号')
-                or (ts[j - 1].surface == 'と' and ts[j - 2].pos in ('名詞', '記号'))
-            )
-        ]
+        at = _markers(ts, depth, particle, sub)
         if not at:
             continue
         j = at[0] if particle == 'は' else at[-1]
-        k = j - (ts[j - 1].surface == 'と')
-        p = (
-            next(
-                (
-                    p
-                    for c in (True, False)
-                    if len(p := clean_topic(phrase_before(text, ts, depth, k, c))) <= longest
-                ),
-                '',
-            )
-            if ts[k - 1].surface != 'の'
-            else ''
-        )
-        if particle == 'が' and (
-            len(p) < 4 or _counted.search(p) or _possible.search(p) or _in_clause(ts, j)
-        ):
-            return None
-        if all(t.sub == '副詞可能' or t.pos == '副詞' for t in tokens(p)):
-            return None  # 当初, 現在
-        if (
-            len(p) < 2
-            or _pronoun.search(p)
-            or _vague.search(p)
-            or '、' in p
-            or re.match('[0-9](?![0-9]{3}年)', p)
-            or re.fullmatch(r'[\W\d]+', p)
-        ):
+        k, p = j - (ts[j - 1].surface == 'と'), ''
+        if ts[k - 1].surface != 'の':
+            ps = (clean_topic(phrase_before(text, ts, depth, k, c)) for c in (True, False))
+            p = next((p for p in ps if len(p) <= longest), '')
+        weak = len(p) < 4 or _counted.search(p) or _possible.search(p)
+        if particle == 'が' and (weak or _in_clause(ts, j)) or _no_topic(p):
             return None
         return p, 'definition' if k < j else 'topic'
 
@@ -289,6 +298,26 @@ _leans = re.compile(
 _announces = re.compile('本[章節書]|次の|以下の')
 
 
+def _opening(sents, longest):
+    "How many sentences, at most three, say together what a heading announces"
+    n = 1
+    while (
+        n < min(3, len(sents))
+        and sum(len(s) for _, s in sents[: n + 1]) <= longest * 5 // 4
+        and not _bullet.match(sents[n][1])
+        and not _announces.search(sents[n][1])
+    ):
+        n += 1
+    return n
+
+
+def _torn(sents, i):
+    "Is a sentence the rest of the one before it?"
+    if not i or _bullet.match(sents[i - 1][1]):
+        return False
+    return sents[i - 1][1][-1] not in '。！？!?'
+
+
 def chunk_facts(
     c: Chunk,
     shortest: int = 15,
@@ -298,37 +327,13 @@ def chunk_facts(
     sents, res = list(chunk_sentences(c)), []
     title = section_title(c.section)
     opens = len(sents) > 1 and topic(sents[0][1]) and not _leans.search(sents[0][1])
-    if title and opens:
-        n = 1
-        while (
-            n < min(3, len(sents))
-            and sum(len(s) for _, s in sents[: n + 1]) <= longest * 5 // 4
-            and not _bullet.match(sents[n][1])
-            and not _announces.search(sents[n][1])
-        ):
-            n += 1
-        if n > 1:
-            res.append(
-                Fact(
-                    f'{c.id}.h',
-                    title,
-                    ''.join(s for _, s in sents[:n]),
-                    'heading',
-                    c,
-                    sents[0][0],
-                )
-            )
+    if title and opens and (n := _opening(sents, longest)) > 1:
+        said = ''.join(s for _, s in sents[:n])
+        res.append(Fact(f'{c.id}.h', title, said, 'heading', c, sents[0][0]))
     for i, (at, s) in enumerate(sents):
         answer = _bullet.sub('', s)
-        torn = (
-            i and sents[i - 1][1][-1] not in '。！？!?' and not _bullet.match(sents[i - 1][1])
-        )
-        if (
-            torn
-            or not shortest <= len(answer) <= longest
-            or answer[-1] != '。'
-            or _leans.search(answer)
-        ):
+        whole = answer[-1:] == '。' and shortest <= len(answer) <= longest
+        if not whole or _torn(sents, i) or _leans.search(answer):
             continue
         if t := topic(s):
             res.append(Fact(f'{c.id}.{i}', t[0], answer, t[1], c, at + len(s) - len(answer)))
@@ -338,36 +343,34 @@ def chunk_facts(
 _years = re.compile(r'[0-9]{4}年(?:代|度)?')
 
 
+def _marks(f):
+    "What may stand behind a topic so that it is told apart, the least first; '' for nothing"
+    titles = [heading_title(h) for h in f.chunk.section if not _states(heading_title(h))]
+    titles = [t for t in titles if not _general.fullmatch(t)] or ['']
+    clear = f.how == 'definition' or len(f.topic) > (6 if f.how == 'heading' else 4)
+    marks = [''] if clear else []
+    if f.how == 'heading':
+        return marks + titles[:1] if len(titles) > 1 else marks
+    years = [y for y in _years.findall(f.answer) if y not in f.topic]
+    marks += [titles[-1] if titles[-1] not in f.topic else '', *years]
+    return marks + [f'{titles[-1]}、{y}' for y in years]
+
+
+def _marked(topic, mark):
+    "The topic with a mark in brackets"
+    if not mark:
+        return topic
+    return f'{topic[:-1]}、{mark}）' if topic[-1] == '）' else f'{topic}（{mark}）'
+
+
 def name_subjects(
     facts: list[Fact],  # of one document, in reading order
 ) -> list[Fact]:  # those that could be told apart, with `subject` filled in
     "Give each fact a subject that no other fact of the document has"
     seen, res = set(), []
     for f in facts:
-        titles = [heading_title(h) for h in f.chunk.section if not _states(heading_title(h))]
-        titles = [t for t in titles if not _general.fullmatch(t)] or ['']
-        years = [y for y in _years.findall(f.answer) if y not in f.topic]
-        marks = (
-            ['']
-            if f.how == 'definition' or len(f.topic) > (6 if f.how == 'heading' else 4)
-            else []
-        )
-        if f.how != 'heading':
-            marks += [
-                titles[-1] if titles[-1] not in f.topic else '',
-                *years,
-                *(f'{titles[-1]}、{y}' for y in years),
-            ]
-        elif len(titles) > 1:
-            marks.append(titles[0])
-        for m in [m for m in marks if m != f.topic] or ['']:
-            f.subject = (
-                f.topic
-                if not m
-                else f'{f.topic[:-1]}、{m}）'
-                if f.topic[-1] == '）'
-                else f'{f.topic}（{m}）'
-            )
+        for m in [m for m in _marks(f) if m != f.topic] or ['']:
+            f.subject = _marked(f.topic, m)
             key = re.sub(r'[\W_]+', '', unicodedata.normalize('NFKC', f.subject)).lower()
             if key not in seen:
                 seen.add(key)

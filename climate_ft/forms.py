@@ -481,6 +481,17 @@ def object_form(
     return f'{q}のは{s.word}', s.value
 
 
+def _is_form(rest, word, p):  # what is left of the clause without である
+    "Xは何: what Xは… である says; None if its end is no noun that can be asked for"
+    if re.search('のが[^、]{1,6}$', rest):
+        return None  # 積み上げるのが基本
+    last = tokens(rest)[-1]
+    noun = last.pos == '名詞' and last.sub not in ('非自立', '形容動詞語幹', '接尾')
+    if not noun or len(rest) < 10 or _asks_what.search(p) or _amount.search(rest[-8:]):
+        return None
+    return f'{rest}は{word}', p
+
+
 def topic_form(
     c: str,  # a clause
     known: dict | None = None,  # see `glossary`
@@ -499,25 +510,12 @@ def topic_form(
     if _contrasts(rest):
         return None
     if c.endswith('である'):
-        rest = rest[:-3]
-        if re.search('のが[^、]{1,6}$', rest):
-            return None  # 積み上げるのが基本
-        last = tokens(rest)[-1]
-        noun = last.pos == '名詞' and last.sub not in ('非自立', '形容動詞語幹', '接尾')
-        return (
-            (f'{rest}は{word}', p)
-            if noun
-            and len(rest) >= 10
-            and not _asks_what.search(p)
-            and not _amount.search(rest[-8:])
-            else None
-        )
+        return _is_form(rest[:-3], word, p)
     if not _finite(c):
         return None
     if named := parts(p):
-        return f'{rest}{named[0]}は{ASK[what_is(named[1])] if word != "誰" else word}', named[
-            1
-        ]
+        word = ASK[what_is(named[1])] if word != '誰' else word
+        return f'{rest}{named[0]}は{word}', named[1]
     return f'{rest}のは{word}', p
 
 # %% ../nbs/05e_forms.ipynb #f2b9094e
@@ -795,6 +793,35 @@ def held_out_form(
     )
 
 
+def _form_rows(c, i, at, forms, kept, wordings, seed):
+    "The rows of one sentence: those that are trained, those that are held out"
+    rows, held = [], []
+    for k, f in enumerate(forms):
+        words = askings(f.question)
+        twice = any(o.slot == f.slot and o is not f for o in forms)
+        if words and f is kept:
+            held.append(
+                make_row(c, i, at, 'asked', str(k), words['know'], f.answer, shape=f.shape)
+            )
+        if words and not (f is kept and twice):
+            rows += [
+                make_row(c, i, at, f.kind, f'{k}{r[:3]}', words[r], f.answer, shape=f.shape)
+                for r in pick(seed, f'{c.id}.{i}{k}', REGISTERS, wordings)
+            ]
+    return rows, held
+
+
+def _once(rows, held):
+    "The rows whose question is neither held out nor asked before"
+    once, known = [], {squeeze(r.instruction) for r in held}
+    for r in rows:
+        q = squeeze(r.instruction)
+        if q not in known:
+            once.append(r)
+            known.add(q)
+    return once
+
+
 def question_rows(
     chunks: list[Chunk],
     wordings: int = 3,  # registers of each form
@@ -809,35 +836,12 @@ def question_rows(
         for i, (at, s) in enumerate(chunk_sentences(c)):
             if figure_refs(bare(s)) or not _term.match(s) and s[-1] != '。':
                 continue
-            forms, key = sentence_forms(s, title, known), f'{c.id}.{i}'
-            kept = held_out_form(forms, seed, key, hold)
-            for k, f in enumerate(forms):
-                words = askings(f.question)
-                if words and f is kept:
-                    held.append(
-                        make_row(
-                            c, i, at, 'asked', str(k), words['know'], f.answer, shape=f.shape
-                        )
-                    )
-                if (
-                    not words
-                    or f is kept
-                    and any(o.slot == f.slot and o is not f for o in forms)
-                ):
-                    continue
-                rows += [
-                    make_row(
-                        c, i, at, f.kind, f'{k}{r[:3]}', words[r], f.answer, shape=f.shape
-                    )
-                    for r in pick(seed, f'{key}{k}', REGISTERS, wordings)
-                ]
-    once, known = [], {squeeze(r.instruction) for r in held}
-    for r in rows:
-        q = squeeze(r.instruction)
-        if q not in known:
-            once.append(r)
-            known.add(q)
-    return once, held
+            forms = sentence_forms(s, title, known)
+            kept = held_out_form(forms, seed, f'{c.id}.{i}', hold)
+            more, out = _form_rows(c, i, at, forms, kept, wordings, seed)
+            rows += more
+            held += out
+    return _once(rows, held), held
 
 # %% ../nbs/05e_forms.ipynb #ffbcf0d7
 GAP = '次の文の〔　〕に入る語句を答えてください。\n'

@@ -702,6 +702,19 @@ MARK = re.compile(
 )
 
 # %% ../nbs/01a_layout.ipynb #51fe6daa
+BULLET = re.compile(
+    r'^\s*([\x7f-\x9f\uf000-\uf0ff◼■□●○◆◇▶►▷➢➤✓•◎★☆▪‣◯⚫⚪⬤➡✔☑❖▲△▼▽]|〇(?![〇一二三四五六七八九十])|・|[-–—*]\s|[A-Za-zＡ-Ｚ][)）]|[（(][0-9０-９一二三四五六七八九十a-zア-ンイロハ]{1,2}[)）]|[①-⑳]|[ア-ン]\s|[0-9０-９]{1,2}[)）])'
+)
+_COUNT = (
+    r'(?:[0-9０-９]{1,3}|[ivxIVX]{1,5}|[a-zA-Zａ-ｚＡ-Ｚ]|[ⅰ-ⅿⅠ-Ⅿ]'
+    r'|[一二三四五六七八九十]{1,3}|[ア-ンｱ-ﾝ])'
+)
+MARK = re.compile(
+    rf'^\s*(?:([(（]?{_COUNT}[.．)）、:：])(?=\D)|({_COUNT})(?=\s)|([①-⓿㈠-㈩㊀-㊉㋐-㋾])|[※＊*†‡→⇒⇨➔➜]'
+    r'|[【［〔][^】］〕]{1,8}[】］〕]|(?:注|例|問|答|事例|Q|A|Ｑ|Ａ)[0-9０-９]{0,3}(?=[\s:：.．、])|(?:注|例|問)[0-9０-９]{1,3})'
+)
+
+
 def _told_in(column):
     "True if a column holds running text, which narrow rows do not show one by one"
     rows = [_row(r) for r in rows_of(column)]

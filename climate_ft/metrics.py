@@ -718,17 +718,11 @@ def score_pairs(
     out = dict(n=len(predictions), scores=score(predictions, references))
     out['empty'] = sum(not p.strip() for p in predictions)
     if floor:
-        out['floor'] = (
-            score(
-                _spaced(predictions, FLOOR_PAIRS), _spaced(shuffled(references), FLOOR_PAIRS)
-            )
-            if len(predictions) > 1
-            else None
-        )
+        some = [_spaced(x, FLOOR_PAIRS) for x in (predictions, shuffled(references))]
+        out['floor'] = score(*some) if len(predictions) > 1 else None
     if 'bertscore' in metrics:
-        out['cut'] = cut_texts(
-            [*predictions, *(alternatives(r)[0] for r in references)], encoder
-        )
+        texts = [*predictions, *(alternatives(r)[0] for r in references)]
+        out['cut'] = cut_texts(texts, encoder)
     return {**out, 'signatures': signatures(metrics, encoder)}
 
 # %% ../nbs/11_metrics.ipynb #a4e805f8

@@ -36,11 +36,8 @@ def page_counts(
     )
     few = len(t) < 20
     image = _image_area(page) if few else 0
-    strokes = (
-        sum(2 < x1 - x0 < 60 and 2 < y1 - y0 < 60 for x0, y0, x1, y1 in held.shapes)
-        if few
-        else 0
-    )
+    shapes = held.shapes if few else []
+    strokes = sum(2 < x1 - x0 < 60 and 2 < y1 - y0 < 60 for x0, y0, x1, y1 in shapes)
     return dict(
         n=len(t),
         bad=bad,

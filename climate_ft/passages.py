@@ -193,6 +193,22 @@ def _others(best, question, own, answer, chars, n, strict):
     return res
 
 # %% ../nbs/05f_passages.ipynb #e3bff05e
+def _passage_row(r, best, own, refuse, size, n, seed):
+    "A question with passages: `n` at most, of `size` characters; None if there are none"
+    answer = core(r.output)
+    texts = _others(best, r.instruction, own.id, answer, size, n - (not refuse), refuse)
+    if refuse and not texts:
+        return None
+    new = dict(id=r.id + '+', kind='refusal' if refuse else 'passage')
+    if refuse:
+        new['output'] = REFUSAL
+    else:
+        place = int(rank(seed, r.id, 'at') * (len(texts) + 1))
+        texts.insert(place, around(own, r.instruction, answer, size))
+    new |= dict(input=context(texts), extra=r.extra | dict(answer=answer))
+    return QA(**vars(r) | new)
+
+
 def passage_rows(
     rows: list[QA],  # questions; `extra['chunk']` names where the answer stands
     chunks: list[Chunk],  # that are trained
@@ -212,33 +228,10 @@ def passage_rows(
     rows = [r for r in rows if core(r.output) in by[r.extra['chunk']].text]
     rows = [r for r in rows if rank(seed, r.id, 'used') < min(share, most / len(rows))]
     for r, best in zip(rows, find.many([r.instruction for r in rows], max(counts) + 4)):
-        own, answer = by[r.extra['chunk']], core(r.output)
-        refuse, size, n = (
-            rank(seed, r.id, 'no') < refusals,
-            draw(r, 'size', sizes),
-            draw(r, 'n', counts),
-        )
-        texts = _others(best, r.instruction, own.id, answer, size, n - (not refuse), refuse)
-        if refuse and not texts:
-            continue
-        new = dict(
-            id=r.id + '+',
-            kind='refusal' if refuse else 'passage',
-            output=REFUSAL if refuse else r.output,
-        )
-        if not refuse:
-            texts.insert(
-                int(rank(seed, r.id, 'at') * (len(texts) + 1)),
-                around(own, r.instruction, answer, size),
-            )
-        res.append(
-            QA(
-                **vars(r)
-                | new
-                | dict(input=context(texts), extra=r.extra | dict(answer=answer))
-            )
-        )
-    return res
+        own, refuse = by[r.extra['chunk']], rank(seed, r.id, 'no') < refusals
+        size, n = draw(r, 'size', sizes), draw(r, 'n', counts)
+        res.append(_passage_row(r, best, own, refuse, size, n, seed))
+    return [r for r in res if r]
 
 # %% ../nbs/05f_passages.ipynb #213862e0
 def general_pairs() -> list[QA]:
@@ -326,36 +319,24 @@ def build_forms(
     taught: list[QA] = (),  # of chapter 05g
 ) -> tuple[list[QA], list[QA], dict]:  # training rows, held-out short questions, and a report
     "Every form of every sentence, alone and with passages"
-    mix = mix or Mix()
+    mix, ids = mix or Mix(), {c.id for c in chunks}
     rows, held = question_rows(chunks, mix.wordings, mix.hold, seed)
     held, _ = apart(held, asked, 95.0)
     rows, exam = apart(rows, asked)
     rows, more = add_taught(rows, taught, [*asked, *(r.instruction for r in held)])
-    ids = {c.id for c in chunks}
-    topics = [
-        r for r in pairs if r.kind in ('base', 'template') and r.extra.get('chunk') in ids
-    ]
+    topics = [r for r in pairs if r.kind in ('base', 'template')]
+    topics = [r for r in topics if r.extra.get('chunk') in ids]
     topics += (casual := casual_rows(pairs, seed))
-    read = passage_rows(rows, chunks, mix.passages, mix.most, mix.refusals, seed=seed)
-    read += passage_rows(
-        topics, chunks, 0.6 * mix.passages, mix.most // 3, mix.refusals, seed=seed
-    )
+    share, most = mix.passages, mix.most
+    read = passage_rows(rows, chunks, share, most, mix.refusals, seed=seed)
+    read += passage_rows(topics, chunks, 0.6 * share, most // 3, mix.refusals, seed=seed)
     out = rows + casual + (gap_rows(rows, chunks, seed) if mix.gaps else [])
     out += (text_rows(chunks) if mix.text else []) + read
     out += mixed(pairs + out, chunks, asked, mix, seed)
-    cover, kinds = coverage(chunks, pairs + out), Counter(r.kind for r in out)
-    return (
-        out,
-        held,
-        dict(
-            rows=len(out),
-            kinds=dict(kinds),
-            held_out=len(held),
-            examination=exam,
-            coverage=cover,
-            **more,
-        ),
-    )
+    report = dict(rows=len(out), kinds=dict(Counter(r.kind for r in out)))
+    report |= dict(held_out=len(held), examination=exam)
+    report |= dict(coverage=coverage(chunks, pairs + out), **more)
+    return out, held, report
 
 # %% ../nbs/05f_passages.ipynb #6b55f7ca
 def select_forms(
