@@ -191,6 +191,23 @@ def settings_of(
     )
 
 
+def _contexts(ws, rows, plan):  # a text for each row, None for a set without passages
+    "The passages that are found for each question"
+    find = Retriever(read_records(ws.path('corpus_chunks'), Chunk, 'corpus'))
+
+    def given(q):
+        return context([t for _, t in found(q, find, plan.retrieved, plan.passage_chars)])
+
+    asked = [(r['set'], q) for r in rows if (q := question_of(r))]
+    return [given(q) if s in plan.passages else None for s, q in asked]
+
+
+def _forget(out):
+    "Remove a file of answers and what interrupted runs left of it"
+    for f in (out, *out.parent.glob(f'.{out.stem}*.part')):
+        f.unlink(missing_ok=True)
+
+
 def run_answers(
     ws: Workspace,
     profile,  # key of `climate_ft.train.PROFILES`, or a `TrainConfig`
@@ -201,38 +218,18 @@ def run_answers(
     "Every condition on every question set, with the likelihood of the references; resumable"
     cfg, plan = settings_of(profile, plan)
     rows = question_sets(ws, plan, trained_sources(ws, cfg.name))
-    find = Retriever(read_records(ws.path('corpus_chunks'), Chunk, 'corpus'))
-
-    def given(q):
-        return context([t for _, t in found(q, find, plan.retrieved, plan.passage_chars)])
-
-    contexts = [
-        given(q) if r['set'] in plan.passages else None for r in rows if (q := question_of(r))
-    ]
+    contexts, shares = _contexts(ws, rows, plan), _shares(progress, 2 * len(CONDITIONS))
     models, key, paths = _Models(ws, cfg.name, progress), model_key(ws.models / cfg.name), []
-    shares = _shares(progress, 2 * len(CONDITIONS))
+    how = dict(batch_size=plan.batch_size, max_new_tokens=plan.max_new_tokens)
     for condition in _ORDER:
         kind, with_passage = condition.split('_')[0], condition.endswith('_passage')
         pick = [i for i in range(len(rows)) if not with_passage or contexts[i]]
-        out = answers_path(ws, cfg.name, condition)
+        out, asked = answers_path(ws, cfg.name, condition), [rows[i] for i in pick]
+        ctx = [contexts[i] for i in pick] if with_passage else None
         if fresh:
-            for f in (out, *ws.data.glob(f'.{out.stem}*.part')):
-                f.unlink(missing_ok=True)
-        asked, ctx = (
-            [rows[i] for i in pick],
-            [contexts[i] for i in pick] if with_passage else None,
-        )
-        answer_rows(
-            lambda: models(kind),
-            asked,
-            out,
-            CONDITIONS[condition],
-            key,
-            ctx,
-            batch_size=plan.batch_size,
-            max_new_tokens=plan.max_new_tokens,
-            progress=next(shares),
-        )
+            _forget(out)
+        what = asked, out, CONDITIONS[condition], key, ctx
+        answer_rows(lambda: models(kind), *what, progress=next(shares), **how)
         _add_likelihood(lambda: models(kind), out, asked, ctx, plan, next(shares))
         paths.append(out)
     return paths

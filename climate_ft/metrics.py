@@ -419,11 +419,8 @@ def cut_texts(
 def bert_rows(
     predictions: list[str],  # answers; an empty one scores 0
     references: list[str],  # references
-    encoder: str
-    | Path
-    | None = None,  # folder or hub name of an encoder; None: `e5_encoder()`
-    layers: int
-    | None = None,  # the layer used, from 1; None: the 11th by default, else the last
+    encoder: str | Path | None = None,  # folder or hub name of one; None: `e5_encoder()`
+    layers: int | None = None,  # the layer used, from 1; None: 11 by default, else the last
     batch_size: int = 32,  # pairs
     progress: Progress | None = None,
 ) -> list[list[float]]:  # [precision, recall, F1, 1] per pair
@@ -432,29 +429,20 @@ def bert_rows(
     from bert_score.utils import get_bert_embedding, greedy_cos_idf
     import torch
 
-    tok, model = _encoder(
-        str(encoder or e5_encoder(progress)), layers or (None if encoder else E5_LAYER)
-    )
+    layers = layers or (None if encoder else E5_LAYER)
+    tok, model = _encoder(str(encoder or e5_encoder(progress)), layers)
     idf = defaultdict(lambda: 1.0, {tok.sep_token_id: 0, tok.cls_token_id: 0})
+
+    pair = lambda i: (alternatives(references[i])[0], predictions[i])
     rows = [[0.0, 0.0, 0.0, 1] for _ in predictions]
-    todo = sorted(
-        (i for i, p in enumerate(predictions) if p.strip()),
-        key=lambda i: len(predictions[i]) + len(alternatives(references[i])[0]),
-    )
+    todo = [i for i, p in enumerate(predictions) if p.strip()]
+    todo.sort(key=lambda i: sum(map(len, pair(i))))
     batches = [todo[i : i + batch_size] for i in range(0, len(todo), batch_size)]
     for b in tracked(batches, progress, 'BERTScore'):
-        r, p = (
-            [get_text(i) for i in b]
-            for get_text in (
-                lambda i: alternatives(references[i])[0],
-                lambda i: predictions[i],
-            )
-        )
+        sides = map(list, zip(*map(pair, b)))
         with torch.no_grad():
-            prf = greedy_cos_idf(
-                *_embed(r, model, tok, idf, get_bert_embedding),
-                *_embed(p, model, tok, idf, get_bert_embedding),
-            )
+            r, p = (_embed(t, model, tok, idf, get_bert_embedding) for t in sides)
+            prf = greedy_cos_idf(*r, *p)
         for i, *v in zip(b, *(o.tolist() for o in prf)):
             rows[i] = [*v, 1]
     return rows
@@ -520,43 +508,36 @@ def _nll_ids(model, tok, questions, texts, contexts):
     return found
 
 
+def _answer_logits(model, ids, mask, keep):
+    "The logits of the last `keep` positions, which hold the answers"
+    at = (mask.cumsum(1) - 1).clamp(min=0)
+    how = dict(attention_mask=mask, position_ids=at, logits_to_keep=keep)
+    return model(input_ids=ids, **how).logits.float()
+
+
 def _batch_nll(model, tok, pairs):
     "Summed loss of labels up to the first special token, for `pairs` of input ids and labels"
     import torch
 
     width = max(len(ids) for ids, _ in pairs)
 
-    def pad(rows, fill):
-        return torch.tensor(
-            [[fill] * (width - len(r)) + r for r in rows], device=model.device
-        )  # on the left: answers end together
+    def pad(rows, fill):  # on the left: answers end together
+        rows = [[fill] * (width - len(r)) + r for r in rows]
+        return torch.tensor(rows, device=model.device)
 
-    ids, labels = (
-        pad([i for i, _ in pairs], tok.pad_token_id or 0),
-        pad([l for _, l in pairs], -100),
-    )
+    ids = pad([i for i, _ in pairs], tok.pad_token_id or 0)
+    labels = pad([l for _, l in pairs], -100)
     mask = pad([[1] * len(i) for i, _ in pairs], 0)
-    keep = (
-        width
-        - min(next((k for k, l in enumerate(r) if l >= 0), width - 1) for r in labels.tolist())
-        + 1
-    )  # only the answers' logits
+    starts = [next((k for k, l in enumerate(r) if l >= 0), width - 1) for r in labels.tolist()]
+    keep = width - min(starts) + 1
     with torch.no_grad():
-        logits = model(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=(mask.cumsum(1) - 1).clamp(min=0),
-            logits_to_keep=keep,
-        ).logits.float()
+        logits = _answer_logits(model, ids, mask, keep)
+    labels = labels[:, -keep + 1 :]
     loss = torch.nn.functional.cross_entropy(
-        logits[:, :-1].transpose(1, 2), labels[:, -keep + 1 :], reduction='none'
+        logits[:, :-1].transpose(1, 2), labels, reduction='none'
     )
-    ended = (
-        torch.isin(
-            labels[:, -keep + 1 :], torch.tensor(tok.all_special_ids, device=labels.device)
-        ).cumsum(1)
-        > 0
-    )
+    special = torch.tensor(tok.all_special_ids, device=labels.device)
+    ended = torch.isin(labels, special).cumsum(1) > 0
     return loss.masked_fill(ended, 0).sum(1).tolist()
 
 

@@ -102,6 +102,13 @@ def _chunk(row):  # of a training row or an answer; '' if it is not known
     return row.get('chunk') or row.get('extra', {}).get('chunk') or ''
 
 
+def _case(a, model):
+    "An answer as the causes look at it"
+    accepted = [a['reference'], *a.get('variants', [])]
+    said = a['predictions'][model]
+    return dict(set=a['set'], question=a['question'], accepted=accepted, prediction=said)
+
+
 def diagnose(
     answers: list[dict],  # from `evaluation.load_answers`
     rows: list[dict],  # trained: instruction, output, source_id, extra
@@ -111,29 +118,23 @@ def diagnose(
     by, out = {}, {}
     for r in rows:
         by.setdefault(_chunk(r), []).append(r)
+
+    def cause(a, case, model):
+        if model != 'tuned':
+            return with_passage(case, given[a['set'], a['id']])
+        return from_memory(case, by.get(_chunk(a), []) if _chunk(a) else rows)
+
     for model, how in _HOW.items():
         asked = [a for a in answers if model in a['predictions'] and a['set'] != 'general']
         wrong, right = {c: [] for c in CAUSES}, 0
         for a in asked:
-            accepted = [a['reference'], *a.get('variants', [])]
-            case = dict(
-                set=a['set'],
-                question=a['question'],
-                accepted=accepted,
-                prediction=a['predictions'][model],
-            )
-            if holds(case['prediction'], accepted):
+            case = _case(a, model)
+            if holds(case['prediction'], case['accepted']):
                 right += 1
             else:
-                about = by.get(_chunk(a), []) if _chunk(a) else rows
-                cause = (
-                    from_memory(case, about)
-                    if model == 'tuned'
-                    else with_passage(case, given[a['set'], a['id']])
-                )
-                wrong[cause].append(case)
-        some = {c: w for c, w in wrong.items() if w}
+                wrong[cause(a, case, model)].append(case)
         if asked:
+            some = {c: w for c, w in wrong.items() if w}
             out[how] = dict(n=len(asked), right=right, wrong=some)
     return out
 
