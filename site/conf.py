@@ -279,4 +279,4 @@ def setup(app):
         app.connect('doctree-read', in_japanese)
     app.add_html_math_renderer('mathml', (math('inline'), None), (math('block'), None))
     app.add_directive('mermaid', Mermaid)
-    app.connect('build-finished', finish)
+    app.connect('build-finished', finish, priority=990)
