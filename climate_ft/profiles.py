@@ -17,7 +17,8 @@ from .fast import PROVEN
 
 # %% auto #0
 __all__ = ['SEVEN', 'SMALL', 'TOPICS', 'PROFILES', 'FORM', 'CHOICES', 'RANGES', 'TrainConfig', 'get_profile', 'select_rows',
-           'training_data', 'check_settings', 'model_kind', 'is_packed', 'is_own', 'settle', 'fit_memory', 'share']
+           'training_data', 'check_setting', 'check_settings', 'model_kind', 'is_packed', 'is_own', 'settle',
+           'fit_memory', 'share']
 
 # %% ../nbs/08b_settings.ipynb #6d8c8303
 SEVEN = ('q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj')
@@ -213,16 +214,24 @@ RANGES = dict(  # the least and the most of a number
 )
 
 
+def check_setting(
+    key: str,  # its name in `TrainConfig`
+    value,
+):
+    "A `CourseError` if no training can have it"
+    allowed, (least, most) = CHOICES.get(key, (value,)), RANGES.get(key, (None, None))
+    if value not in allowed:
+        raise CourseError(f'{key} is {value!r}: choose {", ".join(map(str, allowed))}')
+    if None not in (value, least) and not least <= value <= most:
+        raise CourseError(f'{key} is {value}: from {least:,} to {most:,} is needed')
+
+
 def check_settings(
     values: dict,  # by their names in `TrainConfig`
 ):
     "A `CourseError` names the first setting that no training can have"
-    for k, allowed in CHOICES.items():
-        if values[k] not in allowed:
-            raise CourseError(f'{k} is {values[k]!r}: choose {", ".join(map(str, allowed))}')
-    for k, (least, most) in RANGES.items():
-        if values[k] is not None and not least <= values[k] <= most:
-            raise CourseError(f'{k} is {values[k]}: from {least:,} to {most:,} is needed')
+    for k in (*CHOICES, *RANGES):
+        check_setting(k, values[k])
     if not values['targets']:
         raise CourseError('targets names no layers: leave it out, or set q_proj,v_proj')
 

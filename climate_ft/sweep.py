@@ -52,7 +52,7 @@ def checked_value(
 ):
     "`value` in the type of its setting; a `CourseError` names what is needed"
     from climate_ft.pipeline import as_kind, mix_value, setting_types, unknown
-    from climate_ft.train import CHOICES
+    from climate_ft.train import check_setting
 
     if key.startswith('dataset.'):
         return mix_value(key.removeprefix('dataset.'), value)
@@ -62,8 +62,7 @@ def checked_value(
     if types[key] == (tuple,) and isinstance(value, str):
         value = value.split(',')  # a choice of Optuna is no list
     value = as_kind(key, value, types[key])
-    if value not in CHOICES.get(key, (value,)):
-        raise CourseError(f'{key} is {value!r}: choose {", ".join(map(str, CHOICES[key]))}')
+    check_setting(key, value)
     return value
 
 # %% ../nbs/12c_sweep.ipynb #258d906e

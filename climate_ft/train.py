@@ -22,11 +22,11 @@ from .trainer import *
 from .trainlog import *
 
 # %% auto #0
-__all__ = ['load_for_training', 'prepare', 'build_trainer', 'train', 'train_distributed', 'CHOICES', 'RANGES', 'check_settings',
-           'FORM', 'LengthSampler', 'PROFILES', 'SEVEN', 'SMALL', 'TOPICS', 'TrainConfig', 'checkpoints', 'describe',
-           'dev_loss', 'fit_memory', 'full_precision', 'get_profile', 'is_own', 'is_packed', 'log_callback',
-           'model_kind', 'own_trainer', 'packed_trainer', 'pad_id', 'padded_collator', 'plot_log', 'read_info',
-           'read_log', 'resume_point', 'save_whole', 'select_rows', 'settle', 'share', 'trainer_class',
+__all__ = ['load_for_training', 'prepare', 'build_trainer', 'train', 'train_distributed', 'CHOICES', 'RANGES', 'check_setting',
+           'check_settings', 'FORM', 'LengthSampler', 'PROFILES', 'SEVEN', 'SMALL', 'TOPICS', 'TrainConfig',
+           'checkpoints', 'describe', 'dev_loss', 'fit_memory', 'full_precision', 'get_profile', 'is_own', 'is_packed',
+           'log_callback', 'model_kind', 'own_trainer', 'packed_trainer', 'pad_id', 'padded_collator', 'plot_log',
+           'read_info', 'read_log', 'resume_point', 'save_whole', 'select_rows', 'settle', 'share', 'trainer_class',
            'training_arguments', 'training_data', 'trl_switches', 'update_size', 'verify_training', 'LOG', 'STEP',
            'INFO']
 
@@ -179,6 +179,7 @@ if __name__ == '__main__' and '__file__' in globals():
 _all_ = [  # fmt: skip
     'CHOICES',
     'RANGES',
+    'check_setting',
     'check_settings',
     'FORM',
     'LengthSampler',

@@ -103,7 +103,7 @@ gaps = [true, false]
         ('[settings]\nname = ["a", "b"]', "no setting 'name'"),
         ('[settings]\nbits = [4, 5]', 'bits is 5: choose 4, 8, 16'),
         ('[settings]\nr = [4, "many"]', "r is 'many': a whole number is needed"),
-        ('[settings]\nr = [0, 4]', 'r is 0: it must be above 0'),
+        ('[settings]\nr = [0, 4]', 'r is 0: from 1 to 4,096 is needed'),
         ('[settings]\nr = []', 'r has no values'),
         ('[settings]\nr = {low = 4}', 'a range has low and high'),
         ('[settings]\nr = {low = 4, high = 8, steps = 2}', 'a range has low and high'),
@@ -306,7 +306,7 @@ def test_a_configuration_carries_the_shares_of_its_dataset(tmp_path, monkeypatch
     assert stage.settings(plain) == 'sections'  # as before: no run is repeated
     assert stage.settings(job) == dict(hold_out='sections', mix=dict(refusals=0.25))
     made = []
-    monkeypatch.setattr(data, 'run_dataset', lambda ws, **how: made.append(how['mix']))
+    monkeypatch.setattr(data, 'run_dataset', lambda ws, *a, **how: made.append(how['mix']))
     monkeypatch.setattr(data, 'told', lambda report: [])
     stage.run(job, None)
     stage.run(plain, None)
