@@ -4,7 +4,7 @@ prompt (chapters 05f, 07, 10 and 13c)"""
 import pytest
 
 pytest.importorskip('torch')
-from climate_ft import generate as G, prompts as P
+from climate_ft import asking, generate as G, prompts as P
 from climate_ft.passages import Retriever, follows, thread
 from climate_ft.serve import with_passage
 from climate_ft.workspace import Chunk, CourseError
@@ -124,7 +124,7 @@ def test_the_terminal_keeps_the_turns(monkeypatch):
         heard.append((question, context.split('の')[0], turns))
         return f'答え{len(heard)}'
 
-    monkeypatch.setattr(G, 'stream', stream)
+    monkeypatch.setattr(asking, 'stream', stream)
     monkeypatch.setattr(G, 'load_for_inference', lambda m: (None, None))
     G.chat('m', ask=lambda _: next(lines), say=lambda s: None, find=Retriever(corpus()))
     assert heard == [

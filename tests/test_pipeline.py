@@ -79,12 +79,12 @@ def test_changed_input_runs_what_depends_on_it(tiny_run, tmp_path):
 
 
 KILLED = '''import os, signal
-from climate_ft import cli, train
-save = train.save_whole
+from climate_ft import cli, trainer
+save = trainer.save_whole
 def save_and_die(*args):
     save(*args)
     os.kill(os.getpid(), signal.SIGKILL)
-train.save_whole = save_and_die
+trainer.save_whole = save_and_die
 cli.main()'''
 
 
