@@ -157,7 +157,8 @@ def finish(app, exc):
     for f in ('downloads.json', *(['downloads_ja.json'] if JA else [])):
         for stem, s in json.loads((Path(app.srcdir) / f).read_text()).items():
             (out / '_sources' / f'{stem}.ipynb').write_text(s, encoding='utf-8')
-    shutil.rmtree(out / 'jupyter_execute', ignore_errors=True)  # no page links there
+    # MyST-NB leaves it beside each language's pages: inside the site for the Japanese ones
+    shutil.rmtree(out.parent / 'jupyter_execute', ignore_errors=True)
     for p in out.glob('_static/**/*.map'):
         p.unlink()
     shutil.rmtree(
