@@ -120,6 +120,18 @@ def execute(path, cwd, kernel='python3', extra=None, timeout=3600, allow_errors=
 
 # ---- outputs that must not drift
 
+# what these chapters print is that of a larger model, or depends on the processor's
+# arithmetic in every cell: they must run without an error, and their text is not compared
+TRAINING = {
+    '08_train',
+    '08d_checkpoints',
+    '08e_verdict',
+    '09_train_8bit',
+    '10_generate',
+    '10c_answers',
+    '10d_asking',
+}
+
 volatile = [
     (re.compile(p), r)
     for p, r in (

@@ -8,18 +8,20 @@ import sys
 from pathlib import Path
 import nbformat
 import pytest
-from nbrun import CFG, REPO, colab_vars, drift, execute, make_env, make_origin, said, sh
+from nbrun import (
+    CFG,
+    REPO,
+    TRAINING,
+    colab_vars,
+    drift,
+    execute,
+    make_env,
+    make_origin,
+    said,
+    sh,
+)
 
 NOTEBOOKS = sorted((REPO / 'nbs').glob('*.ipynb'), key=lambda p: p.name)
-TRAINING = {
-    '08_train',
-    '08d_checkpoints',
-    '08e_verdict',
-    '09_train_8bit',
-    '10_generate',
-    '10c_answers',
-    '10d_asking',
-}  # what they print depends on the processor's arithmetic
 
 
 @pytest.fixture(scope='session')
