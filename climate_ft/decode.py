@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Callable
 from fastcore.basics import patch
 from .compat import attention_name, set_attention
-from .fast import expand, up
+from .fast import expand, free_gib, keep_expanded, up
 from .workspace import CourseError
 
 # %% auto #0
@@ -219,7 +219,7 @@ def room(
     net,  # Transformers model
     n: int,  # slots wanted
     length: int,  # tokens of a slot
-    spare: float = 2.0,  # GiB for the prompts' passes
+    spare: float = 1.0,  # GiB for the prompts' passes
     most: float = 8.0,  # GiB for all slots
 ) -> int:  # slots, at least one
     "How many slots the free memory of the GPU holds; on a CPU as many as are wanted"
@@ -227,16 +227,11 @@ def room(
 
     if net.device.type != 'cuda':
         return n
-    c, free = (
-        net.config,
-        torch.cuda.mem_get_info()[0]
-        + torch.cuda.memory_reserved()
-        - torch.cuda.memory_allocated(),
-    )
+    c = net.config
     width = getattr(c, 'head_dim', None) or c.hidden_size // c.num_attention_heads
     heads = getattr(c, 'num_key_value_heads', None) or c.num_attention_heads
     one = 2 * c.num_hidden_layers * heads * width * length * net.dtype.itemsize
-    return max(1, min(n, int(min(free - spare * 2**30, most * 2**30) / one)))
+    return max(1, min(n, int(min(free_gib() - spare, most) * 2**30 / one)))
 
 
 def by_length(
@@ -335,16 +330,16 @@ def _expanded(self, x, *args, **kw):
     "`forward` of a layer, or of an adapter over it, for many rows"
     if x.numel() == x.shape[-1]:
         return self._one_row(x, *args, **kw)
-    base = getattr(self, 'base_layer', self)
+    base, flat = getattr(self, 'base_layer', self), x.reshape(-1, x.shape[-1])
     W, rows = expand(base, x.dtype)
-    y = x @ W.T
+    y = flat @ W.T
     if rows is not None:
-        y = y * rows
+        y.mul_(rows)
     if base.bias is not None:
-        y = y + base.bias.to(x.dtype)
+        y.add_(base.bias.to(x.dtype))
     for A, B, s in self._adapters:
-        y = y + (x @ A.T) @ B.T * s
-    return y
+        y.addmm_(flat @ A.T, B.T, alpha=s)
+    return y.view(*x.shape[:-1], -1)
 
 
 def use_expanded(
@@ -397,4 +392,7 @@ def faster(
         )
     if quantised_layers(model):
         use_expanded(model)
+        keep_expanded(
+            model, model.dtype, free_gib() - 10
+        )  # slots take 8, the prompts' passes 1
     return model

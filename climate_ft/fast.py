@@ -10,8 +10,8 @@ from .compat import flash_kernel, lora_parts, set_attention
 
 # %% auto #0
 __all__ = ['INPUTS', 'PROVEN', 'up', 'PackedCollator', 'packed_attention', 'use_packed_attention', 'capped_attention',
-           'completion_loss', 'expand', 'lora_linear', 'use_lora_linear', 'views', 'flatten', 'can_flatten',
-           'PackedStep', 'head_loss']
+           'completion_loss', 'expand', 'free_gib', 'keep_expanded', 'lora_linear', 'use_lora_linear', 'views',
+           'flatten', 'can_flatten', 'PackedStep', 'head_loss']
 
 # %% ../nbs/07b_fast.ipynb #87a6a023
 def up(n, m):
@@ -201,7 +201,9 @@ def expand(
     dtype,
 ) -> tuple:  # weight [outputs, inputs] in `dtype`; factor of each output row, or None
     "The weight of a layer as it is multiplied"
-    w = layer.weight
+    kept, w = getattr(layer, 'kept', None), layer.weight
+    if kept and kept[0].dtype == dtype:
+        return kept
     if state := getattr(w, 'quant_state', None):
         from bitsandbytes.functional import dequantize_4bit
 
@@ -212,6 +214,35 @@ def expand(
     return (w.data if layer.state.CB is None else layer.state.CB).to(dtype), (scale / 127).to(
         dtype
     )
+
+# %% ../nbs/07b_fast.ipynb #292ea6df
+def free_gib() -> float:
+    "GiB of the GPU that this process can still take, what PyTorch holds unused included"
+    import torch
+
+    held = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    return (torch.cuda.mem_get_info()[0] + held) / 2**30
+
+
+def keep_expanded(
+    model,  # with layers of bitsandbytes
+    dtype,  # of the products
+    room: float,  # GiB that may be used
+) -> int:  # layers
+    "Keep the expanded weights of as many layers as there is room for"
+    import torch
+
+    count, left = 0, room * 2**30
+    for m in model.modules():
+        if type(m).__name__ not in ('Linear4bit', 'Linear8bitLt') or hasattr(m, 'base_layer'):
+            continue
+        left -= m.in_features * m.out_features * dtype.itemsize
+        if left < 0:
+            break
+        with torch.no_grad():
+            m.kept = expand(m, dtype)
+        count += 1
+    return count
 
 # %% ../nbs/07b_fast.ipynb #96465f43
 def _frozen(layer, x):

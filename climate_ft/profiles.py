@@ -10,7 +10,7 @@ import random
 from dataclasses import dataclass, replace
 from pathlib import Path
 from .workspace import CourseError, Record, Workspace, read_json, read_jsonl
-from .preflight import arrange, compute_dtype, predict_memory, refuse
+from .preflight import arrange, compute_dtype, pass_tokens, predict_memory, refuse
 from .prompts import check_rows, encode_rows, find_family
 from .compat import say_once
 from .fast import PROVEN
@@ -18,7 +18,7 @@ from .fast import PROVEN
 # %% auto #0
 __all__ = ['SEVEN', 'SMALL', 'TOPICS', 'PROFILES', 'FORM', 'CHOICES', 'RANGES', 'TrainConfig', 'get_profile', 'select_rows',
            'training_data', 'check_setting', 'check_settings', 'model_kind', 'is_packed', 'is_own', 'settle',
-           'fit_memory', 'share']
+           'fit_memory', 'spare_memory', 'share']
 
 # %% ../nbs/08b_settings.ipynb #6d8c8303
 SEVEN = ('q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj')
@@ -375,6 +375,21 @@ def fit_memory(
     need = predict_memory(shape, tokens=tokens, checkpointing=cfg.checkpointing, **size)
     refuse(f'{what} with batches of {cfg.batch_size}', need, free, _remedy(cfg, found))
     return cfg
+
+
+def spare_memory(
+    cfg: TrainConfig,  # settled and arranged
+    shape,  # of the model, from `preflight.read_shape`
+    lengths: list[int],  # tokens of each example
+    free: float,  # GiB, once the model is loaded
+) -> float:  # GiB, below zero if there is none
+    "What the steps of a training leave of the memory, one GiB apart"
+    packed = cfg.layout == 'packed'
+    tokens = cfg.batch_size * (cfg.max_length if packed else max(lengths))
+    if cfg.layout == 'padding_free':
+        tokens = pass_tokens(lengths, cfg.batch_size)
+    need = predict_memory(shape, tokens=tokens, checkpointing=cfg.checkpointing, **_terms(cfg))
+    return free - (need.high - need.parts['weights']) - 1
 
 # %% ../nbs/08b_settings.ipynb #1047b00f
 def share(

@@ -26,9 +26,9 @@ __all__ = ['load_for_training', 'prepare', 'build_trainer', 'train', 'train_dist
            'check_settings', 'FORM', 'LengthSampler', 'PROFILES', 'SEVEN', 'SMALL', 'TOPICS', 'TrainConfig',
            'checkpoints', 'describe', 'dev_loss', 'fit_memory', 'full_precision', 'get_profile', 'is_own', 'is_packed',
            'log_callback', 'model_kind', 'own_trainer', 'packed_trainer', 'pad_id', 'padded_collator', 'plot_log',
-           'read_info', 'read_log', 'resume_point', 'save_whole', 'select_rows', 'settle', 'share', 'trainer_class',
-           'training_arguments', 'training_data', 'trl_switches', 'update_size', 'verify_training', 'LOG', 'STEP',
-           'INFO']
+           'read_info', 'read_log', 'resume_point', 'save_whole', 'select_rows', 'settle', 'share', 'spare_memory',
+           'trainer_class', 'training_arguments', 'training_data', 'trl_switches', 'update_size', 'use_spare_memory',
+           'verify_training', 'LOG', 'STEP', 'INFO']
 
 # %% ../nbs/08_train.ipynb #36067c43
 def load_for_training(
@@ -112,6 +112,7 @@ def build_trainer(
     log.trainer.remove_callback(PrinterCallback)
     if cfg.fused:
         full_precision(model)
+    use_spare_memory(model, cfg, [len(e['input_ids']) for e in d['examples']])
     return log.trainer
 
 # %% ../nbs/08_train.ipynb #432e6c2b
@@ -210,11 +211,13 @@ _all_ = [  # fmt: skip
     'select_rows',
     'settle',
     'share',
+    'spare_memory',
     'trainer_class',
     'training_arguments',
     'training_data',
     'trl_switches',
     'update_size',
+    'use_spare_memory',
     'verify_training',
     'LOG',
     'STEP',

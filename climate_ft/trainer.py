@@ -13,14 +13,24 @@ from .workspace import CourseError
 from .compat import check_trainer, liger_knows, unnumber_cpu, use_one_device
 from .models import check_bits, resolve_base
 from .ranks import Ranks, deal, sum_gradients
-from .fast import PROVEN, PackedCollator, PackedStep, can_flatten, flatten, head_loss
-from .profiles import TrainConfig, is_own, is_packed, model_kind
+from climate_ft.fast import (
+    PROVEN,
+    PackedCollator,
+    PackedStep,
+    can_flatten,
+    flatten,
+    free_gib,
+    head_loss,
+    keep_expanded,
+)
+from .preflight import read_shape
+from .profiles import TrainConfig, is_own, is_packed, model_kind, spare_memory
 from .checkpoints import save_whole
 
 # %% auto #0
-__all__ = ['FIXED', 'check_targets', 'use_checkpointing', 'use_fused_parts', 'load_unsloth', 'full_precision', 'padded_collator',
-           'lay_out', 'pad_id', 'collator', 'trainer_class', 'own_trainer', 'dev_loss', 'packed_trainer',
-           'LengthSampler', 'trl_switches', 'training_arguments']
+__all__ = ['FIXED', 'check_targets', 'use_checkpointing', 'use_fused_parts', 'load_unsloth', 'full_precision', 'use_spare_memory',
+           'padded_collator', 'lay_out', 'pad_id', 'collator', 'trainer_class', 'own_trainer', 'dev_loss',
+           'packed_trainer', 'LengthSampler', 'trl_switches', 'training_arguments']
 
 # %% ../nbs/08c_trainer.ipynb #02086641
 def check_targets(model, cfg):
@@ -111,6 +121,20 @@ def full_precision(
         if p.requires_grad:
             p.data = p.data.float()
 
+
+def use_spare_memory(
+    model,  # a PEFT model on a GPU
+    cfg: TrainConfig,  # settled and arranged
+    lengths: list[int],  # tokens of each example
+) -> int:  # layers
+    "Keep expanded weights in the memory that the steps will not need"
+    import torch
+
+    if not (cfg.graphs and cfg.fused):
+        return 0
+    room = spare_memory(cfg, read_shape(resolve_base(cfg.base)), lengths, free_gib())
+    return keep_expanded(model, getattr(torch, cfg.dtype), room)
+
 # %% ../nbs/08c_trainer.ipynb #padded-collator
 def padded_collator(
     pad: int,  # token id
@@ -176,7 +200,7 @@ def collator(
     packed = 'seq_lengths' in data.column_names
     lengths = data['seq_lengths'] if packed else [[len(i)] for i in data['input_ids']]
     longest, most = max(max(l, default=0) for l in lengths), max(map(len, lengths))
-    return PackedCollator(pad_id(tok), max(64, 256 // ranks), longest, cfg.batch_size * most)
+    return PackedCollator(pad_id(tok), max(64, 128 // ranks), longest, cfg.batch_size * most)
 
 # %% ../nbs/08c_trainer.ipynb #23ec8b31
 def _counting(base, cfg):

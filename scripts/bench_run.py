@@ -6,12 +6,12 @@ usage: python scripts/bench_run.py make MODELS TOKENIZER
 
 `make` stores the base in bf16 and, as the hub's bnb-4bit folders are, in NF4. `run` times
 `climate-ft run` stage by stage; with CAP_GIB the process may use that much.
-Memory is what the driver says that the process holds, looked up every half second.
+Memory is what PyTorch holds in the process of the command, which writes it down five times a
+second, and half a GiB for the driver's own part; other programs may run on the card.
 """
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,7 +24,13 @@ sys.path.insert(0, str(REPO))
 os.environ |= dict(HF_HUB_OFFLINE='1', TRANSFORMERS_OFFLINE='1')
 
 CAPPED = '''
-import os, sys, torch
+import os, sys, threading, time, torch
+def note():
+    while True:
+        with open(os.environ['HELD'], 'w') as f:
+            f.write(str(torch.cuda.memory_reserved()))
+        time.sleep(0.2)
+threading.Thread(target=note, daemon=True).start()
 cap = float(os.environ.get('CAP_GIB') or 0)
 if cap:
     torch.cuda.set_per_process_memory_fraction(min(1., cap*2**30/torch.cuda.mem_get_info()[1]))
@@ -38,25 +44,17 @@ main()
 '''
 
 
-def used():
-    "GiB in use on the card, or on the fullest if the process may see several"
-    if not shutil.which('nvidia-smi'):
+def used(held):
+    "GiB that the command holds on its card, as it wrote into the file `held`"
+    try:
+        return int(held.read_text()) / 2**30 + 0.5
+    except (OSError, ValueError):  # not written yet, or just being written
         return 0.0
-    card = (
-        ['-i', os.environ['CUDA_VISIBLE_DEVICES']]
-        if os.environ.get('CUDA_VISIBLE_DEVICES')
-        else []
-    )
-    r = subprocess.run(
-        ['nvidia-smi', *card, '--query-gpu=memory.used', '--format=csv,noheader,nounits'],
-        capture_output=True,
-        text=True,
-    )
-    return max([int(l) for l in r.stdout.split() if l.isdigit()] or [0]) / 1024
 
 
 def run(profile, base, out, cap='', *options):
     folder, peak, t = Path(tempfile.mkdtemp()) / 'run', {}, time.time()
+    held = folder.with_name('held')
     cmd = [
         sys.executable,
         '-c',
@@ -76,6 +74,7 @@ def run(profile, base, out, cap='', *options):
             **os.environ,
             'PYTHONPATH': f"{REPO}:{os.environ.get('PYTHONPATH', '')}",
             'CAP_GIB': cap,
+            'HELD': str(held),
         },
         stderr=subprocess.PIPE,
         text=True,
@@ -91,8 +90,8 @@ def run(profile, base, out, cap='', *options):
 
     threading.Thread(target=read, daemon=True).start()
     while p.poll() is None:
-        peak[stage[0]] = max(peak.get(stage[0], 0), used())
-        time.sleep(0.5)
+        peak[stage[0]] = max(peak.get(stage[0], 0), used(held))
+        time.sleep(0.2)
     state = (
         json.loads((folder / 'run.json').read_text())
         if (folder / 'run.json').is_file()

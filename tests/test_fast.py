@@ -6,6 +6,7 @@ from climate_ft.fast import (
     PackedStep,
     completion_loss,
     expand,
+    keep_expanded,
     lora_linear,
     packed_attention,
     use_lora_linear,
@@ -86,6 +87,54 @@ def test_layer_and_adapter_against_plain_arithmetic(bits):
         torch.autograd.grad(want.square().sum(), (x, A, B)),
     ):
         torch.testing.assert_close(a, b, atol=1e-2, rtol=1e-3)
+
+
+def _adapted(bits):
+    from peft import LoraConfig, get_peft_model
+
+    model, _ = load_quantized('tiny', bits, 'float32')
+    with seeded(0):
+        model = get_peft_model(model, LoraConfig(target_modules='all-linear'))
+        for n, p in model.named_parameters():
+            if 'lora_B' in n:
+                torch.nn.init.normal_(p, std=0.02)
+    use_packed_attention(model)
+    use_lora_linear(model)
+    return model
+
+
+def _loss_and_gradient(model):
+    model.zero_grad()
+    step = PackedStep(model, record=False)
+    ids = list(range(5, 45))
+    b = PackedCollator(0, 16)([dict(input_ids=ids, labels=ids)])
+    return step(b, torch.tensor(39.0)), step.grad.clone()
+
+
+@pytest.mark.parametrize('bits', [4, 8])
+def test_weights_that_stay_expanded_change_no_bit(bits, monkeypatch):
+    model = _adapted(bits)
+    loss, grad = _loss_and_gradient(model)
+    layers = [
+        m
+        for n, m in model.named_modules()
+        if n.endswith('_proj.base_layer') or n.endswith('_proj') and not hasattr(m, 'lora_A')
+    ]
+    sizes = [m.in_features * m.out_features * 4 for m in layers]
+    room = sum(sizes[:3]) / 2**30
+    assert keep_expanded(model, torch.float32, room * 0.999) == 2  # no room for the third
+    assert keep_expanded(model, torch.float32, room) == 3
+    assert [hasattr(m, 'kept') for m in layers] == [True] * 3 + [False] * (len(layers) - 3)
+    assert keep_expanded(model, torch.float32, 1) == len(layers)
+    first = layers[0].kept[0]
+    assert expand(layers[0], torch.float32)[0] is first
+    assert expand(layers[0], torch.bfloat16)[0].dtype == torch.bfloat16
+    import bitsandbytes.functional as bnb
+
+    monkeypatch.setattr(bnb, 'dequantize_4bit', None)  # not called any more
+    again = _loss_and_gradient(model)
+    assert loss.item() == again[0].item() and torch.equal(grad, again[1])
+    assert keep_expanded(model, torch.float32, -1) == 0
 
 
 def test_an_example_does_not_see_its_neighbour():

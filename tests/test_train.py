@@ -519,6 +519,29 @@ def test_what_a_refusal_recommends_is_not_refused(layout, backend, lengths, free
     )
 
 
+def test_spare_memory_is_what_the_steps_leave():
+    cfg = replace(
+        T.get_profile('qwen3-8b-4bit'),
+        backend='transformers',
+        dtype='bfloat16',
+        layout='padding_free',
+        graphs=True,
+        batch_size=8,
+        accumulation=1,
+        checkpointing='off',
+    )
+    shape, lengths = SHAPES['qwen3-8b'], [96] * 50  # 768 tokens a step
+
+    def spare(free, **kw):
+        return T.spare_memory(replace(cfg, **kw), shape, lengths, free)
+
+    need = predict_memory(shape, tokens=768, checkpointing='off', fused=True)
+    assert spare(20.0) == pytest.approx(19 - need.high + need.parts['weights'])
+    assert spare(25.0) - spare(20.0) == pytest.approx(5)
+    assert spare(20.0, checkpointing='on') > spare(20.0) > spare(20.0, layout='packed')
+    assert spare(1.5) < 0
+
+
 def test_settings_that_a_backend_does_not_have_are_settled(monkeypatch):
     assert (
         T.settle(T.get_profile('qwen3-8b-8bit')).checkpointing == 'off'
