@@ -576,6 +576,8 @@ def _full_name(s, ts, depth, m):
     "The name in front of a bracket, without what it is listed with"
     j = next((i for i, t in enumerate(ts) if t.start >= m.start()), 0)
     full = phrase_before(s, ts, depth, j, False) if j else ''
+    if j > 1 and full == ts[j - 1].surface and ts[j - 2].pos == '動詞':
+        full = phrase_before(s, ts, depth, j)  # 国が決定する貢献, not 貢献
     if len(full) > 25:
         full = re.sub('^.*[はがをにで、]', '', full)
     if q := re.search('「([^」]+)」$', full):

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from .workspace import *
 from .contamination import squeeze
@@ -16,9 +16,9 @@ from .forms import leans, question_rows, text_rows
 from .pairs import rank
 
 # %% auto #0
-__all__ = ['PASSAGES', 'CHARS', 'REFUSAL', 'bigrams', 'Retriever', 'passage', 'found', 'context', 'follows', 'thread', 'cited',
-           'core', 'around', 'passage_rows', 'general_pairs', 'off_topic', 'Mix', 'mixed', 'add_taught', 'build_forms',
-           'select_forms']
+__all__ = ['PASSAGES', 'CHARS', 'REFUSAL', 'QUOTED', 'bigrams', 'Retriever', 'passage', 'found', 'context', 'follows', 'thread',
+           'cited', 'core', 'around', 'quoted', 'passage_rows', 'general_pairs', 'off_topic', 'Mix', 'mixed',
+           'add_taught', 'read_rows', 'build_forms', 'select_forms']
 
 # %% ../nbs/05f_passages.ipynb #042da4df
 def bigrams(
@@ -193,20 +193,52 @@ def _others(best, question, own, answer, chars, n, strict):
     return res
 
 # %% ../nbs/05f_passages.ipynb #e3bff05e
-def _passage_row(r, best, own, refuse, size, n, seed):
+QUOTED = '」とあります。'  # ends a quotation
+
+
+def quoted(
+    answer: str,  # or `REFUSAL`
+    texts: list[str],  # passages
+    question: str,
+) -> str:
+    "The answer behind the sentence it was read from; a refusal behind the nearest sentence"
+    said, want = core(answer), set(bigrams(question))
+    found = [(t[a:b].strip(), g) for t in texts for a, b, g in _pieces(t) if t[a:b].strip()]
+    best = max(found, key=lambda o: (said in o[0], len(want & o[1])))[0]
+    return f'文章に「{best.rstrip("。")}{QUOTED}{answer}'
+
+
+def _without(c, answer):
+    "The chunk without the sentences that hold the answer"
+    said = squeeze(answer.removeprefix('約'))
+    kept = [s for s in re.split('(?<=[。\n])', c.text) if said not in squeeze(s)]
+    return replace(c, text=''.join(kept).strip())
+
+
+def _passage_row(r, best, own, size, n, key, mark, seed, refuse, near=False, quote=False):
     "A question with passages: `n` at most, of `size` characters; None if there are none"
-    answer = core(r.output)
-    texts = _others(best, r.instruction, own.id, answer, size, n - (not refuse), refuse)
-    if refuse and not texts:
+    answer, q = core(r.output), r.instruction
+    mine = around(own, q, answer, size) if not refuse else ''
+    if refuse and near:
+        mine = passage(_without(own, answer), q, size)
+    texts = _others(best, q, own.id, answer, size, n - bool(mine), refuse)
+    if mine:
+        texts.insert(int(rank(seed, key, 'at') * (len(texts) + 1)), mine)
+    if not texts:
         return None
-    new = dict(id=r.id + '+', kind='refusal' if refuse else 'passage')
-    if refuse:
-        new['output'] = REFUSAL
-    else:
-        place = int(rank(seed, r.id, 'at') * (len(texts) + 1))
-        texts.insert(place, around(own, r.instruction, answer, size))
-    new |= dict(input=context(texts), extra=r.extra | dict(answer=answer))
-    return QA(**vars(r) | new)
+    out = REFUSAL if refuse else r.output
+    out = quoted(out, texts, q) if quote else out
+    new = dict(id=key + mark, kind='refusal' if refuse else 'passage', output=out)
+    return QA(
+        **vars(r) | new | dict(input=context(texts), extra=r.extra | dict(answer=answer))
+    )
+
+
+def _draws(r, best, draws, seed):
+    "(key, best chunks) of each drawing: as retrieval ranks them, then in other orders"
+    for d in range(draws):
+        key = f'{r.id}+{d}' if d else r.id
+        yield key, sorted(best, key=lambda c: rank(seed, key, c.id)) if d else best
 
 
 def passage_rows(
@@ -218,19 +250,28 @@ def passage_rows(
     counts: tuple = (1, 2, 2, 3),  # passages of a prompt, drawn evenly
     sizes: tuple = (150, 200, 300, 300, 400),  # characters of a passage, drawn evenly
     seed: int = 42,
+    draws: int = 1,  # prompts of a question, each among other passages
+    contrast: bool = False,  # a question that is refused is answered too
+    near: float = 0.0,  # of the refusals: the text around the answer, without it
+    quote: bool = False,  # the nearest sentence stands before the answer (see `quoted`)
 ) -> list[QA]:
     "The questions with passages: the right one among others, or only wrong ones"
     find, by, res = Retriever(chunks), {c.id: c for c in chunks}, []
 
-    def draw(r, what, options):
-        return options[int(rank(seed, r.id, what) * len(options))]
+    def draw(key, what, options):
+        return options[int(rank(seed, key, what) * len(options))]
 
     rows = [r for r in rows if core(r.output) in by[r.extra['chunk']].text]
     rows = [r for r in rows if rank(seed, r.id, 'used') < min(share, most / len(rows))]
     for r, best in zip(rows, find.many([r.instruction for r in rows], max(counts) + 4)):
-        own, refuse = by[r.extra['chunk']], rank(seed, r.id, 'no') < refusals
-        size, n = draw(r, 'size', sizes), draw(r, 'n', counts)
-        res.append(_passage_row(r, best, own, refuse, size, n, seed))
+        for key, order in _draws(r, best, draws, seed):
+            how = order, by[r.extra['chunk']], draw(key, 'size', sizes), draw(key, 'n', counts)
+            refuse, miss = rank(seed, key, 'no') < refusals, rank(seed, key, 'near') < near
+            if contrast or not refuse:
+                res.append(_passage_row(r, *how, key, '+', seed, False, False, quote))
+            if refuse:
+                mark = '-' if contrast else '+'
+                res.append(_passage_row(r, *how, key, mark, seed, True, miss, quote))
     return [r for r in res if r]
 
 # %% ../nbs/05f_passages.ipynb #213862e0
@@ -279,6 +320,11 @@ class Mix:
     gaps: bool = True
     text: bool = True
     hold: float = 0.15  # of the sentences, one form is kept for the examination
+    refuse_topics: bool = True  # else only short questions are refused
+    draws: int = 1  # this and the following: see `passage_rows`
+    contrast: bool = False
+    near: float = 0.0
+    quote: bool = False
 
 
 def mixed(
@@ -310,6 +356,21 @@ def add_taught(
     return rows + kept, dict(taught=told)
 
 
+def read_rows(
+    rows: list[QA],  # short questions
+    topics: list[QA],
+    chunks: list[Chunk],  # that are trained
+    mix: Mix,
+    seed: int,
+) -> list[QA]:
+    "Both with passages, in the proportions of `mix`"
+    how = dict(seed=seed, draws=mix.draws, contrast=mix.contrast, near=mix.near)
+    share, most, no = mix.passages, mix.most, mix.refusals
+    read = passage_rows(rows, chunks, share, most, no, quote=mix.quote, **how)
+    how['draws'], no = 1, no * mix.refuse_topics
+    return read + passage_rows(topics, chunks, 0.6 * share, most // 3, no, **how)
+
+
 def build_forms(
     chunks: list[Chunk],  # that are trained
     pairs: list[QA],  # the training pairs of chapter 06
@@ -327,11 +388,9 @@ def build_forms(
     topics = [r for r in pairs if r.kind in ('base', 'template')]
     topics = [r for r in topics if r.extra.get('chunk') in ids]
     topics += (casual := casual_rows(pairs, seed))
-    share, most = mix.passages, mix.most
-    read = passage_rows(rows, chunks, share, most, mix.refusals, seed=seed)
-    read += passage_rows(topics, chunks, 0.6 * share, most // 3, mix.refusals, seed=seed)
     out = rows + casual + (gap_rows(rows, chunks, seed) if mix.gaps else [])
-    out += (text_rows(chunks) if mix.text else []) + read
+    out += text_rows(chunks) if mix.text else []
+    out += read_rows(rows, topics, chunks, mix, seed)
     out += mixed(pairs + out, chunks, asked, mix, seed)
     report = dict(rows=len(out), kinds=dict(Counter(r.kind for r in out)))
     report |= dict(held_out=len(held), examination=exam)

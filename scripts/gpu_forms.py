@@ -12,7 +12,12 @@ What is asked: the hand-written questions (about trained and about held-out sect
 memory, with the passage that retrieval finds, and with the best passage that does not hold the
 answer; trained facts in new wording and facts of held-out sections, both ways; general
 questions. What is counted: answers that contain the reference (a full sentence must be
-contained whole), and refusals."""
+contained whole; a quotation before the answer counts under `quoted` only), and refusals.
+
+`curve` is the same for a model that refuses from another point on: `lean` is the logit of the
+refusal's first token less the best other one, the model refuses above 0, and each line of
+the curve has another limit in its place. A refusal below the limit gives way to what the model
+says when that first token is forbidden."""
 
 import argparse
 import json
@@ -33,7 +38,7 @@ from climate_ft.generate import (
     reference_of,
 )
 from climate_ft.metrics import contains_of
-from climate_ft.passages import CHARS, PASSAGES, REFUSAL, Retriever, context, found
+from climate_ft.passages import CHARS, PASSAGES, QUOTED, REFUSAL, Retriever, context, found
 from climate_ft.workspace import (
     REPO,
     Chunk,
@@ -127,6 +132,11 @@ def sets(limit):
     return {k: v[:limit] for k, v in out.items()}
 
 
+def lacking(row, got):
+    "The best passages that do not hold the answer"
+    return [t for t in got if not right(t, row)][:PASSAGES]
+
+
 def prompts(limit):
     "(set, condition, row, passage, does the passage hold the answer)"
     find, out = (
@@ -144,44 +154,121 @@ def prompts(limit):
             got = [t for _, t in found(q, find, 6)]
             top = context(got[:PASSAGES])
             out.append((name, 'passage', r, top, right(top, r)))
-            wrong = (
-                [t for t in got if not right(t, r)][:PASSAGES]
-                if name.startswith('gold')
-                else []
-            )
+            wrong = lacking(r, got) if name != 'recall' else []
             if wrong:
                 out.append((name, 'wrong passage', r, context(wrong), False))
     return out
 
 
-def ask(model, asked, new=96):
+def begun(tok, asked, said):
+    "The prompts, up to where a refusal may begin: behind a quotation, if the answer has one"
+    from climate_ft.prompts import prompt_ids
+
+    res = []
+    for (_, _, row, context, _), a in zip(asked, said):
+        told = a[: len(a) - len(last_part(a))]
+        more = tok(told, add_special_tokens=False)['input_ids']
+        res.append([*prompt_ids(tok, question_of(row), context or ''), *more])
+    return res
+
+
+def leanings(net, word, ids, batch=64):
+    "How far each prompt leans to the token `word` (see above)"
+    import torch
+
+    order, lean = sorted(range(len(ids)), key=lambda i: len(ids[i])), {}
+    for b in (order[i : i + batch] for i in range(0, len(order), batch)):
+        width = max(len(ids[i]) for i in b)
+        x = torch.tensor([[0] * (width - len(ids[i])) + ids[i] for i in b])
+        mask = torch.tensor([[0] * (width - len(ids[i])) + [1] * len(ids[i]) for i in b])
+        place = (mask.cumsum(1) - 1).clamp(min=0)
+        given = dict(input_ids=x, attention_mask=mask, position_ids=place)
+        given = {k: v.to(net.device) for k, v in given.items()}
+        with torch.inference_mode():
+            last = net(**given, logits_to_keep=1).logits[:, -1].float().cpu().clone()
+        rest = last.index_fill(1, torch.tensor([word]), -torch.inf).max(1).values
+        lean |= dict(zip(b, (last[:, word] - rest).tolist()))
+    return [round(lean[i], 2) for i in range(len(ids))]
+
+
+def without(model, word, ids, new):
+    "What is said when `word` is forbidden at first"
+    from climate_ft.generate import _in_batches
+
     net, tok = model
-    said = generate(
-        net,
-        tok,
-        [question_of(r) for _, _, r, _, _ in asked],
-        [c or '' for *_, c, _ in asked],
-        batch_size=128,
-        max_new_tokens=new,
-    )
-    table, answers = {}, []
-    for (name, how, row, context, holds), a in zip(asked, said):
+    res = {}
+
+    def done(i, tokens):
+        res[i] = tok.decode(tokens, skip_special_tokens=True).strip()
+
+    _in_batches(net, tok, ids, 64, new, done, dict(begin_suppress_tokens=[word]))
+    return [res[i] for i in range(len(ids))]
+
+
+def refuses(said):
+    return REFUSAL.rstrip('。') in said
+
+
+def last_part(said):
+    "The answer behind a quotation"
+    return said.rpartition(QUOTED)[2]
+
+
+def answers_of(model, asked, new):
+    "What is said to each prompt, and instead of a refusal"
+    net, tok = model
+    q, c = [question_of(r) for _, _, r, _, _ in asked], [c or '' for *_, c, _ in asked]
+    said = generate(net, tok, q, c, batch_size=128, max_new_tokens=new)
+    ids, word = begun(tok, asked, said), tok(REFUSAL, add_special_tokens=False)['input_ids'][0]
+    lean, no = leanings(net, word, ids), [i for i, a in enumerate(said) if refuses(a)]
+    instead = dict(zip(no, without(model, word, [ids[i] for i in no], new)))
+    res = []
+    for i, ((name, how, row, _, holds), a) in enumerate(zip(asked, said)):
+        known = dict(set=name, how=how, question=question_of(row), reference=accepted(row))
+        res.append(known | dict(holds=holds, lean=lean[i], said=a, instead=instead.get(i)))
+        other = a if instead.get(i) is None else instead[i]
+        res[-1] |= dict(
+            right=right(last_part(a), row),
+            quoted=right(a, row),
+            right_instead=right(last_part(other), row),
+        )
+    return res
+
+
+def counts(answers):
+    "(set, condition) -> what is counted"
+    table = {}
+    for a in answers:
         t = table.setdefault(
-            f'{name} {how}', dict(n=0, right=0, refused=0, holds=0, refused_wrongly=0)
+            f"{a['set']} {a['how']}",
+            dict(n=0, right=0, quoted=0, refused=0, holds=0, refused_wrongly=0),
         )
-        refused = REFUSAL.rstrip('。') in a
-        for k, v in dict(
-            n=1,
-            right=right(a, row),
-            refused=refused,
-            holds=holds,
-            refused_wrongly=refused and holds,
-        ).items():
+        refused = refuses(a['said'])
+        wrongly = refused and a['holds']
+        found = {k: a[k] for k in ('right', 'quoted', 'holds')}
+        for k, v in (dict(n=1, refused=refused, refused_wrongly=wrongly) | found).items():
             t[k] += int(v)
-        answers.append(
-            dict(set=name, how=how, question=question_of(row), reference=accepted(row), said=a)
-        )
-    return table, answers
+    return table
+
+
+def limited(answers, limit):
+    "The answers of a model that refuses above `limit`"
+    for a in answers:
+        no = a['lean'] > limit
+        said = REFUSAL if no else a['instead'] if refuses(a['said']) else a['said']
+        yes = a['right_instead'] and not no
+        yield a | dict(said=said, right=yes, quoted=yes)
+
+
+def curve(answers, limits=range(-8, 9)):
+    "(limit, set and condition) -> right, refused, refused wrongly"
+    read = [a for a in answers if a['how'] != 'memory' and a['set'] != 'recall']
+    res = []
+    for n in limits:
+        table = counts(limited(read, n))
+        keys = ('right', 'refused', 'refused_wrongly')
+        res.append(dict(limit=n) | {k: [t[f] for f in keys] for k, t in table.items()})
+    return res
 
 
 def one(spec, asked, base, limit, folder):
@@ -203,7 +290,8 @@ def one(spec, asked, base, limit, folder):
         out['train_seconds'] = round(time.time() - t, 1)
         model = load_for_inference(ws.models / cfg.name)
     t = time.time()
-    out['table'], answers = ask(model, asked, 16 if limit else 96)
+    answers = answers_of(model, asked, 16 if limit else 160)
+    out['table'], out['curve'] = counts(answers), curve(answers)
     out['answer_seconds'] = round(time.time() - t, 1)
     out['gib'] = (
         round(torch.cuda.max_memory_reserved() / 2**30, 1)

@@ -1,7 +1,8 @@
 """Forms of the report's training sections in several mixes, for `scripts/gpu_forms.py`.
 
 usage: python scripts/mixes.py FOLDER NAME[:key=value,…] …  e.g. `default fewer:refusals=0.05`
-Keys are those of `climate_ft.passages.Mix`; FOLDER/NAME.jsonl is written."""
+Keys are those of `climate_ft.passages.Mix`, values are numbers (0 and 1 for no and yes);
+FOLDER/NAME.jsonl is written."""
 
 import sys
 from pathlib import Path
@@ -26,7 +27,7 @@ def main(folder, *specs):
     for spec in specs:
         name, _, rest = spec.partition(':')
         given = dict(s.split('=') for s in rest.split(',') if s)
-        mix = Mix(**{k: type(getattr(Mix, k))(v) for k, v in given.items()})
+        mix = Mix(**{k: type(getattr(Mix, k))(float(v)) for k, v in given.items()})
         rows, _, report = build_forms(known, pairs, asked, SEED, mix)
         write_rows(Path(folder) / f'{name}.jsonl', rows)
         print(name, given, report['rows'], report['kinds'], flush=True)

@@ -101,6 +101,15 @@ def test_an_abbreviation_is_what_it_stands_for():
     )
 
 
+def test_a_name_of_one_word_keeps_its_clause():
+    s = '締約国は、国が決定する貢献（NDC: Nationally Determined Contribution）を提出する。'
+    forms = F.abbreviation_forms(s)
+    assert ('definition', 'NDCとは何', '国が決定する貢献') in forms
+    assert ('reverse', '国が決定する貢献は何と略される', 'NDC') in forms
+    s = '海を測る重力衛星（GRACE: Gravity Recovery and Climate Experiment）は古い。'
+    assert ('definition', 'GRACEとは何', '重力衛星') in F.abbreviation_forms(s)
+
+
 @pytest.mark.parametrize(
     's,q,a',
     [
@@ -314,6 +323,63 @@ def test_passages_hold_the_answer_among_others_and_refusals_do_not():
     assert [r.id for r in got] == [
         r.id for r in P.passage_rows(rows, chunks, refusals=0.3, counts=(1, 2, 3))
     ]
+
+
+def asked_twice(**how):
+    chunks = towns()
+    rows, _ = F.question_rows(chunks, hold=0.0)
+    return rows, P.passage_rows(rows, chunks, refusals=0.3, **how)
+
+
+def test_in_contrast_a_question_is_refused_and_answered():
+    rows, got = asked_twice(contrast=True)
+    n = Counter((r.source_id, r.instruction, r.kind) for r in got)
+    assert {k[:2] for k in n if k[2] == 'passage'} == {
+        (r.source_id, r.instruction) for r in rows
+    }
+    refused = [r for r in got if r.kind == 'refusal']
+    assert 0.2 * len(rows) < len(refused) < 0.4 * len(rows)
+    assert len({r.id for r in got}) == len(got)
+
+
+def test_a_question_is_drawn_among_other_passages_each_time():
+    rows, got = asked_twice(draws=3, contrast=True, counts=(3,))
+    inputs = {}
+    for r in got:
+        if r.kind == 'passage':
+            assert r.output in r.input
+            inputs.setdefault(r.instruction, []).append(r.input)
+    assert {len(v) for v in inputs.values()} == {3}
+    assert sum(len(set(v)) == 3 for v in inputs.values()) > 0.9 * len(inputs)
+    assert len({r.id for r in got}) == len(got)
+
+
+def test_a_near_miss_shows_the_text_around_the_answer_without_it():
+    rows, got = asked_twice(near=1.0)
+    own = {c.id: c.text for c in towns()}
+    refused = [r for r in got if r.kind == 'refusal']
+    assert len(refused) > 5
+    for r in refused:
+        parts = r.input.split('\n\n')
+        assert all(r.extra['answer'].removeprefix('約') not in p for p in parts)
+        kept = own[r.extra['chunk']].split('。')[-2] + '。'  # …では雪も測る。
+        asked = r.extra['answer'] in kept
+        assert asked or any(kept in p for p in parts), (r.instruction, r.input)
+
+
+def test_a_quotation_holds_the_answer_and_stands_in_the_passages():
+    rows, got = asked_twice(quote=True)
+    for r in got:
+        quote, _, said = r.output.removeprefix('文章に「').partition(P.QUOTED)
+        assert quote in r.input
+        assert said == P.REFUSAL or said in quote
+    assert {r.kind for r in got} == {'passage', 'refusal'}
+    texts, q = (
+        ['観測所の開設は古い。\nそれは1950年である。', '雪も測る。'],
+        '観測所の開設は何年か。',
+    )
+    assert P.quoted('1950年', texts, q) == '文章に「それは1950年である」とあります。1950年'
+    assert P.quoted(P.REFUSAL, texts, q).startswith('文章に「観測所の開設は古い」')
 
 
 def test_one_chunk_has_nothing_to_refuse_with():
