@@ -11,6 +11,7 @@ import logging
 import re
 import shutil
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from .workspace import CourseError, Progress, read_json, write_json, write_text
@@ -315,27 +316,27 @@ def quantise_rows(
     kind: str,  # GGML type, e.g. Q4_K
     importance=None,  # float32 array, width
 ):  # bytes, rows x bytes a row
-    "Rows in the blocks of a GGML type"
+    "Rows in the blocks of a GGML type; each thread takes a share of them"
     import numpy as np
+    import torch
     from gguf import GGMLQuantizationType, quant_shape_to_byte_shape
 
     kind, rows = GGMLQuantizationType[kind], np.ascontiguousarray(rows, np.float32)
     out = np.empty(quant_shape_to_byte_shape(rows.shape, kind), np.uint8)
-
-    def at(a):
-        return a.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
-
+    (n, width), threads, ggml = rows.shape, torch.get_num_threads(), _ggml()
+    share = -(-n // threads)
     if importance is not None:
         importance = np.ascontiguousarray(importance, np.float32)
-    done = _ggml()(
-        kind,
-        at(rows),
-        out.ctypes.data,
-        0,
-        len(rows),
-        rows.shape[1],
-        None if importance is None else at(importance),
-    )
+
+    def at(a):
+        return None if a is None else a.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+
+    def some(first):
+        count, to = min(share, n - first), out.ctypes.data
+        return ggml(kind, at(rows), to, first * width, count, width, at(importance))
+
+    with ThreadPoolExecutor(threads) as pool:
+        done = sum(pool.map(some, range(0, n, share)))
     assert done == out.nbytes, (done, out.nbytes)
     return out
 
