@@ -95,7 +95,8 @@ def one(folder, kind, work, asked):
     found['prompts'] = timed(seconds, 'prompts', same_prompts, server, tok, asked)
     answer = timed(seconds, 'answer', ask_gguf, server, asked[0], 8)
     speed = answer['tokens'] / max(answer['seconds'], 1e-9)
-    return found | dict(tokens=answer['tokens'], tokens_per_second=round(speed, 1)) | seconds
+    found |= dict(tokens=answer['tokens'], tokens_per_second=round(speed, 1))
+    return found | dict(seconds=seconds)
 
 
 def main():
