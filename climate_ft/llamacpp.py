@@ -11,10 +11,12 @@ import logging
 import re
 import shutil
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from .workspace import CourseError, Progress, read_json, write_json, write_text
-from .prompts import chat_text, control_words, family, prompt_ids, render, token_ids
+from .prompts import between, chat_text, control_words, family, frame
+from .prompts import prompt_ids, render, token_ids
 from .models import atomic_folder, load_tokenizer, quiet
 
 # %% auto #0
@@ -314,27 +316,27 @@ def quantise_rows(
     kind: str,  # GGML type, e.g. Q4_K
     importance=None,  # float32 array, width
 ):  # bytes, rows x bytes a row
-    "Rows in the blocks of a GGML type"
+    "Rows in the blocks of a GGML type; each thread takes a share of them"
     import numpy as np
+    import torch
     from gguf import GGMLQuantizationType, quant_shape_to_byte_shape
 
     kind, rows = GGMLQuantizationType[kind], np.ascontiguousarray(rows, np.float32)
     out = np.empty(quant_shape_to_byte_shape(rows.shape, kind), np.uint8)
-
-    def at(a):
-        return a.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
-
+    (n, width), threads, ggml = rows.shape, torch.get_num_threads(), _ggml()
+    share = -(-n // threads)
     if importance is not None:
         importance = np.ascontiguousarray(importance, np.float32)
-    done = _ggml()(
-        kind,
-        at(rows),
-        out.ctypes.data,
-        0,
-        len(rows),
-        rows.shape[1],
-        None if importance is None else at(importance),
-    )
+
+    def at(a):
+        return None if a is None else a.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+
+    def some(first):
+        count, to = min(share, n - first), out.ctypes.data
+        return ggml(kind, at(rows), to, first * width, count, width, at(importance))
+
+    with ThreadPoolExecutor(threads) as pool:
+        done = sum(pool.map(some, range(0, n, share)))
     assert done == out.nbytes, (done, out.nbytes)
     return out
 
@@ -611,27 +613,44 @@ def merged_answers(folder, questions, max_new_tokens=64):
 
 # %% ../nbs/13b_gguf.ipynb #b3e41f51
 _SYSTEM, _USER = 'SYSTEMTEXT', 'USERTEXT'
+_TURNS = (  # Go: the text of each message, and what the template writes behind it
+    '{{ range $i, $_ := .Messages }}{{ $last := eq (len (slice $.Messages $i)) 1 }}'
+    '{{ if eq .Role "user" }}{{ .Content }}{{ if $last }}%s{{ else }}%s{{ end }}'
+    '{{ else if eq .Role "assistant" }}{{ .Content }}{{ if not $last }}%s{{ end }}'
+    '{{ end }}{{ end }}'
+)
+
+
+def _opening(tok, *roles):
+    "What stands before the question, without the token that llama.cpp adds"
+    texts = dict(system=_SYSTEM, user=_USER)
+    messages = [dict(role=r, content=texts[r]) for r in roles]
+    s = chat_text(tok.chat_template, messages, tok.name_or_path, tok.special_tokens_map)
+    return s.partition(_USER)[0].removeprefix(tok.bos_token or '')
 
 
 def ollama_template(
     tok,  # tokenizer with a chat template
 ) -> str:  # a Go template
-    "The chat template as Ollama wants it"
-
-    def rendered(*roles):
-        messages = [dict(role=r, content=c) for r, c in roles]
-        s = chat_text(tok.chat_template, messages, tok.name_or_path, tok.special_tokens_map)
-        return s.removeprefix(tok.bos_token or '')
-
-    user = rendered(('user', _USER))
+    "The chat template as Ollama wants it, with a system text and earlier turns"
+    before = _opening(tok, 'user')
     try:
-        both = rendered(('system', _SYSTEM), ('user', _USER))
+        system = _opening(tok, 'system', 'user')
     except Exception:
-        both = ''  # a template may refuse a system text
-    system = both.removesuffix(user) if _SYSTEM in both and both.endswith(user) else ''
-    if system:
-        system = '{{ if .System }}' + system.replace(_SYSTEM, '{{ .System }}') + '{{ end }}'
-    return system + user.replace(_USER, '{{ .Prompt }}') + '{{ .Response }}' + family(tok)[1]
+        system = ''  # a template may refuse a system text
+    if _SYSTEM in system:
+        system = system.replace(_SYSTEM, '{{ .System }}')
+        before = '{{ if .System }}' + system + '{{ else }}' + before + '{{ end }}'
+    return before + _TURNS % (frame(tok)[1], *between(tok))
+
+
+def _quoted(text, name):
+    "A text between Ollama's marks; a `CourseError` if it would not arrive as it is"
+    lost = [c for c in text if not (c.isprintable() or c in '\n\r\t')]
+    if lost or '"""' in text:
+        what = repr(lost[0]) if lost else 'three quotation marks'
+        raise CourseError(f'{name} holds {what}, which Ollama would drop: leave it out')
+    return f'"""{text}"""'
 
 
 def modelfile(
@@ -645,15 +664,16 @@ def modelfile(
     stop = sorted({family(tok)[1], tok.eos_token})
     lines = [f'FROM ./{gguf}', f'TEMPLATE """{ollama_template(tok)}"""']
     if system:
-        lines.append(f'SYSTEM """{system}"""')
+        lines.append(f'SYSTEM {_quoted(system, "the system text")}')
     lines += [
         'PARAMETER temperature 0',
+        'PARAMETER repeat_penalty 1',
         f'PARAMETER num_ctx {context}',
         'PARAMETER num_predict 256',
     ]
     lines += [f'PARAMETER stop "{s}"' for s in stop]
     if licence:
-        lines.append(f'LICENSE """{licence}"""')
+        lines.append(f'LICENSE """{licence.replace(chr(34) * 3, chr(39) * 3)}"""')
     return '\n'.join(lines) + '\n'
 
 # %% ../nbs/13b_gguf.ipynb #d5553707
@@ -671,6 +691,7 @@ def lmstudio_preset(
     fields = {
         'systemPrompt': system,
         'temperature': 0,
+        'repeatPenalty': dict(checked=True, value=1),
         'promptTemplate': prompt,
         'maxPredictedTokens': dict(checked=True, value=256),
     }
@@ -776,6 +797,7 @@ def export_gguf(
     name = folder.resolve().name.removesuffix('-merged')
     out = _gguf_folder(folder, name, kind, out)
     tok, licence = load_tokenizer(folder), licence_of(folder)
+    modelfile(tok, name, licence, system)  # a wrong text is named before the long work
     about = {'general.name': name, 'general.license.name': licence}
     about |= {'general.languages': ['ja']}
     with atomic_folder(out) as tmp:

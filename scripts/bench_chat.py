@@ -5,10 +5,11 @@ browser asks: from memory and with passages of the report. `first` is the first 
 the end. Wall-clock time with two threads: other programs on the machine make it longer, never
 shorter. The saved figures were taken while other programs used both cores.
 
-usage: python scripts/bench_chat.py [--out FILE]
+usage: python scripts/bench_chat.py [--trained FOLDER] [--out FILE]
 The models: the tiny one of the tests, and Gemma 3 270M with an adapter as the cpu profile's.
-The adapters are untrained. That changes no time of a word, but the answer runs to its limit of
-160 tokens where a trained one ends with its sentence.
+Their adapters are untrained. That changes no time of a word, but the answer runs to its limit
+of 160 tokens where a trained one ends with its sentence: FOLDER is an adapter of a run, which
+is asked --question in the place of these, with the run's corpus; the other figures stay.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from importlib.metadata import version
 from pathlib import Path
 from urllib.request import Request, urlopen
 from climate_ft.models import GEMMA, load_quantized, quiet
-from climate_ft.workspace import REPO, Workspace, write_json
+from climate_ft.workspace import REPO, Workspace, read_json, write_json
 
 QUESTION = '雪氷面のアルベドとは何ですか。'
 
@@ -51,14 +52,14 @@ def post(url, path, **body):
     return urlopen(Request(url + path, json.dumps(body).encode(), kind))
 
 
-def answer(url, model, passage=''):
+def answer(url, question, model, passage=''):
     "Seconds to the first piece and to the end; the characters that came"
     t0, got, text = time.perf_counter(), {}, b''
 
     def note(name):
         got.setdefault(name, round(time.perf_counter() - t0, 2))
 
-    with post(url, '/ask', model=model, question=QUESTION, passage=passage) as r:
+    with post(url, '/ask', model=model, question=question, passage=passage) as r:
         while piece := r.read1():
             text += piece
             note('first')
@@ -66,7 +67,7 @@ def answer(url, model, passage=''):
     return got | dict(characters=len(text.decode(errors='ignore')))
 
 
-def page(folder):
+def page(folder, question=QUESTION):
     "Start the page, ask it, end it"
     env = os.environ | dict(OMP_NUM_THREADS='2')
     t0 = time.perf_counter()
@@ -78,29 +79,45 @@ def page(folder):
     try:
         url = next(m[1] for l in p.stderr if (m := re.search(r'Open (http://\S+)', l)))
         loaded = round(time.perf_counter() - t0, 1)
-        first = answer(url, 'tuned')  # the very first: nothing is warm
-        with post(url, '/find', question=QUESTION) as r:
+        first = answer(url, question, 'tuned')  # the very first: nothing is warm
+        with post(url, '/find', question=question) as r:
             found = json.load(r)
         rest = {
-            'tuned, with passages': answer(url, 'tuned', found['id']),
-            'base': answer(url, 'base'),
+            'tuned, with passages': answer(url, question, 'tuned', found['id']),
+            'base': answer(url, question, 'base'),
         }
-        return dict(loading=loaded, answers={'tuned, the first': first} | rest)
+        return dict(
+            question=question, loading=loaded, answers={'tuned, the first': first} | rest
+        )
     finally:
         p.kill()
         p.wait()
         p.stderr.close()
 
 
-def main():
-    ap = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    ap.add_argument('--out', type=Path, default=REPO / 'results' / 'bench_chat.json')
-    out, seconds = ap.parse_args().out, {}
+def untrained():
+    "The seconds of both models with fresh adapters"
+    seconds = {}
     for base in ('tiny', GEMMA['name']):
         with tempfile.TemporaryDirectory() as tmp:
             seconds[base] = page(with_adapter(Workspace(tmp), base))
+    return seconds
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    ap.add_argument('--out', type=Path, default=REPO / 'results' / 'bench_chat.json')
+    ap.add_argument('--trained', type=Path)
+    ap.add_argument('--question', default=QUESTION, help='One that the trained model knows.')
+    given = ap.parse_args()
+    out, old = given.out, read_json(given.out)['seconds'] if given.out.is_file() else {}
+    trained, new = given.trained, {}
+    if trained:
+        new = dict(trained=page(trained.resolve(), given.question))
+    new = new or untrained()
     versions = {n: version(n) for n in ('torch', 'transformers', 'peft')}
-    write_json(out, dict(question=QUESTION, threads=2, seconds=seconds, versions=versions))
+    result = dict(threads=2, seconds=old | new, versions=versions)
+    write_json(out, result)
     print(out.read_text())
 
 

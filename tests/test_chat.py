@@ -252,11 +252,12 @@ def test_a_follow_up_keeps_its_turns_until_a_new_topic(page, chat, monkeypatch):
     page.get_by_text('新しい話題です').wait_for()
     ask(page, FOLLOW)
     ended(page)
+    assert [h[0] for h in heard] == ['tuned', 'base'] * 3
     assert [h[2] for h in heard] == [
         [],
         [],
-        [(KNOWN, 'baseの答え1')],
-        [(KNOWN, 'tunedの答え2')],
+        [(KNOWN, 'tunedの答え1')],
+        [(KNOWN, 'baseの答え2')],
         [],
         [],
     ]

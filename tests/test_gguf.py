@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip('torch')
 from climate_ft import llamacpp as L
 from climate_ft.prompts import render
-from climate_ft.workspace import CourseError, read_json
+from climate_ft.workspace import REPO, CourseError, read_json
 
 WORDS = '雪氷面 アルベド 衛星 気候変動 海面水位 温室効果ガス 二酸化炭素 降水 台風 森林'.split()
 MEANS = (
@@ -172,31 +172,54 @@ def test_an_unknown_vocabulary_is_one_line(merged, tmp_path):
         L.convert(folder, tmp_path / 'x.gguf')
 
 
-def test_the_modelfile_renders_the_models_prompts(tok):
-    t = L.ollama_template(tok)
-    system, rest = re.fullmatch(
-        r'\{\{ if \.System \}\}(.*)\{\{ end \}\}(.*)\{\{ \.Response \}\}<\|im_end\|>', t, re.S
-    ).groups()
-    for q in QUESTIONS:
-        assert rest.replace('{{ .Prompt }}', q) == render(tok, q)
-    both = tok.apply_chat_template(
-        [dict(role='system', content='短く'), dict(role='user', content='氷とは')],
-        tokenize=False,
-        add_generation_prompt=True,
-        enable_thinking=False,
+@pytest.mark.parametrize('kind', ['qwen3', 'qwen2', 'llama', 'gemma3', 'mistral'])
+def test_go_renders_the_models_prompts(kind):
+    "What Go made of this very template is what Jinja makes today"
+    from climate_ft.models import _tiny_tokenizer
+    from climate_ft.prompts import chat_text
+
+    saved = read_json(REPO / 'results' / 'ollama_template.json')
+    tok, of_go = _tiny_tokenizer(kind), saved['families'][kind]
+    assert L.ollama_template(tok) == of_go['template']
+    ours = [
+        chat_text(tok.chat_template, m, tok.name_or_path, tok.special_tokens_map)
+        for m in saved['conversations']
+    ]
+    assert len(ours) == 13 and [len(m) for m in saved['conversations'][:10]] == [1] * 10
+    assert [s.removeprefix(tok.bos_token or '') for s in ours] == of_go['texts']
+    questions = [m[0]['content'] for m in saved['conversations'][:10]]
+    prompts = [render(tok, q).removeprefix(tok.bos_token or '') for q in questions]
+    assert prompts == of_go['texts'][:10]
+
+
+def test_the_modelfile_says_all_that_changes_an_answer(tok):
+    m = L.modelfile(tok, 'a.gguf', 'Terms.', '短く\n「氷」\tとは')
+    assert m.startswith('FROM ./a.gguf\nTEMPLATE """{{ if .System }}<|im_start|>system\n')
+    said = m.partition('SYSTEM ')[2]
+    assert said == (
+        '"""短く\n「氷」\tとは"""\nPARAMETER temperature 0\nPARAMETER repeat_penalty 1\n'
+        'PARAMETER num_ctx 2048\nPARAMETER num_predict 256\nPARAMETER stop "<|im_end|>"\n'
+        'LICENSE """Terms."""\n'
     )
-    assert (
-        system.replace('{{ .System }}', '短く') + rest.replace('{{ .Prompt }}', '氷とは')
-        == both
-    )
-    m = L.modelfile(tok, 'a.gguf', 'Terms.', '短く')
-    assert (
-        m.startswith('FROM ./a.gguf\n')
-        and 'SYSTEM """短く"""' in m
-        and 'PARAMETER stop "<|im_end|>"' in m
-        and 'LICENSE """Terms."""' in m
-    )
-    assert 'SYSTEM' not in L.modelfile(tok, 'a.gguf').replace('.System', '')
+    assert '\nSYSTEM' not in L.modelfile(tok, 'a.gguf')
+    preset = L.lmstudio_preset(tok, 'toy')['operation']['fields']
+    values = {f['key'].removeprefix('llm.prediction.'): f['value'] for f in preset}
+    assert values['repeatPenalty'] == dict(checked=True, value=1)
+    assert values['temperature'] == 0 and values['systemPrompt'] == ''
+
+
+@pytest.mark.parametrize(
+    'text, what', [('短く\u3000答えて', 'u3000'), ('a\n"""\nb', 'three quotation marks')]
+)
+def test_a_system_text_that_ollama_would_change_is_named(merged, tmp_path, text, what):
+    with pytest.raises(CourseError, match=f'the system text holds .*{what}.* leave it out'):
+        L.export_gguf(merged, 'q8_0', tmp_path / 'out', system=text)
+    assert not any(tmp_path.iterdir())
+
+
+def test_quotation_marks_in_a_licence_do_not_end_it(tok):
+    m = L.modelfile(tok, 'a.gguf', 'Terms.\n"""\nFROM x')
+    assert m.endswith('LICENSE """Terms.\n\'\'\'\nFROM x"""\n')
 
 
 def test_the_mix_of_four_bits_is_llama_cpps():

@@ -72,18 +72,20 @@ async function pair(question, mode, passage) {
   element("h3", box, say(mode));
   const both = element("div", box);
   both.className = "pair";
-  const places = order.map((m, i) => {
+  const places = {};
+  order.forEach((m, i) => {
     const a = element("article", both), h = element("h3", a, blind ? "AB"[i] : `${"AB"[i]}: ${say(m)}`);
     a.className = "answer"; h.dataset.model = m;
-    const p = element("p", a);
-    p.dataset.answer = mode;
-    return p;
+    places[m] = element("p", a);
+    places[m].dataset.answer = mode;
   });
-  for (let i = 0; i < order.length && !stopped; i++) {
-    const earlier = said(mode, order[i]);
-    await stream(order[i], question, passage, places[i], earlier);
-    row[order[i]] = places[i].textContent.trim();
-    if (!stopped) { earlier.push([question, row[order[i]]]); earlier.splice(0, earlier.length - KEPT); }
+  // The tuned model ends with its sentence and the base seldom does: it answers first, where that gives no name away.
+  for (const m of blind ? order : [...order].reverse()) {
+    if (stopped) break;
+    const earlier = said(mode, m);
+    await stream(m, question, passage, places[m], earlier);
+    row[m] = places[m].textContent.trim();
+    if (!stopped) { earlier.push([question, row[m]]); earlier.splice(0, earlier.length - KEPT); }
   }
   if (order.length === 2 && !stopped) voting(box, row);
 }
