@@ -18,6 +18,7 @@ from climate_ft import (
     generate as G,
     hub as H,
     pipeline as P,
+    runner as R,
     workspace as W,
 )
 from climate_ft.workspace import (
@@ -475,14 +476,14 @@ def test_an_adapter_is_known_by_its_weights_and_its_base_not_by_its_seconds(root
 
 
 def test_code_counts_comments_do_not(tmp_path, monkeypatch):
-    monkeypatch.setattr(P, 'REPO', tmp_path)
+    monkeypatch.setattr(R, 'REPO', tmp_path)
     (tmp_path / 'climate_ft').mkdir()
     f = tmp_path / 'climate_ft/x.py'
 
     def digest(src):
         f.write_text(src)
         P.code_digest.cache_clear()
-        P._tree.cache_clear()
+        R._tree.cache_clear()
         return P.code_digest('x')
 
     a = digest('def f(x):\n    "Doc"\n    return x # why\n')
@@ -495,7 +496,7 @@ def test_code_counts_comments_do_not(tmp_path, monkeypatch):
 
 def test_every_stage_names_modules_and_libraries_that_exist():
     P.code_digest.cache_clear()
-    P._tree.cache_clear()
+    R._tree.cache_clear()
     assert {'train', 'fast', 'prompts', 'models'} <= set(
         P.modules_of('train')
     ) and 'workspace' not in P.modules_of('train')
@@ -506,7 +507,7 @@ def test_every_stage_names_modules_and_libraries_that_exist():
             s.name
         )  # its OCR engine is an extra
     P.code_digest.cache_clear()
-    P._tree.cache_clear()
+    R._tree.cache_clear()
 
 
 # ---- killed at every stage
