@@ -12,7 +12,7 @@ from .workspace import *
 from .text import sentences
 from .layout import plain_kanji
 from .extract import *
-from .extract import _messages
+from .workers import _messages
 
 # %% auto #0
 __all__ = ['SCORES', 'load_gold', 'normalise', 'errors', 'kendall', 'split_by', 'score_page', 'score_pages', 'describe',

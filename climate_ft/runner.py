@@ -85,7 +85,8 @@ def code_digest(
     return hashlib.sha256(ast.dump(_undocumented(_tree(module))).encode()).hexdigest()
 
 
-UNRELATED = {'workspace', 'preflight'}  # writing files and predicting memory change no result
+# writing files and predicting memory change no result
+UNRELATED = {'workspace', 'files', 'records', 'lock', 'preflight'}
 
 
 def modules_of(

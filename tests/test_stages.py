@@ -14,9 +14,11 @@ import pytest
 from climate_ft import (
     cli,
     evaluation as E,
+    examination,
     export as X,
     generate as G,
     hub as H,
+    lock,
     pipeline as P,
     runner as R,
     workspace as W,
@@ -94,7 +96,7 @@ def test_a_corrected_reference_is_scored_again_and_asked_of_no_model(root, monke
     ]
     write_jsonl(q, [dict(r, answer='天気') for r in read_jsonl(q)])
     monkeypatch.setattr(
-        E, 'load_for_inference', lambda *a, **k: pytest.fail('a model was loaded')
+        examination, 'load_for_inference', lambda *a, **k: pytest.fail('a model was loaded')
     )
     assert again(run(root)) == ['dataset', 'answer', 'evaluate', 'report', 'merge']
     rows = read_jsonl(root / 'data/answers_tiny_tuned.jsonl')
@@ -449,7 +451,7 @@ print(json.dumps({k: v for k,v in bad.items() if v}))'''
 
 
 def test_large_weights_are_known_by_content(tmp_path, monkeypatch):
-    monkeypatch.setattr(W, 'LARGE', 1000)
+    monkeypatch.setattr(lock, 'LARGE', 1000)
     monkeypatch.setenv('CLIMATE_FT_CACHE', str(tmp_path / 'cache'))
     d = tmp_path / 'model'
     d.mkdir()
@@ -457,8 +459,8 @@ def test_large_weights_are_known_by_content(tmp_path, monkeypatch):
     f = d / 'model.safetensors'
     f.write_bytes(b'a' * 5000)
     first = G.model_key(d)
-    calls, real = [], W._sha256
-    monkeypatch.setattr(W, '_sha256', lambda p: (calls.append(p), real(p))[1])
+    calls, real = [], lock._sha256
+    monkeypatch.setattr(lock, '_sha256', lambda p: (calls.append(p), real(p))[1])
     assert G.model_key(d) == first and f not in calls  # remembered
     f.write_bytes(b'a' * 4999 + b'b')
     os.utime(f, ns=(1, 1))
