@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from .workspace import *
 from .corpus import load_corpus
 from .facts import corpus_facts
-from .contamination import normal, trained
+from .contamination import normal
 from .pairs import *
 from .splitting import unit_of, PINNED, split_sections
 from climate_ft.evalsets import (

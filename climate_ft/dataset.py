@@ -107,9 +107,8 @@ def preview(
             f"p. {escape(', '.join(map(str, r.pages)))}</small></td></tr>"
         )
     return (
-        "<table><thead><tr><th>kind</th><th>instruction</th><th>output</th><th>source</th></tr></thead><tbody>"
-        + '\n'.join(res)
-        + '</tbody></table>'
+        '<table><thead><tr><th>kind</th><th>instruction</th><th>output</th>'
+        '<th>source</th></tr></thead><tbody>' + '\n'.join(res) + '</tbody></table>'
     )
 
 # %% ../nbs/06_dataset.ipynb #83e7a6f6

@@ -9,8 +9,7 @@ from .workspace import Progress, Workspace, read_json, write_json
 from .generate import adapter_settings, add_adapter, generate, inference_dtype
 from .generate import load_for_inference, load_model, question_of, read_questions
 from .generate import ready, stop_ids
-from .models import atomic_folder, load_config, load_tokenizer, loading, quiet
-from .models import resolve_base, weight_files
+from .models import atomic_folder, load_tokenizer, quiet, resolve_base
 from climate_ft.shards import (
     by_tensor,
     check_adapter,

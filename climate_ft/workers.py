@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Iterator
 from .workspace import *
 from .layout import open_pdf
-from .ocr import check_mode, installed, reader
+from .ocr import check_mode, installed
 from .extractors import EXTRACTORS, iter_pages
 from .health import Finding, tell, check_pdf
 
