@@ -9,12 +9,17 @@ from .workspace import Progress, Workspace, read_json, write_json
 from .generate import adapter_settings, add_adapter, generate, inference_dtype
 from .generate import load_for_inference, load_model, question_of, read_questions
 from .generate import ready, stop_ids
-from .models import atomic_folder, load_config, load_tokenizer, loading, quiet
-from .models import resolve_base, weight_files
-from .shards import by_tensor, check_adapter, merge_tensors
+from .models import atomic_folder, load_tokenizer, quiet, resolve_base
+from climate_ft.shards import (
+    by_tensor,
+    check_adapter,
+    fits_here,
+    merge_tensors,
+    settings_of_base,
+)
 
 # %% auto #0
-__all__ = ['merged_path', 'save_model', 'merge', 'check_parity', 'merge_variants', 'changed', 'fits_here', 'run_merge']
+__all__ = ['merged_path', 'save_model', 'merge', 'check_parity', 'merge_variants', 'changed', 'run_merge']
 
 # %% ../nbs/13_export.ipynb #d94f6c5f
 def merged_path(ws: Workspace, name: str) -> Path:
@@ -35,25 +40,6 @@ def save_model(
     return Path(out)
 
 # %% ../nbs/13_export.ipynb #99406f6a
-def _settings_of_base(base, out, tok, dtype):
-    "The configuration, stop tokens and tokenizer of a merged model"
-    from transformers import GenerationConfig
-
-    config = load_config(base)
-    if hasattr(config, 'quantization_config'):
-        del config.quantization_config
-    config.dtype = dtype
-    own = (Path(base) / 'generation_config.json').is_file()
-    with loading(base):
-        if own:
-            stops = GenerationConfig.from_pretrained(base)
-        else:
-            stops = GenerationConfig.from_model_config(config)
-    stops.eos_token_id = stop_ids(tok)
-    for part in (config, stops, tok):
-        part.save_pretrained(out)
-
-
 def merge(
     ws: Workspace,
     name: str,  # of an adapter in `ws.models`
@@ -80,7 +66,7 @@ def merge(
         return save_model(net.to(getattr(torch, dtype)), tok, out)
     with atomic_folder(out) as tmp, quiet():
         merge_tensors(base, folder, tmp, trained['bits'], compute, dtype, progress=progress)
-        _settings_of_base(base, tmp, load_tokenizer(base), dtype)
+        settings_of_base(base, tmp, load_tokenizer(base), dtype)
     return out
 
 # %% ../nbs/13_export.ipynb #11e326c5
@@ -147,21 +133,6 @@ def changed(
     }
 
 # %% ../nbs/13_export.ipynb #0147eda0
-def fits_here(
-    folder: str | Path,  # of a merged model
-) -> bool:
-    "Is there room to answer with it?"
-    import torch
-    from climate_ft.preflight import free_memory
-
-    gpu, width = torch.cuda.is_available(), getattr(torch, inference_dtype()).itemsize
-    saved = getattr(
-        torch, read_json(Path(folder) / 'config.json').get('dtype') or 'float32'
-    ).itemsize
-    numbers = sum(f.stat().st_size for f in weight_files(folder)) / saved
-    return 1.2 * numbers * width < (torch.cuda.mem_get_info()[0] if gpu else free_memory())
-
-
 def run_merge(
     ws: Workspace,
     name: str,  # of the adapter

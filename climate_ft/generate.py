@@ -110,30 +110,10 @@ def generate(
 
 # %% ../nbs/10_generate.ipynb #f8f7fc30
 # `from climate_ft.generate import *` brings what the chapters 10b to 10d define
-_all_ = [  # fmt: skip
-    'PartialAnswers',
-    'Reply',
-    'adapter_settings',
-    'add_adapter',
-    'answer_file',
-    'answer_rows',
-    'chat',
-    'check_model',
-    'citation',
-    'context_size',
-    'dequantize',
-    'fit_prompt',
-    'inference_dtype',
-    'is_adapter',
-    'load_for_inference',
-    'load_model',
-    'model_key',
-    'pack',
-    'question_of',
-    'read_questions',
-    'ready',
-    'reference_of',
-    'reply',
-    'searcher',
-    'stream',
-]
+_all_ = [
+    'PartialAnswers', 'Reply', 'adapter_settings', 'add_adapter', 'answer_file',
+    'answer_rows', 'chat', 'check_model', 'citation', 'context_size', 'dequantize',
+    'fit_prompt', 'inference_dtype', 'is_adapter', 'load_for_inference', 'load_model',
+    'model_key', 'pack', 'question_of', 'read_questions', 'ready', 'reference_of',
+    'reply', 'searcher', 'stream',
+]  # fmt: skip

@@ -11,10 +11,11 @@ from .workspace import CourseError, Progress, read_json, tracked, write_json
 from .preflight import SHARD
 from .models import load_config, load_lora, loading, quiet
 from .models import refuse_adapter, refuse_keys, weight_files
+from .generate import inference_dtype, stop_ids
 
 # %% auto #0
 __all__ = ['Tensors', 'stands_for', 'skeleton', 'check_adapter', 'linear_weights', 'Adapter', 'ShardWriter', 'by_tensor',
-           'merge_tensors']
+           'merge_tensors', 'settings_of_base', 'fits_here']
 
 # %% ../nbs/12a_shards.ipynb #shards-tensors
 class Tensors:
@@ -247,3 +248,42 @@ def merge_tensors(
             w += lora.update(k, device)
         writer.add(k, w.to(final).cpu())
     writer.close()
+
+# %% ../nbs/12a_shards.ipynb #747d8a28
+def settings_of_base(
+    base: str | Path,  # folder of the base model
+    out: str | Path,  # folder of the merged one
+    tok,  # tokenizer
+    dtype: str,  # of the saved weights
+):
+    "The configuration, stop tokens and tokenizer of a merged model"
+    from transformers import GenerationConfig
+
+    config = load_config(base)
+    if hasattr(config, 'quantization_config'):
+        del config.quantization_config
+    config.dtype = dtype
+    own = (Path(base) / 'generation_config.json').is_file()
+    with loading(base):
+        if own:
+            stops = GenerationConfig.from_pretrained(base)
+        else:
+            stops = GenerationConfig.from_model_config(config)
+    stops.eos_token_id = stop_ids(tok)
+    for part in (config, stops, tok):
+        part.save_pretrained(out)
+
+
+def fits_here(
+    folder: str | Path,  # of a merged model
+) -> bool:
+    "Is there room to answer with it?"
+    import torch
+    from climate_ft.preflight import free_memory
+
+    gpu, width = torch.cuda.is_available(), getattr(torch, inference_dtype()).itemsize
+    saved = getattr(
+        torch, read_json(Path(folder) / 'config.json').get('dtype') or 'float32'
+    ).itemsize
+    numbers = sum(f.stat().st_size for f in weight_files(folder)) / saved
+    return 1.2 * numbers * width < (torch.cuda.mem_get_info()[0] if gpu else free_memory())

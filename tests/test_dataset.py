@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 import pytest
 from climate_ft import dataset as D
+from climate_ft.contamination import contamination, squeeze
 from climate_ft.corpus import document_chunks, load_corpus, run_corpus
 from climate_ft.facts import Fact, figure_refs
 from climate_ft.style import style_of
@@ -152,11 +153,11 @@ def test_nothing_is_contaminated(course):
         (gold, False),
         (course['general'], False),
     ):
-        assert D.contamination(train, rows, facts_too=facts)['flagged'] == {}
+        assert contamination(train, rows, facts_too=facts)['flagged'] == {}
 
 
 def test_one_answer_for_each_question(course):
-    asked = Counter(D.squeeze(r.instruction) for r in course['train'])
+    asked = Counter(squeeze(r.instruction) for r in course['train'])
     assert max(asked.values()) == 1
     assert not any(figure_refs(r.instruction + r.output) for r in course['train'])
 
@@ -177,11 +178,11 @@ def test_every_gold_support_is_in_the_report():
     assert len(questions) >= 200 and missing == []
     for q in questions:
         assert any(
-            D.squeeze(a) in D.squeeze(q['support']) for a in (q['answer'], *q['variants'])
+            squeeze(a) in squeeze(q['support']) for a in (q['answer'], *q['variants'])
         ), q
     assert {q['kind'] for q in questions} == {'number', 'year', 'name', 'definition', 'cause'}
     assert len(
-        {D.squeeze(q[k]) for q in questions for k in ('question', 'question2')}
+        {squeeze(q[k]) for q in questions for k in ('question', 'question2')}
     ) == 2 * len(questions)
     body = {tuple(c.section[:1]) for c in chunks if c.section[0][0].isdigit()}
     assert {tuple(r.section[:1]) for r in rows} >= body  # every chapter is asked about
@@ -336,13 +337,13 @@ def test_planted_answers_are_caught(name):
         qa(SRC, '北極域の気温について教えてください。', 't', 's1'),
     ]
     assert set(
-        D.contamination(
+        contamination(
             train,
             [qa(LEAKS[name]), qa('海は地球の表面のおよそ七割を占めている。', id='clean')],
         )['flagged']
     ) == {'x'}
     polite = [qa(LEAKS['style'], '？', 't', 's1')]
-    assert set(D.contamination(polite, [qa(LEAKS[name])])['flagged']) == {'x'}
+    assert set(contamination(polite, [qa(LEAKS[name])])['flagged']) == {'x'}
 
 
 @pytest.mark.parametrize(
@@ -360,13 +361,13 @@ def test_planted_questions_are_caught(q):
         qa('答え。', '南極域の気温について説明せよ。', source='b'),
     ]
     for facts in (True, False):
-        assert D.contamination(train, [qa('関係のない文である。', q)], facts_too=facts)[
+        assert contamination(train, [qa('関係のない文である。', q)], facts_too=facts)[
             'flagged'
         ] == {'x': 'question'}
-    assert D.contamination(train, [qa('関係のない文である。', '新しい問い', question2=q)])[
+    assert contamination(train, [qa('関係のない文である。', '新しい問い', question2=q)])[
         'flagged'
     ] == {'x': 'question'}
-    assert D.contamination(
+    assert contamination(
         train, [qa('関係のない文である。', '南極域の気温について説明してください。')]
     )['flagged'] == {'x': 'question'}
 
@@ -374,17 +375,17 @@ def test_planted_questions_are_caught(q):
 def test_planted_sources_are_caught():
     combined = [QA('c', 'a+b', 'q', '', 'o')]
     assert (
-        D.contamination(combined, [qa('無関係である。', source='b')])['flagged']
+        contamination(combined, [qa('無関係である。', source='b')])['flagged']
         == {'x': 'source'}
-        and D.contamination(combined, [qa('無関係である。', source='c')])['flagged'] == {}
+        and contamination(combined, [qa('無関係である。', source='c')])['flagged'] == {}
     )
 
 
 def test_gold_support_is_what_is_compared():
     train = [qa(SRC, '？', 't', 's')]
     assert (
-        D.contamination(train, [qa('約4倍', support=SRC)])['copies'] == 1
-        and D.contamination(train, [qa('約4倍', support='海は広く、そして深い。')])['copies']
+        contamination(train, [qa('約4倍', support=SRC)])['copies'] == 1
+        and contamination(train, [qa('約4倍', support='海は広く、そして深い。')])['copies']
         == 0
     )
 
@@ -403,14 +404,14 @@ def test_the_same_fact_in_other_words_is_a_near_copy():
         '線状降水帯は、次々と発生する発達した積乱雲が列をなし、'
         '数時間にわたって同じ場所に大雨を降らせる現象である。'
     )
-    found = D.contamination(train, [row])
+    found = contamination(train, [row])
     assert (
         found['flagged'] == {'x': 'copy'}
-        and D.contamination(train, [row], near=0.9)['flagged'] == {}
+        and contamination(train, [row], near=0.9)['flagged'] == {}
     )
     assert (
-        0.1 < D.contamination(train, [row], near=0.9)['most_13grams'] < 0.4
-        and 0.8 < D.contamination(train, [row], near=0.9)['nearest'] < 0.9
+        0.1 < contamination(train, [row], near=0.9)['most_13grams'] < 0.4
+        and 0.8 < contamination(train, [row], near=0.9)['nearest'] < 0.9
     )
 
 
@@ -424,7 +425,7 @@ def test_names_are_no_leak():
         )
     ]
     assert (
-        D.contamination(
+        contamination(
             train,
             [
                 qa(

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import numpy as np
 import pytest
-from climate_ft import evaluation as E
+from climate_ft import evaluation as E, passages as PG
 from climate_ft.metrics import SCORERS
 from climate_ft.workspace import (
     REPO,
@@ -218,14 +218,14 @@ def test_a_lower_likelihood_cost_is_better_and_a_set_without_it_is_left_out():
 
 def test_retriever_finds_the_passage_and_cuts_it_around_the_answer():
     chunks = [Chunk(f'c{i}', 'd', [], a, [1], 0, len(a)) for i, (_, a) in enumerate(FACTS)]
-    find = E.Retriever(chunks)
+    find = PG.Retriever(chunks)
     assert [find(q)[0].id for q, _ in FACTS] == ['c0', 'c1', 'c2', 'c3'] and len(
         find('雪', 9)
     ) == 4
     long = Chunk('x', 'd', [], ''.join(a for _, a in FACTS), [1], 0, 0)
     assert (
-        'SWOT' in E.passage(long, 'SWOTは誰が開発したか。', 40)
-        and len(E.passage(long, 'SWOT', 40)) <= 40
+        'SWOT' in PG.passage(long, 'SWOTは誰が開発したか。', 40)
+        and len(PG.passage(long, 'SWOT', 40)) <= 40
     )
 
 
@@ -371,7 +371,7 @@ def test_the_base_condition_is_answered_without_the_adapter_and_the_tuned_one_wi
         ws, cfg, True, got['tuned']
     )
     assert not set(base) & set(tuned)
-    find = E.Retriever([Chunk.fromdict(c) for c in read_json(ws.path('corpus_chunks'))])
+    find = PG.Retriever([Chunk.fromdict(c) for c in read_json(ws.path('corpus_chunks'))])
     for c, adapter in (('base_passage', False), ('tuned_passage', True)):
         assert {r['set'] for r in got[c]} == {'gold'}
         passages = [given(find, r['question']) for r in got[c]]
@@ -379,7 +379,7 @@ def test_the_base_condition_is_answered_without_the_adapter_and_the_tuned_one_wi
 
 
 def given(find, q):
-    return E.context([t for _, t in E.found(q, find, E.PASSAGES, 300)])
+    return PG.context([t for _, t in PG.found(q, find, PG.PASSAGES, 300)])
 
 
 def _nats(net, tok, question, reference, context=''):
@@ -415,7 +415,7 @@ def test_the_likelihood_is_that_of_the_reference_without_the_end_token_and_after
         abs(_nats(net, tok, q, a) / w - 1) for (q, a), c, w in zip(FACTS, passages, want) if c
     ]
     assert min(apart) > 1e-3, apart  # or the next lines would show nothing
-    find = E.Retriever([Chunk.fromdict(c) for c in read_json(ws.path('corpus_chunks'))])
+    find = PG.Retriever([Chunk.fromdict(c) for c in read_json(ws.path('corpus_chunks'))])
     for condition in ('base', 'base_passage'):
         scored = [r for r in got[condition] if r['set'] == 'gold']
         assert len(scored) == 4

@@ -5,7 +5,7 @@ from pathlib import Path
 import pymupdf
 import pytest
 from climate_ft.workspace import CourseError, Workspace, read_json
-from climate_ft import extract as X, layout as L
+from climate_ft import extract as X, extractors, layout as L, workers
 from climate_ft.compare import load_gold, score_pages
 
 REPO = Path(__file__).resolve().parent.parent
@@ -312,7 +312,7 @@ def test_another_extractor_may_fail(tmp_path, monkeypatch):
             raise X.Stalled('mixed.pdf: pdfplumber was silent')
         return real(pdf, extractor, *a, **k)
 
-    monkeypatch.setattr(X, 'iter_pages_safely', broken)
+    monkeypatch.setattr(workers, 'iter_pages_safely', broken)
     ws = Workspace(tmp_path)
     X.run_extract(ws, [BED / 'mixed.pdf'], ['pdfplumber', 'pypdfium2', 'blocks'])
     assert ws.path('extracted_pdfplumber').read_text() == '[mixed.pdf: pdfplumber was silent]'
@@ -410,7 +410,7 @@ def test_pymupdf4llm_learns_the_headings_once(monkeypatch):
     import pymupdf4llm
 
     seen, real = [], pymupdf4llm.IdentifyHeaders
-    monkeypatch.setattr(X, 'HEADER_PAGES', 10)
+    monkeypatch.setattr(extractors, 'HEADER_PAGES', 10)
     monkeypatch.setattr(
         pymupdf4llm,
         'IdentifyHeaders',
@@ -418,7 +418,7 @@ def test_pymupdf4llm_learns_the_headings_once(monkeypatch):
     )
     got = list(X.iter_pages(REPORT, 'pymupdf4llm', [1, 2, 3]))
     assert [p.number for p in got] == [1, 2, 3] and seen == [list(range(0, 29, 3))]
-    monkeypatch.setattr(X, 'HEADER_PAGES', 300)
+    monkeypatch.setattr(extractors, 'HEADER_PAGES', 300)
     assert [p.text for p in got] == [
         p.text for p in X.iter_pages(REPORT, 'pymupdf4llm', [1, 2, 3])
     ]

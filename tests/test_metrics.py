@@ -6,6 +6,7 @@ import subprocess
 import sys
 import pytest
 from climate_ft import metrics as M
+from climate_ft.encoder import e5_encoder
 from climate_ft.workspace import CourseError
 
 REFS = [
@@ -165,7 +166,7 @@ def test_bertscore_matches_bert_score_and_its_order():
 
     rows = M.bert_rows(PREDS + [''], REFS + ['雪'], batch_size=2)
     theirs = BERTScorer(
-        model_type=str(M.e5_encoder()), num_layers=M.E5_LAYER, device='cpu'
+        model_type=str(e5_encoder()), num_layers=M.E5_LAYER, device='cpu'
     ).score(PREDS, REFS)
     for row, *v in zip(rows, *(o.tolist() for o in theirs)):
         assert row[:3] == pytest.approx(v, abs=1e-4)

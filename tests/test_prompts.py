@@ -1,7 +1,7 @@
 import json
 import pytest
 from transformers import AutoTokenizer
-from climate_ft import prompts as P
+from climate_ft import prompts as P, templates
 from climate_ft.models import TINY_KINDS, TINY_TOKENIZER, _tiny_tokenizer
 from climate_ft.prompts import encode, encode_rows, family, prompt_ids, render, show_tokens
 from climate_ft.workspace import REPO, CourseError
@@ -172,7 +172,7 @@ BAD = [
 @pytest.mark.parametrize('template,message', BAD)
 def test_a_foreign_template_has_limits(monkeypatch, template, message):
     if 'end' in message:
-        monkeypatch.setattr(P, 'SECONDS', 2)
+        monkeypatch.setattr(templates, 'SECONDS', 2)
     bare = AutoTokenizer.from_pretrained(TINY_TOKENIZER)
     bare.chat_template = template
     with pytest.raises(CourseError, match=message):
@@ -182,8 +182,14 @@ def test_a_foreign_template_has_limits(monkeypatch, template, message):
 def test_a_template_is_rendered_once_and_apart(monkeypatch):
     """The same as Transformers makes of it;
     white space is removed where the template removes it"""
-    bare, calls, run = AutoTokenizer.from_pretrained(TINY_TOKENIZER), [], P.subprocess.run
-    monkeypatch.setattr(P.subprocess, 'run', lambda *a, **kw: calls.append(1) or run(*a, **kw))
+    bare, calls, run = (
+        AutoTokenizer.from_pretrained(TINY_TOKENIZER),
+        [],
+        templates.subprocess.run,
+    )
+    monkeypatch.setattr(
+        templates.subprocess, 'run', lambda *a, **kw: calls.append(1) or run(*a, **kw)
+    )
     bare.chat_template = (
         "{{ eos_token }}[INST] {{ messages[0].content.strip() "
         "}} [/INST]{% generation %}{% endgeneration %}"

@@ -220,10 +220,10 @@ ENDLESS = '{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% 
 def test_a_template_inside_a_file_is_tried_before_llama_cpp_runs_it(
     gguf, tmp_path, monkeypatch, template, words
 ):
-    from climate_ft import prompts
+    from climate_ft import prompts, templates
     from gguf import GGUFReader
 
-    monkeypatch.setattr(prompts, 'SECONDS', 4)
+    monkeypatch.setattr(templates, 'SECONDS', 4)
     monkeypatch.setattr(S, 'open_gguf', lambda *a: pytest.fail('llama.cpp got it'))
     raw = gguf.read_bytes()
     good = GGUFReader(gguf).fields['tokenizer.chat_template'].contents().encode()

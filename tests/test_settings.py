@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 import pytest
-from climate_ft import extract as X, generate as G, pipeline as P
+from climate_ft import extract as X, generate as G, options, pipeline as P, stages
 from climate_ft.workspace import (
     Answer,
     CourseError,
@@ -163,7 +163,7 @@ def test_a_base_that_cannot_be_one(tmp_path, cft, base, words):
     ],
 )
 def test_gpus_are_counted_first(monkeypatch, choice, there, want):
-    monkeypatch.setattr(P, 'count_gpus', lambda: there)
+    monkeypatch.setattr(options, 'count_gpus', lambda: there)
     if isinstance(want, int):
         assert P.resolve_gpus(choice) == want
     else:
@@ -181,10 +181,10 @@ def test_several_gpus_go_to_the_distributed_trainer(monkeypatch, tmp_path):
         lambda cfg, ws, gpus, resume, progress: got.append((cfg.name, gpus, resume)),
         raising=False,
     )
-    monkeypatch.setattr(P, 'count_gpus', lambda: 2)
+    monkeypatch.setattr(options, 'count_gpus', lambda: 2)
     job = P.make_job(tmp_path, 'tiny', gpus='all', documents=False)
     job.fresh = True
-    P._train(job, None)
+    stages._train(job, None)
     assert got == [('tiny', 2, False)]
 
 

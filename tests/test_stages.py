@@ -14,10 +14,13 @@ import pytest
 from climate_ft import (
     cli,
     evaluation as E,
+    examination,
     export as X,
     generate as G,
     hub as H,
+    lock,
     pipeline as P,
+    runner as R,
     workspace as W,
 )
 from climate_ft.workspace import (
@@ -93,7 +96,7 @@ def test_a_corrected_reference_is_scored_again_and_asked_of_no_model(root, monke
     ]
     write_jsonl(q, [dict(r, answer='天気') for r in read_jsonl(q)])
     monkeypatch.setattr(
-        E, 'load_for_inference', lambda *a, **k: pytest.fail('a model was loaded')
+        examination, 'load_for_inference', lambda *a, **k: pytest.fail('a model was loaded')
     )
     assert again(run(root)) == ['dataset', 'answer', 'evaluate', 'report', 'merge']
     rows = read_jsonl(root / 'data/answers_tiny_tuned.jsonl')
@@ -448,7 +451,7 @@ print(json.dumps({k: v for k,v in bad.items() if v}))'''
 
 
 def test_large_weights_are_known_by_content(tmp_path, monkeypatch):
-    monkeypatch.setattr(W, 'LARGE', 1000)
+    monkeypatch.setattr(lock, 'LARGE', 1000)
     monkeypatch.setenv('CLIMATE_FT_CACHE', str(tmp_path / 'cache'))
     d = tmp_path / 'model'
     d.mkdir()
@@ -456,8 +459,8 @@ def test_large_weights_are_known_by_content(tmp_path, monkeypatch):
     f = d / 'model.safetensors'
     f.write_bytes(b'a' * 5000)
     first = G.model_key(d)
-    calls, real = [], W._sha256
-    monkeypatch.setattr(W, '_sha256', lambda p: (calls.append(p), real(p))[1])
+    calls, real = [], lock._sha256
+    monkeypatch.setattr(lock, '_sha256', lambda p: (calls.append(p), real(p))[1])
     assert G.model_key(d) == first and f not in calls  # remembered
     f.write_bytes(b'a' * 4999 + b'b')
     os.utime(f, ns=(1, 1))
@@ -475,14 +478,14 @@ def test_an_adapter_is_known_by_its_weights_and_its_base_not_by_its_seconds(root
 
 
 def test_code_counts_comments_do_not(tmp_path, monkeypatch):
-    monkeypatch.setattr(P, 'REPO', tmp_path)
+    monkeypatch.setattr(R, 'REPO', tmp_path)
     (tmp_path / 'climate_ft').mkdir()
     f = tmp_path / 'climate_ft/x.py'
 
     def digest(src):
         f.write_text(src)
         P.code_digest.cache_clear()
-        P._tree.cache_clear()
+        R._tree.cache_clear()
         return P.code_digest('x')
 
     a = digest('def f(x):\n    "Doc"\n    return x # why\n')
@@ -495,7 +498,7 @@ def test_code_counts_comments_do_not(tmp_path, monkeypatch):
 
 def test_every_stage_names_modules_and_libraries_that_exist():
     P.code_digest.cache_clear()
-    P._tree.cache_clear()
+    R._tree.cache_clear()
     assert {'train', 'fast', 'prompts', 'models'} <= set(
         P.modules_of('train')
     ) and 'workspace' not in P.modules_of('train')
@@ -506,7 +509,7 @@ def test_every_stage_names_modules_and_libraries_that_exist():
             s.name
         )  # its OCR engine is an extra
     P.code_digest.cache_clear()
-    P._tree.cache_clear()
+    R._tree.cache_clear()
 
 
 # ---- killed at every stage

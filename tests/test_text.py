@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 import pytest
-from climate_ft import clean, compare, corpus
+from climate_ft import compare, corpus, paragraphs
 from climate_ft.corpus import build_corpus
 from climate_ft.facts import corpus_facts
 from climate_ft.text import japanese_stops, sentence_spans, sentences
@@ -11,7 +11,7 @@ from climate_ft.workspace import REPO, read_json
 
 
 def test_one_splitter_for_the_package():
-    assert clean.sentences is compare.sentences is corpus.sentences is sentences
+    assert paragraphs.sentences is compare.sentences is corpus.sentences is sentences
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import errno
 import json
 import os
 import pytest
-from climate_ft import workspace as w
+from climate_ft import lock, workspace as w
 
 
 def test_failed_write_keeps_the_old_file_and_leaves_no_litter(tmp_path):
@@ -340,8 +340,7 @@ def second(root, system):
     code = (
         SECOND
         if system
-        else 'from climate_ft import workspace\nworkspace._system_lock = lambda f: None\n'
-        + SECOND
+        else 'from climate_ft import lock\nlock._system_lock = lambda f: None\n' + SECOND
     )
     return subprocess.run(
         [sys.executable, '-c', code, str(root)], capture_output=True, text=True
@@ -351,7 +350,7 @@ def second(root, system):
 @pytest.mark.parametrize('system', [True, False])
 def test_a_second_process_is_told_who_is_there(tmp_path, monkeypatch, system):
     if not system:
-        monkeypatch.setattr(w, '_system_lock', lambda f: None)
+        monkeypatch.setattr(lock, '_system_lock', lambda f: None)
     with w.locked(w.Workspace(tmp_path), 'climate-ft run'):
         r = second(tmp_path, system)
         said = r.stderr.strip().splitlines()[-1]
@@ -377,7 +376,7 @@ def test_the_lock_of_a_killed_run_is_taken_over(tmp_path, monkeypatch, system):
     )
     assert p.stdout.readline() == 'in\n'
     if not system:
-        monkeypatch.setattr(w, '_system_lock', lambda f: None)
+        monkeypatch.setattr(lock, '_system_lock', lambda f: None)
     with pytest.raises(w.CourseError, match=f'process {p.pid} '):
         with w.locked(w.Workspace(tmp_path)):
             pass
