@@ -506,7 +506,7 @@ def bands(
             {g for g in free if any(i[0] >= g[0] for i in s)},
         )
         mine = open_ & left & right
-        fits = mine <= free if mine else not l & r or open_ & free & (left | l) & (right | r)
+        fits = mine <= free if mine else l & r <= open_
         if cur and (
             not fits or mine and _lone_heading(s, cur, ss[min(k + 1, len(ss) - 1)], mine, body)
         ):
@@ -627,13 +627,19 @@ def _reads_down(
         return bool(column)
     if len(ls) < len(column):
         return True  # it holds a figure
-    w = hull(column)[2] - hull(column)[0]
-    rows = rows_of(ls)
-    return (
-        w >= 7 * body
-        and len(rows) > 1
-        and median((r[-1].x1 - r[0].x0) / w for r in rows) >= 0.5
-    )
+    w, rows = hull(column)[2] - hull(column)[0], rows_of(ls)
+    if w < 7 * body or len(rows) < 2:
+        return False
+    half = median((r[-1].x1 - r[0].x0) / w for r in rows) >= 0.5
+    return half or _wraps(rows, hull(column)[2], body)
+
+
+def _wraps(rows, right, body):
+    "True if rows of prose that reach the right edge go on in the row below, however short"
+    full = [r[-1].x1 > right - 1.5 * body and not r[-1].text.endswith(_FULL) for r in rows]
+    tight = [b[0].y0 - a[0].y1 < 1.2 * a[0].size for a, b in zip(rows, rows[1:])]
+    on = sum(f and t and len(r) == 1 for f, t, r in zip(full, tight, rows))
+    return on > 0.3 * len(rows) and _told_in([l for r in rows for l in r])
 
 
 def _runs_on(column, body):
@@ -1108,7 +1114,7 @@ def _region(sheet, comp, held):
     if _shades(comp, sheet.at(held)):
         return None  # a row of a table
     kind, comp, held = _settled(comp, held, sheet.lines, body)
-    box = hull(comp)
+    box = hull([*comp, *sheet.at(held)])
     if kind == 'chart':
         near = [i for i in sheet.small.values() if i in sheet.free and i not in held]
         held |= _labels_near(box, near, sheet.lines, body)
