@@ -1648,10 +1648,24 @@ def _set_apart(p, r, lead):
     )
 
 
+_BRACKET = re.compile('[「『（(」』）)]')
+
+
+def _in_brackets(para, r):
+    "Does `r` close a bracket of the rows above? （Global Syste / m）は is no item m）"
+    m = _BRACKET.search(r.text)
+    if not m or m[0] in '「『（(':
+        return False
+    marks = _BRACKET.findall(''.join(l.text for l in para))
+    return sum(1 if c in '「『（(' else -1 for c in marks) > 0
+
+
 def _starts(para, r, left):
     "Is row `r` the first of a caption, a note, an item or a heading, or what follows one?"
     p, s, start = para[-1], r.size, para[0].text
     ended, full = p.text.endswith(_STOP), p.text.endswith(_FULL)
+    if _in_brackets(para, r):
+        return False
     if SOURCE.match(r.text):
         return True
     if CAPTION.match(r.text) and (r.x0 > left + 1.5 * s or r.font != p.font or full):
@@ -1700,6 +1714,8 @@ def _begins(
         return True
     if r.x0 > p.x0 + 0.6 * s:
         return _indent_begins(para, r, left, right, after)
+    if ended and len(para) == 1 and p.x0 > left + 0.6 * s and _indented([r, after or r]):
+        return True  # two paragraphs with an indent, the first of one full row
     item = len(para) > 1 and (BULLET.match(start) or MARK.match(start))
     if item and r.x0 < p.x0 - (0.25 if ended else 0.6) * s:
         return True
