@@ -421,13 +421,17 @@ def gutters(
     "The stretches that lie between two columns, from left to right"
     fine = len(items) < 60  # few rows fall between the heights of a coarse ruler
     votes, n = _votes(items, body / 2 if fine else body)
-    least, out, x = max(3 if fine else 2, 0.08 * n), [], 0
-    while x < len(votes):
-        z = next((k for k in range(x, len(votes)) if votes[k] < least), len(votes))
-        if z > x:
-            out += _peaks(votes, x, z, max(votes[x:z]))
-        x = max(z, x) + 1
+    least, out = max(3 if fine else 2, 0.08 * n), []
+    for x, z in _runs([k for k, v in enumerate(votes) if v >= least]):
+        out += _peaks(votes, x, z, max(votes[x:z]))
     return _wide_enough(out, min(i[0] for i in items), max(i[2] for i in items), body)
+
+
+def _runs(numbers):
+    "First number of each run of consecutive ones, and the number behind its last"
+    starts = [b for a, b in zip([None, *numbers], numbers) if b - 1 != a]
+    ends = [a + 1 for a, b in zip(numbers, [*numbers[1:], None]) if a + 1 != b]
+    return zip(starts, ends)
 
 
 def _peaks(votes, x, z, top):
