@@ -1739,10 +1739,12 @@ def _leads(rows):
     return {s: median(d) for s, d in ways.items() if len(d) > 2}
 
 
-def _right_edge(rows):
-    "Where full rows end; a 、 or 。 may hang over this edge"
+def _right_edge(rows, body):
+    "Where full rows end; a 、 or 。 may hang over this edge, a heading may reach beyond it"
+    own = [r for r in rows if abs(r.size - body) < 0.06 * body]
+    rows = own if len(own) > 2 else rows
     right = max(r.x1 for r in rows)
-    full = [r for r in rows if r.text[-1] not in '、。，．']
+    full = [r for r in rows if r.text[-1] not in '、。，．」』）']
     edge = max((r.x1 for r in full), default=right)
     return edge if len(full) > 2 and right - edge < 1.3 * rows[0].size else right
 
@@ -1757,7 +1759,7 @@ def paragraphs(
 ) -> list:  # of lists of lines; a region is a list of its own
     "The items of a column from top to bottom, rows of one paragraph together"
     rows = [_row(r) for r in rows_of([l for l in column if isinstance(l, Line)])]
-    left, right = (min(r.x0 for r in rows), _right_edge(rows)) if rows else (0, 0)
+    left, right = (min(r.x0 for r in rows), _right_edge(rows, body)) if rows else (0, 0)
     lead = median(_usual([r for r in rows if r.size > 0.8 * body]) or [1.5 * body])
     leads, out = _leads(rows), []
     todo = sorted(rows + [c for c in column if isinstance(c, Region)], key=_top)
