@@ -369,13 +369,19 @@ def rows_of(lines) -> list:  # of lists of lines
     return [sorted(r, key=lambda l: l[0]) for _, _, r in rows]
 
 
+_ALONE = re.compile(
+    '[0-9０-９]{1,2}|[ア-ンｱ-ﾝ一二三四五六七八九十a-zA-Zａ-ｚＡ-Ｚⅰ-ⅿⅠ-Ⅿ]'
+)  # a mark
+
+
 def _row(r):
     "One line from the lines of a row"
     if len(r) == 1:
         return r[0]
     text = r[0].text
     for a, b in zip(r, r[1:]):
-        text += _glue(text, b.text, b.x0 - a.x1, b.size) + b.text
+        glue = _glue(text, b.text, b.x0 - a.x1, b.size)
+        text += ('　' if glue and _ALONE.fullmatch(text) else glue) + b.text
     s = max(r, key=lambda l: len(l.text))
     return Line(*hull(r), text, s.size, s.font, r[1].x0 if len(r[0].text) < 7 else 0.0)
 
