@@ -706,7 +706,7 @@ def _heads_columns(top, low, gutters, body):
 # %% ../nbs/01a_layout.ipynb #b59f4cf5
 # what an item may begin with; the paragraphs below need both as well
 BULLET = re.compile(
-    r'^\s*([\x7f-\x9f\uf000-\uf0ff◼■□●○◆◇▶►▷➢➤✓•◎★☆▪‣◯⚫⚪⬤➡✔☑❖▲△▼▽]|〇(?![〇一二三四五六七八九十])|・|[-–—*]\s|[A-Za-zＡ-Ｚ][)）]|[（(][0-9０-９一二三四五六七八九十a-zア-ンイロハ]{1,2}[)）]|[①-⑳]|[ア-ン]\s|[0-9０-９]{1,2}[)）])'
+    r'^\s*([\x00\x7f-\x9f\uf000-\uf0ff◼■□●○◆◇▶►▷➢➤✓•◎★☆▪‣◯⚫⚪⬤➡✔☑❖▲△▼▽]|\ufffd|〇(?![〇一二三四五六七八九十])|・|[-－–—*]\s|－(?=[\u3041-\u3096\u4e00-\u9fff「])|[A-Za-zＡ-Ｚ][)）]|[（(][0-9０-９一二三四五六七八九十a-zア-ンイロハ]{1,2}[)）]|[①-⑳]|[ア-ン]\s|[0-9０-９]{1,2}[)）])'
 )
 _COUNT = (
     r'(?:[0-9０-９]{1,3}|[ivxIVX]{1,5}|[a-zA-Zａ-ｚＡ-Ｚ]|[ⅰ-ⅿⅠ-Ⅿ]'
@@ -714,23 +714,10 @@ _COUNT = (
 )
 MARK = re.compile(
     rf'^\s*(?:([(（]?{_COUNT}[.．)）、:：])(?=\D)|({_COUNT})(?=\s)|([①-⓿㈠-㈩㊀-㊉㋐-㋾])|[※＊*†‡→⇒⇨➔➜]'
-    r'|[【［〔][^】］〕]{1,8}[】］〕]|(?:注|例|問|答|事例|Q|A|Ｑ|Ａ)[0-9０-９]{0,3}(?=[\s:：.．、])|(?:注|例|問)[0-9０-９]{1,3})'
+    r'|[【［〔][^】］〕]{1,8}[】］〕]|(?:注|例|問|答|事例|Q|A|Ｑ|Ａ)[0-9０-９]{0,3}(?=[\s:：.．、])|(?:注|例|問)[0-9０-９]{1,3}|第[0-9０-９一二三四五六七八九十]{1,3}(?=\s))'
 )
 
 # %% ../nbs/01a_layout.ipynb #51fe6daa
-BULLET = re.compile(
-    r'^\s*([\x7f-\x9f\uf000-\uf0ff◼■□●○◆◇▶►▷➢➤✓•◎★☆▪‣◯⚫⚪⬤➡✔☑❖▲△▼▽]|〇(?![〇一二三四五六七八九十])|・|[-–—*]\s|[A-Za-zＡ-Ｚ][)）]|[（(][0-9０-９一二三四五六七八九十a-zア-ンイロハ]{1,2}[)）]|[①-⑳]|[ア-ン]\s|[0-9０-９]{1,2}[)）])'
-)
-_COUNT = (
-    r'(?:[0-9０-９]{1,3}|[ivxIVX]{1,5}|[a-zA-Zａ-ｚＡ-Ｚ]|[ⅰ-ⅿⅠ-Ⅿ]'
-    r'|[一二三四五六七八九十]{1,3}|[ア-ンｱ-ﾝ])'
-)
-MARK = re.compile(
-    rf'^\s*(?:([(（]?{_COUNT}[.．)）、:：])(?=\D)|({_COUNT})(?=\s)|([①-⓿㈠-㈩㊀-㊉㋐-㋾])|[※＊*†‡→⇒⇨➔➜]'
-    r'|[【［〔][^】］〕]{1,8}[】］〕]|(?:注|例|問|答|事例|Q|A|Ｑ|Ａ)[0-9０-９]{0,3}(?=[\s:：.．、])|(?:注|例|問)[0-9０-９]{1,3})'
-)
-
-
 def _told_in(column):
     "True if a column holds running text, which narrow rows do not show one by one"
     rows = [_row(r) for r in rows_of(column)]
@@ -1558,10 +1545,16 @@ def _next_note(a, b):
     return bool(a and b) and int(b[1]) == int(a[1]) + 1
 
 
+def _mark(text):
+    "What an item begins with"
+    m = MARK.match(text)
+    return m[0].strip() if m else ''
+
+
 def _count(text):
     "The number or letter that an item begins with; '' if it has none"
     m = MARK.match(text) or BULLET.match(text)
-    return re.sub(r'[\W_]', '', unicodedata.normalize('NFKC', m[0])).lower() if m else ''
+    return re.sub(r'[\W_第]', '', unicodedata.normalize('NFKC', m[0])).lower() if m else ''
 
 
 def follows(a: str, b: str) -> bool:
@@ -1683,7 +1676,9 @@ def _starts(para, r, left):
     if BULLET.match(r.text) and (r.x0 < p.x0 + 1.2 * s or ended):
         return True
     if MARK.match(r.text) and r.x0 < para[0].x0 + 0.6 * s:
-        if follows(start, r.text) or _next_note(start, r.text) or ended and r.indent:
+        if follows(start, r.text) or _next_note(start, r.text):
+            return True
+        if ended and (r.indent or MARK.match(start) and _mark(start) == _mark(r.text)):
             return True
     if r.font == p.font:
         return False

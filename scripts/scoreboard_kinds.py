@@ -43,12 +43,14 @@ def gold_sentences(gold):
 
 def left(doc, pages):
     """How many of the running heads, numbers and readings are still in the text; short ones
-    count as rows of their own. A heading may say the same as the head of its page"""
+    count as rows of their own, or one letter a row. A heading may say the same as the head of
+    its page"""
     n = 0
     for page, text in doc.furniture:
         t, whole = normalise(text), pages.get(page, '')
         if len(t) < 4:
-            n += t in {normalise(l) for l in whole.split('\n')}
+            rows = [normalise(l) for l in whole.split('\n')]
+            n += t in rows or '\n'.join(t) in '\n'.join(filter(None, rows))
             continue
         own = [normalise(g['text']) for g in doc.gold if g['page'] == page]
         n += normalise(whole).count(t) > sum(g.count(t) for g in own)
