@@ -564,8 +564,22 @@ KINDS = dict(
 )
 
 
+def disordered(doc, pieces=7):
+    """The pages as a program draws them that does not follow the reading order: pieces of a
+    page, each of several rows, in any order"""
+    for page in doc.pdf:
+        parts = page.get_contents()
+        n = max(len(parts) // pieces, 1)
+        cut = [parts[i : i + n] for i in range(0, len(parts), n)]
+        doc.rng.shuffle(cut)
+        order = ' '.join(f'{x} 0 R' for part in cut for x in part)
+        doc.pdf.xref_set_key(page.xref, 'Contents', f'[{order}]')
+
+
 def drawn(kind, seed):
-    "A document of a kind: `Doc`"
+    "A document of a kind: `Doc`. An even seed draws it in another order than that of reading"
     doc = Doc(f'{kind}/{seed}')
     KINDS[kind](doc)
+    if int(seed) % 2 == 0:
+        disordered(doc)
     return doc

@@ -50,7 +50,10 @@ def left(doc, pages):
         t, whole = normalise(text), pages.get(page, '')
         if len(t) < 4:
             rows = [normalise(l) for l in whole.split('\n')]
-            n += t in rows or '\n'.join(t) in '\n'.join(filter(None, rows))
+            letters = '\n'.join(['', *t, ''])
+            n += (
+                t in rows or len(t) > 1 and letters in '\n'.join(['', *filter(None, rows), ''])
+            )
             continue
         own = [normalise(g['text']) for g in doc.gold if g['page'] == page]
         n += normalise(whole).count(t) > sum(g.count(t) for g in own)
