@@ -20,7 +20,6 @@ from page_kinds import KINDS, drawn
 SEEDS = range(1, 5)
 EXTRACTORS = ('direct', 'pymupdf4llm', 'pdfplumber', 'pypdfium2', 'blocks')
 OURS = 'cleaned'
-logging.disable(logging.ERROR)
 
 
 def joins(gold):
@@ -169,6 +168,7 @@ def show(kind, seed):
 
 
 if __name__ == '__main__':
+    logging.disable(logging.ERROR)
     if len(sys.argv) > 2:
         show(sys.argv[1], sys.argv[2])
     else:
