@@ -66,14 +66,15 @@ def _direct(pdf, pages):
             tp = p.get_textpage()
             bs = [(b[:4], b[4].strip('\n')) for b in tp.extractBLOCKS() if b[6] == 0]
             yield _page(n, p.rect.width, p.rect.height, bs, Path(pdf).stem, tp.extractText())
-            _forget()
+            _forget(n)
 
 
-def _forget():
-    "Drop the fonts and images MuPDF cached: memory then does not grow with the pages"
+def _forget(number):
+    "Every 8 pages drop the fonts and images MuPDF cached: memory does not grow with the pages"
     import pymupdf
 
-    pymupdf.TOOLS.store_shrink(100)
+    if number % 8 == 0:
+        pymupdf.TOOLS.store_shrink(100)
 
 # %% ../nbs/02a_extractors.ipynb #2f1a5ff6
 def _pdfplumber(pdf, pages):
@@ -155,7 +156,7 @@ def _pymupdf4llm(pdf, pages):
                 Path(pdf).stem,
                 md,
             )
-            _forget()
+            _forget(n)
 
 # %% ../nbs/02a_extractors.ipynb #aec8a2e4
 def _blocks(pdf, pages, ocr='auto'):
@@ -166,7 +167,7 @@ def _blocks(pdf, pages, ocr='auto'):
             page = _page(n, r.width, r.height, bs, Path(pdf).stem)
             page.ocr = n in used
             yield page
-            _forget()
+            _forget(n)
 
 # %% ../nbs/02a_extractors.ipynb #1be9e584
 EXTRACTORS = dict(

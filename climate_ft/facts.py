@@ -145,7 +145,15 @@ def phrase_before(
 
 # %% ../nbs/05b_facts.ipynb #45c94783
 _gloss = re.compile(r'（([A-Za-z0-9・\-]{2,12})[:：][^（）]*）')
-_bullet = re.compile(r'^(?:[◼■●・]|-(?= )|[A-ZＡ-Ｚ][)）]|[(（][0-9]+[)）]|注\s?[0-9]+)\s*')
+_bullet = re.compile(
+    r'^(?:(?:[◼■□●○◎◆◇▶★☆※・➡→⇒✓\ufffd]|〇(?![〇一二三四五六七八九十])|-(?= )|[A-ZＡ-Ｚ][)）]'
+    r'|[①-⓿㈠-㈩㋐-㋾]|[(（][0-9]+[)）]|[(（][ア-ンｱ-ﾝa-zⅰ-ⅿ一二三四五六七八九十]{1,2}[)）]|注\s?[0-9]+'
+    r'|[0-9]{1,2}(?:[)）]|[.．](?!\d))|(?:[ア-ンⅰ-ⅿ]|[ivx]{1,4})[.．)）]'
+    r'|(?:設?問|事?例|答|[QA])\s?[0-9]{1,3}[.．:：)）\u3000]|[注例問答][)）]|【[^】]{1,8}】'
+    r'|[一二三四五六七八九十]{1,2}[.．]|[－–—](?=\s)'
+    r'|(?:[0-9]{1,2}|[ア-ンｱ-ﾝ一二三四五六七八九十a-zA-Zⅰ-ⅿ])\u3000'
+    r'|第[0-9０-９一二三四五六七八九十百]+[条項]\s)\s*){1,2}'
+)
 _label = re.compile(_bullet.pattern + r'([^。、:：（）]{2,20})[:：]')
 _pronoun = re.compile(
     r'^(?:これ|それ|あれ|ここ|そこ|この|その|こう|そう|同(?!位|化|時|心|期)|前者|後者|本[章節書図表]|次|以下|以上|今回|両者|両国|どちら|何)'
@@ -296,6 +304,19 @@ _leans = re.compile(
 )
 
 _announces = re.compile('本[章節書]|次の|以下の')
+_count = (
+    '[0-9一二三四五六七八九十]{1,2}(?:つ|点|項目?|個|種類?|件|者|段階|分野|機関|区分|本柱)'
+)
+_list_follows = re.compile(  # 次の三つを提言している。 下表のとおりとする。 以下に示す。
+    r'(?:次|以下|下記|左記)の?(?:各号|各項|各点|いずれか|事項|こと|もの|点|書類|要件|条件|場合'
+    rf'|とおり|通り|よう|{_count})[^、。]{{0,20}}。$'
+    r'|(?:次|以下|下記)に(?:示|述べ|掲げ|挙げ|まとめ|整理)[^、。]{0,8}。$|下[表図記]の(?:とおり|通り)'
+    r'|か(?:。|？)$'  # a question tells nothing
+)
+_in_parts = re.compile(
+    '成る|分かれ|分けて|組み合わせ|整理できる'
+)  # these tell something by themselves
+_counts_items = re.compile(rf'{_count}の?[^、。]{{0,12}}。$')
 
 
 def _opening(sents, longest):
@@ -318,6 +339,14 @@ def _torn(sents, i):
     return sents[i - 1][1][-1] not in '。！？!?'
 
 
+def _opens_list(sents, i):
+    "Does a sentence announce what only the sentences behind it say, or ask a question?"
+    s, after = sents[i][1], sents[i + 1][1] if i + 1 < len(sents) else ''
+    if '①' in s or 'すなわち' in s or _in_parts.search(s):
+        return False
+    return bool(_list_follows.search(s) or _counts_items.search(s) and _bullet.match(after))
+
+
 def chunk_facts(
     c: Chunk,
     shortest: int = 15,
@@ -333,7 +362,7 @@ def chunk_facts(
     for i, (at, s) in enumerate(sents):
         answer = _bullet.sub('', s)
         whole = answer[-1:] == '。' and shortest <= len(answer) <= longest
-        if not whole or _torn(sents, i) or _leans.search(answer):
+        if not whole or _torn(sents, i) or _leans.search(answer) or _opens_list(sents, i):
             continue
         if t := topic(s):
             res.append(Fact(f'{c.id}.{i}', t[0], answer, t[1], c, at + len(s) - len(answer)))

@@ -84,6 +84,12 @@ def find_furniture(
     return heads
 
 
+def _run_on(where):
+    "Does a heading stand at one place of pages that follow one another?"
+    numbers = sorted(n for n, _ in where)
+    return len(numbers) > 1 and all(b - a < 3 for a, b in zip(numbers, numbers[1:]))
+
+
 def _repeated(where, blocks, titles, body, few, least, total):
     "Those of the blocks at one place that are furniture"
     texts = Counter(_key(blocks[k].text) for k in where)
@@ -95,10 +101,9 @@ def _repeated(where, blocks, titles, body, few, least, total):
     for k in where:
         b = blocks[k]
         if b.role == 'heading':  # the first one stays if the title stands nowhere else
-            same = exact[b.text]
-            if len(same) >= least and (
-                k != min(same) or titles[b.text] - same or len(same) > 0.5 * total
-            ):
+            same, other = exact[b.text], titles[b.text] - exact[b.text]
+            often = len(same) >= least and (k != min(same) or other or len(same) > 0.5 * total)
+            if often or other and min(other) < min(same) and _run_on(same):
                 out.add(k)
             continue
         enough = few if b.role == 'running_head' else least

@@ -369,13 +369,19 @@ def rows_of(lines) -> list:  # of lists of lines
     return [sorted(r, key=lambda l: l[0]) for _, _, r in rows]
 
 
+_ALONE = re.compile(
+    '[0-9０-９]{1,2}|[ア-ンｱ-ﾝ一二三四五六七八九十a-zA-Zａ-ｚＡ-Ｚⅰ-ⅿⅠ-Ⅿ]'
+)  # a mark
+
+
 def _row(r):
     "One line from the lines of a row"
     if len(r) == 1:
         return r[0]
     text = r[0].text
     for a, b in zip(r, r[1:]):
-        text += _glue(text, b.text, b.x0 - a.x1, b.size) + b.text
+        glue = _glue(text, b.text, b.x0 - a.x1, b.size)
+        text += ('　' if glue and _ALONE.fullmatch(text) else glue) + b.text
     s = max(r, key=lambda l: len(l.text))
     return Line(*hull(r), text, s.size, s.font, r[1].x0 if len(r[0].text) < 7 else 0.0)
 
@@ -421,13 +427,17 @@ def gutters(
     "The stretches that lie between two columns, from left to right"
     fine = len(items) < 60  # few rows fall between the heights of a coarse ruler
     votes, n = _votes(items, body / 2 if fine else body)
-    least, out, x = max(3 if fine else 2, 0.08 * n), [], 0
-    while x < len(votes):
-        z = next((k for k in range(x, len(votes)) if votes[k] < least), len(votes))
-        if z > x:
-            out += _peaks(votes, x, z, max(votes[x:z]))
-        x = max(z, x) + 1
+    least, out = max(3 if fine else 2, 0.08 * n), []
+    for x, z in _runs([k for k, v in enumerate(votes) if v >= least]):
+        out += _peaks(votes, x, z, max(votes[x:z]))
     return _wide_enough(out, min(i[0] for i in items), max(i[2] for i in items), body)
+
+
+def _runs(numbers):
+    "First number of each run of consecutive ones, and the number behind its last"
+    starts = [b for a, b in zip([None, *numbers], numbers) if b - 1 != a]
+    ends = [a + 1 for a, b in zip(numbers, [*numbers[1:], None]) if a + 1 != b]
+    return zip(starts, ends)
 
 
 def _peaks(votes, x, z, top):
@@ -506,7 +516,7 @@ def bands(
             {g for g in free if any(i[0] >= g[0] for i in s)},
         )
         mine = open_ & left & right
-        fits = mine <= free if mine else not l & r or open_ & free & (left | l) & (right | r)
+        fits = mine <= free if mine else l & r <= open_
         if cur and (
             not fits or mine and _lone_heading(s, cur, ss[min(k + 1, len(ss) - 1)], mine, body)
         ):
@@ -627,13 +637,19 @@ def _reads_down(
         return bool(column)
     if len(ls) < len(column):
         return True  # it holds a figure
-    w = hull(column)[2] - hull(column)[0]
-    rows = rows_of(ls)
-    return (
-        w >= 7 * body
-        and len(rows) > 1
-        and median((r[-1].x1 - r[0].x0) / w for r in rows) >= 0.5
-    )
+    w, rows = hull(column)[2] - hull(column)[0], rows_of(ls)
+    if w < 7 * body or len(rows) < 2:
+        return False
+    half = median((r[-1].x1 - r[0].x0) / w for r in rows) >= 0.5
+    return half or _wraps(rows, hull(column)[2], body)
+
+
+def _wraps(rows, right, body):
+    "True if rows of prose that reach the right edge go on in the row below, however short"
+    full = [r[-1].x1 > right - 1.5 * body and not r[-1].text.endswith(_FULL) for r in rows]
+    tight = [b[0].y0 - a[0].y1 < 1.2 * a[0].size for a, b in zip(rows, rows[1:])]
+    on = sum(f and t and len(r) == 1 for f, t, r in zip(full, tight, rows))
+    return on > 0.3 * len(rows) and _told_in([l for r in rows for l in r])
 
 
 def _runs_on(column, body):
@@ -690,7 +706,7 @@ def _heads_columns(top, low, gutters, body):
 # %% ../nbs/01a_layout.ipynb #b59f4cf5
 # what an item may begin with; the paragraphs below need both as well
 BULLET = re.compile(
-    r'^\s*([\x7f-\x9f\uf000-\uf0ff◼■□●○◆◇▶►▷➢➤✓•◎★☆▪‣◯⚫⚪⬤➡✔☑❖▲△▼▽]|〇(?![〇一二三四五六七八九十])|・|[-–—*]\s|[A-Za-zＡ-Ｚ][)）]|[（(][0-9０-９一二三四五六七八九十a-zア-ンイロハ]{1,2}[)）]|[①-⑳]|[ア-ン]\s|[0-9０-９]{1,2}[)）])'
+    r'^\s*([\x00\x7f-\x9f\uf000-\uf0ff◼■□●○◆◇▶►▷➢➤✓•◎★☆▪‣◯⚫⚪⬤➡✔☑❖▲△▼▽]|\ufffd|〇(?![〇一二三四五六七八九十])|・|[-－–—*]\s|－(?=[\u3041-\u3096\u4e00-\u9fff「])|[A-Za-zＡ-Ｚ][)）]|[（(][0-9０-９一二三四五六七八九十a-zア-ンイロハ]{1,2}[)）]|[①-⑳]|[ア-ン]\s|[0-9０-９]{1,2}[)）])'
 )
 _COUNT = (
     r'(?:[0-9０-９]{1,3}|[ivxIVX]{1,5}|[a-zA-Zａ-ｚＡ-Ｚ]|[ⅰ-ⅿⅠ-Ⅿ]'
@@ -698,23 +714,10 @@ _COUNT = (
 )
 MARK = re.compile(
     rf'^\s*(?:([(（]?{_COUNT}[.．)）、:：])(?=\D)|({_COUNT})(?=\s)|([①-⓿㈠-㈩㊀-㊉㋐-㋾])|[※＊*†‡→⇒⇨➔➜]'
-    r'|[【［〔][^】］〕]{1,8}[】］〕]|(?:注|例|問|答|事例|Q|A|Ｑ|Ａ)[0-9０-９]{0,3}(?=[\s:：.．、])|(?:注|例|問)[0-9０-９]{1,3})'
+    r'|[【［〔][^】］〕]{1,8}[】］〕]|(?:注|例|問|答|事例|Q|A|Ｑ|Ａ)[0-9０-９]{0,3}(?=[\s:：.．、])|(?:注|例|問)[0-9０-９]{1,3}|第[0-9０-９一二三四五六七八九十]{1,3}(?=\s))'
 )
 
 # %% ../nbs/01a_layout.ipynb #51fe6daa
-BULLET = re.compile(
-    r'^\s*([\x7f-\x9f\uf000-\uf0ff◼■□●○◆◇▶►▷➢➤✓•◎★☆▪‣◯⚫⚪⬤➡✔☑❖▲△▼▽]|〇(?![〇一二三四五六七八九十])|・|[-–—*]\s|[A-Za-zＡ-Ｚ][)）]|[（(][0-9０-９一二三四五六七八九十a-zア-ンイロハ]{1,2}[)）]|[①-⑳]|[ア-ン]\s|[0-9０-９]{1,2}[)）])'
-)
-_COUNT = (
-    r'(?:[0-9０-９]{1,3}|[ivxIVX]{1,5}|[a-zA-Zａ-ｚＡ-Ｚ]|[ⅰ-ⅿⅠ-Ⅿ]'
-    r'|[一二三四五六七八九十]{1,3}|[ア-ンｱ-ﾝ])'
-)
-MARK = re.compile(
-    rf'^\s*(?:([(（]?{_COUNT}[.．)）、:：])(?=\D)|({_COUNT})(?=\s)|([①-⓿㈠-㈩㊀-㊉㋐-㋾])|[※＊*†‡→⇒⇨➔➜]'
-    r'|[【［〔][^】］〕]{1,8}[】］〕]|(?:注|例|問|答|事例|Q|A|Ｑ|Ａ)[0-9０-９]{0,3}(?=[\s:：.．、])|(?:注|例|問)[0-9０-９]{1,3})'
-)
-
-
 def _told_in(column):
     "True if a column holds running text, which narrow rows do not show one by one"
     rows = [_row(r) for r in rows_of(column)]
@@ -1108,7 +1111,7 @@ def _region(sheet, comp, held):
     if _shades(comp, sheet.at(held)):
         return None  # a row of a table
     kind, comp, held = _settled(comp, held, sheet.lines, body)
-    box = hull(comp)
+    box = hull([*comp, *sheet.at(held)])
     if kind == 'chart':
         near = [i for i in sheet.small.values() if i in sheet.free and i not in held]
         held |= _labels_near(box, near, sheet.lines, body)
@@ -1542,10 +1545,16 @@ def _next_note(a, b):
     return bool(a and b) and int(b[1]) == int(a[1]) + 1
 
 
+def _mark(text):
+    "What an item begins with"
+    m = MARK.match(text)
+    return m[0].strip() if m else ''
+
+
 def _count(text):
     "The number or letter that an item begins with; '' if it has none"
     m = MARK.match(text) or BULLET.match(text)
-    return re.sub(r'[\W_]', '', unicodedata.normalize('NFKC', m[0])).lower() if m else ''
+    return re.sub(r'[\W_第]', '', unicodedata.normalize('NFKC', m[0])).lower() if m else ''
 
 
 def follows(a: str, b: str) -> bool:
@@ -1642,10 +1651,24 @@ def _set_apart(p, r, lead):
     )
 
 
+_BRACKET = re.compile('[「『（(」』）)]')
+
+
+def _in_brackets(para, r):
+    "Does `r` close a bracket of the rows above? （Global Syste / m）は is no item m）"
+    m = _BRACKET.search(r.text)
+    if not m or m[0] in '「『（(':
+        return False
+    marks = _BRACKET.findall(''.join(l.text for l in para))
+    return sum(1 if c in '「『（(' else -1 for c in marks) > 0
+
+
 def _starts(para, r, left):
     "Is row `r` the first of a caption, a note, an item or a heading, or what follows one?"
     p, s, start = para[-1], r.size, para[0].text
     ended, full = p.text.endswith(_STOP), p.text.endswith(_FULL)
+    if _in_brackets(para, r):
+        return False
     if SOURCE.match(r.text):
         return True
     if CAPTION.match(r.text) and (r.x0 > left + 1.5 * s or r.font != p.font or full):
@@ -1653,7 +1676,9 @@ def _starts(para, r, left):
     if BULLET.match(r.text) and (r.x0 < p.x0 + 1.2 * s or ended):
         return True
     if MARK.match(r.text) and r.x0 < para[0].x0 + 0.6 * s:
-        if follows(start, r.text) or _next_note(start, r.text) or ended and r.indent:
+        if follows(start, r.text) or _next_note(start, r.text):
+            return True
+        if ended and (r.indent or MARK.match(start) and _mark(start) == _mark(r.text)):
             return True
     if r.font == p.font:
         return False
@@ -1694,6 +1719,8 @@ def _begins(
         return True
     if r.x0 > p.x0 + 0.6 * s:
         return _indent_begins(para, r, left, right, after)
+    if ended and len(para) == 1 and p.x0 > left + 0.6 * s and _indented([r, after or r]):
+        return True  # two paragraphs with an indent, the first of one full row
     item = len(para) > 1 and (BULLET.match(start) or MARK.match(start))
     if item and r.x0 < p.x0 - (0.25 if ended else 0.6) * s:
         return True
@@ -1713,6 +1740,16 @@ def _leads(rows):
     return {s: median(d) for s, d in ways.items() if len(d) > 2}
 
 
+def _right_edge(rows, body):
+    "Where full rows end; a 、 or 。 may hang over this edge, a heading may reach beyond it"
+    own = [r for r in rows if abs(r.size - body) < 0.06 * body]
+    rows = own if len(own) > 2 else rows
+    right = max(r.x1 for r in rows)
+    full = [r for r in rows if r.text[-1] not in '、。，．」』）']
+    edge = max((r.x1 for r in full), default=right)
+    return edge if len(full) > 2 and right - edge < 1.3 * rows[0].size else right
+
+
 def _top(r):
     return r.y0 + 0.5 * r.size if isinstance(r, Line) else r.y0
 
@@ -1723,7 +1760,7 @@ def paragraphs(
 ) -> list:  # of lists of lines; a region is a list of its own
     "The items of a column from top to bottom, rows of one paragraph together"
     rows = [_row(r) for r in rows_of([l for l in column if isinstance(l, Line)])]
-    left, _, right, _ = hull(rows) if rows else (0, 0, 0, 0)
+    left, right = (min(r.x0 for r in rows), _right_edge(rows, body)) if rows else (0, 0)
     lead = median(_usual([r for r in rows if r.size > 0.8 * body]) or [1.5 * body])
     leads, out = _leads(rows), []
     todo = sorted(rows + [c for c in column if isinstance(c, Region)], key=_top)

@@ -122,7 +122,9 @@ def _continues(a, end, b):
     ) and not (NUMBERED.match(b.text) and len(b.text) < 40 and not b.text.endswith('。'))
 
 # %% ../nbs/04c_paragraphs.ipynb #15bfcb07
-_GLYPH = re.compile(r'^\s*[\x7f-\x9f\uf000-\uf0ff◼■□●○◆◇▶►▷➢➤✓•◎★☆▪‣・〇◯⚫⚪⬤➡✔☑❖▲△▼▽]\s*')
+_GLYPH = re.compile(
+    r'^\s*[\x7f-\x9f\uf000-\uf0ff◼■□●○◆◇▶►▷➢➤✓•◎★☆▪‣・〇◯⚫⚪⬤➡✔☑❖▲△▼▽\ufffd]\s*'
+)
 TOC = re.compile(r'(?:[.．…・‥·]\s?){4,}\s*[0-9ivx]+\s*$', re.M)
 
 

@@ -21,14 +21,26 @@ _NUMBER = re.compile(
 )
 
 
+_LABEL = re.compile(  # 問１, その2, 1.2 at the start of a paragraph, or 問２ behind a sentence
+    r'(?:^\W{0,2}(?:その|[\u30a1-\u30ff\u4e00-\u9fffA-ZＡ-Ｚ]{0,4})'
+    r'|[。．？！]\s*(?:設?問|事?例|[QAＱＡ]))'
+    r'\s?[0-9０-９]{1,3}(?:[．.－-][0-9０-９]{1,3})*$'
+)
+_ITEM = re.compile(  # ア．目的, （1）．, 第２条．
+    r'\s*(?:[(（]?[\w①-⓿]{1,2}[)）]?|第[0-9０-９一二三四五六七八九十]{1,4}[章節条項号編部])'
+)
+
+
 def _is_stop(text, k):
     "Does the full stop at `k`, found by `_STOP`, end a sentence?"
     before = text[:k]
+    if _LABEL.search(before) and text[k + 1 :].strip():
+        return False
     if re.match(f'[{_WIDE}]', before[-1]):
         return not _NUMBER.search(before) and not re.search(
             '[A-ZＡ-Ｚ][．.][A-ZＡ-Ｚ]$', before
         )
-    return not re.fullmatch(r'\s*[(（]?[\w①-⓿]{1,2}[)）]?', before)  # ア．目的, （1）．
+    return not _ITEM.fullmatch(before)
 
 # %% ../nbs/00a_text.ipynb #e0a10008
 def japanese_stops(
@@ -66,7 +78,8 @@ def _ends(text, m):
         return True
     if _STOP.match(text, m.start()):
         return _is_stop(text, m.start())
-    return not _SHORT.search(text[: m.start()])
+    before = text[: m.start()]
+    return not _SHORT.search(before) and not _LABEL.search(before)
 
 
 def sentence_spans(

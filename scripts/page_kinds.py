@@ -113,7 +113,8 @@ class Doc:
 
     def record(self, text, rows=None, role='body', mark=''):
         rows = [(self.frame, r) for r in rows or [text]]
-        self.gold.append(dict(role=role, text=text, rows=rows, mark=mark))
+        page = len(self.pdf)
+        self.gold.append(dict(role=role, text=text, rows=rows, mark=mark, page=page))
 
     def put(self, x, y, text, width=420, size=10.5, lead=1.7, first=0.0, role='body', **how):
         "A paragraph with its first baseline at `y`; the baseline of the row after it"
@@ -148,7 +149,10 @@ class Doc:
                 if not rows:
                     texts.append(self.said(2, 4))
                     rows = self.rows(texts[-1], w, size, first)
-                    self.gold.append(dict(role='body', text=texts[-1], rows=[], mark=''))
+                    page = len(self.pdf)
+                    self.gold.append(
+                        dict(role='body', text=texts[-1], rows=[], mark='', page=page)
+                    )
                     start = True
                 r = rows.pop(0)
                 self.write(x + (first if start else 0), y + k * lead * size, r, size)
@@ -560,8 +564,22 @@ KINDS = dict(
 )
 
 
+def disordered(doc, pieces=7):
+    """The pages as a program draws them that does not follow the reading order: pieces of a
+    page, each of several rows, in any order"""
+    for page in doc.pdf:
+        parts = page.get_contents()
+        n = max(len(parts) // pieces, 1)
+        cut = [parts[i : i + n] for i in range(0, len(parts), n)]
+        doc.rng.shuffle(cut)
+        order = ' '.join(f'{x} 0 R' for part in cut for x in part)
+        doc.pdf.xref_set_key(page.xref, 'Contents', f'[{order}]')
+
+
 def drawn(kind, seed):
-    "A document of a kind: `Doc`"
+    "A document of a kind: `Doc`. An even seed draws it in another order than that of reading"
     doc = Doc(f'{kind}/{seed}')
     KINDS[kind](doc)
+    if int(seed) % 2 == 0:
+        disordered(doc)
     return doc

@@ -1,5 +1,6 @@
 """Chapter 05b: topics, facts that stand alone, questions, and references to figures"""
 
+import unicodedata
 import pytest
 from climate_ft.corpus import chunk_id, load_corpus
 from climate_ft.facts import (
@@ -318,3 +319,36 @@ TOLD = '蔵書の購入は令和4年度から始まった取組である。寄�
 def test_headings_that_name_nothing_by_themselves(section, subjects):
     facts = name_subjects(chunk_facts(chunk(TOLD, section)))
     assert [f.subject for f in facts] == subjects
+
+
+@pytest.mark.parametrize(
+    's',
+    (
+        '図書館の運営委員会は、次の三つを提言している。',
+        '利用できる者は、次の各号のいずれかに該当する者とする。',
+        '図書館の主な課題は次の通りだ。',
+        '審査の項目は、下記のとおりとする。',
+        '委員会の結論は、以下のとおり整理した。',
+        '開館の時間については、下表のとおりとする。',
+        '町の図書館は三つの方針を掲げる。',
+        '図書館のカードは誰が作れるのでしょうか。',
+    ),
+)
+def test_what_only_announces_a_list_or_asks_is_no_fact(s):
+    items = '\n・蔵書の充実をさらに図ること。\n・開館の時間を延長すること。'
+    assert not [f for f in chunk_facts(chunk(s + items)) if f.answer == s]
+
+
+def test_a_list_within_its_sentence_is_a_fact():
+    s = '館長は次の三つ、すなわち蔵書の充実、時間の延長、職員の研修の三点を提言した。'
+    assert [f.answer for f in chunk_facts(chunk(s))] == [s]
+
+
+@pytest.mark.parametrize(
+    'mark',
+    '1．|- １）|(ア)|ア　|ア．|i)|【例】|※|⇒|Q1．|注１　|第２条　|一．|－ |例）'.split('|'),
+)
+def test_the_mark_of_an_item_is_no_part_of_a_fact(mark):
+    s = '操縦士は毎年の講習を必ず受けなければならない。'
+    (f,) = chunk_facts(chunk(unicodedata.normalize('NFKC', mark[:-1]) + mark[-1] + s))
+    assert (f.topic, f.answer) == ('操縦士', s)

@@ -1,12 +1,17 @@
 """Kinds of pages that real documents have,
 each drawn here in several layouts: what is text stays text, and whole."""
 
+import sys
 import pymupdf
 import pytest
 from climate_ft import layout
 from climate_ft.workspace import REPO
 from climate_ft.clean import clean_pages, to_text
 from climate_ft.extract import iter_pages
+
+sys.path.insert(0, str(REPO / 'scripts'))
+import page_kinds
+import scoreboard_kinds
 
 SAID = (
     '町の図書館は平日の夜も開いており、仕事の帰りに立ち寄る人が多い。'
@@ -426,6 +431,21 @@ def test_running_heads_go_even_if_they_look_like_headings(tmp_path, name):
     assert text.replace('\n', '') == SAID * 24 and len(c.furniture) == 12
 
 
+def test_the_title_of_a_chapter_over_its_later_pages_goes(tmp_path):
+    def page(n):
+        def draw(s):
+            title = ('第１章　蔵書', '第２章　貸出')[n > 2]
+            first = n % 3 == 0
+            s.write(71, 130 if first else 52, title, 18 if first else 14)
+            s.prose(71, 160 if first else 100, SAID * 3)
+
+        return draw
+
+    _, c, text = read(tmp_path, *map(page, range(6)))
+    assert text.count('第1章') == text.count('第2章') == 1 and len(c.furniture) == 4
+    assert text.count(SAID) == 18
+
+
 def test_a_title_that_repeats_in_the_middle_of_pages_is_kept(tmp_path):
     def draw(s):
         s.prose(71, 90)
@@ -833,3 +853,76 @@ def test_two_columns_of_prose_with_a_table_in_one_are_no_table():
     text = [l.text for l in rows if isinstance(l, layout.Line)]
     at = text.index('気候変動に関する政府間パネル（IPCC:')
     assert text[at + 1].startswith('Intergovernmental Panel')
+
+
+# ---- drawn kinds
+
+SEEDS = dict(rotated_pages=9, chart_in_column=6, cards=8, two_columns=25, running_heads=3)
+
+
+@pytest.mark.parametrize('kind', page_kinds.KINDS)
+def test_a_drawn_kind_is_read_whole_and_in_order(kind):
+    s = scoreboard_kinds.measure(kind, SEEDS.get(kind, 6), ['blocks'])['cleaned']
+    assert s['sentences'] == s['sentences_of'] > 3 and s['joins'] >= 0.99 * s['joins_of']
+    assert s['order'] == s['order_of'] and not s['left'] and not s['aside']
+
+
+def test_a_drawn_kind_of_an_even_seed_is_drawn_in_another_order():
+    def direct(seed):
+        s = scoreboard_kinds.measure('two_columns', seed, ['direct'])['direct']
+        return s['order'] / s['order_of']
+
+    assert direct(1) == 1 and direct(2) < 0.9
+
+
+def test_a_heading_that_says_the_same_is_no_head_left():
+    doc = page_kinds.Doc(1)
+    doc.page()
+    doc.margin(71, 40, '第１章　貸出')
+    doc.head(71, 90, '第１章　貸出')
+    left = lambda text: scoreboard_kinds.left(doc, {1: text})
+    assert left('第１章　貸出\n本文') == 0 and left('第１章　貸出\n第１章　貸出') == 1
+    doc.furniture = [(1, '資料')]
+    assert left('資料を読む') == 0 and left('読む\n資\n料') == left('資料\n読む') == 1
+
+
+# ---- rows and marks
+
+
+def test_a_row_that_closes_a_bracket_is_no_item(tmp_path):
+    rows = '町の観測の仕組み（GCOS: Global Syste', 'm）は、町の図書館が続けている。'
+
+    def draw(s):
+        for i, r in enumerate(rows):
+            s.write(71, 100 + 18 * i, r)
+
+    (block,) = read(tmp_path, draw)[1].blocks
+    assert block.text == '町の観測の仕組み（GCOS: Global Syste m）は、町の図書館が続けている。'
+
+
+def test_indented_paragraphs_of_one_full_row_stay_apart(tmp_path):
+    one = '分館は駅の前にあり、朝の八時から夜の九時まで毎日開いており人が多い。'
+
+    def draw(s):
+        s.prose(71, 100, SAID, 34, first=1)
+        s.prose(81.5, 172, one, 34)
+        s.prose(71, 190, SAID, 34, first=1)
+
+    texts = [b.text for b in read(tmp_path, draw)[1].blocks]
+    assert texts == [SAID, one, SAID]
+
+
+@pytest.mark.parametrize('mark', 'アイ１ａ一')
+def test_a_bare_mark_stays_apart_from_its_item(tmp_path, mark):
+    def draw(s):
+        s.prose(71, 100)
+        s.write(71, 200, mark)
+        s.write(92, 200, 'アルゴの計画は二十年続いている。')
+
+    last = read(tmp_path, draw)[1].blocks[-1].text
+    assert last[1:] == '　アルゴの計画は二十年続いている。'
+
+
+def test_a_mark_without_a_character_begins_an_item():
+    assert layout.BULLET.match('\x00町の図書館') and layout.BULLET.match('－ 町の図書館')
+    assert layout.MARK.match('第１　目的') and not layout.BULLET.match('－5度')

@@ -32,6 +32,12 @@ def test_one_splitter_for_the_package():
         ('１．はじめに', ['１．はじめに']),
         ('ア．目的', ['ア．目的']),
         ('(1)．方法', ['(1)．方法']),
+        ('問１．いつまで借りられますか。', ['問１．いつまで借りられますか。']),
+        ('問1. いつか。答えは次にある。', ['問1. いつか。', '答えは次にある。']),
+        ('１．２冊を貸す．問２．いつか．', ['１．２冊を貸す．', '問２．いつか．']),
+        ('第２条．委員を置く．', ['第２条．委員を置く．']),
+        ('ケース１．水の害', ['ケース１．水の害']),
+        ('会員は１０．定員は２０．', ['会員は１０．', '定員は２０．']),
         ('「開いた。」と言った。（閉じた。）', ['「開いた。」と言った。', '（閉じた。）']),
         ('と言った。」次の文。', ['と言った。」', '次の文。']),
         ('回った. 次に進む.', ['回った.', '次に進む.']),
@@ -73,6 +79,13 @@ def test_a_document_in_another_style_gives_the_same_facts(style):
 
     plain = facts(str)
     assert len(plain) > 60 and facts(style) == plain
+
+
+@pytest.mark.parametrize(
+    'text', ('問１．いつか。', '１．はじめに', '第２条．委員', '事例３．町')
+)
+def test_the_point_of_a_number_stays(text):
+    assert japanese_stops(text) == text
 
 
 def test_the_report_keeps_its_marks():
