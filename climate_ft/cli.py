@@ -506,9 +506,10 @@ def export(
     weighed: Annotated[
         bool,
         typer.Option(
-            '--importance', help='q4_k_m: weigh the columns by how the corpus uses them.'
+            '--importance/--no-importance',
+            help='q4_k_m: weigh the columns by how the corpus and the questions use them.',
         ),
-    ] = False,
+    ] = True,
     check: Annotated[
         int, typer.Option('--check', help='Questions compared with the merged model.')
     ] = 20,
@@ -517,21 +518,18 @@ def export(
     ] = '',
 ):
     "The merged model for Ollama, LM Studio and llama.cpp, compared with the original."
-    from climate_ft.llamacpp import export_gguf
+    from climate_ft.llamacpp import calibration, export_gguf
     from climate_ft.hub import write_gguf_card
     from climate_ft.generate import question_of, read_questions
 
     ws, folder = Workspace(out), model or newest_merged(out)
-    texts = (
-        [c.text for c in read_records(ws.path('corpus_chunks'), Chunk, 'corpus')[::8]]
-        if weighed
-        else None
-    )
+    seen = calibration(ws, folder) if weighed and gguf == 'q4_k_m' else {}
     recall = ws.path('splits') / 'recall.jsonl'
     rows = read_questions(recall) if check and recall.is_file() else []
     questions = [question_of(r) for r in rows[:: max(1, len(rows) // max(check, 1))][:check]]
     with bar('export') as progress:
-        done = export_gguf(folder, gguf, None, texts, questions, system, progress)
+        how = dict(questions=questions, system=system, progress=progress) | seen
+        done = export_gguf(folder, gguf, **how)
     if (done / 'parity.json').is_file():
         p = read_json(done / 'parity.json')
         say(
