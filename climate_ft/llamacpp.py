@@ -21,11 +21,11 @@ from .prompts import prompt_ids, render, token_ids
 from .models import atomic_folder, load_tokenizer, quiet
 
 # %% auto #0
-__all__ = ['KINDS', 'INSTALL', 'PRETOKENIZERS', 'NOTE', 'part', 'check_merged', 'weights', 'check_disk', 'learn', 'pretokenizer',
-           'piece_scores', 'piece_types', 'gguf_template', 'convert', 'q4_k_m', 'quantise_rows', 'importance',
-           'calibration', 'quantise', 'open_gguf', 'check_template', 'control_words_of', 'ask_gguf', 'post',
-           'same_prompts', 'gguf_parity', 'merged_answers', 'ollama_template', 'modelfile', 'lmstudio_preset',
-           'licence_of', 'export_gguf']
+__all__ = ['KINDS', 'INSTALL', 'PRETOKENIZERS', 'NARROW', 'NOTE', 'part', 'check_merged', 'weights', 'check_disk', 'learn',
+           'pretokenizer', 'piece_scores', 'piece_types', 'gguf_template', 'convert', 'q4_k_m', 'quantise_rows',
+           'importance', 'trained_pairs', 'calibration', 'quantise', 'open_gguf', 'check_template', 'control_words_of',
+           'ask_gguf', 'post', 'same_prompts', 'gguf_parity', 'merged_answers', 'ollama_template', 'modelfile',
+           'lmstudio_preset', 'licence_of', 'export_gguf']
 
 # %% ../nbs/13b_gguf.ipynb #726153f7
 KINDS = dict(
@@ -278,6 +278,9 @@ def _no_bars():
         yield
 
 # %% ../nbs/13b_gguf.ipynb #1b3749f8
+NARROW = dict(Q4_K='Q5_K', Q5_0='Q5_1')  # what a model with rows of other widths takes instead
+
+
 def q4_k_m(
     name: str,  # of a tensor, as GGUF calls it
     width: int,  # of a row
@@ -395,23 +398,31 @@ def importance(
 # %% ../nbs/13b_gguf.ipynb #a77dd75d
 def _spread(rows, n):
     "At most `n` of them, from all over"
-    return rows[:: -(-len(rows) // n) or 1]
+    return rows[:: -(-len(rows) // n) or 1] if n > 0 else []
+
+
+def trained_pairs(
+    ws: Workspace,  # of the run
+    folder: str | Path,  # of its merged model
+    n: int,  # at most
+) -> list[tuple[str, str]]:
+    "Questions that the model was trained on, with their answers"
+    folder, train = Path(folder).resolve(), ws.path('splits') / 'train.jsonl'
+    note = folder.with_name(folder.name.removesuffix('-merged')) / 'train_config.json'
+    rows = read_jsonl(train, 'dataset') if train.is_file() else []
+    sources = read_json(note).get('sources') if note.is_file() else None
+    rows = [r for r in rows if not sources or r.get('source_id') in sources]
+    return _spread([(r['instruction'], r['output']) for r in rows], n)
 
 
 def calibration(
     ws: Workspace,  # of the run
     folder: str | Path,  # of its merged model
 ) -> dict:  # `texts` and `pairs` for `importance`
-    "Texts of the corpus, and questions that the model was trained on with their answers"
-    folder = Path(folder).resolve()
-    corpus, train = ws.path('corpus_chunks'), ws.path('splits') / 'train.jsonl'
-    note = folder.with_name(folder.name.removesuffix('-merged')) / 'train_config.json'
+    "Texts of the corpus, and trained questions with their answers"
+    corpus = ws.path('corpus_chunks')
     texts = [c.text for c in read_records(corpus, Chunk, 'corpus')] if corpus.is_file() else []
-    rows = read_jsonl(train, 'dataset') if train.is_file() else []
-    sources = read_json(note).get('sources') if note.is_file() else None
-    rows = [r for r in rows if not sources or r.get('source_id') in sources]
-    pairs = [(r['instruction'], r['output']) for r in _spread(rows, 40)]
-    return dict(texts=_spread(texts, 16), pairs=pairs)
+    return dict(texts=_spread(texts, 16), pairs=trained_pairs(ws, folder, 40))
 
 # %% ../nbs/13b_gguf.ipynb #35c895c7
 def _declare(writer, tensors, kinds):
@@ -462,11 +473,14 @@ def _kinds(reader):
     arch = reader.fields['general.architecture'].contents()
     layers = reader.fields[f'{arch}.block_count'].contents()
     tied = not any(t.name == 'output.weight' for t in reader.tensors)
-
-    def kind(t):
-        return q4_k_m(t.name, t.data.shape[-1], layers, tied)
-
-    return {t.name: kind(t) if t.data.ndim > 1 else t.tensor_type.name for t in reader.tensors}
+    matrices = [t for t in reader.tensors if t.data.ndim > 1]
+    narrow = any(t.data.shape[-1] % 256 for t in matrices)
+    kinds = {t.name: t.tensor_type.name for t in reader.tensors}
+    for t in matrices:
+        kinds[t.name] = q4_k_m(t.name, t.data.shape[-1], layers, tied)
+        if narrow:
+            kinds[t.name] = NARROW.get(kinds[t.name], kinds[t.name])
+    return kinds
 
 
 def _copy_fields(reader, writer, changed):

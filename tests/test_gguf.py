@@ -234,6 +234,31 @@ def test_the_mix_of_four_bits_is_llama_cpps():
     assert L.q4_k_m('blk.3.ffn_up.weight', 640, 36, False) == 'Q5_0'
 
 
+@pytest.mark.parametrize(
+    'width, mlp, up, down', [(256, 512, 'Q4_K', 'Q4_K'), (640, 2048, 'Q5_1', 'Q5_K')]
+)
+def test_a_narrow_model_has_five_bits(width, mlp, up, down):
+    "Rows of 640 make it a narrow one: then those of 2,048 have more bits as well"
+    from types import SimpleNamespace as N
+    import numpy as np
+
+    def tensor(name, *shape):
+        return N(name=name, data=np.empty(shape, np.float16), tensor_type=N(name='F16'))
+
+    value = lambda v: N(contents=lambda: v)
+    fields = {'general.architecture': value('a'), 'a.block_count': value(18)}
+    tensors = [
+        tensor('token_embd.weight', 9, width),
+        tensor('blk.3.ffn_up.weight', mlp, width),
+        tensor('blk.3.ffn_down.weight', width, mlp),
+        tensor('blk.4.ffn_down.weight', width, mlp),
+        tensor('blk.3.attn_norm.weight', width),
+    ]
+    kinds = L._kinds(N(fields=fields, tensors=tensors))
+    best = 'Q6_K' if width % 256 == 0 else 'Q8_0'
+    assert list(kinds.values()) == [best, up, down, 'Q6_K', 'F16']
+
+
 def test_importance_keeps_the_columns_that_matter():
     import numpy as np
     from gguf import GGMLQuantizationType as T, dequantize
