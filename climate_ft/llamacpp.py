@@ -730,9 +730,10 @@ def lmstudio_preset(
     system: str = '',  # a text before every question
 ) -> dict:
     "A preset to import into LM Studio"
+    tokens = dict(bosToken=tok.bos_token or '', eosToken=tok.eos_token or '')
     prompt = dict(
         type='jinja',
-        jinjaPromptTemplate=dict(template=gguf_template(tok)),
+        jinjaPromptTemplate=dict(template=gguf_template(tok), **tokens),
         stopStrings=sorted({family(tok)[1], tok.eos_token}),
     )
     fields = {

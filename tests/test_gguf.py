@@ -206,6 +206,12 @@ def test_the_modelfile_says_all_that_changes_an_answer(tok):
     values = {f['key'].removeprefix('llm.prediction.'): f['value'] for f in preset}
     assert values['repeatPenalty'] == dict(checked=True, value=1)
     assert values['temperature'] == 0 and values['systemPrompt'] == ''
+    tokens = dict(bosToken='', eosToken='<|im_end|>')
+    assert values['promptTemplate'] == dict(
+        type='jinja',
+        jinjaPromptTemplate=dict(template=L.gguf_template(tok), **tokens),
+        stopStrings=['<|im_end|>'],
+    )
 
 
 @pytest.mark.parametrize(
