@@ -215,6 +215,8 @@ class _Page(BaseHTTPRequestHandler):
             return self.reply((ASSETS / name).read_bytes(), kind)
         if url.path == '/about':
             return self.reply(self.chat.about())
+        if url.path == '/favicon.ico':  # which every browser asks for
+            return self.reply(b'', 'image/x-icon')
         if url.path == '/votes':
             name = {'Content-Disposition': 'attachment; filename=votes.jsonl'}
             return self.reply(self.chat.votes_text(), 'application/jsonl', **name)

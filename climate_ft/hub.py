@@ -1161,7 +1161,8 @@ def pick(
         found = [Path(model)]
     fit = [f for f in found if f.is_dir() and _is(f, kind)]
     if not fit:
-        where = f'{model} holds no {kind}' if model else f'there is no {kind} yet'
+        called = dict(merged='merged model', gguf='GGUF file').get(kind, kind)
+        where = f'{model} holds no {called}' if model else f'there is no {called} yet'
         other = ', or name another folder' if model else ''
         raise CourseError(f'{where}: `climate-ft {_MADE_BY[kind]}` makes one{other}')
     folder = max(fit, key=lambda f: max(p.stat().st_mtime for p in f.glob(_SIGN[kind])))

@@ -14,17 +14,18 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from .workspace import CourseError, Progress, read_json, write_json, write_text
+from .workspace import Chunk, CourseError, Progress, Workspace, read_json
+from .workspace import read_jsonl, read_records, write_json, write_text
 from .prompts import between, chat_text, control_words, family, frame
 from .prompts import prompt_ids, render, token_ids
 from .models import atomic_folder, load_tokenizer, quiet
 
 # %% auto #0
-__all__ = ['KINDS', 'INSTALL', 'PRETOKENIZERS', 'NOTE', 'part', 'check_merged', 'weights', 'check_disk', 'learn', 'pretokenizer',
-           'piece_scores', 'piece_types', 'gguf_template', 'convert', 'q4_k_m', 'quantise_rows', 'importance',
-           'quantise', 'open_gguf', 'check_template', 'control_words_of', 'ask_gguf', 'post', 'same_prompts',
-           'gguf_parity', 'merged_answers', 'ollama_template', 'modelfile', 'lmstudio_preset', 'licence_of',
-           'export_gguf']
+__all__ = ['KINDS', 'INSTALL', 'PRETOKENIZERS', 'NARROW', 'NOTE', 'part', 'check_merged', 'weights', 'check_disk', 'learn',
+           'pretokenizer', 'piece_scores', 'piece_types', 'gguf_template', 'convert', 'q4_k_m', 'quantise_rows',
+           'importance', 'trained_pairs', 'calibration', 'quantise', 'open_gguf', 'check_template', 'control_words_of',
+           'ask_gguf', 'post', 'same_prompts', 'gguf_parity', 'merged_answers', 'ollama_template', 'modelfile',
+           'lmstudio_preset', 'licence_of', 'export_gguf']
 
 # %% ../nbs/13b_gguf.ipynb #726153f7
 KINDS = dict(
@@ -277,6 +278,9 @@ def _no_bars():
         yield
 
 # %% ../nbs/13b_gguf.ipynb #1b3749f8
+NARROW = dict(Q4_K='Q5_K', Q5_0='Q5_1')  # what a model with rows of other widths takes instead
+
+
 def q4_k_m(
     name: str,  # of a tensor, as GGUF calls it
     width: int,  # of a row
@@ -350,35 +354,75 @@ def _matrix_names(net):
     return get_tensor_name_map(arch, net.config.num_hidden_layers).get_name
 
 
+def _read(net, tok, texts, pairs, max_length):
+    "What the last layer gives, for each text and each question with its answer"
+    import torch
+    from climate_ft.prompts import encode
+
+    begin = tok.bos_token or ''  # a prompt of the model begins with it, where it has one
+    rows = [token_ids(tok, t, before=begin)[:max_length] for t in texts]
+    rows += [encode(tok, q, a)['input_ids'] for q, a in pairs]
+    with torch.inference_mode():
+        for ids in rows:
+            given = torch.tensor([ids], device=net.device)
+            yield net.base_model(input_ids=given).last_hidden_state
+
+
 def importance(
     net,  # plain model (chapter 10's `load_model`), not packed
     tok,  # its tokenizer
     texts: list[str],  # of the corpus
+    pairs: list[tuple[str, str]] = (),  # questions and answers, read in the chat template
     max_length: int = 512,  # tokens of a text
 ) -> dict:  # GGUF name of a matrix: mean square of each of its inputs
-    "What the inputs of each matrix look like when the model reads `texts`"
+    "What the inputs of each matrix look like when the model reads `texts` and `pairs`"
     import torch
 
     name_of, sums, counts, hooks = _matrix_names(net), {}, {}, []
 
-    def watch(name):
-        def hook(module, args):
-            x = args[0].detach().float().flatten(0, -2)
-            sums[name] = sums.get(name, 0) + (x * x).sum(0)
-            counts[name] = counts.get(name, 0) + len(x)
+    def add(name, x):
+        x = x.detach().float().flatten(0, -2)
+        sums[name] = sums.get(name, 0) + (x * x).sum(0)
+        counts[name] = counts.get(name, 0) + len(x)
 
-        return hook
-
-    for name, m in net.named_modules():
+    for name, m in net.base_model.named_modules(prefix='model'):
         if isinstance(m, torch.nn.Linear) and (known := name_of(name)):
-            hooks.append(m.register_forward_pre_hook(watch(f'{known}.weight')))
-    with torch.inference_mode():
-        for t in texts:
-            ids = token_ids(tok, t)[:max_length]
-            net(input_ids=torch.tensor([ids], device=net.device))
+            watch = lambda m, args, known=known: add(f'{known}.weight', args[0])
+            hooks.append(m.register_forward_pre_hook(watch))
+    for last in _read(net, tok, texts, pairs, max_length):
+        add('output.weight', last)
     for h in hooks:
         h.remove()
     return {k: (v / counts[k]).cpu().numpy() for k, v in sums.items()}
+
+# %% ../nbs/13b_gguf.ipynb #a77dd75d
+def _spread(rows, n):
+    "At most `n` of them, from all over"
+    return rows[:: -(-len(rows) // n) or 1] if n > 0 else []
+
+
+def trained_pairs(
+    ws: Workspace,  # of the run
+    folder: str | Path,  # of its merged model
+    n: int,  # at most
+) -> list[tuple[str, str]]:
+    "Questions that the model was trained on, with their answers"
+    folder, train = Path(folder).resolve(), ws.path('splits') / 'train.jsonl'
+    note = folder.with_name(folder.name.removesuffix('-merged')) / 'train_config.json'
+    rows = read_jsonl(train, 'dataset') if train.is_file() else []
+    sources = read_json(note).get('sources') if note.is_file() else None
+    rows = [r for r in rows if not sources or r.get('source_id') in sources]
+    return _spread([(r['instruction'], r['output']) for r in rows], n)
+
+
+def calibration(
+    ws: Workspace,  # of the run
+    folder: str | Path,  # of its merged model
+) -> dict:  # `texts` and `pairs` for `importance`
+    "Texts of the corpus, and trained questions with their answers"
+    corpus = ws.path('corpus_chunks')
+    texts = [c.text for c in read_records(corpus, Chunk, 'corpus')] if corpus.is_file() else []
+    return dict(texts=_spread(texts, 16), pairs=trained_pairs(ws, folder, 40))
 
 # %% ../nbs/13b_gguf.ipynb #35c895c7
 def _declare(writer, tensors, kinds):
@@ -429,11 +473,14 @@ def _kinds(reader):
     arch = reader.fields['general.architecture'].contents()
     layers = reader.fields[f'{arch}.block_count'].contents()
     tied = not any(t.name == 'output.weight' for t in reader.tensors)
-
-    def kind(t):
-        return q4_k_m(t.name, t.data.shape[-1], layers, tied)
-
-    return {t.name: kind(t) if t.data.ndim > 1 else t.tensor_type.name for t in reader.tensors}
+    matrices = [t for t in reader.tensors if t.data.ndim > 1]
+    narrow = any(t.data.shape[-1] % 256 for t in matrices)
+    kinds = {t.name: t.tensor_type.name for t in reader.tensors}
+    for t in matrices:
+        kinds[t.name] = q4_k_m(t.name, t.data.shape[-1], layers, tied)
+        if narrow:
+            kinds[t.name] = NARROW.get(kinds[t.name], kinds[t.name])
+    return kinds
 
 
 def _copy_fields(reader, writer, changed):
@@ -683,9 +730,10 @@ def lmstudio_preset(
     system: str = '',  # a text before every question
 ) -> dict:
     "A preset to import into LM Studio"
+    tokens = dict(bosToken=tok.bos_token or '', eosToken=tok.eos_token or '')
     prompt = dict(
         type='jinja',
-        jinjaPromptTemplate=dict(template=gguf_template(tok)),
+        jinjaPromptTemplate=dict(template=gguf_template(tok), **tokens),
         stopStrings=sorted({family(tok)[1], tok.eos_token}),
     )
     fields = {
@@ -739,18 +787,24 @@ def _parity_line(p):
     )
 
 
-def _make(folder, out, kind, about, texts, progress):
+def _parts():
+    "Whether both packages are there"
+    part('conversion', "llama.cpp's converter")
+    part('xllamacpp', 'llama.cpp')
+
+
+def _make(folder, out, kind, about, texts, pairs, progress):
     "The GGUF file of one kind"
     if kind != 'q4_k_m':
         return convert(folder, out, kind, about)
     with tempfile.TemporaryDirectory(dir=out.parent) as tmp:
         f16 = convert(folder, Path(tmp) / 'f16.gguf', about=about)
         seen = None
-        if texts:
+        if texts or pairs:
             from climate_ft.generate import load_model
 
             net, tok = load_model(folder)
-            seen = importance(net.eval(), tok, texts)
+            seen = importance(net.eval(), tok, texts or [], pairs)
             del net
         return quantise(f16, out, seen, progress)
 
@@ -784,6 +838,7 @@ def export_gguf(
     kind: str,  # a key of `KINDS`
     out: str | Path | None = None,  # folder; None: beside the merged one
     texts: list[str] | None = None,  # Japanese text for the importance of q4_k_m
+    pairs: list[tuple[str, str]] = (),  # questions and answers for it
     questions: list[str] | None = None,  # compared with the merged model
     system: str = '',  # a system text for Ollama and LM Studio
     progress: Progress | None = None,
@@ -792,8 +847,7 @@ def export_gguf(
     if kind not in KINDS:
         raise CourseError(f'there is no GGUF kind {kind!r}: choose {", ".join(KINDS)}')
     folder, step, p = check_merged(folder), progress or (lambda f, m='': None), None
-    part('conversion', "llama.cpp's converter")
-    part('xllamacpp', 'llama.cpp')
+    _parts()
     name = folder.resolve().name.removesuffix('-merged')
     out = _gguf_folder(folder, name, kind, out)
     tok, licence = load_tokenizer(folder), licence_of(folder)
@@ -802,7 +856,7 @@ def export_gguf(
     about |= {'general.languages': ['ja']}
     with atomic_folder(out) as tmp:
         step(0.0, 'converting')
-        gguf = _make(folder, tmp / f'{name}-{kind}.gguf', kind, about, texts, step)
+        gguf = _make(folder, tmp / f'{name}-{kind}.gguf', kind, about, texts, pairs, step)
         if questions:
             half = lambda f, m: step(0.5 + 0.5 * f, m)
             p = gguf_parity(gguf, folder, questions, progress=half)

@@ -82,36 +82,32 @@ def export(
     weighed: Annotated[
         bool,
         typer.Option(
-            '--importance', help='q4_k_m: weigh the columns by how the corpus uses them.'
+            '--importance/--no-importance',
+            help='q4_k_m: weigh the columns by how the corpus and the questions use them.',
         ),
-    ] = False,
+    ] = True,
     check: Annotated[
-        int, typer.Option('--check', help='Questions compared with the merged model.')
+        int, typer.Option('--check', help='Trained questions compared with the merged model.')
     ] = 20,
     system: Annotated[
         str, typer.Option('--system', help='A system text for Ollama and LM Studio.')
     ] = '',
 ):
     "The merged model for Ollama, LM Studio and llama.cpp, compared with the original."
-    from climate_ft.llamacpp import export_gguf
+    from climate_ft.llamacpp import calibration, export_gguf, trained_pairs
     from climate_ft.hub import write_gguf_card
-    from climate_ft.generate import question_of, read_questions
 
     ws, folder = Workspace(out), model or newest_merged(out)
-    texts = (
-        [c.text for c in read_records(ws.path('corpus_chunks'), Chunk, 'corpus')[::8]]
-        if weighed
-        else None
-    )
-    recall = ws.path('splits') / 'recall.jsonl'
-    rows = read_questions(recall) if check and recall.is_file() else []
-    questions = [question_of(r) for r in rows[:: max(1, len(rows) // max(check, 1))][:check]]
+    seen = calibration(ws, folder) if weighed and gguf == 'q4_k_m' else {}
+    questions = [q for q, _ in trained_pairs(ws, folder, check)]
     with bar('export') as progress:
-        done = export_gguf(folder, gguf, None, texts, questions, system, progress)
+        how = dict(questions=questions, system=system, progress=progress) | seen
+        done = export_gguf(folder, gguf, **how)
     if (done / 'parity.json').is_file():
         p = read_json(done / 'parity.json')
         say(
-            f"{p['agree']} of {p['n']} answers are the merged model's; "
+            f"{p['prompts']['tokens']} of {p['prompts']['n']} prompts are the merged model's, "
+            f"token by token; {p['agree']} of {p['n']} answers to trained questions are; "
             f"{p['bytes'] / 1e6:.0f} MB, {p['tokens_per_second']:.0f} tokens/s"
         )
     write_gguf_card(done, folder)

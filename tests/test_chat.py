@@ -87,8 +87,9 @@ def test_base_and_tuned_from_memory_and_from_the_passage(page, chat):
     assert 'document_01, ページ' in page.text_content('#where')
     page.locator('#picture').evaluate('i => i.decode()')
     assert page.locator('#picture').evaluate('i => i.naturalWidth') == 800
-    page.get_by_role('button', name='B: こちらがよい').last.click()
+    page.get_by_role('button', name='B: こちらがよい').first.click()
     page.get_by_text('投票しました').wait_for()
+    assert page.evaluate('document.activeElement.textContent') == '投票しました'
     (vote,) = read_jsonl(chat.votes_file)
     assert (vote['question'], vote['mode'], vote['better'], vote['blind'], vote['tuned']) == (
         KNOWN,
@@ -144,15 +145,41 @@ def test_blind_mode_hides_the_names_until_the_vote(page, chat):
     page.check('#blind')
     ask(page, KNOWN, 'passage')
     ended(page)
-    names = page.locator('.answer h3').all_text_contents()
+    names = page.locator('.answer h5').all_text_contents()
     assert names == ['A', 'B']
     place = page.locator('p[data-answer=memory]').all_text_contents()
     better = 'AB'[[a.strip() for a in place].index(TAUGHT[KNOWN])]
     page.get_by_role('button', name=f'{better}: こちらがよい').click()
     page.get_by_text('投票しました').wait_for()
-    assert sorted(page.locator('.answer h3').all_text_contents())[0].startswith('A: ')
+    assert sorted(page.locator('.answer h5').all_text_contents())[0].startswith('A: ')
     (vote,) = read_jsonl(chat.votes_file)
     assert vote['better'] == 'tuned' and vote['blind'] is True
+
+
+def test_each_question_stands_above_its_answers_and_the_passage_below(page, monkeypatch):
+    monkeypatch.setattr(C, 'find_pdf', lambda *a: None)
+    ask(page, BAD, 'passage')
+    ended(page)
+    page.check('#passage')
+    ask(page, KNOWN)
+    ended(page)
+    assert page.locator('#answers h3').all_text_contents() == [KNOWN, BAD]
+    newest = page.locator('#answers section').first
+    said = newest.locator('h4').all_text_contents()
+    assert said == ['記憶から', '報告書の文章を読んで', '見つけた文章']
+    tops = [e.bounding_box()['y'] for e in newest.locator('h4').all()]
+    assert tops == sorted(tops)
+    assert '--pdf' in page.locator('#no-picture').inner_text()
+    assert page.locator('#picture').is_hidden()
+    page.click('#language')  # what stands there already changes as well
+    assert newest.locator('h4').all_text_contents() == [
+        'from memory',
+        'from the passage',
+        'Passage found',
+    ]
+    assert page.text_content('#status') == 'Done'
+    assert newest.locator('h5').first.text_content() == 'A: before training'
+    assert 'same' in newest.locator('.vote button').last.text_content()
 
 
 def test_both_languages_pass_axe(page):

@@ -206,6 +206,12 @@ def test_the_modelfile_says_all_that_changes_an_answer(tok):
     values = {f['key'].removeprefix('llm.prediction.'): f['value'] for f in preset}
     assert values['repeatPenalty'] == dict(checked=True, value=1)
     assert values['temperature'] == 0 and values['systemPrompt'] == ''
+    tokens = dict(bosToken='', eosToken='<|im_end|>')
+    assert values['promptTemplate'] == dict(
+        type='jinja',
+        jinjaPromptTemplate=dict(template=L.gguf_template(tok), **tokens),
+        stopStrings=['<|im_end|>'],
+    )
 
 
 @pytest.mark.parametrize(
@@ -234,6 +240,31 @@ def test_the_mix_of_four_bits_is_llama_cpps():
     assert L.q4_k_m('blk.3.ffn_up.weight', 640, 36, False) == 'Q5_0'
 
 
+@pytest.mark.parametrize(
+    'width, mlp, up, down', [(256, 512, 'Q4_K', 'Q4_K'), (640, 2048, 'Q5_1', 'Q5_K')]
+)
+def test_a_narrow_model_has_five_bits(width, mlp, up, down):
+    "Rows of 640 make it a narrow one: then those of 2,048 have more bits as well"
+    from types import SimpleNamespace as N
+    import numpy as np
+
+    def tensor(name, *shape):
+        return N(name=name, data=np.empty(shape, np.float16), tensor_type=N(name='F16'))
+
+    value = lambda v: N(contents=lambda: v)
+    fields = {'general.architecture': value('a'), 'a.block_count': value(18)}
+    tensors = [
+        tensor('token_embd.weight', 9, width),
+        tensor('blk.3.ffn_up.weight', mlp, width),
+        tensor('blk.3.ffn_down.weight', width, mlp),
+        tensor('blk.4.ffn_down.weight', width, mlp),
+        tensor('blk.3.attn_norm.weight', width),
+    ]
+    kinds = L._kinds(N(fields=fields, tensors=tensors))
+    best = 'Q6_K' if width % 256 == 0 else 'Q8_0'
+    assert list(kinds.values()) == [best, up, down, 'Q6_K', 'F16']
+
+
 def test_importance_keeps_the_columns_that_matter():
     import numpy as np
     from gguf import GGMLQuantizationType as T, dequantize
@@ -247,6 +278,82 @@ def test_importance_keeps_the_columns_that_matter():
         return (((dequantize(b, T.Q4_K) - W) ** 2) * size).sum()
 
     assert error(L.quantise_rows(W, 'Q4_K', size)) < 0.8 * error(L.quantise_rows(W, 'Q4_K'))
+
+
+@pytest.mark.parametrize('kind', ['Q4_K', 'Q6_K', 'Q8_0'])
+def test_threads_change_no_byte(kind):
+    import numpy as np
+    import torch
+
+    W, size = np.random.default_rng(0).normal(size=(37, 256)), np.linspace(0.1, 9, 256)
+    before, made = torch.get_num_threads(), set()
+    for threads in (1, 3, 50):
+        torch.set_num_threads(threads)
+        made.add(L.quantise_rows(W, kind, size).tobytes())
+    torch.set_num_threads(before)
+    assert len(made) == 1
+
+
+def test_importance_is_the_mean_square_of_what_a_matrix_reads(tok):
+    import torch
+    from climate_ft.models import tiny_base
+    from climate_ft.prompts import encode
+    from transformers import AutoModelForCausalLM
+
+    net = AutoModelForCausalLM.from_pretrained(tiny_base(256)).eval()
+    tok = type('WithStart', (type(tok),), dict(bos_token='<|im_end|>'))(**tok.init_kwargs)
+    text, pair = '氷の話です。', (QUESTIONS[0], ANSWERS[0])
+    ids = [
+        [tok.eos_token_id, *tok(text, add_special_tokens=False).input_ids],
+        encode(tok, *pair)['input_ids'],
+    ]
+    with torch.inference_mode():
+        h = [net(torch.tensor([i]), output_hidden_states=True).hidden_states for i in ids]
+        norm = net.model.layers[0].input_layernorm
+        read = torch.cat([norm(x[0][0]) for x in h]), torch.cat([x[-1][0] for x in h])
+    seen = L.importance(net, tok, [text], [pair])
+    for name, x in zip(('blk.0.attn_q.weight', 'output.weight'), read):
+        assert torch.allclose(torch.tensor(seen[name]), (x * x).mean(0), rtol=1e-4), name
+
+
+def test_calibration_is_the_corpus_and_what_was_trained(tmp_path):
+    from climate_ft.workspace import Workspace, write_json, write_jsonl
+
+    ws, folder = Workspace(tmp_path), tmp_path / 'models' / 'toy-merged'
+    assert L.calibration(ws, folder) == dict(texts=[], pairs=[])
+    chunks = read_json(REPO / 'data' / 'corpus_chunks.json')
+    write_json(ws.path('corpus_chunks'), chunks)
+    rows = [
+        dict(id=f'{i}', source_id=f's{i % 2}', instruction=f'問{i}', input='', output=f'答{i}')
+        for i in range(100)
+    ]
+    write_jsonl(ws.path('splits') / 'train.jsonl', rows)
+    got = L.calibration(ws, folder)
+    texts = [c['text'] for c in chunks]
+    assert len(got['texts']) in range(9, 17) and got['texts'] == texts[:: -(-len(texts) // 16)]
+    assert got['pairs'][:2] == [('問0', '答0'), ('問3', '答3')] and len(got['pairs']) == 34
+    write_json(folder.with_name('toy') / 'train_config.json', dict(sources=['s1']))
+    pairs = L.calibration(ws, folder)['pairs']
+    assert pairs[:2] == [('問1', '答1'), ('問5', '答5')] and len(pairs) == 25
+
+
+@pytest.mark.parametrize(
+    'kind, weighed', [('q4_k_m', True), ('q4_k_m', False), ('q8_0', True)]
+)
+def test_four_bits_are_weighed_unless_told_otherwise(
+    merged, tmp_path, monkeypatch, kind, weighed
+):
+    from climate_ft import cli, hub
+    from climate_ft.workspace import Workspace, write_jsonl
+
+    row = dict(id='0', source_id='s', instruction=QUESTIONS[0], input='', output=ANSWERS[0])
+    write_jsonl(Workspace(tmp_path).path('splits') / 'train.jsonl', [row])
+    given = []
+    monkeypatch.setattr(L, 'export_gguf', lambda *a, **k: given.append(k) or tmp_path)
+    monkeypatch.setattr(hub, 'write_gguf_card', lambda *a: None)
+    cli.export(gguf=kind, model=merged, out=tmp_path, weighed=weighed)
+    seen = [(QUESTIONS[0], ANSWERS[0])] if kind == 'q4_k_m' and weighed else None
+    assert given[0].get('pairs') == seen
 
 
 def refused(r, *words):

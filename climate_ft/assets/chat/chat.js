@@ -4,11 +4,13 @@ const TEXTS = {
   ja: {question: "質問", how: "答え方", memory: "記憶から", passage: "報告書の文章を読んで", blind: "名前を隠して比べる", ask: "質問する", stop: "止める", fresh: "新しい話題",
     votes: "投票を保存", source: "見つけた文章", answers: "答え", base: "学習前", tuned: "学習後", better: "こちらがよい", same: "同じくらい",
     thanks: "投票しました", working: "考えています…", done: "終わりました", begun: "新しい話題です", stopped: "止めました", failed: "つながりません。コマンドは動いていますか。",
-    page: "ページ", picture: "報告書のページ。見つけた文章に印がついています。"},
+    page: "ページ", picture: "報告書のページ。見つけた文章に印がついています。",
+    missing: "この文書のPDFが見つかりません。--pdf で場所を示すと、ページの絵が出ます。"},
   en: {question: "Question", how: "How to answer", memory: "from memory", passage: "from the passage", blind: "compare blindly", ask: "Ask", stop: "Stop", fresh: "New topic",
     votes: "Save votes", source: "Passage found", answers: "Answers", base: "before training", tuned: "after training", better: "this one is better",
     same: "about the same", thanks: "Thank you", working: "Thinking…", done: "Done", begun: "A new topic", stopped: "Stopped", failed: "No connection. Is the command running?",
-    page: "page", picture: "Page of the report, with the passage marked."}};
+    page: "page", picture: "Page of the report, with the passage marked.",
+    missing: "The PDF of this document is not where it was: name it with --pdf to see the page."}};
 const $ = id => document.getElementById(id);
 let language = "ja", about = {models: [], passages: false}, stopped = false, running = null;
 // What was said so far, for questions that take up the one before: the questions, and the turns of each mode and model.
@@ -22,6 +24,18 @@ function element(kind, parent, text) {
   if (text !== undefined) e.textContent = text;
   parent.append(e);
   return e;
+}
+
+// A text of the page itself, which changes with the language
+function label(parent, key) {
+  const e = element("span", parent, say(key));
+  e.dataset.text = key;
+  return e;
+}
+
+function status(key) {
+  $("status").replaceChildren();
+  label($("status"), key);
 }
 
 function translate() {
@@ -40,42 +54,54 @@ async function stream(model, question, passage, into, earlier) {
   for (let part; !(part = await reader.read()).done;) into.textContent += decoder.decode(part.value, {stream: true});
 }
 
-async function showPassage(question) {
+async function showPassage(question, box) {
   const p = about.passages ? await post("/find", {question, before: asked}).then(r => r.json()) : {};
   $("source").hidden = !p.id;
   if (!p.id) return null;
-  $("where").textContent = `${p.doc}, ${say("page")} ${p.page} ${p.section}`;
+  box.append($("source"));
+  $("where").textContent = `${p.doc}, `;
+  label($("where"), "page");
+  $("where").append(` ${p.page}` + (p.section ? ` (${p.section})` : ""));
   $("text").textContent = p.text;
   $("picture").hidden = !p.picture;
+  $("no-picture").hidden = p.picture;
   if (p.picture) $("picture").src = `/page?id=${encodeURIComponent(p.id)}`;
   return p.id;
 }
 
 function voting(box, row) {
-  const bar = element("div", box);
+  const bar = element("div", box), names = box.querySelectorAll("h5");
   bar.className = "vote";
   const send = better => async () => {
-    try { await post("/vote", {...row, better}); } catch { $("status").textContent = say("failed"); return; }
-    box.querySelectorAll("h3").forEach(h => { h.textContent = `${h.textContent.split(":")[0]}: ${say(h.dataset.model)}`; });
-    bar.replaceChildren(); element("span", bar, say("thanks"));
+    try { await post("/vote", {...row, better}); } catch { status("failed"); return; }
+    if (row.blind) names.forEach(h => { h.append(": "); label(h, h.dataset.model); });
+    bar.replaceChildren();
+    const thanks = label(bar, "thanks");
+    thanks.tabIndex = -1; thanks.focus();  // the button that had the focus is gone
   };
-  row.order.forEach((m, i) => { element("button", bar, `${"AB"[i]}: ${say("better")}`).onclick = send(m); bar.append(" "); });
-  element("button", bar, say("same")).onclick = send("same");
-  bar.querySelectorAll("button").forEach(b => { b.type = "button"; });
+  const button = (key, better, name) => {
+    const e = element("button", bar, name);
+    e.type = "button"; e.onclick = send(better);
+    label(e, key);
+    bar.append(" ");
+  };
+  row.order.forEach((m, i) => button("better", m, `${"AB"[i]}: `));
+  button("same", "same");
 }
 
-async function pair(question, mode, passage) {
+async function pair(question, mode, passage, within) {
   const blind = $("blind").checked, order = [...about.models], row = {question, mode, blind, base: "", tuned: "", order};
   if (blind && Math.random() < .5) order.reverse();
   const box = document.createElement("div");
-  $("answers-title").after(box);
-  element("h3", box, say(mode));
+  within.insertBefore(box, $("source").parentNode === within ? $("source") : null);
+  label(element("h4", box), mode);
   const both = element("div", box);
   both.className = "pair";
   const places = {};
   order.forEach((m, i) => {
-    const a = element("article", both), h = element("h3", a, blind ? "AB"[i] : `${"AB"[i]}: ${say(m)}`);
+    const a = element("article", both), h = element("h5", a, "AB"[i]);
     a.className = "answer"; h.dataset.model = m;
+    if (!blind) { h.append(": "); label(h, m); }
     places[m] = element("p", a);
     places[m].dataset.answer = mode;
   });
@@ -95,15 +121,17 @@ async function ask(event) {
   const question = $("question").value.trim();
   if (!question || $("ask").disabled) return;
   $("ask").disabled = true; $("stop").disabled = false; stopped = false; running = new AbortController();
-  const before = asked;
-  $("status").textContent = say("working");
+  const before = asked, box = document.createElement("section");
+  $("answers-title").after(box);
+  element("h3", box, question);
+  status("working");
   try {
-    const id = await showPassage(question);
-    if ($("memory").checked || !id) await pair(question, "memory", "");
-    if ($("passage").checked && id && !stopped) await pair(question, "passage", id);
+    const id = await showPassage(question, box);
+    if ($("memory").checked || !id) await pair(question, "memory", "", box);
+    if ($("passage").checked && id && !stopped) await pair(question, "passage", id, box);
     if (!stopped) { before.push(question); before.splice(0, before.length - KEPT); }
-    $("status").textContent = say(stopped ? "stopped" : "done");
-  } catch { $("status").textContent = say(stopped ? "stopped" : "failed"); }
+    status(stopped ? "stopped" : "done");
+  } catch { status(stopped ? "stopped" : "failed"); }
   $("ask").disabled = false; $("stop").disabled = true;
 }
 
@@ -116,7 +144,7 @@ function stop() {
 
 $("form").addEventListener("submit", ask);
 $("stop").addEventListener("click", stop);
-$("fresh").addEventListener("click", () => { asked = []; turns = {}; $("status").textContent = say("begun"); });
+$("fresh").addEventListener("click", () => { asked = []; turns = {}; status("begun"); });
 $("language").addEventListener("click", () => { language = language === "ja" ? "en" : "ja"; translate(); });
 document.addEventListener("keydown", e => {
   if (e.key === "Escape") stop();
