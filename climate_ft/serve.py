@@ -7,17 +7,19 @@ from __future__ import annotations
 import json
 import re
 import socket
+from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import quote
-from urllib.request import Request, urlopen
-from .workspace import Chunk, CourseError, Workspace, listed, read_records
+from urllib.request import ProxyHandler, Request, build_opener
+from .workspace import Chunk, CourseError, Workspace, decoded, listed, parsed
+from .workspace import read_records
 from .llamacpp import check_template, control_words_of, open_gguf
 from .prompts import pieces
 
 # %% auto #0
-__all__ = ['newest_gguf', 'check_port', 'text_of', 'Passages', 'with_passage', 'plain_messages', 'Served']
+__all__ = ['newest_gguf', 'check_port', 'text_of', 'Passages', 'with_passage', 'plain_messages', 'Handler', 'json_of', 'Served']
 
 # %% ../nbs/13c_serve.ipynb #c31b2537
 def newest_gguf(
@@ -138,13 +140,48 @@ _OWN = (
 ).split()  # headers that each connection makes for itself
 
 
-class _Front(BaseHTTPRequestHandler):
-    "Hands requests on to llama.cpp; in chat requests text stays text, and a passage is put in"
+class Handler(BaseHTTPRequestHandler):
+    "What the servers of the course share: no log, and limits of size and time"
 
-    target, find, control, most = '', None, None, 1 << 20
+    most, timeout = 1 << 20, 60  # bytes of a request; seconds without a byte
 
     def log_message(self, *a):
         pass
+
+    def handle(self):
+        try:
+            super().handle()
+        except (OSError, HTTPException):
+            self.close_connection = True  # one of the two sides has gone, or is too slow
+
+    def parse_request(self):
+        good = super().parse_request()
+        if good and not re.fullmatch('/[!-~]*', self.path):  # no other host, no other port
+            return self.send_error(400)
+        return good
+
+    def body(self) -> bytes | None:  # None: an error was sent
+        "What a request brings"
+        size = self.headers.get('Content-Length', '0')
+        if 'Transfer-Encoding' in self.headers:
+            return self.send_error(411)
+        if not re.fullmatch('[0-9]{1,15}', size):
+            return self.send_error(400)
+        if int(size) > self.most:
+            return self.send_error(413)
+        return self.rfile.read(int(size))
+
+
+def json_of(data: bytes):  # of a request
+    "The value that JSON in UTF-8 holds; a `CourseError` if it is none"
+    return parsed(decoded(data, 'the request'), 'the request')
+
+
+class _Front(Handler):
+    "Hands requests on to llama.cpp; in chat requests text stays text, and a passage is put in"
+
+    target, find, control = '', None, None
+    web = build_opener(ProxyHandler({}))  # llama.cpp is on this machine
 
     def do_GET(self):
         self.hand_on(None)
@@ -152,17 +189,16 @@ class _Front(BaseHTTPRequestHandler):
     do_OPTIONS = do_DELETE = do_GET
 
     def do_POST(self):
-        size = int(self.headers.get('Content-Length') or 0)
-        if size > self.most:
-            return self.send_error(413)
-        data, source = self.rfile.read(size), None
-        if self.path.endswith('/chat/completions'):
+        if (data := self.body()) is None:
+            return
+        source = None
+        if self.path.partition('?')[0].endswith('/chat/completions'):
             try:
-                body = json.loads(data)
+                body = json_of(data)
                 if self.find:
                     body, source = with_passage(body, self.find)
                 data = json.dumps(plain_messages(body, self.control)).encode()
-            except (ValueError, AttributeError, TypeError):
+            except (CourseError, AttributeError, TypeError, RecursionError):
                 return self.send_error(400, 'not a chat request')
         self.hand_on(data, source)
 
@@ -173,21 +209,25 @@ class _Front(BaseHTTPRequestHandler):
         own, url = passed(self.headers), self.target + self.path
         request = Request(url, data, own, method=self.command)
         try:
-            answer = urlopen(request)
+            answer = self.web.open(request)
         except HTTPError as e:
             answer = e
+        except OSError:
+            return self.send_error(502, 'llama.cpp does not answer')
         with answer:
-            self.send_response(answer.status)
-            for k, v in passed(answer.headers).items():
-                self.send_header(k, v)
-            if source:
-                self.send_header(
-                    'X-Source', f"{quote(source.doc)} p.{','.join(map(str, source.pages))}"
-                )
-            self.end_headers()
-            while piece := answer.read1():
-                self.wfile.write(piece)
-                self.wfile.flush()
+            self.answered(answer, passed(answer.headers), source)
+
+    def answered(self, answer, headers, source):
+        self.send_response(answer.status)
+        for k, v in headers.items():
+            self.send_header(k, v)
+        if source:
+            pages = ','.join(map(str, source.pages))
+            self.send_header('X-Source', f'{quote(source.doc)} p.{pages}')
+        self.end_headers()
+        while piece := answer.read1():
+            self.wfile.write(piece)
+            self.wfile.flush()
 
 
 class Served:
