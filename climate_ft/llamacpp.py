@@ -13,9 +13,10 @@ import shutil
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from .workspace import CourseError, Progress, read_json, write_json, write_text
+from .workspace import CourseError, Progress, read_json, read_text, write_json
+from .workspace import write_text
 from .prompts import chat_text, control_words, family, prompt_ids, render, token_ids
-from .models import atomic_folder, load_tokenizer, quiet
+from .models import atomic_folder, load_tokenizer, loading, quiet
 
 # %% auto #0
 __all__ = ['KINDS', 'INSTALL', 'PRETOKENIZERS', 'NOTE', 'part', 'check_merged', 'weights', 'check_disk', 'learn', 'pretokenizer',
@@ -71,13 +72,10 @@ def weights(
 ) -> int:  # number of weights
     "How many numbers the safetensors files of a folder hold; only their headers are read"
     from math import prod
-    from safetensors import safe_open
+    from climate_ft.models import tensor_shapes
 
-    total = 0
-    for f in sorted(Path(folder).glob('*.safetensors')):
-        with safe_open(f, 'np') as s:
-            total += sum(prod(s.get_slice(k).get_shape()) for k in s.keys())
-    return total
+    files = sorted(Path(folder).glob('*.safetensors'))
+    return sum(prod(shape) for f in files for shape in tensor_shapes(f).values())
 
 
 def check_disk(
@@ -247,14 +245,14 @@ def convert(
     import torch
 
     folder, out = check_merged(folder), Path(out)
-    Converter = _converter(folder, gguf_template(load_tokenizer(folder)))
+    template = gguf_template(load_tokenizer(folder))
     from gguf import LlamaFileType
 
     logging.getLogger('hf-to-gguf').setLevel(logging.ERROR)
     logging.getLogger('gguf').setLevel(logging.ERROR)
-    with tempfile.TemporaryDirectory() as tmp, torch.inference_mode(), quiet(), _no_bars():
+    with tempfile.TemporaryDirectory() as tmp, torch.inference_mode(), _converting(folder):
         override = write_json(Path(tmp) / 'about.json', about or {})
-        Converter(
+        _converter(folder, template)(
             folder,
             getattr(LlamaFileType, f'MOSTLY_{kind.upper()}'),
             out,
@@ -264,14 +262,15 @@ def convert(
 
 # %% ../nbs/13b_gguf.ipynb #8b54b2af
 @contextmanager
-def _no_bars():
-    "Without the converter's progress bar"
+def _converting(folder):
+    "Without the converter's progress bar; a folder that it cannot read is one line"
     from functools import partial
     from unittest.mock import patch
     import gguf.gguf_writer
     import tqdm
 
-    with patch.object(tqdm, 'tqdm', partial(tqdm.tqdm, disable=True)):
+    bars = patch.object(tqdm, 'tqdm', partial(tqdm.tqdm, disable=True))
+    with loading(folder), quiet(), bars:
         yield
 
 # %% ../nbs/13b_gguf.ipynb #1b3749f8
@@ -471,6 +470,52 @@ def open_gguf(
         ) from None
 
 
+_SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}  # of numbers
+
+
+class _Head:
+    "The head of a GGUF file, walked over: no count and no length in it leads out of the file"
+
+    def __init__(self, path):
+        self.left = Path(path).stat().st_size
+        with open(path, 'rb') as self.file:
+            magic, _ = self.number(4), self.number(4)
+            tensors, fields = self.number(8), self.number(8)
+            if magic != int.from_bytes(b'GGUF', 'little'):
+                raise ValueError('another kind of file')
+            for _ in range(fields):
+                self.text()
+                self.value(self.number(4))
+            for _ in range(tensors):
+                self.text()
+                self.skip(8 * self.number(4) + 12)
+
+    def skip(self, n):
+        self.left -= n
+        if self.left < 0:
+            raise ValueError('it ends too early')
+        self.file.seek(n, 1)
+
+    def number(self, size):
+        self.skip(0 if size <= self.left else size)
+        self.left -= size
+        return int.from_bytes(self.file.read(size), 'little')
+
+    def text(self):
+        self.skip(self.number(8))
+
+    def value(self, kind):
+        if kind == 8:
+            return self.text()
+        if kind != 9:
+            return self.skip(_SIZES[kind])
+        kind, n = self.number(4), self.number(8)
+        if kind in _SIZES:
+            return self.skip(_SIZES[kind] * n)
+        for _ in range(n):
+            self.value(kind)
+
+
 def check_template(
     path: str | Path,  # GGUF file
 ):
@@ -480,8 +525,10 @@ def check_template(
     if not Path(path).is_file():
         return
     try:
+        _Head(path)  # the reader would follow a count of 2**60 to its end
         field = GGUFReader(path).fields.get('tokenizer.chat_template')
         template = field.contents() if field else ''
+        control_words_of(path)
     except Exception as e:
         raise CourseError(
             f'{path} is no GGUF file, or it is damaged ({type(e).__name__})'
@@ -705,7 +752,7 @@ def licence_of(
 ) -> str:
     "The terms that the model inherits, from its card"
     card = Path(folder) / 'README.md'
-    text = card.read_text(encoding='utf-8') if card.is_file() else ''
+    text = read_text(card) if card.is_file() else ''
     return text.partition('## Licences\n')[2].strip() or 'See the licence of the base model.'
 
 

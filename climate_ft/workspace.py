@@ -67,7 +67,10 @@ class CourseError(Exception):
         self,
         msg: str,  # what is wrong, with the file's name, and what to do about it
     ):
-        super().__init__(visible(' '.join(str(msg).split())))
+        line = ' '.join(str(msg).split())
+        if len(line) > 1200:  # a value of a foreign file stands in it
+            line = f'{line[:900]} … {line[-200:]}'
+        super().__init__(visible(line))
 
 # %% ../nbs/00_workspace.ipynb #9d52d6fb
 ARTEFACTS = dict(

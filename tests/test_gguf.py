@@ -280,3 +280,17 @@ def test_a_failed_export_keeps_the_old_folder(merged, tmp_path, monkeypatch):
     assert [f.name for f in tmp_path.iterdir()] == ['out'] and (
         out / 'old'
     ).read_text() == 'old'
+
+
+@pytest.mark.parametrize('file', ['README.md', 'model.safetensors', 'tokenizer.json'])
+def test_a_damaged_merged_folder_is_one_line(merged, tmp_path, file):
+    import shutil
+
+    d = shutil.copytree(merged, tmp_path / 'toy-merged')
+    raw = (d / file).read_bytes()
+    (d / file).write_bytes(raw.replace(b'"merges"', b'"nergez"')[:-9] + b'\xff' * 9)
+    if file == 'model.safetensors':
+        (d / file).write_bytes(raw + b'\0')
+    with pytest.raises(CourseError) as e:
+        L.export_gguf(d, 'f16', tmp_path / 'out')
+    assert str(d) in str(e.value) and not (tmp_path / 'out').exists()

@@ -170,3 +170,24 @@ def test_locked_files_and_folders_say_so(tmp_path, monkeypatch):
         with pytest.raises(CourseError, match='cannot read .*/f: permission denied; change'):
             with loading('folder'):
                 call()
+
+
+def test_a_pdf_that_may_not_be_read_is_no_damaged_pdf(tmp_path, monkeypatch):
+    from pathlib import Path
+    from climate_ft.layout import open_pdf
+
+    (tmp_path / 'a.pdf').write_bytes(b'%PDF-1.7')
+
+    def locked(path, *a, **kw):
+        raise PermissionError(errno.EACCES, 'Permission denied', str(path))
+
+    monkeypatch.setattr(Path, 'open', locked)
+    with pytest.raises(CourseError, match='a.pdf: permission denied; change its permissions'):
+        with open_pdf(tmp_path / 'a.pdf'):
+            pass
+
+
+def test_a_line_stays_a_line_whatever_value_stands_in_it():
+    said = str(CourseError(f'a.json: r is {"[" * 9000}: a whole number is needed'))
+    assert len(said) < 1200
+    assert said.startswith('a.json: r is [[') and said.endswith(': a whole number is needed')

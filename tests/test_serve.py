@@ -237,6 +237,35 @@ def test_a_template_inside_a_file_is_tried_before_llama_cpp_runs_it(
         S.Served(f, port=0)
 
 
+def test_a_count_in_a_foreign_file_that_leads_nowhere_ends_at_once(gguf, tmp_path):
+    "A count of 2**62 items would be read one by one, up to the end of days"
+    from gguf import GGUFReader
+
+    raw, huge, field = (
+        gguf.read_bytes(),
+        (2**62).to_bytes(8, 'little'),
+        GGUFReader(gguf).fields,
+    )
+    types, name = field['tokenizer.ggml.token_type'], field['general.architecture']
+    places = dict(
+        tensors=8,
+        fields=16,
+        array=types.offset + 8 + len('tokenizer.ggml.token_type') + 8,
+        text=name.offset + 8 + len('general.architecture') + 4,
+        name=name.offset,
+    )
+    f = tmp_path / 'foreign.gguf'
+    S.check_template(gguf)
+    for at in places.values():
+        f.write_bytes(raw[:at] + huge + raw[at + 8 :])
+        with pytest.raises(CourseError, match='is no GGUF file, or it is damaged'):
+            S.check_template(f)
+    nested = b''.join(v.to_bytes(n, 'little') for v, n in [(9, 4), (1, 8)] * 5000)
+    f.write_bytes(raw[:16] + (1).to_bytes(8, 'little') + bytes(8) + b'\x09\0\0\0' + nested)
+    with pytest.raises(CourseError, match='is no GGUF file, or it is damaged'):
+        S.check_template(f)
+
+
 def raw_request(port, text, wait=30):
     "The first line that a server answers to these bytes, and what it sends after"
     with socket.create_connection(('127.0.0.1', port), timeout=wait) as s:
