@@ -734,7 +734,7 @@ def load_lora(
     if wrong:
         raise CourseError(
             f'{f} does not describe a LoRA adapter ({wrong[0]} is '
-            f'{c.get(wrong[0])!r}): copy the folder again'
+            f'{repr(c.get(wrong[0]))[:80]}): copy the folder again'
         )
     if c.get('megatron_config'):
         raise CourseError(
