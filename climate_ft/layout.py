@@ -33,13 +33,12 @@ def _opened(pdf):
     pymupdf.TOOLS.mupdf_display_warnings(False)
     if not pdf.is_file():
         raise CourseError(f'{pdf} is missing: name a PDF file that exists')
+    if not pdf.stat().st_size:
+        raise CourseError(f'{pdf.name} is an empty file: copy or download it again')
     try:
-        with pdf.open('rb') as f:
-            empty = not f.read(1)
+        pdf.open('rb').close()
     except OSError as e:
         raise disk_error(e, pdf, 'read') from None
-    if empty:
-        raise CourseError(f'{pdf.name} is an empty file: copy or download it again')
     try:
         return pymupdf.open(pdf, filetype='pdf')
     except Exception as e:

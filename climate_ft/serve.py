@@ -4,6 +4,7 @@
 
 # %% ../nbs/13c_serve.ipynb #76d54104
 from __future__ import annotations
+import errno
 import json
 import re
 import socket
@@ -51,7 +52,12 @@ def check_port(
         raise CourseError(
             f'port {port} is not allowed here: choose a --port above 1023'
         ) from None
-    except OSError as e:
+    except (OSError, TypeError, UnicodeError) as e:
+        named = isinstance(e, OSError) and not isinstance(e, socket.gaierror)
+        if not named or e.errno == errno.EADDRNOTAVAIL:
+            raise CourseError(
+                f'{host} is no address of this machine: choose another with --host'
+            ) from None
         raise CourseError(
             f'port {port} of {host} cannot be used ({e.strerror}): choose another with --port'
         ) from None

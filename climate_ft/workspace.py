@@ -27,10 +27,10 @@ from typing import Callable, Union, get_args, get_origin, get_type_hints
 # %% auto #0
 __all__ = ['ARTEFACTS', 'REPO', 'FIELDS', 'Progress', 'LARGE', 'STAGE', 'visible', 'escaped', 'in_markdown', 'CourseError',
            'find_root', 'course_file', 'Workspace', 'cache_dir', 'disk_error', 'writing', 'atomic_path', 'follow_umask',
-           'write_text', 'write_json', 'write_jsonl', 'own_output', 'file_bytes', 'listed', 'encoding_of', 'decoded',
-           'read_text', 'parsed', 'read_json', 'fits', 'misfit', 'checked', 'read_jsonl', 'Record', 'as_records',
-           'read_rows', 'read_records', 'Block', 'Page', 'Chunk', 'QA', 'Answer', 'tracked', 'sweep', 'locked',
-           'file_digest', 'read_state', 'run_file', 'stages_of']
+           'write_text', 'write_json', 'write_jsonl', 'own_output', 'on_disk', 'file_bytes', 'listed', 'encoding_of',
+           'decoded', 'read_text', 'parsed', 'read_json', 'fits', 'misfit', 'checked', 'read_jsonl', 'Record',
+           'as_records', 'read_rows', 'read_records', 'Block', 'Page', 'Chunk', 'QA', 'Answer', 'tracked', 'sweep',
+           'locked', 'file_digest', 'read_state', 'run_file', 'stages_of']
 
 # %% ../nbs/00_workspace.ipynb #351cb412
 _UNSEEN = re.compile(
@@ -370,6 +370,12 @@ def _kept_by_shell(path):
     ) and Path(path).name not in ('zero', 'random')
 
 
+def on_disk(path: str | Path) -> bool:
+    "Is it a regular file, and none that the kernel makes up while it is read?"
+    made_up = os.path.realpath(path).startswith(('/proc/', '/sys/'))
+    return stat.S_ISREG(os.stat(path).st_mode) and not made_up
+
+
 def file_bytes(
     path: str
     | Path,  # a regular file, or a pipe that the shell opened (/dev/stdin, /dev/fd/63)
@@ -379,10 +385,7 @@ def file_bytes(
     try:
         mode = os.stat(path).st_mode
         if not (
-            stat.S_ISREG(mode)
-            or stat.S_ISDIR(mode)
-            or stat.S_ISFIFO(mode)
-            and _kept_by_shell(path)
+            on_disk(path) or stat.S_ISDIR(mode) or stat.S_ISFIFO(mode) and _kept_by_shell(path)
         ):
             raise CourseError(f'{path} is a device or a pipe, a file is needed: {_FILE}')
         return Path(path).read_bytes()
@@ -1001,7 +1004,7 @@ LARGE = 1 << 26  # bytes; digests of larger files are remembered
 
 def _sha256(path):
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
+        if not on_disk(path):
             raise CourseError(f'{path} is a device or a pipe, a file is needed: {_FILE}')
         with open(path, 'rb') as f:
             return hashlib.file_digest(f, 'sha256').hexdigest()

@@ -36,6 +36,8 @@ def one_line(monkeypatch, capsys, *argv):
         (('extract', BED / 'one_column.pdf', '--out', 'loop'), 'links lead in a circle'),
         (('clean', '--out', '長' * 100), 'name is too long'),
         (('score', 'pipe'), 'a device or a pipe'),
+        (('score', '/proc/kmsg'), 'a device or a pipe'),  # a regular file, says the system
+        (('extract', '/proc/kmsg', '--out', 'ws'), 'no regular file'),
         (('score', 'file/x'), 'not a folder'),
         (('score', 'loop'), 'circle'),
         (('run', '--config', '/dev/zero', '--out', 'ws'), 'a device or a pipe'),
@@ -56,7 +58,7 @@ def test_paths_on_the_command_line(tmp_path, monkeypatch, capsys, argv, words):
     assert (tmp_path / 'file').read_text() == 'mine' and not (tmp_path / 'ws').exists()
 
 
-@pytest.mark.parametrize('what', ['pipe', '/dev/zero'])
+@pytest.mark.parametrize('what', ['pipe', '/dev/zero', '/proc/kmsg'])
 def test_a_digest_never_waits(tmp_path, monkeypatch, what):
     monkeypatch.chdir(tmp_path)
     os.mkfifo('pipe')

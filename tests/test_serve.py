@@ -362,3 +362,9 @@ def test_a_query_string_does_not_lead_around_the_control_tokens(monkeypatch):
     server.shutdown()
     server.server_close()
     assert json.loads(sent[0])['messages'][0]['content'] == 'a<\u200bx>b'
+
+
+@pytest.mark.parametrize('host', ['a' * 300, '海', '999.1.1.1', '192.0.2.1', '\udcff'])
+def test_a_host_that_is_none_of_this_machine(host):
+    with pytest.raises(CourseError, match='is no address of this machine.*--host'):
+        S.check_port(host, 0)
