@@ -717,6 +717,19 @@ def _endless(pattern):
     return re.search(r'\)[*+{]', pattern) or len(re.findall('[*+{]', pattern)) > 5
 
 
+def _misfits(c):
+    "Keys of an adapter's configuration whose values are of no LoRA adapter"
+    kinds = dict(r=int, lora_alpha=int | float, target_modules=str | list[str])
+    yield from (k for k, kind in kinds.items() if not fits(c.get(k), kind) or not c[k])
+    yield from (k for k in _PATTERNS if any(map(_endless, _texts(c.get(k)))))
+    if c.get('peft_type') != 'LORA':
+        yield 'peft_type'
+    if c.get('layer_replication'):  # layers without end
+        yield 'layer_replication'
+    if c.get('init_lora_weights') not in (True, False, None, 'gaussian'):
+        yield 'init_lora_weights'  # others change the base before the adapter is read
+
+
 def load_lora(
     folder: str | Path,  # of an adapter
 ):  # a `LoraConfig`
@@ -725,12 +738,7 @@ def load_lora(
 
     f = Path(folder) / 'adapter_config.json'
     c = read_json(f, kind=dict)
-    kinds = dict(r=int, lora_alpha=int | float, target_modules=str | list[str])
-    wrong = [k for k, kind in kinds.items() if not fits(c.get(k), kind) or not c[k]]
-    if c.get('peft_type') != 'LORA':
-        wrong.append('peft_type')
-    wrong += [k for k in _PATTERNS if any(map(_endless, _texts(c.get(k))))]
-    wrong += [k for k in ('layer_replication',) if c.get(k)]  # layers without end
+    wrong = [*_misfits(c)]
     if wrong:
         raise CourseError(
             f'{f} does not describe a LoRA adapter ({wrong[0]} is '

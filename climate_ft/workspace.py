@@ -922,14 +922,17 @@ def _take(
     "Lock `path` and write into it who holds it"
     import psutil
 
+    foreign = CourseError(
+        f'{path} is the lock of another program: '
+        'choose another folder with --out, or remove it'
+    )
+    if os.path.islink(path) or os.path.exists(path) and not on_disk(path):
+        raise foreign
     if not (f := _lock_open(path)):
         return None
     if os.fstat(f.fileno()).st_size and not _note(path).get('pid'):
         f.close()
-        raise CourseError(
-            f'{path} is the lock of another program: '
-            'choose another folder with --out, or remove it'
-        )
+        raise foreign
     f.truncate(0)
     began, since = psutil.Process().create_time(), time.strftime('%Y-%m-%d %H:%M')
     note = dict(pid=os.getpid(), host=platform.node(), began=began, since=since, what=what)

@@ -170,9 +170,12 @@ def test_an_adapter_names_no_modules_to_import(tuned, tmp_path):
         dict(exclude_modules=['(.+)+!']),
         dict(layers_pattern='(.+)+!', layers_to_transform=[0]),
         dict(layer_replication=[[0, 2]] * 3000),
+        dict(init_lora_weights='pissa'),  # changes the base
     ],
 )
-def test_a_pattern_that_never_ends_is_not_tried(tuned, tmp_path, monkeypatch, lora):
+def test_a_setting_that_never_ends_or_changes_the_base_is_not_tried(
+    tuned, tmp_path, monkeypatch, lora
+):
     import peft
 
     monkeypatch.setattr(
