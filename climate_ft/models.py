@@ -581,6 +581,9 @@ def loading(
         ) from e
 
 
+_COUNTS = 'num_labels num_hidden_layers num_layers n_layers n_layer num_experts'.split()
+
+
 def load_config(
     folder: str | Path,  # of a model or an encoder
 ):  # a configuration of Transformers
@@ -589,7 +592,10 @@ def load_config(
 
     refuse_code(folder)
     f = Path(folder) / 'config.json'
-    kind = read_json(f, kind=dict).get('model_type')
+    said = read_json(f, kind=dict)
+    kind, counts = said.get('model_type'), _values(said, *_COUNTS)
+    if any(isinstance(n, int | float) and n > 10_000 for n in counts):
+        raise CourseError(f'{f} counts layers or labels without end: copy it again')
     if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
         raise CourseError(
             f'{f} is of a kind that Transformers does not know '

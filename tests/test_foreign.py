@@ -265,6 +265,19 @@ def renamed(w):
     return {k.replace('model.', 'transformer.'): v for k, v in w.items()}
 
 
+@pytest.mark.parametrize('key', ['num_labels', 'num_hidden_layers'])
+@pytest.mark.parametrize('encoder', [False, True])
+def test_a_count_without_end_takes_no_memory(small, tmp_path, monkeypatch, key, encoder):
+    from transformers import AutoConfig
+
+    monkeypatch.setattr(
+        AutoConfig, 'from_pretrained', lambda *a, **kw: pytest.fail('was tried')
+    )
+    d = shutil.copytree(small, tmp_path / 'm')
+    edit(d / 'config.json', text_config={key: 10**9})
+    assert 'layers or labels without end' in said(M.load_weights, d, encoder)
+
+
 @pytest.mark.parametrize('bits', [4, 8])
 def test_weights_that_are_not_in_4_or_8_bits_as_the_folder_says(small, tmp_path, bits):
     d = shutil.copytree(small, tmp_path / 'm')
