@@ -13,17 +13,18 @@ import shutil
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.request import ProxyHandler, Request, build_opener
 from .workspace import CourseError, Progress, read_json, read_text, write_json
 from .workspace import write_text
 from .prompts import chat_text, control_words, family, prompt_ids, render, token_ids
 from .models import atomic_folder, load_tokenizer, loading, quiet
 
 # %% auto #0
-__all__ = ['KINDS', 'INSTALL', 'PRETOKENIZERS', 'NOTE', 'part', 'check_merged', 'weights', 'check_disk', 'learn', 'pretokenizer',
-           'piece_scores', 'piece_types', 'gguf_template', 'convert', 'q4_k_m', 'quantise_rows', 'importance',
-           'quantise', 'open_gguf', 'check_template', 'control_words_of', 'ask_gguf', 'post', 'same_prompts',
-           'gguf_parity', 'merged_answers', 'ollama_template', 'modelfile', 'lmstudio_preset', 'licence_of',
-           'export_gguf']
+__all__ = ['KINDS', 'INSTALL', 'PRETOKENIZERS', 'web', 'NOTE', 'part', 'check_merged', 'weights', 'check_disk', 'learn',
+           'pretokenizer', 'piece_scores', 'piece_types', 'gguf_template', 'convert', 'q4_k_m', 'quantise_rows',
+           'importance', 'quantise', 'open_gguf', 'check_template', 'control_words_of', 'ask_gguf', 'post',
+           'same_prompts', 'gguf_parity', 'merged_answers', 'ollama_template', 'modelfile', 'lmstudio_preset',
+           'licence_of', 'export_gguf']
 
 # %% ../nbs/13b_gguf.ipynb #726153f7
 KINDS = dict(
@@ -444,6 +445,9 @@ def _copy_fields(reader, writer, changed):
         writer.add_key_value(f.name, changed.get(f.name, f.contents()), f.types[0], sub)
 
 # %% ../nbs/13b_gguf.ipynb #853fd5eb
+web = build_opener(ProxyHandler({}))  # llama.cpp is on this machine: no proxy
+
+
 def open_gguf(
     path: str | Path,  # GGUF file
     context: int = 2048,  # tokens of a conversation
@@ -463,11 +467,14 @@ def open_gguf(
     p.cpuparams.n_threads = threads or torch.get_num_threads()
     p.model_alias = {Path(path).stem}
     try:
-        return x.Server(p)
+        server = x.Server(p)
     except RuntimeError:
         raise CourseError(
             f'llama.cpp could not load {path}: is the file whole, and is there enough memory?'
         ) from None
+    # one that is ended before its first task waits for itself for ever
+    web.open(server.listening_address + '/slots').read()
+    return server
 
 
 _SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}  # of numbers
@@ -585,14 +592,12 @@ def post(
     **body,
 ) -> dict:
     "What an endpoint of the server answers"
-    from urllib.request import Request, urlopen
-
     request = Request(
         server.listening_address + path,
         json.dumps(body).encode(),
         {'Content-Type': 'application/json'},
     )
-    with urlopen(request) as r:
+    with web.open(request) as r:
         return json.load(r)
 
 # %% ../nbs/13b_gguf.ipynb #2ebba727
@@ -823,6 +828,7 @@ def export_gguf(
     name = folder.resolve().name.removesuffix('-merged')
     out = _gguf_folder(folder, name, kind, out)
     tok, licence = load_tokenizer(folder), licence_of(folder)
+    family(tok)  # refuses a template of an unknown family before the work
     about = {'general.name': name, 'general.license.name': licence}
     about |= {'general.languages': ['ja']}
     with atomic_folder(out) as tmp:

@@ -13,10 +13,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import quote
-from urllib.request import ProxyHandler, Request, build_opener
+from urllib.request import Request
 from .workspace import Chunk, CourseError, Workspace, decoded, listed, parsed
 from .workspace import read_records
-from .llamacpp import check_template, control_words_of, open_gguf
+from .llamacpp import check_template, control_words_of, open_gguf, web
 from .prompts import pieces
 
 # %% auto #0
@@ -187,7 +187,6 @@ class _Front(Handler):
     "Hands requests on to llama.cpp; in chat requests text stays text, and a passage is put in"
 
     target, find, control = '', None, None
-    web = build_opener(ProxyHandler({}))  # llama.cpp is on this machine
 
     def do_GET(self):
         self.hand_on(None)
@@ -215,7 +214,7 @@ class _Front(Handler):
         own, url = passed(self.headers), self.target + self.path
         request = Request(url, data, own, method=self.command)
         try:
-            answer = self.web.open(request)
+            answer = web.open(request)
         except HTTPError as e:
             answer = e
         except OSError:
