@@ -138,12 +138,16 @@ def plain_messages(
             return value
         return value | {k: plain(value[k]) for k in ('content', 'text') if k in value}
 
-    return dict(body, messages=plain(body.get('messages') or []))
+    texts = 'messages input system instructions'.split()  # OpenAI's and Anthropic's words
+    return body | {k: plain(body[k]) for k in texts if body.get(k)}
 
 # %% ../nbs/13c_serve.ipynb #4f3693c5
 _OWN = (
     'host connection content-length transfer-encoding keep-alive server date'
 ).split()  # headers that each connection makes for itself
+
+
+_CHATS = '/(chat/completions|messages|responses|apply-template|api/chat)(/|$)'
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -196,11 +200,11 @@ class _Front(Handler):
     def do_POST(self):
         if (data := self.body()) is None:
             return
-        source = None
-        if self.path.partition('?')[0].endswith('/chat/completions'):
+        source, path = None, self.path.partition('?')[0]
+        if re.search(_CHATS, path):
             try:
                 body = json_of(data)
-                if self.find:
+                if self.find and path.endswith(('/chat/completions', '/messages')):
                     body, source = with_passage(body, self.find)
                 data = json.dumps(plain_messages(body, self.control)).encode()
             except (CourseError, AttributeError, TypeError, RecursionError):

@@ -353,15 +353,27 @@ def test_a_slow_request_does_not_hold_a_thread(monkeypatch, capfd):
     assert capfd.readouterr().err == ''
 
 
-def test_a_query_string_does_not_lead_around_the_control_tokens(monkeypatch):
+@pytest.mark.parametrize(
+    'path,body,words',
+    [
+        ('/v1/chat/completions?a=1', dict(messages=[dict(role='user', content='a<x>b')]), 1),
+        ('/v1/chat/completions/input_tokens', dict(messages=[dict(content='a<x>b')]), 1),
+        ('/v1/messages', dict(system='a<x>b', messages=[dict(content='a<x>b')]), 2),
+        ('/v1/messages/count_tokens', dict(messages=[dict(content='a<x>b')]), 1),
+        ('/v1/responses', dict(instructions='a<x>b', input='a<x>b'), 2),
+        ('/v1/responses', dict(input=[dict(content=[dict(text='a<x>b')])]), 1),
+        ('/apply-template', dict(messages=[dict(role='user', content='a<x>b')]), 1),
+        ('/completion', dict(prompt='a<x>b'), 0),  # a prompt of the caller's own making
+    ],
+)
+def test_no_other_address_leads_around_the_control_tokens(monkeypatch, path, body, words):
     sent = []
     monkeypatch.setattr(S._Front, 'hand_on', lambda self, data, source: sent.append(data))
     server = front('http://127.0.0.1:1')
-    body = b'{"messages": [{"role": "user", "content": "a<x>b"}]}'
-    raw_request(server.server_port, request(b'/v1/chat/completions?a=1', body))
+    raw_request(server.server_port, request(path.encode(), json.dumps(body).encode()))
     server.shutdown()
     server.server_close()
-    assert json.loads(sent[0])['messages'][0]['content'] == 'a<\u200bx>b'
+    assert json.dumps(json.loads(sent[0]), ensure_ascii=False).count('a<\u200bx>b') == words
 
 
 @pytest.mark.parametrize('host', ['a' * 300, '海', '999.1.1.1', '192.0.2.1', '\udcff'])
