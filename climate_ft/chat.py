@@ -5,16 +5,18 @@
 # %% ../nbs/13d_chat.ipynb #056197db
 from __future__ import annotations
 import json
+import os
 import re
 import secrets
+import sys
 import threading
 import unicodedata
 from datetime import datetime, timezone
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
-from .workspace import CourseError, REPO, Workspace, writing
-from .serve import Passages, check_port
+from .workspace import CourseError, REPO, Workspace, misfit, read_text, writing
+from .serve import Handler, Passages, check_port, json_of
 
 # %% auto #0
 __all__ = ['HERE', 'ASSETS', 'FILES', 'POLICY', 'bare', 'marks', 'page_picture', 'find_pdf', 'Stopped', 'Talk', 'load_talk',
@@ -79,7 +81,8 @@ def find_pdf(
 ) -> Path | None:
     "The PDF of a document, if it still stands where it stood"
     noted = ws.root / 'run.json'
-    text = noted.read_text(encoding='utf-8', errors='replace') if noted.is_file() else ''
+    known = os.path.isfile(noted) and os.access(noted, os.R_OK)
+    text = noted.read_text(encoding='utf-8', errors='replace') if known else ''
     names = [
         json.loads(f'"{s}"', strict=False)
         for s in re.findall(r'"((?:[^"\\]|\\["\\/bfnrt])*\.pdf)"', text)
@@ -89,7 +92,7 @@ def find_pdf(
         *map(Path, names),
         *sorted((REPO / 'documents').glob('*.pdf')),
     ]
-    return next((p for p in places if p.stem == doc and p.is_file()), None)
+    return next((p for p in places if p.stem == doc and os.path.isfile(p)), None)
 
 # %% ../nbs/13d_chat.ipynb #7a2a59e0
 class Stopped(Exception):
@@ -167,13 +170,23 @@ POLICY = (
 )
 
 
-class _Page(BaseHTTPRequestHandler):
+_ACTS = dict(  # what the page sends, and the shape of it
+    find={'question': str, 'before?': list[str] | None},
+    ask={
+        'model': str,
+        'question': str,
+        'passage?': str | None,
+        'turns?': list[list[str]] | None,
+    },
+    stop={},
+    vote=dict(question=str, mode=str, base=str, tuned=str, better=str, blind=bool),
+)
+
+
+class _Page(Handler):
     "What the browser asks for"
 
     chat, most = None, 1 << 17
-
-    def log_message(self, *a):
-        pass
 
     def reply(self, body, kind='application/json', **headers):
         if isinstance(body, dict):
@@ -206,10 +219,19 @@ class _Page(BaseHTTPRequestHandler):
             self.send_error(403)
         return ok
 
+    def failed(self, e):
+        print(f'climate-ft: {e}', file=sys.stderr, flush=True)
+        self.send_error(500)
+
     def do_GET(self):
         if not self.ours():
             return
-        url = urlsplit(self.path)
+        try:
+            self.show(urlsplit(self.path))
+        except CourseError as e:
+            self.failed(e)
+
+    def show(self, url):
         if url.path in FILES:
             name, kind = FILES[url.path]
             return self.reply((ASSETS / name).read_bytes(), kind)
@@ -228,27 +250,26 @@ class _Page(BaseHTTPRequestHandler):
             self.send_error(404)
 
     def do_POST(self):
-        if not self.ours():
+        if not self.ours() or (data := self.body()) is None:
             return
-        size = int(self.headers.get('Content-Length') or 0)
-        if size > self.most:
-            return self.send_error(413)
+        act = self.path.strip('/')
+        if act not in _ACTS:
+            return self.send_error(404)
         try:
-            body = json.loads(self.rfile.read(size) or b'{}')
-        except ValueError:
+            body = json_of(data or b'{}')
+        except CourseError:
             return self.send_error(400)
-        acts = dict(find=self.find, ask=self.ask, stop=self.stop, vote=self.vote)
-        act = acts.get(self.path.strip('/'))
-        if not act or not isinstance(body, dict):
-            return self.send_error(404 if not act else 400)
+        if misfit(body, _ACTS[act]):
+            return self.send_error(400)
         try:
-            act(body)
-        except (KeyError, TypeError, ValueError):
+            getattr(self, act)(body)
+        except ValueError:
             self.send_error(400)
+        except CourseError as e:
+            self.failed(e)
 
     def find(self, body):
-        before = [str(q) for q in body.get('before') or []]
-        self.reply(self.chat.passage(str(body['question']), before))
+        self.reply(self.chat.passage(body['question'], body.get('before') or []))
 
     def stop(self, body):
         self.chat.talk.stopping.set()
@@ -259,10 +280,10 @@ class _Page(BaseHTTPRequestHandler):
         self.reply({})
 
     def ask(self, body):
-        name, question = str(body['model']), str(body['question']).strip()
+        name, question = body['model'], body['question'].strip()
         if name not in self.chat.talk.models or not question:
             raise ValueError
-        turns = [(str(q), str(a)) for q, a in body.get('turns') or []]
+        turns = [(q, a) for q, a in body.get('turns') or []]
         self.head('text/plain')
 
         def say(piece):
@@ -311,7 +332,7 @@ class Chat:
             id=key,
             text=text,
             doc=chunk.doc,
-            page=chunk.pages[0],
+            page=next(iter(chunk.pages), '–'),
             section=' › '.join(chunk.section),
             picture=find_pdf(self.ws, chunk.doc, self.pdfs) is not None,
         )
@@ -326,20 +347,22 @@ class Chat:
         pdf = find_pdf(self.ws, chunk.doc, self.pdfs)
         if not pdf:
             return None
-        pictures = [page_picture(pdf, n, text) for n in chunk.pages]
-        return max(pictures, key=lambda p: p[1])[0]
+        try:
+            pictures = [page_picture(pdf, n, text) for n in chunk.pages]
+        except (IndexError, RuntimeError, ValueError):
+            return None  # another PDF than the one that was read, or a damaged one
+        return max(pictures, key=lambda p: p[1])[0] if pictures else None
 
     @property
     def votes_file(self):
         return self.ws.data / 'votes.jsonl'
 
     def votes_text(self):
-        return self.votes_file.read_text(encoding='utf-8') if self.votes_file.is_file() else ''
+        return read_text(self.votes_file) if self.votes_file.is_file() else ''
 
     def vote(self, body):
         "Keep one vote"
-        keys = dict(question=str, mode=str, base=str, tuned=str, better=str, blind=bool)
-        row = {k: t(body[k]) for k, t in keys.items()}
+        row = {k: body[k] for k in _ACTS['vote']}
         if row['better'] not in ('base', 'tuned', 'same'):
             raise ValueError
         row['time'] = datetime.now(timezone.utc).isoformat(timespec='seconds')

@@ -15,7 +15,7 @@ from typing import Callable
 
 # %% auto #0
 __all__ = ['visible', 'escaped', 'in_markdown', 'CourseError', 'cache_dir', 'disk_error', 'writing', 'atomic_path',
-           'follow_umask', 'write_text', 'write_json', 'write_jsonl', 'own_output', 'file_bytes', 'listed',
+           'follow_umask', 'write_text', 'write_json', 'write_jsonl', 'own_output', 'on_disk', 'file_bytes', 'listed',
            'encoding_of', 'decoded', 'read_text']
 
 # %% ../nbs/00b_files.ipynb #351cb412
@@ -53,7 +53,10 @@ class CourseError(Exception):
         self,
         msg: str,  # what is wrong, with the file's name, and what to do about it
     ):
-        super().__init__(visible(' '.join(str(msg).split())))
+        line = ' '.join(str(msg).split())
+        if len(line) > 1200:  # a value of a foreign file stands in it
+            line = f'{line[:900]} … {line[-200:]}'
+        super().__init__(visible(line))
 
 # %% ../nbs/00b_files.ipynb #b2c427ad
 def cache_dir(
@@ -275,6 +278,12 @@ def _kept_by_shell(path):
     ) and Path(path).name not in ('zero', 'random')
 
 
+def on_disk(path: str | Path) -> bool:
+    "Is it a regular file, and none that the kernel makes up while it is read?"
+    made_up = os.path.realpath(path).startswith(('/proc/', '/sys/'))
+    return stat.S_ISREG(os.stat(path).st_mode) and not made_up
+
+
 def file_bytes(
     path: str
     | Path,  # a regular file, or a pipe that the shell opened (/dev/stdin, /dev/fd/63)
@@ -284,10 +293,7 @@ def file_bytes(
     try:
         mode = os.stat(path).st_mode
         if not (
-            stat.S_ISREG(mode)
-            or stat.S_ISDIR(mode)
-            or stat.S_ISFIFO(mode)
-            and _kept_by_shell(path)
+            on_disk(path) or stat.S_ISDIR(mode) or stat.S_ISFIFO(mode) and _kept_by_shell(path)
         ):
             raise CourseError(f'{path} is a device or a pipe, a file is needed: {_FILE}')
         return Path(path).read_bytes()

@@ -36,6 +36,10 @@ def _opened(pdf):
     if not pdf.stat().st_size:
         raise CourseError(f'{pdf.name} is an empty file: copy or download it again')
     try:
+        pdf.open('rb').close()
+    except OSError as e:
+        raise disk_error(e, pdf, 'read') from None
+    try:
         return pymupdf.open(pdf, filetype='pdf')
     except Exception as e:
         raise CourseError(

@@ -14,14 +14,15 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.request import ProxyHandler, Request, build_opener
 from .workspace import Chunk, CourseError, Progress, Workspace, read_json
-from .workspace import read_jsonl, read_records, write_json, write_text
+from .workspace import read_jsonl, read_records, read_text, write_json, write_text
 from .prompts import between, chat_text, control_words, family, frame
 from .prompts import prompt_ids, render, token_ids
-from .models import atomic_folder, load_tokenizer, quiet
+from .models import atomic_folder, load_tokenizer, loading, quiet
 
 # %% auto #0
-__all__ = ['KINDS', 'INSTALL', 'PRETOKENIZERS', 'NARROW', 'NOTE', 'part', 'check_merged', 'weights', 'check_disk', 'learn',
+__all__ = ['KINDS', 'INSTALL', 'PRETOKENIZERS', 'NARROW', 'web', 'NOTE', 'part', 'check_merged', 'weights', 'check_disk', 'learn',
            'pretokenizer', 'piece_scores', 'piece_types', 'gguf_template', 'convert', 'q4_k_m', 'quantise_rows',
            'importance', 'trained_pairs', 'calibration', 'quantise', 'open_gguf', 'check_template', 'control_words_of',
            'ask_gguf', 'post', 'same_prompts', 'gguf_parity', 'merged_answers', 'ollama_template', 'modelfile',
@@ -74,13 +75,10 @@ def weights(
 ) -> int:  # number of weights
     "How many numbers the safetensors files of a folder hold; only their headers are read"
     from math import prod
-    from safetensors import safe_open
+    from climate_ft.models import tensor_shapes
 
-    total = 0
-    for f in sorted(Path(folder).glob('*.safetensors')):
-        with safe_open(f, 'np') as s:
-            total += sum(prod(s.get_slice(k).get_shape()) for k in s.keys())
-    return total
+    files = sorted(Path(folder).glob('*.safetensors'))
+    return sum(prod(shape) for f in files for shape in tensor_shapes(f).values())
 
 
 def check_disk(
@@ -250,14 +248,14 @@ def convert(
     import torch
 
     folder, out = check_merged(folder), Path(out)
-    Converter = _converter(folder, gguf_template(load_tokenizer(folder)))
+    template = gguf_template(load_tokenizer(folder))
     from gguf import LlamaFileType
 
     logging.getLogger('hf-to-gguf').setLevel(logging.ERROR)
     logging.getLogger('gguf').setLevel(logging.ERROR)
-    with tempfile.TemporaryDirectory() as tmp, torch.inference_mode(), quiet(), _no_bars():
+    with tempfile.TemporaryDirectory() as tmp, torch.inference_mode(), _converting(folder):
         override = write_json(Path(tmp) / 'about.json', about or {})
-        Converter(
+        _converter(folder, template)(
             folder,
             getattr(LlamaFileType, f'MOSTLY_{kind.upper()}'),
             out,
@@ -267,14 +265,15 @@ def convert(
 
 # %% ../nbs/13b_gguf.ipynb #8b54b2af
 @contextmanager
-def _no_bars():
-    "Without the converter's progress bar"
+def _converting(folder):
+    "Without the converter's progress bar; a folder that it cannot read is one line"
     from functools import partial
     from unittest.mock import patch
     import gguf.gguf_writer
     import tqdm
 
-    with patch.object(tqdm, 'tqdm', partial(tqdm.tqdm, disable=True)):
+    bars = patch.object(tqdm, 'tqdm', partial(tqdm.tqdm, disable=True))
+    with loading(folder), quiet(), bars:
         yield
 
 # %% ../nbs/13b_gguf.ipynb #1b3749f8
@@ -494,6 +493,9 @@ def _copy_fields(reader, writer, changed):
         writer.add_key_value(f.name, changed.get(f.name, f.contents()), f.types[0], sub)
 
 # %% ../nbs/13b_gguf.ipynb #853fd5eb
+web = build_opener(ProxyHandler({}))  # llama.cpp is on this machine: no proxy
+
+
 def open_gguf(
     path: str | Path,  # GGUF file
     context: int = 2048,  # tokens of a conversation
@@ -513,11 +515,60 @@ def open_gguf(
     p.cpuparams.n_threads = threads or torch.get_num_threads()
     p.model_alias = {Path(path).stem}
     try:
-        return x.Server(p)
+        server = x.Server(p)
     except RuntimeError:
         raise CourseError(
             f'llama.cpp could not load {path}: is the file whole, and is there enough memory?'
         ) from None
+    # one that is ended before its first task waits for itself for ever
+    web.open(server.listening_address + '/slots').read()
+    return server
+
+
+_SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}  # of numbers
+
+
+class _Head:
+    "The head of a GGUF file, walked over: no count and no length in it leads out of the file"
+
+    def __init__(self, path):
+        self.left = Path(path).stat().st_size
+        with open(path, 'rb') as self.file:
+            magic, _ = self.number(4), self.number(4)
+            tensors, fields = self.number(8), self.number(8)
+            if magic != int.from_bytes(b'GGUF', 'little'):
+                raise ValueError('another kind of file')
+            for _ in range(fields):
+                self.text()
+                self.value(self.number(4))
+            for _ in range(tensors):
+                self.text()
+                self.skip(8 * self.number(4) + 12)
+
+    def skip(self, n):
+        self.left -= n
+        if self.left < 0:
+            raise ValueError('it ends too early')
+        self.file.seek(n, 1)
+
+    def number(self, size):
+        self.skip(0 if size <= self.left else size)
+        self.left -= size
+        return int.from_bytes(self.file.read(size), 'little')
+
+    def text(self):
+        self.skip(self.number(8))
+
+    def value(self, kind):
+        if kind == 8:
+            return self.text()
+        if kind != 9:
+            return self.skip(_SIZES[kind])
+        kind, n = self.number(4), self.number(8)
+        if kind in _SIZES:
+            return self.skip(_SIZES[kind] * n)
+        for _ in range(n):
+            self.value(kind)
 
 
 def check_template(
@@ -529,8 +580,10 @@ def check_template(
     if not Path(path).is_file():
         return
     try:
+        _Head(path)  # the reader would follow a count of 2**60 to its end
         field = GGUFReader(path).fields.get('tokenizer.chat_template')
         template = field.contents() if field else ''
+        control_words_of(path)
     except Exception as e:
         raise CourseError(
             f'{path} is no GGUF file, or it is damaged ({type(e).__name__})'
@@ -587,14 +640,12 @@ def post(
     **body,
 ) -> dict:
     "What an endpoint of the server answers"
-    from urllib.request import Request, urlopen
-
     request = Request(
         server.listening_address + path,
         json.dumps(body).encode(),
         {'Content-Type': 'application/json'},
     )
-    with urlopen(request) as r:
+    with web.open(request) as r:
         return json.load(r)
 
 # %% ../nbs/13b_gguf.ipynb #2ebba727
@@ -774,7 +825,7 @@ def licence_of(
 ) -> str:
     "The terms that the model inherits, from its card"
     card = Path(folder) / 'README.md'
-    text = card.read_text(encoding='utf-8') if card.is_file() else ''
+    text = read_text(card) if card.is_file() else ''
     return text.partition('## Licences\n')[2].strip() or 'See the licence of the base model.'
 
 
@@ -851,7 +902,7 @@ def export_gguf(
     name = folder.resolve().name.removesuffix('-merged')
     out = _gguf_folder(folder, name, kind, out)
     tok, licence = load_tokenizer(folder), licence_of(folder)
-    modelfile(tok, name, licence, system)  # a wrong text is named before the long work
+    modelfile(tok, name, licence, system)  # wrong texts and unknown families are named first
     about = {'general.name': name, 'general.license.name': licence}
     about |= {'general.languages': ['ja']}
     with atomic_folder(out) as tmp:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 import logging
 import sys
+from bisect import bisect_left
 from pathlib import Path
 from .workspace import CourseError, Progress, read_json, visible
 from .decode import faster
@@ -216,10 +217,13 @@ def fit_prompt(
     "The prompt with as many turns, then as much of the passage as there is room for"
     from climate_ft.prompts import prompt_ids
 
-    for k in range(len(turns) + 1):
-        ids = prompt_ids(tok, question, passage, turns[k:])
-        if len(ids) <= room:
-            return ids, True
+    def since(k):
+        return prompt_ids(tok, question, passage, turns[k:])
+
+    n = len(turns) + 1
+    k = bisect_left(range(n), True, key=lambda k: len(since(k)) <= room)
+    if k < n:
+        return since(k), True
     if len(prompt_ids(tok, question)) > room:
         return None, False
     least, most = 0, len(passage) - 1

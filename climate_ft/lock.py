@@ -14,7 +14,15 @@ import stat
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from .files import CourseError, cache_dir, _FILE, disk_error, writing, write_json
+from climate_ft.files import (
+    CourseError,
+    cache_dir,
+    _FILE,
+    disk_error,
+    on_disk,
+    writing,
+    write_json,
+)
 
 # %% auto #0
 __all__ = ['LARGE', 'sweep', 'locked', 'file_digest']
@@ -86,14 +94,17 @@ def _take(
     "Lock `path` and write into it who holds it"
     import psutil
 
+    foreign = CourseError(
+        f'{path} is the lock of another program: '
+        'choose another folder with --out, or remove it'
+    )
+    if os.path.islink(path) or os.path.exists(path) and not on_disk(path):
+        raise foreign
     if not (f := _lock_open(path)):
         return None
     if os.fstat(f.fileno()).st_size and not _note(path).get('pid'):
         f.close()
-        raise CourseError(
-            f'{path} is the lock of another program: '
-            'choose another folder with --out, or remove it'
-        )
+        raise foreign
     f.truncate(0)
     began, since = psutil.Process().create_time(), time.strftime('%Y-%m-%d %H:%M')
     note = dict(pid=os.getpid(), host=platform.node(), began=began, since=since, what=what)
@@ -168,7 +179,7 @@ LARGE = 1 << 26  # bytes; digests of larger files are remembered
 
 def _sha256(path):
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
+        if not on_disk(path):
             raise CourseError(f'{path} is a device or a pipe, a file is needed: {_FILE}')
         with open(path, 'rb') as f:
             return hashlib.file_digest(f, 'sha256').hexdigest()

@@ -4,11 +4,11 @@
 
 # %% ../nbs/12b_mistakes.ipynb #mis-imports
 from __future__ import annotations
-from .workspace import Chunk, CourseError, Workspace, read_json, read_jsonl
+from .workspace import Chunk, CourseError, Workspace, read_jsonl, read_records
 from .contamination import sources, squeeze
 
 # %% auto #0
-__all__ = ['CAUSES', 'NEAR', 'holds', 'refuses', 'from_memory', 'with_passage', 'diagnose', 'describe', 'trained_rows',
+__all__ = ['CAUSES', 'NEAR', 'ROW', 'holds', 'refuses', 'from_memory', 'with_passage', 'diagnose', 'describe', 'trained_rows',
            'run_diagnose']
 
 # %% ../nbs/12b_mistakes.ipynb #mis-table
@@ -162,6 +162,9 @@ def describe(
     return '\n'.join(lines)
 
 # %% ../nbs/12b_mistakes.ipynb #mis-run
+ROW = {'source_id': str, 'instruction': str, 'output': str, 'extra?': {'chunk?': str}}
+
+
 def trained_rows(
     ws: Workspace,
     name: str,  # of the adapter
@@ -170,9 +173,9 @@ def trained_rows(
     from climate_ft.evaluation import trained_sources
 
     d, known = ws.path('splits'), trained_sources(ws, name)
-    rows = read_jsonl(d / 'train.jsonl', 'dataset')
+    rows = read_jsonl(d / 'train.jsonl', 'dataset', kind=ROW)
     if (d / 'forms.jsonl').is_file():
-        rows += read_jsonl(d / 'forms.jsonl', 'dataset')
+        rows += read_jsonl(d / 'forms.jsonl', 'dataset', kind=ROW)
     rows = [r for r in rows if not r.get('input')]
     return [
         r
@@ -192,8 +195,7 @@ def run_diagnose(
 
     cfg, plan = e.settings_of(profile, plan)
     answers = e.load_answers(ws, cfg.name)
-    chunks = [Chunk.fromdict(c) for c in read_json(ws.path('corpus_chunks'), 'corpus')]
-    find, given = Retriever(chunks), {}
+    find, given = Retriever(read_records(ws.path('corpus_chunks'), Chunk, 'corpus')), {}
     for a in answers:
         if 'tuned + passage' not in a['predictions']:
             continue

@@ -4,9 +4,11 @@
 
 # %% ../nbs/07a_models.ipynb #0edd0987
 from __future__ import annotations
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -470,11 +472,10 @@ def tensor_shapes(
             if 0 < n < size:
                 head = json.loads(h.read(n))
         tensors = {k: t for k, t in head.items() if k != '__metadata__'}
-        whole = n and size >= 8 + n + max(
-            [t['data_offsets'][1] for t in tensors.values()] or [0]
-        )
-        if whole:
-            return {k: list(t['shape']) for k, t in tensors.items()}
+        end = max([t['data_offsets'][1] for t in tensors.values()] or [0])
+        shapes = {k: list(t['shape']) for k, t in tensors.items()}
+        if n and size == 8 + n + end and fits([*shapes.values()], list[list[int]]):
+            return shapes
     except OSError as e:
         raise disk_error(e, f, 'read') from None
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
@@ -501,13 +502,16 @@ def weight_files(
     return [Path(folder) / n for n in sorted(names)]
 
 # %% ../nbs/07a_models.ipynb #1b71ef2c
-def _holds(value, key):
-    "Is there `key` with a value anywhere in this JSON?"
-    if isinstance(value, list):
-        return any(_holds(v, key) for v in value)
-    if not isinstance(value, dict):
-        return False
-    return bool(value.get(key)) or any(_holds(v, key) for v in value.values())
+os.environ['USE_HUB_KERNELS'] = 'NO'  # or Transformers fetches programs from the hub
+
+
+def _values(value, *keys):
+    "What stands under these keys anywhere in this JSON"
+    if isinstance(value, dict):
+        yield from (value[k] for k in keys if value.get(k))
+        value = [*value.values()]
+    for v in value if isinstance(value, list) else ():
+        yield from _values(v, *keys)
 
 
 def refuse_code(
@@ -515,9 +519,15 @@ def refuse_code(
 ):
     "A `CourseError` if the folder brings a program of its own"
     for f in sorted(Path(folder).glob('*config.json')):
-        if _holds(read_json(f, kind=dict), 'auto_map'):
+        holds, own = read_json(f, kind=dict), ''
+        if any(_values(holds, 'auto_map')):
+            own = 'auto_map'
+        for how in _values(holds, 'attn_implementation', '_attn_implementation'):
+            if how not in ('eager', 'sdpa'):  # a name of the hub, e.g. owner/kernel
+                own = f'attn_implementation {str(how)[:60]}'
+        if own:
             raise CourseError(
-                f'{f} asks for program code of its own (auto_map), which is '
+                f'{f} asks for program code of its own ({own}), which is '
                 'never run: choose a model that Transformers knows by itself'
             )
 
@@ -559,7 +569,8 @@ def loading(
     except BaseException as e:
         kind = type(e).__name__  # a PanicException comes from Rust
         damaged = isinstance(e, Exception) or kind == 'PanicException'
-        if not damaged or isinstance(e, MemoryError) or kind == 'OutOfMemoryError':
+        full = getattr(e, 'errno', None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        if not damaged or full or isinstance(e, MemoryError) or kind == 'OutOfMemoryError':
             raise
         if isinstance(e, PermissionError):
             raise disk_error(e, doing='read') from None
@@ -570,6 +581,9 @@ def loading(
         ) from e
 
 
+_COUNTS = 'num_labels num_hidden_layers num_layers n_layers n_layer num_experts'.split()
+
+
 def load_config(
     folder: str | Path,  # of a model or an encoder
 ):  # a configuration of Transformers
@@ -578,7 +592,10 @@ def load_config(
 
     refuse_code(folder)
     f = Path(folder) / 'config.json'
-    kind = read_json(f, kind=dict).get('model_type')
+    said = read_json(f, kind=dict)
+    kind, counts = said.get('model_type'), _values(said, *_COUNTS)
+    if any(isinstance(n, int | float) and n > 10_000 for n in counts):
+        raise CourseError(f'{f} counts layers or labels without end: copy it again')
     if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
         raise CourseError(
             f'{f} is of a kind that Transformers does not know '
@@ -618,6 +635,19 @@ def _refuse_encoder(config, folder):
         )
 
 
+def _refuse_codes(config, folder):
+    "A `CourseError` if the weights are said to be in 4 or 8 bits and are not"
+    said = getattr(config, 'quantization_config', None)
+    if not isinstance(said, dict) or said.get('quant_method') != 'bitsandbytes':
+        return
+    names = [k for f in weight_files(folder) for k in tensor_shapes(f)]
+    if not any(k.endswith('.SCB') or '.quant_state.' in k for k in names):
+        raise CourseError(
+            f'{folder}/config.json says that the weights are in 4 or 8 bits, and they are '
+            'not: copy it again from where it comes from'
+        )
+
+
 def refuse_keys(
     folder: str | Path,  # of a model or an adapter
     missing,  # names of weights that the model has and the files have not
@@ -646,6 +676,7 @@ def load_weights(
     with loading(folder), quiet():
         if not encoder:
             _refuse_encoder(config, folder)
+            _refuse_codes(config, folder)
         net, keys = auto.from_pretrained(
             folder,
             trust_remote_code=False,
@@ -678,6 +709,33 @@ def load_pair(
     return net, tok
 
 # %% ../nbs/07a_models.ipynb #065ecd93
+_PATTERNS = (
+    'target_modules exclude_modules layers_pattern rank_pattern alpha_pattern'
+).split()
+
+
+def _texts(value):
+    return map(str, value if isinstance(value, (list, dict)) else [value])
+
+
+def _endless(pattern):
+    "Could it take for ever to find that a name does not match?"
+    return re.search(r'\)[*+{]', pattern) or len(re.findall('[*+{]', pattern)) > 5
+
+
+def _misfits(c):
+    "Keys of an adapter's configuration whose values are of no LoRA adapter"
+    kinds = dict(r=int, lora_alpha=int | float, target_modules=str | list[str])
+    yield from (k for k, kind in kinds.items() if not fits(c.get(k), kind) or not c[k])
+    yield from (k for k in _PATTERNS if any(map(_endless, _texts(c.get(k)))))
+    if c.get('peft_type') != 'LORA':
+        yield 'peft_type'
+    if c.get('layer_replication'):  # layers without end
+        yield 'layer_replication'
+    if c.get('init_lora_weights') not in (True, False, None, 'gaussian'):
+        yield 'init_lora_weights'  # others change the base before the adapter is read
+
+
 def load_lora(
     folder: str | Path,  # of an adapter
 ):  # a `LoraConfig`
@@ -686,14 +744,11 @@ def load_lora(
 
     f = Path(folder) / 'adapter_config.json'
     c = read_json(f, kind=dict)
-    kinds = dict(r=int, lora_alpha=int | float, target_modules=str | list[str])
-    wrong = [k for k, kind in kinds.items() if not fits(c.get(k), kind) or not c[k]]
-    if c.get('peft_type') != 'LORA':
-        wrong.append('peft_type')
+    wrong = [*_misfits(c)]
     if wrong:
         raise CourseError(
             f'{f} does not describe a LoRA adapter ({wrong[0]} is '
-            f'{c.get(wrong[0])!r}): copy the folder again'
+            f'{repr(c.get(wrong[0]))[:80]}): copy the folder again'
         )
     if c.get('megatron_config'):
         raise CourseError(

@@ -45,7 +45,7 @@ def source_pdfs(
     for p in map(Path, pdfs):
         if p.is_dir():
             out += _in_folder(p)
-        elif p.is_file():
+        elif p.is_file() and on_disk(p):
             out.append(p)
         elif p.exists():
             raise CourseError(f'{p} is no regular file: name a PDF with --pdf FILE')

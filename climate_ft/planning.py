@@ -131,11 +131,11 @@ def answer_minutes(
     return (_minutes(tokens[0], rate, (0.7,)) + _minutes(tokens[1], rate, (1.3,))), source
 
 # %% ../nbs/01f_stages.ipynb #workload
-def _course_rows(splits, name):
+def _course_rows(splits, name, kind=dict):
     "Rows of a split in `splits`, or in the course's own"
     for d in (splits, REPO / 'data/splits'):
         if d and (Path(d) / name).is_file():
-            return read_jsonl(Path(d) / name, 'dataset')
+            return read_jsonl(Path(d) / name, 'dataset', kind=kind)
     return []
 
 
@@ -152,12 +152,12 @@ def workload(
     splits: Path | None = None,  # folder of the question sets; None: the course's own
 ) -> dict:  # `rows` and `tokens` of an epoch, `lengths`, `answers`, `length` of the longest
     "How much there is to train and to answer, in tokens of Qwen3 (0.75 a character)"
-    train = _course_rows(splits, 'train.jsonl')
+    train = _course_rows(splits, 'train.jsonl', {'output': str})
     facts = sum(r.get('kind', 'base') == 'base' for r in train)
     train = [r for r in train if len(r['output']) <= (cfg.max_answer or math.inf)]
     n = int(min(len(train), (cfg.max_facts or math.inf) * (cfg.wordings or math.inf)))
     if getattr(cfg, 'forms', False):
-        more = _course_rows(splits, 'forms.jsonl')
+        more = _course_rows(splits, 'forms.jsonl', {'output': str})
         train, n = train + more, n + min(len(more), cfg.max_forms or len(more))
 
     def size(r):

@@ -4,20 +4,23 @@
 
 # %% ../nbs/13c_serve.ipynb #76d54104
 from __future__ import annotations
+import errno
 import json
 import re
 import socket
+from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import quote
-from urllib.request import Request, urlopen
-from .workspace import Chunk, CourseError, Workspace, listed, read_records
-from .llamacpp import check_template, control_words_of, open_gguf
+from urllib.request import Request
+from .workspace import Chunk, CourseError, Workspace, decoded, listed, parsed
+from .workspace import read_records
+from .llamacpp import check_template, control_words_of, open_gguf, web
 from .prompts import pieces
 
 # %% auto #0
-__all__ = ['newest_gguf', 'check_port', 'text_of', 'Passages', 'with_passage', 'plain_messages', 'Served']
+__all__ = ['newest_gguf', 'check_port', 'text_of', 'Passages', 'with_passage', 'plain_messages', 'Handler', 'json_of', 'Served']
 
 # %% ../nbs/13c_serve.ipynb #c31b2537
 def newest_gguf(
@@ -49,7 +52,12 @@ def check_port(
         raise CourseError(
             f'port {port} is not allowed here: choose a --port above 1023'
         ) from None
-    except OSError as e:
+    except (OSError, TypeError, UnicodeError) as e:
+        named = isinstance(e, OSError) and not isinstance(e, socket.gaierror)
+        if not named or e.errno == errno.EADDRNOTAVAIL:
+            raise CourseError(
+                f'{host} is no address of this machine: choose another with --host'
+            ) from None
         raise CourseError(
             f'port {port} of {host} cannot be used ({e.strerror}): choose another with --port'
         ) from None
@@ -130,7 +138,8 @@ def plain_messages(
             return value
         return value | {k: plain(value[k]) for k in ('content', 'text') if k in value}
 
-    return dict(body, messages=plain(body.get('messages') or []))
+    texts = 'messages input system instructions'.split()  # OpenAI's and Anthropic's words
+    return body | {k: plain(body[k]) for k in texts if body.get(k)}
 
 # %% ../nbs/13c_serve.ipynb #4f3693c5
 _OWN = (
@@ -138,13 +147,50 @@ _OWN = (
 ).split()  # headers that each connection makes for itself
 
 
-class _Front(BaseHTTPRequestHandler):
-    "Hands requests on to llama.cpp; in chat requests text stays text, and a passage is put in"
+_CHATS = '/(chat/completions|messages|responses|apply-template|api/chat)(/|$)'
 
-    target, find, control, most = '', None, None, 1 << 20
+
+class Handler(BaseHTTPRequestHandler):
+    "What the servers of the course share: no log, and limits of size and time"
+
+    most, timeout = 1 << 20, 60  # bytes of a request; seconds without a byte
 
     def log_message(self, *a):
         pass
+
+    def handle(self):
+        try:
+            super().handle()
+        except (OSError, HTTPException):
+            self.close_connection = True  # one of the two sides has gone, or is too slow
+
+    def parse_request(self):
+        good = super().parse_request()
+        if good and not re.fullmatch('/[!-~]*', self.path):  # no other host, no other port
+            return self.send_error(400)
+        return good
+
+    def body(self) -> bytes | None:  # None: an error was sent
+        "What a request brings"
+        size = self.headers.get('Content-Length', '0')
+        if 'Transfer-Encoding' in self.headers:
+            return self.send_error(411)
+        if not re.fullmatch('[0-9]{1,15}', size):
+            return self.send_error(400)
+        if int(size) > self.most:
+            return self.send_error(413)
+        return self.rfile.read(int(size))
+
+
+def json_of(data: bytes):  # of a request
+    "The value that JSON in UTF-8 holds; a `CourseError` if it is none"
+    return parsed(decoded(data, 'the request'), 'the request')
+
+
+class _Front(Handler):
+    "Hands requests on to llama.cpp; in chat requests text stays text, and a passage is put in"
+
+    target, find, control = '', None, None
 
     def do_GET(self):
         self.hand_on(None)
@@ -152,17 +198,16 @@ class _Front(BaseHTTPRequestHandler):
     do_OPTIONS = do_DELETE = do_GET
 
     def do_POST(self):
-        size = int(self.headers.get('Content-Length') or 0)
-        if size > self.most:
-            return self.send_error(413)
-        data, source = self.rfile.read(size), None
-        if self.path.endswith('/chat/completions'):
+        if (data := self.body()) is None:
+            return
+        source, path = None, self.path.partition('?')[0]
+        if re.search(_CHATS, path):
             try:
-                body = json.loads(data)
-                if self.find:
+                body = json_of(data)
+                if self.find and path.endswith(('/chat/completions', '/messages')):
                     body, source = with_passage(body, self.find)
                 data = json.dumps(plain_messages(body, self.control)).encode()
-            except (ValueError, AttributeError, TypeError):
+            except (CourseError, AttributeError, TypeError, RecursionError):
                 return self.send_error(400, 'not a chat request')
         self.hand_on(data, source)
 
@@ -173,21 +218,25 @@ class _Front(BaseHTTPRequestHandler):
         own, url = passed(self.headers), self.target + self.path
         request = Request(url, data, own, method=self.command)
         try:
-            answer = urlopen(request)
+            answer = web.open(request)
         except HTTPError as e:
             answer = e
+        except OSError:
+            return self.send_error(502, 'llama.cpp does not answer')
         with answer:
-            self.send_response(answer.status)
-            for k, v in passed(answer.headers).items():
-                self.send_header(k, v)
-            if source:
-                self.send_header(
-                    'X-Source', f"{quote(source.doc)} p.{','.join(map(str, source.pages))}"
-                )
-            self.end_headers()
-            while piece := answer.read1():
-                self.wfile.write(piece)
-                self.wfile.flush()
+            self.answered(answer, passed(answer.headers), source)
+
+    def answered(self, answer, headers, source):
+        self.send_response(answer.status)
+        for k, v in headers.items():
+            self.send_header(k, v)
+        if source:
+            pages = ','.join(map(str, source.pages))
+            self.send_header('X-Source', f'{quote(source.doc)} p.{pages}')
+        self.end_headers()
+        while piece := answer.read1():
+            self.wfile.write(piece)
+            self.wfile.flush()
 
 
 class Served:

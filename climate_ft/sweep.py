@@ -16,7 +16,7 @@ import threading
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from .workspace import CourseError, Progress, Workspace, locked, misfit
+from .workspace import CourseError, Progress, Workspace, fits, locked, misfit
 from .workspace import read_json, read_jsonl, read_text, write_json, writing
 
 # %% auto #0
@@ -90,9 +90,11 @@ def _range(key, given):
         raise CourseError(f'{key} has no range of numbers: write a list of values')
     kind = IntDistribution if isinstance(low, int) else FloatDistribution
     more = {k: given[k] for k in ('log', 'step') if k in given}
+    if not fits(more.get('log', False), bool) or not fits(more.get('step', low), type(low)):
+        raise CourseError(f'{key} is {given}: log is true or false, step a number as low is')
     try:
         return kind(low, high, **more)
-    except (ValueError, TypeError) as e:
+    except (ValueError, TypeError, ArithmeticError) as e:
         raise CourseError(f'{key} is {given}: {str(e).splitlines()[0]}') from None
 
 # %% ../nbs/12c_sweep.ipynb #df6929ab
@@ -104,8 +106,10 @@ def _parsed(file):
         return read_json(file)
     try:
         return tomllib.loads(read_text(file))
-    except tomllib.TOMLDecodeError as e:
+    except ValueError as e:
         raise CourseError(f'{file} is no TOML: {e}') from None
+    except RecursionError:
+        raise CourseError(f'{file}: brackets are nested too deeply') from None
 
 
 def read_space(
@@ -124,7 +128,7 @@ def read_space(
                 space.ranges[key] = (_choice if many else _range)(key, given)
             else:
                 space.fixed[key] = checked_value(key, given)
-    except CourseError as e:
+    except (CourseError, ValueError) as e:  # a ValueError: a number of 4,300 digits
         raise CourseError(f'{file}: {e}') from None
     if not space.ranges:
         raise CourseError(f'{file} leaves nothing to try: write a list or a range')

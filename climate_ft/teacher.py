@@ -24,9 +24,9 @@ from .forms import leans, make_row
 from .forms import _few, _units
 
 # %% auto #0
-__all__ = ['KEY', 'STYLES', 'PROMPT', 'FIELDS', 'EXAMPLE', 'IN_A_ROW', 'Teacher', 'is_local', 'make_teacher', 'schema_of',
-           'prompt_of', 'pairs_of', 'numbers', 'agree', 'spot', 'fault', 'ask_once', 'in_threads', 'Replies', 'ask_all',
-           'taught_rows', 'teach', 'summary']
+__all__ = ['KEY', 'STYLES', 'PROMPT', 'FIELDS', 'EXAMPLE', 'REPLY', 'IN_A_ROW', 'Teacher', 'is_local', 'make_teacher',
+           'schema_of', 'prompt_of', 'pairs_of', 'numbers', 'agree', 'spot', 'fault', 'ask_once', 'in_threads',
+           'Replies', 'ask_all', 'taught_rows', 'teach', 'summary']
 
 # %% ../nbs/05g_teacher.ipynb #tea-teacher
 KEY = 'TEACHER_API_KEY'  # environment variable
@@ -281,6 +281,9 @@ def _client(t):
     return c
 
 
+REPLY = {'text': str, 'read': int, 'written': int}
+
+
 def ask_once(
     client,  # of `openai`
     t: Teacher,
@@ -295,12 +298,13 @@ def ask_once(
         r = make(model=t.model, messages=said, **how)
     except openai.BadRequestError:
         r = make(model=t.model, messages=said)
-    text, u = r.choices[0].message.content or '', r.usage
-    return dict(
-        text=text,
-        read=getattr(u, 'prompt_tokens', 0) or 0,
-        written=getattr(u, 'completion_tokens', 0) or 0,
-    )
+    row, u = dict(text=r.choices[0].message.content or ''), r.usage
+    for k, of in dict(read='prompt_tokens', written='completion_tokens').items():
+        row[k] = getattr(u, of, 0) or 0
+    if misfit(row, REPLY):
+        raise ValueError('no chat reply')
+    row['text'].encode()  # half of a surrogate pair is no reply either
+    return row
 
 # %% ../nbs/05g_teacher.ipynb #tea-failure
 def _failure(e):
@@ -367,7 +371,7 @@ class Replies:
     def __init__(self, path):
         self.path, self.known = path, {}
         lines = path.read_bytes().split(b'\n') if path.is_file() else []
-        shape = {'key': str, 'text': str, 'read': int, 'written': int}
+        shape = REPLY | {'key': str}
         for l in lines:
             try:
                 row = parsed(l.decode(), str(path))

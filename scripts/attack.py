@@ -3,9 +3,10 @@ encodings, and kills.
 
 usage: python scripts/attack.py OUT.json [inputs=400] [kills=12] [seed=0] [run=FOLDER]
 
-FOLDER is that of a finished tiny run. An input is handled if it ends with status 0, or with
-status 2 and one line that starts with `climate-ft:`. A killed run is started again until it
-ends, and what it made is compared with an uninterrupted run."""
+FOLDER is that of a finished tiny run. An OUT.json of the same seed is continued: remove it
+after a change of the program. An input is handled if it ends with status 0, or with status 2
+and one line that starts with `climate-ft:`. A killed run is started again until it ends, and
+what it made is compared with an uninterrupted run."""
 
 import contextlib
 import io
@@ -188,7 +189,8 @@ class Hang(BaseException):
 
 
 def call(argv, seconds=60, cwd='.'):
-    "How one command ends: handled, traceback or hang; and what it said"
+    """How one command ends: handled, traceback or hang; and what it said.
+    A hang is more than `seconds` of processor time, or ten times that by the clock"""
     from climate_ft import cli
 
     def late(*_):
@@ -196,8 +198,11 @@ def call(argv, seconds=60, cwd='.'):
 
     out, err, old = io.StringIO(), io.StringIO(), (sys.argv, sys.excepthook)
     sys.argv = ['climate-ft', *map(str, argv)]
-    signal.signal(signal.SIGALRM, late)
-    signal.alarm(seconds)
+    limits = {signal.ITIMER_PROF: seconds, signal.ITIMER_REAL: 10 * seconds}
+    for sign in (signal.SIGPROF, signal.SIGALRM):
+        signal.signal(sign, late)
+    for timer, most in limits.items():
+        signal.setitimer(timer, most)
     status, how = 0, 'handled'
     try:
         with (
@@ -213,7 +218,8 @@ def call(argv, seconds=60, cwd='.'):
     except BaseException:
         how, status = 'traceback', traceback.format_exc()
     finally:
-        signal.alarm(0)
+        for timer in limits:
+            signal.setitimer(timer, 0)
         sys.argv, sys.excepthook = old
     lines = [l for l in err.getvalue().splitlines() if l.startswith('climate-ft: ')]
     usage = 'Usage:' in err.getvalue()  # an option that does not exist: typer's own words
@@ -331,10 +337,14 @@ def hostile_line(rng, run, folder):
     return argv, f'{kind}; {" ".join(map(str, argv))[:200]}'
 
 
-def attack(run, inputs, seed, tell=None):
+def attack(run, inputs, seed, tell=None, known=None, save=lambda count, bad: None):
     "Counts, and the inputs that were not handled"
-    count, bad = dict(inputs=inputs, handled=0, tracebacks=0, hangs=0), []
-    for k in range(inputs):
+    keys, known = ('inputs', 'handled', 'tracebacks', 'hangs'), known or {}
+    count, bad = (
+        {k: known.get(k, 0) for k in keys},
+        [dict(what=w) for w in known.get('open', [])],
+    )
+    for k in range(count['inputs'], inputs):
         rng = random.Random(f'{seed}-{k}')
         with tempfile.TemporaryDirectory(dir=run.parent) as d:
             make = damaged_file if rng.random() < 0.6 else hostile_line
@@ -344,10 +354,13 @@ def attack(run, inputs, seed, tell=None):
             if tell and time.time() - began > 15:
                 tell(f'{k + 1}: {time.time() - began:.0f} s for {what}')
         count[how if how == 'handled' else how + 's'] += 1
+        count['inputs'] += 1
         if how != 'handled':
             bad.append(dict(input=k, what=what, said=said))
         if tell and how != 'handled':
             tell(f'{k + 1}: {how} {what}')
+        if k % 10 == 9:
+            save(count, bad)
         if tell and k % 10 == 9:
             tell(f'{k + 1}: {count}')
     return count, bad
@@ -407,7 +420,7 @@ def kill_in(stage, p, rng):
     return p.wait() == -signal.SIGKILL
 
 
-def kills(run, n, seed, tell=None, save=lambda rows: None):
+def kills(run, n, seed, tell=None, known=(), save=lambda rows: None):
     "How many of `n` killed runs ended equal to the uninterrupted one"
     stages, whole, rows = (
         [
@@ -422,9 +435,9 @@ def kills(run, n, seed, tell=None, save=lambda rows: None):
             'merge',
         ],
         made(run),
-        [],
+        list(known),
     )
-    for k in range(n):
+    for k in range(len(rows), n):
         rng, stage = random.Random(f'{seed}-kill-{k}'), stages[-1 - k % len(stages)]
         with tempfile.TemporaryDirectory(dir=run.parent) as d:
             ws = Path(d) / 'ws'
@@ -451,20 +464,28 @@ def main(out, inputs=400, n=12, seed=0, run=None):
     def tell(s):
         print(s, flush=True)
 
+    known = json.loads(Path(out).read_text()) if Path(out).is_file() else {}
+    if str(known.get('seed')) != str(seed):
+        known = {}
+
+    def save(count, bad, rows):  # what was done counts if the rest is not reached
+        found = dict(kills=len(rows), equal=sum(r['equal'] for r in rows), runs=rows)
+        write_json(out, dict(seed=seed, **count, **found, open=[b['what'] for b in bad]))
+
     with tempfile.TemporaryDirectory() as d:
         if run is None:
             run = Path(d) / 'run'
             assert start(run).wait() == 0
-        count, bad = attack(Path(run).resolve(), int(inputs), seed, tell)
+        run, rows = Path(run).resolve(), known.get('runs', [])
+
+        def keep(count, bad):
+            save(count, bad, rows)
+
+        count, bad = attack(run, int(inputs), seed, tell, known, keep)
+        keep(count, bad)
         for b in bad:
             tell(json.dumps(b, ensure_ascii=False, indent=1))
-
-        def save(rows):  # after each kill: what was done counts if the rest is not reached
-            found = dict(kills=len(rows), equal=sum(r['equal'] for r in rows), runs=rows)
-            write_json(out, dict(seed=seed, **count, **found, open=[b['what'] for b in bad]))
-
-        save([])
-        kills(Path(run).resolve(), int(n), seed, tell, save)
+        kills(run, int(n), seed, tell, rows, lambda rows: save(count, bad, rows))
 
 
 if __name__ == '__main__':

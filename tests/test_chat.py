@@ -4,6 +4,7 @@ import json
 import socket
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -219,6 +220,22 @@ def post(chat, path, data=b'{}', **headers):
         ('/ask', b'{"model": "tuned", "question": "a", "turns": ["abc"]}', {}, 400),
         ('/find', b'{"question": "a", "before": 3}', {}, 400),
         ('/nothing', b'{}', {}, 404),
+        ('/ask', b'[' * 100000, {}, 400),
+        ('/ask', b'{"model": "tuned", "question": "\\ud800"}', {}, 400),
+        ('/ask', b'{"model": "tuned", "question": null}', {}, 400),
+        ('/ask', b'{"model": "tuned", "question": ["a"]}', {}, 400),
+        ('/ask', b'{"model": "tuned", "question": "a", "passage": {"a": 1}}', {}, 400),
+        ('/ask', b'{"model": "tuned", "question": "a", "turns": [["a", null]]}', {}, 400),
+        ('/ask', b'{"model": "tuned", "question": "a", "turns": [["a"]]}', {}, 400),
+        ('/ask', b'{}', {'Content-Length': 'x'}, 400),
+        ('/find', b'{"question": {"a": 1}}', {}, 400),
+        (
+            '/vote',
+            b'{"question": "a", "mode": "m", "base": null, "tuned": "b", "better": "same", '
+            b'"blind": true}',
+            {},
+            400,
+        ),
     ],
 )
 def test_what_is_refused(chat, path, data, headers, code):
@@ -289,3 +306,34 @@ def test_a_follow_up_keeps_its_turns_until_a_new_topic(page, chat, monkeypatch):
         [],
     ]
     assert searched == [(KNOWN, []), (FOLLOW, [KNOWN]), (FOLLOW, [])]
+
+
+def test_what_lies_in_the_workspace_may_be_damaged(chat, tmp_path, capfd):
+    "Votes that cannot be read or kept, a passage without pages, a page that is not there"
+    chat.ws.data.mkdir()
+    chat.votes_file.write_bytes('海'.encode('cp932'))
+    vote = json.dumps(
+        dict(question='a', mode='m', base='b', tuned='c', better='same', blind=False)
+    ).encode()
+    with pytest.raises(HTTPError) as e:
+        post(chat, '/votes', None)
+    assert e.value.code == 500
+    chat.votes_file.unlink()
+    chat.votes_file.mkdir()
+    with pytest.raises(HTTPError) as e:
+        post(chat, '/vote', vote)
+    assert e.value.code == 500
+    said = capfd.readouterr().err.splitlines()
+    assert len(said) == 2 and 'not UTF-8' in said[0] and 'cannot write' in said[1]
+    find = chat.talk.find
+    for pages, shown in (([], '–'), ([999], 999)):
+        chat.talk.find = lambda q, before: (find(q)[0], replace(find(q)[1], pages=pages))
+        got = json.load(post(chat, '/find', json.dumps(dict(question=KNOWN)).encode()))
+        assert got['page'] == shown
+        with pytest.raises(HTTPError) as e:
+            post(chat, f'/page?id={got["id"]}', None)
+        assert e.value.code == 404
+    chat.talk.find = find
+    (tmp_path / 'run.json').write_text(json.dumps(['x' * 5000 + '.pdf', '/a/\\u0000.pdf']))
+    assert C.find_pdf(chat.ws, 'x' * 5000) is None
+    assert capfd.readouterr().err == ''

@@ -160,6 +160,66 @@ def test_an_adapter_names_no_modules_to_import(tuned, tmp_path):
     assert 'megatron_config' in said(answer, a)
 
 
+@pytest.mark.parametrize(
+    'lora',
+    [
+        dict(target_modules='(.+)+!'),
+        dict(target_modules='.*.*.*.*.*.*x'),
+        dict(rank_pattern={'(.|a)*!': 4}),
+        dict(alpha_pattern={'a': 4, '(.+){1,99}!': 4}),
+        dict(exclude_modules=['(.+)+!']),
+        dict(layers_pattern='(.+)+!', layers_to_transform=[0]),
+        dict(layer_replication=[[0, 2]] * 3000),
+        dict(init_lora_weights='pissa'),  # changes the base
+    ],
+)
+def test_a_setting_that_never_ends_or_changes_the_base_is_not_tried(
+    tuned, tmp_path, monkeypatch, lora
+):
+    import peft
+
+    monkeypatch.setattr(
+        peft.LoraConfig, 'from_pretrained', lambda *a: pytest.fail('was tried')
+    )
+    a = shutil.copytree(tuned, tmp_path / 'a')
+    edit(a / 'adapter_config.json', **lora)
+    assert f'({next(iter(lora))} is' in said(M.load_lora, a)
+
+
+UNSLOTH = (
+    r'(?:.*?(?:language|text).*?(?:self_attn|attention|attn|mlp|feed_forward|ffn|dense).*?'
+    r'(?:k_proj|q_proj).*?)|(?:\bmodel\.layers\.[\d]{1,}\.(?:self_attn|mlp)\.(?:(?:k_proj|q_proj)))'
+)
+
+
+def test_a_pattern_that_ends_is_tried(tuned, tmp_path):
+    a = shutil.copytree(tuned, tmp_path / 'a')
+    edit(a / 'adapter_config.json', target_modules=UNSLOTH)
+    assert M.load_lora(a).target_modules == UNSLOTH
+
+
+@pytest.mark.parametrize(
+    'how',
+    [
+        'owner/kernel',
+        'owner/kernel:f',
+        'flash_attention_2',
+        'paged|sdpa',
+        {'': 'owner/kernel'},
+    ],
+)
+def test_a_kernel_of_the_hub_is_foreign_code_too(small, tmp_path, how):
+    d = shutil.copytree(small, tmp_path / 'm')
+    for key in ('attn_implementation', '_attn_implementation'):
+        edit(d / 'config.json', text_config={key: how})
+        assert 'asks for program code of its own (attn_impl' in said(M.load_weights, d)
+        edit(d / 'config.json', text_config={key: 'sdpa'})
+        M.refuse_code(d)
+    from transformers.integrations import hub_kernels
+
+    assert not hub_kernels._kernels_enabled
+
+
 def test_every_load_says_no_to_code_and_pickle():
     """In the text of the package:
     what comes from a folder is loaded without code, weights as safetensors"""
@@ -203,6 +263,34 @@ def more(w):
 
 def renamed(w):
     return {k.replace('model.', 'transformer.'): v for k, v in w.items()}
+
+
+@pytest.mark.parametrize('key', ['num_labels', 'num_hidden_layers'])
+@pytest.mark.parametrize('encoder', [False, True])
+def test_a_count_without_end_takes_no_memory(small, tmp_path, monkeypatch, key, encoder):
+    from transformers import AutoConfig
+
+    monkeypatch.setattr(
+        AutoConfig, 'from_pretrained', lambda *a, **kw: pytest.fail('was tried')
+    )
+    d = shutil.copytree(small, tmp_path / 'm')
+    edit(d / 'config.json', text_config={key: 10**9})
+    assert 'layers or labels without end' in said(M.load_weights, d, encoder)
+
+
+@pytest.mark.parametrize('bits', [4, 8])
+def test_weights_that_are_not_in_4_or_8_bits_as_the_folder_says(small, tmp_path, bits):
+    d = shutil.copytree(small, tmp_path / 'm')
+    how = {'quant_method': 'bitsandbytes', f'load_in_{bits}bit': True}
+    edit(d / 'config.json', quantization_config=how)
+    assert 'in 4 or 8 bits, and they are not' in said(M.load_weights, d)
+
+
+def test_bytes_behind_the_last_weight_are_damage(small, tmp_path):
+    d = shutil.copytree(small, tmp_path / 'm')
+    with open(d / 'model.safetensors', 'ab') as f:
+        f.write(b'\0')
+    assert 'incomplete or damaged' in said(M.check_model_folder, d)
 
 
 @pytest.mark.parametrize(

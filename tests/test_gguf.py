@@ -410,3 +410,42 @@ def test_a_failed_export_keeps_the_old_folder(merged, tmp_path, monkeypatch):
     assert [f.name for f in tmp_path.iterdir()] == ['out'] and (
         out / 'old'
     ).read_text() == 'old'
+
+
+@pytest.mark.parametrize('file', ['README.md', 'model.safetensors', 'tokenizer.json'])
+def test_a_damaged_merged_folder_is_one_line(merged, tmp_path, file):
+    import shutil
+
+    d = shutil.copytree(merged, tmp_path / 'toy-merged')
+    raw = (d / file).read_bytes()
+    (d / file).write_bytes(raw.replace(b'"merges"', b'"nergez"')[:-9] + b'\xff' * 9)
+    if file == 'model.safetensors':
+        (d / file).write_bytes(raw + b'\0')
+    with pytest.raises(CourseError) as e:
+        L.export_gguf(d, 'f16', tmp_path / 'out')
+    assert str(d) in str(e.value) and not (tmp_path / 'out').exists()
+
+
+def test_a_server_that_is_ended_at_once_ends(merged, tmp_path):
+    "llama.cpp's would wait for itself for ever before its first task"
+    import os
+    import subprocess
+    import sys
+
+    f = L.convert(merged, tmp_path / 'a.gguf')
+    code = f'from climate_ft.llamacpp import open_gguf; open_gguf({str(f)!r}); print("ended")'
+    env = {**os.environ, 'http_proxy': 'http://127.0.0.1:2'}
+    r = subprocess.run(
+        [sys.executable, '-c', code], timeout=240, capture_output=True, text=True, env=env
+    )
+    assert r.stdout == 'ended\n' and r.returncode == 0, r.stderr
+
+
+def test_a_template_of_no_family_is_refused_before_the_work(merged, tmp_path, monkeypatch):
+    import shutil
+
+    monkeypatch.setattr(L, '_make', lambda *a: pytest.fail('it was converted'))
+    d = shutil.copytree(merged, tmp_path / 'toy-merged')
+    (d / 'chat_template.jinja').write_text('[1,2]')
+    with pytest.raises(CourseError, match='unknown family'):
+        L.export_gguf(d, 'f16', tmp_path / 'out')

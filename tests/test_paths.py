@@ -36,6 +36,8 @@ def one_line(monkeypatch, capsys, *argv):
         (('extract', BED / 'one_column.pdf', '--out', 'loop'), 'links lead in a circle'),
         (('clean', '--out', '長' * 100), 'name is too long'),
         (('score', 'pipe'), 'a device or a pipe'),
+        (('score', '/proc/kmsg'), 'a device or a pipe'),  # a regular file, says the system
+        (('extract', '/proc/kmsg', '--out', 'ws'), 'no regular file'),
         (('score', 'file/x'), 'not a folder'),
         (('score', 'loop'), 'circle'),
         (('run', '--config', '/dev/zero', '--out', 'ws'), 'a device or a pipe'),
@@ -56,7 +58,7 @@ def test_paths_on_the_command_line(tmp_path, monkeypatch, capsys, argv, words):
     assert (tmp_path / 'file').read_text() == 'mine' and not (tmp_path / 'ws').exists()
 
 
-@pytest.mark.parametrize('what', ['pipe', '/dev/zero'])
+@pytest.mark.parametrize('what', ['pipe', '/dev/zero', '/proc/kmsg'])
 def test_a_digest_never_waits(tmp_path, monkeypatch, what):
     monkeypatch.chdir(tmp_path)
     os.mkfifo('pipe')
@@ -170,3 +172,24 @@ def test_locked_files_and_folders_say_so(tmp_path, monkeypatch):
         with pytest.raises(CourseError, match='cannot read .*/f: permission denied; change'):
             with loading('folder'):
                 call()
+
+
+def test_a_pdf_that_may_not_be_read_is_no_damaged_pdf(tmp_path, monkeypatch):
+    from pathlib import Path
+    from climate_ft.layout import open_pdf
+
+    (tmp_path / 'a.pdf').write_bytes(b'%PDF-1.7')
+
+    def locked(path, *a, **kw):
+        raise PermissionError(errno.EACCES, 'Permission denied', str(path))
+
+    monkeypatch.setattr(Path, 'open', locked)
+    with pytest.raises(CourseError, match='a.pdf: permission denied; change its permissions'):
+        with open_pdf(tmp_path / 'a.pdf'):
+            pass
+
+
+def test_a_line_stays_a_line_whatever_value_stands_in_it():
+    said = str(CourseError(f'a.json: r is {"[" * 9000}: a whole number is needed'))
+    assert len(said) < 1200
+    assert said.startswith('a.json: r is [[') and said.endswith(': a whole number is needed')

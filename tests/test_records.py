@@ -242,6 +242,28 @@ def test_damaged_files_of_a_run_name_what_makes_them(tmp_path, value):
         assert path.name in str(e.value)
 
 
+@pytest.mark.parametrize('name', ['train.jsonl', 'forms.jsonl'])
+@pytest.mark.parametrize('row', [dict(a=1), dict(source_id='a', instruction='b', output=3)])
+def test_foreign_rows_in_a_split_are_named(tmp_path, name, row):
+    "By what explains mistakes, and by what counts the work of a run"
+    from dataclasses import replace
+    from climate_ft.evaluation import Plan
+    from climate_ft.mistakes import trained_rows
+    from climate_ft.planning import workload
+    from climate_ft.profiles import PROFILES
+
+    good, ws = dict(source_id='a', instruction='b', output='c'), Workspace(tmp_path)
+    for f in ('train.jsonl', 'forms.jsonl'):
+        write_jsonl(ws.path('splits') / f, [good, row] if f == name else [good])
+    cfg, plan = replace(PROFILES['tiny'], forms=True), Plan()
+    for read in (
+        lambda: trained_rows(ws, 't'),
+        lambda: workload(cfg, plan, ws.path('splits')),
+    ):
+        with pytest.raises(CourseError, match=f'{name} line 2.*climate-ft dataset'):
+            read()
+
+
 def test_finished_files_fit_their_shapes(tiny_run):
     from climate_ft import dataset, evaluation, train
 

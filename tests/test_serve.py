@@ -235,3 +235,148 @@ def test_a_template_inside_a_file_is_tried_before_llama_cpp_runs_it(
     f.write_bytes(raw[:5000])
     with pytest.raises(CourseError, match='is no GGUF file, or it is damaged'):
         S.Served(f, port=0)
+
+
+def test_a_count_in_a_foreign_file_that_leads_nowhere_ends_at_once(gguf, tmp_path):
+    "A count of 2**62 items would be read one by one, up to the end of days"
+    from gguf import GGUFReader
+
+    raw, huge, field = (
+        gguf.read_bytes(),
+        (2**62).to_bytes(8, 'little'),
+        GGUFReader(gguf).fields,
+    )
+    types, name = field['tokenizer.ggml.token_type'], field['general.architecture']
+    places = dict(
+        tensors=8,
+        fields=16,
+        array=types.offset + 8 + len('tokenizer.ggml.token_type') + 8,
+        text=name.offset + 8 + len('general.architecture') + 4,
+        name=name.offset,
+    )
+    f = tmp_path / 'foreign.gguf'
+    S.check_template(gguf)
+    for at in places.values():
+        f.write_bytes(raw[:at] + huge + raw[at + 8 :])
+        with pytest.raises(CourseError, match='is no GGUF file, or it is damaged'):
+            S.check_template(f)
+    nested = b''.join(v.to_bytes(n, 'little') for v, n in [(9, 4), (1, 8)] * 5000)
+    f.write_bytes(raw[:16] + (1).to_bytes(8, 'little') + bytes(8) + b'\x09\0\0\0' + nested)
+    with pytest.raises(CourseError, match='is no GGUF file, or it is damaged'):
+        S.check_template(f)
+
+
+def raw_request(port, text, wait=30):
+    "The first line that a server answers to these bytes, and what it sends after"
+    with socket.create_connection(('127.0.0.1', port), timeout=wait) as s:
+        s.sendall(text)
+        return s.makefile('rb').read().partition(b'\r\n')
+
+
+def request(path=b'/v1/chat/completions', body=b'{}', size=None, method=b'POST', more=b''):
+    size = str(len(body)).encode() if size is None else size
+    head = method + b' ' + path + b' HTTP/1.1\r\nContent-Length: ' + size + b'\r\n'
+    return head + more + b'\r\n' + body
+
+
+REFUSED = {
+    b'400': [
+        request(size=b'abc'),
+        request(size=b'-1'),
+        request(size=b'9' * 5000),
+        request(size='２'.encode()),
+        request(body=b'[' * 100000),
+        request(body=b'{"messages": [{"role": "user", "content": "\\ud800"}]}'),
+        request(body=b'{"messages": ' + b'[' * 900 + b']' * 900 + b'}'),
+        request(path=b'@127.0.0.1/'),
+        request(path=b'http://127.0.0.1:1/', method=b'GET'),
+        request(path=b'http://[/', method=b'GET'),
+        request(path='/海'.encode(), method=b'GET'),
+        request(path=b'*', method=b'OPTIONS'),
+    ],
+    b'411': [request(more=b'Transfer-Encoding: chunked\r\n')],
+    b'413': [request(size=b'9' * 15)],
+}
+
+
+def front(target):
+    "The server in front of llama.cpp, whose address is `target`"
+    handler = type('Front', (S._Front,), dict(target=target, control=re.compile('<x>')))
+    server = S.ThreadingHTTPServer(('127.0.0.1', 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+def test_a_strange_request_ends_by_itself_and_goes_nowhere_else(capfd, monkeypatch):
+    "Each is refused before llama.cpp hears of it; the server stays silent and goes on"
+    heard = []
+    monkeypatch.setattr(S._Front, 'hand_on', lambda self, *a: heard.append(a))
+    server = front('http://127.0.0.1:1')
+    for code, requests in REFUSED.items():
+        for r in requests:
+            assert raw_request(server.server_port, r)[0].split()[1] == code, r[:80]
+    assert heard == []
+    server.shutdown()
+    server.server_close()
+    assert capfd.readouterr().err == ''
+
+
+def test_llama_cpp_that_has_gone_is_said(capfd, monkeypatch):
+    monkeypatch.setenv('http_proxy', 'http://127.0.0.1:2')
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        server = front(f'http://127.0.0.1:{s.getsockname()[1]}')
+        first, _, rest = raw_request(
+            server.server_port, request(path=b'/health', method=b'GET')
+        )
+    server.shutdown()
+    server.server_close()
+    assert first.split()[1] == b'502' and b'llama.cpp does not answer' in rest
+    assert capfd.readouterr().err == ''
+
+
+def test_no_proxy_stands_between(served, monkeypatch):
+    monkeypatch.setenv('http_proxy', 'http://127.0.0.1:2')
+    port = int(served.url.rpartition(':')[2])
+    assert (
+        raw_request(port, request(path=b'/v1/models', method=b'GET'))[0].split()[1] == b'200'
+    )
+
+
+def test_a_slow_request_does_not_hold_a_thread(monkeypatch, capfd):
+    monkeypatch.setattr(S.Handler, 'timeout', 0.2)
+    server = front('http://127.0.0.1:1')
+    for half in (b'POST / HT', request(size=b'10')):
+        assert raw_request(server.server_port, half) == (b'', b'', b'')
+    server.shutdown()
+    server.server_close()
+    assert capfd.readouterr().err == ''
+
+
+@pytest.mark.parametrize(
+    'path,body,words',
+    [
+        ('/v1/chat/completions?a=1', dict(messages=[dict(role='user', content='a<x>b')]), 1),
+        ('/v1/chat/completions/input_tokens', dict(messages=[dict(content='a<x>b')]), 1),
+        ('/v1/messages', dict(system='a<x>b', messages=[dict(content='a<x>b')]), 2),
+        ('/v1/messages/count_tokens', dict(messages=[dict(content='a<x>b')]), 1),
+        ('/v1/responses', dict(instructions='a<x>b', input='a<x>b'), 2),
+        ('/v1/responses', dict(input=[dict(content=[dict(text='a<x>b')])]), 1),
+        ('/apply-template', dict(messages=[dict(role='user', content='a<x>b')]), 1),
+        ('/completion', dict(prompt='a<x>b'), 0),  # a prompt of the caller's own making
+    ],
+)
+def test_no_other_address_leads_around_the_control_tokens(monkeypatch, path, body, words):
+    sent = []
+    monkeypatch.setattr(S._Front, 'hand_on', lambda self, data, source: sent.append(data))
+    server = front('http://127.0.0.1:1')
+    raw_request(server.server_port, request(path.encode(), json.dumps(body).encode()))
+    server.shutdown()
+    server.server_close()
+    assert json.dumps(json.loads(sent[0]), ensure_ascii=False).count('a<\u200bx>b') == words
+
+
+@pytest.mark.parametrize('host', ['a' * 300, '海', '999.1.1.1', '192.0.2.1', '\udcff'])
+def test_a_host_that_is_none_of_this_machine(host):
+    with pytest.raises(CourseError, match='is no address of this machine.*--host'):
+        S.check_port(host, 0)

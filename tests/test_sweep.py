@@ -116,6 +116,13 @@ gaps = [true, false]
         ('r = [4, 8]', "'r' belongs into [settings] or [dataset]"),
         ('settings = 3', 'no search space'),
         ('[settings\nr = 4', 'is no TOML'),
+        ('[settings]\nr = ' + '[' * 3000, 'nested too deeply'),
+        ('[settings]\nr = [' + '9' * 5000 + ']', '4300 digits'),
+        ('[settings]\nr = [0x' + 'f' * 4000 + ']', '4300 digits'),
+        ('[settings]\nr = {low = 1, high = 8, step = 0.5}', 'step a number as low is'),
+        ('[settings]\nr = {low = 1, high = 8, log = "x"}', 'log is true or false'),
+        ('[settings]\ndropout = {low = 0.0, high = 0.4, step = nan}', 'step a number'),
+        ('[settings]\ndropout = {low = 0.0, high = 0.4, step = 1e-300}', 'dropout is'),
     ],
 )
 def test_a_wrong_space_is_one_line(tmp_path, text, words):

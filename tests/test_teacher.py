@@ -239,6 +239,35 @@ def test_damaged_replies_are_counted_and_not_asked_again(serve, tmp_path):
     assert len(s.bodies) == 3 and report['cached'] == 3
 
 
+@pytest.mark.parametrize(
+    'content,use',
+    [
+        ({'pairs': []}, {}),
+        ([{'type': 'text', 'text': 'x'}], {}),
+        (7, {}),
+        (True, {}),
+        ('\ud800', {}),
+        ('x', dict(prompt_tokens='many', completion_tokens=[1], total_tokens=None)),
+        ('x', dict(prompt_tokens=1e300)),
+    ],
+)
+def test_a_reply_of_another_shape_is_a_failed_request(serve, tmp_path, content, use):
+    "It is counted, not kept; five in a row end the asking in one line"
+
+    def act(n, body, h):
+        message = dict(role='assistant', content=content)
+        data = json.dumps(dict(choices=[dict(message=message)], usage=use)).encode()
+        h.send_response(200)
+        h.send_header('Content-Type', 'application/json')
+        h.send_header('Content-Length', str(len(data)))
+        h.end_headers()
+        h.wfile.write(data)
+
+    _, report = teach(serve(act), tmp_path)
+    assert report['failed'] == {'no chat reply': 3} and report['kept'] == 0
+    assert not (tmp_path / 'data/teacher.jsonl').exists()
+
+
 # ---- a server in trouble --------------------------------------------------------------------
 
 

@@ -437,3 +437,22 @@ def test_the_lock_of_another_program_is_left_alone(tmp_path):
         with w.locked(w.Workspace(tmp_path)):
             pass
     assert (tmp_path / '.lock').read_text() == 'held by a mail program'
+
+
+@pytest.mark.parametrize('what', ['pipe', 'link', 'folder', 'device'])
+def test_a_lock_that_is_no_file_is_not_written_to(tmp_path, what):
+    "A link would empty what it points to, a pipe would wait"
+    mine, lock = tmp_path / 'mine.json', tmp_path / 'ws/.lock'
+    mine.write_text('{"pid": 1}')
+    lock.parent.mkdir()
+    make = dict(
+        pipe=lambda: os.mkfifo(lock),
+        link=lambda: lock.symlink_to(mine),
+        folder=lock.mkdir,
+        device=lambda: lock.symlink_to('/dev/zero'),
+    )
+    make[what]()
+    with pytest.raises(w.CourseError, match='ws/.lock is the lock of another program'):
+        with w.locked(w.Workspace(tmp_path / 'ws')):
+            pass
+    assert mine.read_text() == '{"pid": 1}' and os.path.lexists(lock)
