@@ -9,11 +9,11 @@ There:
 
     python scripts/own_pdf.py run OUT.json FOLDER [RECIPE …] [--base tiny]
 
-Every recipe trains one model for each document. It is asked the short questions that were held
-out by wording and the hand-written questions about these pages: with the passages that
-retrieval finds, and with the best passages that do not hold the answer. `tokens` are those that
-the training reads in all its epochs, of one document in the mean; they set the minutes on a
-processor."""
+Every recipe trains one model for each document. It is asked the short questions that were
+held out by wording and the hand-written questions about these pages: with the passages that
+retrieval finds, and with the best passages that do not hold the answer. `tokens` are those
+that the training reads in all its epochs, of one document in the mean; they set the minutes
+on a processor."""
 
 import json
 import random
