@@ -12,13 +12,13 @@ What is asked: the hand-written questions (about trained and about held-out sect
 memory, with the passage that retrieval finds, and with the best passage that does not hold the
 answer; trained facts in new wording and facts of held-out sections, both ways; general
 questions. What is counted: answers that contain the reference (a full sentence must be
-contained whole; a quotation before the answer counts under `quoted` only), and refusals; `read`
-are the wrong refusals that are right answers as soon as refusing is forbidden.
+contained whole; a quotation before the answer counts under `quoted` only), and refusals;
+`read` are the wrong refusals that are right answers as soon as refusing is forbidden.
 
 `curve` is the same for a model that refuses from another point on: `lean` is the logit of the
-refusal's first token less the best other one, the model refuses above 0, and each line of the
-curve has another limit in its place. A refusal below the limit gives way to what the model says
-when that first token is forbidden."""
+refusal's first token less the best other one, the model refuses above 0, and each line of
+the curve has another limit in its place. A refusal below the limit gives way to what the
+model says when that first token is forbidden."""
 
 import argparse
 import json
