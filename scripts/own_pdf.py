@@ -44,21 +44,25 @@ from climate_ft.workspace import (
 PAGES = (1, 6, 15, 18)  # first of two, counted from 0
 CONTRAST = dict(contrast=True, refusals=0.5, refuse_topics=False)
 READ, MIXED = dict(passage=100), dict(base=40, short=40, passage=100, refusal=10)
+BOTH = READ | dict(refusal=25)
+# a hundred rows in batches of 8 are 13 steps, of which 5 only warm up: smaller batches
+ONCE, TWICE = dict(epochs=1, batch_size=2), dict(epochs=2, batch_size=2)
 # rows of each kind, proportions of the forms, settings; no rows: the profile's own choice
 RECIPES = dict(
     untrained=(None, {}, {}),
     today=(None, {}, dict(epochs=6)),
     today_2=(None, {}, dict(epochs=2)),
     today_1=(None, {}, dict(epochs=1)),
-    read=(READ, CONTRAST, dict(epochs=1)),
-    read_2=(READ, CONTRAST, dict(epochs=2)),
-    read_50=(dict(passage=50), CONTRAST, dict(epochs=1)),
-    refuse=(READ | dict(refusal=25), CONTRAST, dict(epochs=1)),
-    refuse_2=(READ | dict(refusal=25), CONTRAST, dict(epochs=2)),
-    quote=(READ | dict(refusal=25), CONTRAST | dict(quote=True), dict(epochs=1)),
-    quote_2=(READ | dict(refusal=25), CONTRAST | dict(quote=True), dict(epochs=2)),
-    slow=(READ | dict(refusal=25), CONTRAST, dict(epochs=1, learning_rate=3e-4)),
-    mixed=(MIXED, CONTRAST, dict(epochs=2)),
+    read=(READ, CONTRAST, ONCE),
+    read_2=(READ, CONTRAST, TWICE),
+    read_50=(dict(passage=50), CONTRAST, ONCE),
+    large_batch=(READ, CONTRAST, ONCE | dict(batch_size=8)),
+    refuse=(BOTH, CONTRAST, ONCE),
+    refuse_2=(BOTH, CONTRAST, TWICE),
+    quote=(BOTH, CONTRAST | dict(quote=True), ONCE),
+    quote_2=(BOTH, CONTRAST | dict(quote=True), TWICE),
+    slow=(BOTH, CONTRAST, ONCE | dict(learning_rate=3e-4)),
+    mixed=(MIXED, CONTRAST, TWICE),
 )
 
 
