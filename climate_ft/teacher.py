@@ -25,7 +25,7 @@ from .forms import _few, _units
 
 # %% auto #0
 __all__ = ['KEY', 'STYLES', 'PROMPT', 'FIELDS', 'EXAMPLE', 'REPLY', 'IN_A_ROW', 'Teacher', 'is_local', 'make_teacher',
-           'schema_of', 'prompt_of', 'pairs_of', 'numbers', 'agree', 'spot', 'fault', 'ask_once', 'in_threads',
+           'schema_of', 'prompt_of', 'pairs_of', 'numbers', 'agree', 'spot', 'codes', 'fault', 'ask_once', 'in_threads',
            'Replies', 'ask_all', 'taught_rows', 'teach', 'summary']
 
 # %% ../nbs/05g_teacher.ipynb #tea-teacher
@@ -222,9 +222,15 @@ def spot(
 
 # %% ../nbs/05g_teacher.ipynb #tea-fault
 _words = re.compile('[ァ-ヶー]{2,}|[A-Za-z]{2,}|[一-龥々]{2,}')
+_code = re.compile('[A-Za-z]+-?[0-9][A-Za-z0-9]*')
 _about_text = re.compile(
-    '(?:この|上記の?|本|次の|以下の)?(?:文章|文中|本文|テキスト|報告書)|本[章節書]'
+    '(?<![一-龥々])(?:この|上記の?|本|次の|以下の)?(?:文章|文中|本文|テキスト|報告書)|本[章節書]'
 )
+
+
+def codes(text: str) -> set[str]:
+    "Names with a digit in them, without their hyphen: GOSAT-2, CO2"
+    return {m.replace('-', '') for m in _code.findall(_plain(text))}
 
 
 def _shape_fault(p):
@@ -260,6 +266,10 @@ def fault(
         return 'number of the answer is not in the quote'
     if not agree(numbers(p['question']), numbers(c.text + ''.join(c.section))):
         return 'number of the question is not in the source'
+    if not codes(p['question']) <= codes(c.text + ''.join(c.section)):
+        return 'name of the question is not in the source'
+    if not codes(p['answer']) <= codes(p['quote']):
+        return 'name of the answer is not in the quote'
     said = squeeze(p['quote'])
     if any(squeeze(w) not in said for w in _words.findall(_plain(p['answer']))):
         return 'word of the answer is not in the quote'

@@ -163,10 +163,10 @@ def stages_of(
 # %% ../nbs/00_workspace.ipynb #47ffdddf
 # `from climate_ft.workspace import *` brings what the chapters 00b to 00d define
 _all_ = [
-    'Answer', 'Block', 'Chunk', 'CourseError', 'FIELDS', 'LARGE', 'Page', 'QA',
-    'Record', 'as_records', 'atomic_path', 'cache_dir', 'checked', 'decoded',
-    'disk_error', 'encoding_of', 'escaped', 'file_bytes', 'file_digest', 'fits',
-    'follow_umask', 'in_markdown', 'listed', 'locked', 'misfit', 'on_disk',
-    'own_output', 'parsed', 'read_json', 'read_jsonl', 'read_records', 'read_rows', 'read_text', 'sweep',
+    'Answer', 'Block', 'Chunk', 'CourseError', 'FIELDS', 'LARGE', 'Page', 'QA', 'Record',
+    'as_records', 'atomic_path', 'cache_dir', 'checked', 'decoded', 'disk_error',
+    'encoding_of', 'escaped', 'file_bytes', 'file_digest', 'fits', 'follow_umask',
+    'in_markdown', 'listed', 'locked', 'misfit', 'on_disk', 'own_output', 'parsed',
+    'read_json', 'read_jsonl', 'read_records', 'read_rows', 'read_text', 'sweep',
     'visible', 'write_json', 'write_jsonl', 'write_text', 'writing',
 ]  # fmt: skip

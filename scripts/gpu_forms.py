@@ -12,12 +12,13 @@ What is asked: the hand-written questions (about trained and about held-out sect
 memory, with the passage that retrieval finds, and with the best passage that does not hold the
 answer; trained facts in new wording and facts of held-out sections, both ways; general
 questions. What is counted: answers that contain the reference (a full sentence must be
-contained whole; a quotation before the answer counts under `quoted` only), and refusals.
+contained whole; a quotation before the answer counts under `quoted` only), and refusals;
+`read` are the wrong refusals that are right answers as soon as refusing is forbidden.
 
 `curve` is the same for a model that refuses from another point on: `lean` is the logit of the
 refusal's first token less the best other one, the model refuses above 0, and each line of
-the curve has another limit in its place. A refusal below the limit gives way to what the model
-says when that first token is forbidden."""
+the curve has another limit in its place. A refusal below the limit gives way to what the
+model says when that first token is forbidden."""
 
 import argparse
 import json
@@ -88,10 +89,19 @@ def config(base, name, settings):
     return replace(cfg, **{f: kinds[f](v) for f, v in settings.items()})
 
 
+def safe(spec):
+    "A variant with its settings as a part of a file's name"
+    return spec.translate(str.maketrans(':=,.', '____'))
+
+
 def forms(name, folder):
     "Rows of a variant"
-    if name not in VARIANTS:
+    if folder and (folder / f'{name}.jsonl').is_file():
         return read_jsonl(folder / f'{name}.jsonl')
+    if name not in VARIANTS:
+        raise SystemExit(
+            f'no variant {name}: neither {folder}/{name}.jsonl nor one of VARIANTS'
+        )
     rows = read_jsonl(REPO / 'data' / 'splits' / 'forms.jsonl')
     return [r for r in rows if r['kind'] in VARIANTS[name]]
 
@@ -241,11 +251,12 @@ def counts(answers):
     for a in answers:
         t = table.setdefault(
             f"{a['set']} {a['how']}",
-            dict(n=0, right=0, quoted=0, refused=0, holds=0, refused_wrongly=0),
+            dict(n=0, right=0, quoted=0, refused=0, holds=0, refused_wrongly=0, read=0),
         )
         refused = refuses(a['said'])
         wrongly = refused and a['holds']
         found = {k: a[k] for k in ('right', 'quoted', 'holds')}
+        found |= dict(read=wrongly and a.get('right_instead', False))
         for k, v in (dict(n=1, refused=refused, refused_wrongly=wrongly) | found).items():
             t[k] += int(v)
     return table
@@ -260,7 +271,7 @@ def limited(answers, limit):
         yield a | dict(said=said, right=yes, quoted=yes)
 
 
-def curve(answers, limits=range(-8, 9)):
+def curve(answers, limits=range(-8, 25, 2)):
     "(limit, set and condition) -> right, refused, refused wrongly"
     read = [a for a in answers if a['how'] != 'memory' and a['set'] != 'recall']
     res = []
@@ -285,7 +296,7 @@ def one(spec, asked, base, limit, folder):
         model = ready(net), tok
     else:
         ws, out['rows'] = workspace(forms(name, folder), limit)
-        cfg = config(base, spec.translate(str.maketrans(':=,.', '____')), settings)
+        cfg = config(base, safe(spec), settings)
         out['training'] = train(cfg, ws) and None
         out['train_seconds'] = round(time.time() - t, 1)
         model = load_for_inference(ws.models / cfg.name)
@@ -332,9 +343,7 @@ def main():
         print('RESULT', json.dumps(run, ensure_ascii=False), flush=True)
         write_json(o.out, result)
         write_jsonl(
-            o.out.with_name(
-                f"{o.out.stem}_{spec.translate(str.maketrans(':=,.', '____'))}.jsonl"
-            ),
+            o.out.with_name(f'{o.out.stem}_{safe(spec)}.jsonl'),
             answers,
         )
 

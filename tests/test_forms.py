@@ -9,6 +9,9 @@ from climate_ft import passages as P
 from climate_ft.contamination import both_styles, squeeze
 from climate_ft.facts import clean_topic
 from climate_ft.corpus import document_chunks, load_corpus
+from climate_ft.loading import fit_prompt
+from climate_ft.models import TINY_KINDS, _tiny_tokenizer
+from climate_ft.prompts import encode_rows
 from climate_ft.workspace import REPO, QA, Chunk, Workspace, read_jsonl
 
 
@@ -380,6 +383,18 @@ def test_a_quotation_holds_the_answer_and_stands_in_the_passages():
     )
     assert P.quoted('1950年', texts, q) == '文章に「それは1950年である」とあります。1950年'
     assert P.quoted(P.REFUSAL, texts, q).startswith('文章に「観測所の開設は古い」')
+
+
+def test_training_and_asking_show_the_same_tokens():
+    tok, q = _tiny_tokenizer(next(iter(TINY_KINDS))), '那覇の観測所はいつ開設されましたか。'
+    text = P.context([t for _, t in P.found(q, P.Retriever(towns()))])
+    assert text.count('\n\n') == 1
+    row = dict(id='a', instruction=q, input=text, output='1999年')
+    (trained,), _ = encode_rows(tok, [row])
+    asked, whole = fit_prompt(tok, q, text, 4096)
+    n = len(asked)
+    assert whole and list(trained['input_ids'][:n]) == list(asked)
+    assert set(trained['labels'][:n]) == {-100} and trained['labels'][n] != -100
 
 
 def test_one_chunk_has_nothing_to_refuse_with():

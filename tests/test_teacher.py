@@ -223,6 +223,23 @@ def test_every_check(chunk, pair, why):
     assert any(w in got for w in why.split('|')) and bool(got) == bool(why), got
 
 
+@pytest.mark.parametrize(
+    'question,answer,why',
+    [
+        ('2018年に上がった衛星は何ですか。', 'GOSAT-2', ''),
+        ('2018年に上がった衛星は何ですか。', 'GOSAT-3', 'name of the answer'),
+        ('2018年に上がった衛星は何ですか。', 'ＧＯＳＡＴ２', ''),
+        ('GOSAT-3が上がったのはいつですか。', '2018年', 'name of the question'),
+        ('第6次評価報告書の後に上がった衛星は何ですか。', 'GOSAT-2', ''),
+        ('報告書にある衛星は何ですか。', 'GOSAT-2', 'leans'),
+    ],
+)
+def test_a_name_with_a_digit_is_one_name(question, answer, why):
+    text = 'GOSAT-2は、第6次評価報告書の後の2018年に打ち上げられた。'
+    fault = T.fault(dict(question=question, answer=answer, quote=text), chunks_of([text])[0])
+    assert why in fault and bool(why) == bool(fault)
+
+
 def test_a_quote_over_two_sentences_belongs_to_the_first():
     c = chunks_of()[1]
     i, at, stretch = T.spot('マイナス5℃である。この地点の観測は', c)
