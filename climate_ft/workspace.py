@@ -25,12 +25,13 @@ from types import NoneType, UnionType
 from typing import Callable, Union, get_args, get_origin, get_type_hints
 
 # %% auto #0
-__all__ = ['ARTEFACTS', 'REPO', 'FIELDS', 'Progress', 'LARGE', 'STAGE', 'visible', 'escaped', 'in_markdown', 'CourseError',
-           'find_root', 'course_file', 'Workspace', 'cache_dir', 'disk_error', 'writing', 'atomic_path', 'follow_umask',
-           'write_text', 'write_json', 'write_jsonl', 'own_output', 'file_bytes', 'listed', 'encoding_of', 'decoded',
-           'read_text', 'parsed', 'read_json', 'fits', 'misfit', 'checked', 'read_jsonl', 'Record', 'as_records',
-           'read_rows', 'read_records', 'Block', 'Page', 'Chunk', 'QA', 'Answer', 'tracked', 'sweep', 'locked',
-           'file_digest', 'read_state', 'run_file', 'stages_of']
+__all__ = ['ARTEFACTS', 'REPO', 'FIELDS', 'Progress', 'LARGE', 'STAGE', 'LANGUAGES', 'visible', 'escaped', 'in_markdown',
+           'CourseError', 'find_root', 'course_file', 'Workspace', 'cache_dir', 'disk_error', 'writing', 'atomic_path',
+           'follow_umask', 'write_text', 'write_json', 'write_jsonl', 'own_output', 'file_bytes', 'listed',
+           'encoding_of', 'decoded', 'read_text', 'parsed', 'read_json', 'fits', 'misfit', 'checked', 'read_jsonl',
+           'Record', 'as_records', 'read_rows', 'read_records', 'Block', 'Page', 'Chunk', 'QA', 'Answer', 'tracked',
+           'sweep', 'locked', 'file_digest', 'read_state', 'run_file', 'stages_of', 'system_language', 'speak',
+           'language', 'tr']
 
 # %% ../nbs/00_workspace.ipynb #351cb412
 _UNSEEN = re.compile(
@@ -1085,3 +1086,62 @@ def stages_of(
     own = doc['profiles'].get(name) or {}
     both = doc['shared'] | (own if isinstance(own, dict) else {})
     return {k: v for k, v in both.items() if not misfit(v, STAGE)}
+
+# %% ../nbs/00_workspace.ipynb #dd122f92
+LANGUAGES = ('en', 'ja')
+_speaks = dict(language='en')
+
+
+def system_language(
+    env=os.environ,
+) -> str:  # en or ja
+    "The language that LC_ALL, LC_MESSAGES or LANG asks for, the first of them that is set"
+    said = next(filter(None, map(env.get, ('LC_ALL', 'LC_MESSAGES', 'LANG'))), '')
+    return 'ja' if said.startswith('ja') else 'en'
+
+
+def speak(
+    language: str,  # en or ja
+):
+    "Let `tr` answer in a language; it is English until then"
+    if language not in LANGUAGES:
+        raise CourseError(f'--lang is {language!r}: choose ja or en')
+    _speaks['language'] = language
+
+
+def language() -> str:  # en or ja
+    "What `tr` answers in"
+    return _speaks['language']
+
+
+@lru_cache(maxsize=None)
+def _catalogue():
+    "Messages without gaps, and patterns of those with gaps, the most particular first"
+    file = REPO / 'climate_ft' / 'assets' / 'ja.json'
+    words = json.loads(file.read_text(encoding='utf-8'))
+    own = {k: k.split('{}') for k in words if '{}' in k}
+    order = sorted(own, key=lambda k: (not own[k][0], -sum(map(len, own[k]))))
+
+    def pattern(parts):
+        letters = sum(c.isalpha() for part in parts for c in part)
+        gap = '(.*?)' if parts[0] or letters > 7 else r'([\d.,]+)'  # "{} of {}": numbers only
+        return re.compile(gap.join(map(re.escape, parts)))
+
+    return words, [(pattern(own[k]), words[k]) for k in order]
+
+
+def tr(
+    text: str,  # English
+) -> str:
+    "A message in the language that was asked for"
+    if language() == 'en' or len(text) > 2000:
+        return text
+    words, patterns = _catalogue()
+    if text in words:
+        return words[text]
+    if '\n' in text:
+        return '\n'.join(map(tr, text.split('\n')))
+    for pattern, said in patterns:
+        if m := pattern.fullmatch(text):
+            return said.format(*(tr(g) if ' ' in g and g != text else g for g in m.groups()))
+    return text

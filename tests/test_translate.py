@@ -270,7 +270,7 @@ def test_japanese_notebooks_have_the_same_code_and_no_outputs(made):
             if a['cell_type'] == 'code':
                 assert a['source'] == b['source'] and b['outputs'] == [], p.name
         prose = ''.join(''.join(c['source']) for c in ja if c['cell_type'] == 'markdown')
-        assert len(re.findall('[ぁ-ん]', prose)) > 400, p.name
+        assert len(re.findall('[ぁ-ん]', prose)) > 200, p.name
 
 
 def test_links_of_japanese_notebooks_lead_to_files(made):
