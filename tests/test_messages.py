@@ -78,10 +78,8 @@ def gaps(s):
 
 def test_no_message_is_left_over():
     def alive(key):
-        parts = [
-            p.strip(' :;.()') for p in re.split(r'\{\}|(?<=[:;.]) ', ' '.join(key.split()))
-        ]
-        parts = [p for p in parts if len(p) > 2]
+        parts = re.split(r'\{\}|(?<=[:;.,]) | and ', ' '.join(key.split()))
+        parts = [p for p in (p.strip(' :;.,()`') for p in parts) if len(p) > 2]
         return any(all(p in texts for p in parts) for texts in told())
 
     assert {k for k in WORDS if not alive(k)} == PUT_TOGETHER
@@ -94,16 +92,16 @@ def test_each_message_has_the_gaps_of_its_english():
         else:
             said = [sorted(re.findall(r'\{.+?\}', s)) for s in (en, ja)]
             assert said[0] == said[1], en
-        same = [re.findall('`[^`{}]+`', s) for s in (en, ja)]
+        same = [s.split('`')[1::2] for s in (en, ja)]
         assert sorted(same[0]) == sorted(same[1]), en
-        assert re.search('[ぁ-んァ-ヶ一-鿿]', ja) or en == ja or '…' in en, en
+        assert re.search('[。ぁ-んァ-ヶ一-鿿]', ja) or en in (ja, ja.replace('：', ':')), en
 
 
 def test_a_message_with_gaps_is_told_with_what_stood_in_them(ja):
     for en in WORDS:
         if '{}' in en and ' ' in en.strip('{} '):
             filled = en.format(*(str(i) for i in range(41, 41 + en.count('{}'))))
-            assert tr(filled) != filled, en
+            assert tr(filled) != filled or WORDS[en] == en, en
             numbers = re.findall(r'4\d', filled)
             assert all(n in tr(filled) for n in numbers) or ':.0' in WORDS[en], en
 
@@ -205,3 +203,50 @@ def test_report_in_japanese(ja):
     speak('en')
     page = report.render_report('t', 'l', parts, report.key_figures(results, {}, {}))
     assert '<h2>Right answers</h2>' in page and '<option>right</option>' in page
+
+
+CARD = '''
+# toy, merged
+
+A language model that answers Japanese questions about one document.
+
+## How to use
+Transformers:
+
+```python
+print('Data: {}'.format(1))  # Scores
+```
+
+## Data
+30 training rows about 3 facts from a document that is not named here.
+
+| kind | rows | |
+|---|---|---|
+| short | 3 | a short question |
+
+## Limits
+- It learned sentences of one document. What it was not taught it answers in the same tone, and
+  usually wrongly.
+- Nobody has translated this.
+'''
+
+
+def test_a_card_is_in_both_languages(ja):
+    from types import SimpleNamespace
+    from climate_ft.hub import in_both
+
+    text = in_both(SimpleNamespace(text=CARD)).text
+    first, second = text.split('\n\n---\n')
+    assert second == CARD
+    code = "```python\nprint('Data: {}'.format(1))  # Scores\n```"
+    assert first.split('\n\n')[1:] == [
+        '1つの文書についての日本語の質問に答える言語モデルです。',
+        '## 使い方\nTransformers：',
+        code,
+        '## データ\n学習データ30行、事実3件。出典：ここでは名前を挙げない文書。',
+        '| 種類 | 行 |\n|---|---|---|\n| short | 3 | 短い質問 |',
+        '## 限界\n- 1つの文書の文を学習しました。教えていないことにも同じ調子で答え、'
+        'たいてい間違えます。\n- Nobody has translated this.',
+    ]
+    speak('en')
+    assert in_both(SimpleNamespace(text=CARD)).text == CARD
