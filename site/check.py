@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from functools import cache
 from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -87,10 +88,15 @@ class Refs(HTMLParser):
             self.loads.add(a['src'])
 
 
+@cache
+def refs_of(text):
+    return Refs(text)
+
+
 def broken_links(site=SITE):
     """Every `page -> target` whose file or anchor is missing, and everything that a page
     loads from elsewhere"""
-    refs, bad = {p: Refs((site / p).read_text(encoding='utf-8')) for p in pages(site)}, []
+    refs, bad = {p: refs_of((site / p).read_text(encoding='utf-8')) for p in pages(site)}, []
     for p, r in refs.items():
         for h in r.links | r.loads:
             if urlparse(h).scheme or h.startswith('//'):

@@ -483,6 +483,7 @@ def words(html):
 def same_in_both(page, html):
     """What must be equal in both languages: where a page leads, its anchors, and its code
     with what it printed"""
+    ids = check.refs_of(html).ids
     html = re.sub(r'<a class="btn btn-sm language-switch".*?</a>', '', html, flags=re.S)
     html = html.replace('/nbs/ja/', '/nbs/')  # each language has its notebooks
     top = '/ja/' if page.startswith('ja/') else '/'
@@ -490,9 +491,7 @@ def same_in_both(page, html):
         urljoin('/' + page, unescape(h)).replace(top, '/', 1)
         for h in re.findall(r'<a\s[^>]*?href="([^"]*)"', html)
     )
-    return dict(
-        links=links, ids=check.Refs(html).ids, code=re.findall(r'<pre>.*?</pre>', html, re.S)
-    )
+    return dict(links=links, ids=ids, code=re.findall(r'<pre>.*?</pre>', html, re.S))
 
 
 def test_every_page_has_its_twin_with_the_same_code_links_and_anchors(site):
