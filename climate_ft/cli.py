@@ -926,7 +926,7 @@ def _refused(e):
 
 
 def _folding(table):
-    "A table of Rich that goes on in the next line where a text has no blanks, and cuts nothing"
+    "A table of Rich that goes on in the next line where a text has no blanks"
 
     class Folding(table):
         def add_row(self, *cells, **how):
