@@ -1125,7 +1125,7 @@ def _catalogue():
     def pattern(parts):
         letters = sum(c.isalpha() for part in parts for c in part)
         gap = '(.*?)' if parts[0] or letters > 7 else r'([\d.,]+)'  # "{} of {}": numbers only
-        return re.compile(gap.join(map(re.escape, parts)))
+        return re.compile(gap.join(map(re.escape, parts)).replace(r'\{s\}', 's?'))
 
     return words, [(pattern(own[k]), words[k]) for k in order]
 
