@@ -253,3 +253,15 @@ def test_a_card_is_in_both_languages(ja):
     ]
     speak('en')
     assert in_both(SimpleNamespace(text=CARD)).text == CARD
+
+
+def test_a_conversation_says_in_japanese_what_was_wrong(ja):
+    from climate_ft.asking import _converse
+
+    asked, said = iter(['海氷とは', '']), []
+
+    def one(q):
+        raise CourseError('x.pdf is an empty file: copy or download it again')
+
+    _converse(one, lambda prompt: next(asked), said.append)
+    assert said == ['x.pdfは空のファイルです。コピーかダウンロードをやり直してください\n']
