@@ -6,7 +6,7 @@ C      := -c constraints-cpu.txt
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv dev demo test export check-notebooks notebooks pytest dataset scoreboard report-pdf first-hour readme site translations site-report diagrams serve lab clean
+.PHONY: help venv dev demo test export check-notebooks notebooks notebooks-ja pytest dataset scoreboard report-pdf first-hour readme site translations site-report diagrams serve lab clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -31,10 +31,16 @@ demo: venv ## from the report to a fine-tuned, evaluated model: runs/demo/report
 
 test: check-notebooks pytest ## exported code in step with the notebooks, every notebook as on Colab, a whole tiny run, the site in a browser
 
-check-notebooks: dev ## export and clean leave no difference
+check-notebooks-ja: dev ## nbs/ja/, the notebooks in Japanese, from the English ones and their catalogues
+	$(BIN)/python scripts/build_ja_notebooks.py
+
+notebooks: dev ## export and clean leave no difference
 	$(BIN)/nbdev_export
 	$(BIN)/nbdev_clean
 	git diff --exit-code --stat -- nbs climate_ft README.md
+
+notebooks-ja: dev ## nbs/ja/, the notebooks in Japanese, from the English ones and their catalogues
+	$(BIN)/python scripts/build_ja_notebooks.py
 
 notebooks: dev ## execute every notebook in place of the tests (nbdev_test)
 	CLIMATE_FT_PROFILE=tiny $(BIN)/nbdev_test --n_workers 2 --do_print
@@ -48,6 +54,7 @@ export: dev ## notebooks -> climate_ft/, formatted, checked by ruff, and cleaned
 	$(BIN)/ruff check -q .
 	$(BIN)/nbdev_export
 	$(BIN)/nbdev_clean
+	$(BIN)/python scripts/build_ja_notebooks.py
 
 dataset: dev ## rebuild the committed extraction, corpus and dataset of the report
 	$(BIN)/climate-ft extract documents/document_01.pdf
@@ -73,6 +80,7 @@ site: dev ## the course as a site, in English and in Japanese: _site/index.html,
 translations: dev ## the Japanese catalogues in step with the English: make translations PAGE=02_extract
 	$(BIN)/python site/bridge.py --stage-only
 	$(BIN)/python site/translate.py $(PAGE)
+	$(BIN)/python scripts/build_ja_notebooks.py
 
 site-report: site ## load every page in Chromium: results/site_pages.json
 	cd site && npm ci --silent --omit=dev

@@ -16,6 +16,7 @@ from climate_ft.workspace import (
     Workspace,
     encoding_of,
     read_records,
+    tr,
     visible,
 )
 from .passages import REFUSAL, Retriever, cited, context, found, thread
@@ -155,7 +156,7 @@ def _converse(one, ask, say):
         try:
             one(q)
         except CourseError as e:
-            say(f'{e}\n')
+            say(f'{tr(str(e))}\n')
 
 
 def chat(

@@ -10,6 +10,7 @@ import sys
 import warnings
 from .workspace import *
 from .terminal import *
+from .terminal import _program
 from .datacommands import *
 from .modelcommands import *
 
@@ -86,7 +87,7 @@ def main():
         ).items():
             os.environ.setdefault(k, v)
     try:
-        app()
+        _program()()
     except SystemExit as e:
         if e.code == 130:
             say(

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 from .workspace import CourseError, REPO, Workspace, cache_dir, file_digest
 from .workspace import listed, read_json, read_jsonl, in_markdown, read_text, visible
-from .workspace import write_json, write_jsonl, write_text
+from .workspace import language, tr, write_json, write_jsonl, write_text
 from .contamination import squeeze
 from .passages import REFUSAL
 from .generate import model_key, question_of
@@ -27,9 +27,9 @@ __all__ = ['SHARED', 'QWEN3', 'GEMMAS', 'KINDS', 'METRICS', 'PASSAGES', 'COURSE'
            'TEMPLATE', 'SPLITS', 'FIELDS', 'DATASET', 'LISTS', 'FILES', 'of_the_course', 'chunk_of', 'Run', 'about',
            'rows_of', 'shown', 'base_licence', 'no_sharing', 'licence_text', 'notices', 'reading', 'kinds_md',
            'scores_of', 'scores_md', 'eval_results', 'as_code', 'data_source', 'hub_base', 'usage', 'card_data',
-           'model_card', 'split_sizes', 'dataset_card', 'folders', 'write_cards', 'write_gguf_card', 'cleaned',
-           'machine_paths', 'leaks', 'refusal', 'of_document', 'Parcel', 'check_repo', 'pushed', 'packed', 'describe',
-           'push', 'pick']
+           'japanese_text', 'in_both', 'model_card', 'split_sizes', 'dataset_card', 'folders', 'write_cards',
+           'write_gguf_card', 'cleaned', 'machine_paths', 'leaks', 'refusal', 'of_document', 'Parcel', 'check_repo',
+           'pushed', 'packed', 'describe', 'push', 'pick']
 
 # %% ../nbs/13e_hub.ipynb #1b49446a
 @lru_cache
@@ -553,6 +553,38 @@ def card_data(run, kind, results, dataset, said):
         **more,
     )
 
+# %% ../nbs/13e_hub.ipynb #17674d41
+def _said(text):
+    "A heading, a paragraph, an item or a row of a table in Japanese, sentence by sentence"
+    if not text.strip('|- '):
+        return text
+    if text.startswith('|'):
+        return '| ' + ' | '.join(tr(c) for c in text.strip('| ').split(' | ')) + ' |'
+    mark, text = re.match(r'(#+ |- |)(.*)', text, re.S).groups()
+    sentences = re.split(r'(?<=[a-z)`」]\.) (?=[A-Z])', text)
+    found = [tr(s) for s in sentences]
+    return mark + ''.join(f if f != s else f'{s} ' for f, s in zip(found, sentences)).rstrip()
+
+
+def japanese_text(
+    text: str,  # of a card, English Markdown
+) -> str:
+    "The text in Japanese, as far as the catalogue goes; code stays"
+    parts = re.split(r'(```.*?```)', text, flags=re.S)
+    for i in range(0, len(parts), 2):
+        whole = re.sub(r'\n  (?=\S)', ' ', parts[i])
+        parts[i] = '\n'.join(map(_said, whole.split('\n')))
+    return ''.join(parts)
+
+
+def in_both(
+    card,  # of `huggingface_hub`
+):
+    "The card, in Japanese and English where the program speaks Japanese"
+    if language() == 'ja':
+        card.text = f'{japanese_text(card.text).rstrip()}\n\n---\n{card.text}'
+    return card
+
 # %% ../nbs/13e_hub.ipynb #ff0efe0e
 def model_card(
     run: Run,
@@ -581,7 +613,7 @@ def model_card(
     title = f"{run.name}, {dict(adapter='adapter', merged='merged', gguf='GGUF')[kind]}"
     what = f'{_WHAT[kind]} that answers Japanese questions about one document.'
     repo = repo or visible(run.name) + dict(adapter='', merged='-merged', gguf='-gguf')[kind]
-    return ModelCard.from_template(
+    card = ModelCard.from_template(
         card_data(run, kind, results, dataset, said),
         template_str=TEMPLATE,
         title=in_markdown(title),
@@ -595,6 +627,7 @@ def model_card(
         reading=reading(s),
         licence=licence_text(s.get('base', ''), said),
     )
+    return in_both(card)
 
 # %% ../nbs/13e_hub.ipynb #198f42d3
 SPLITS = dict(

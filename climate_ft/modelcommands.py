@@ -51,7 +51,7 @@ def train(
 
     job = job_of(out, profile, base, sets, config, gpus=gpus)
     one_stage('train', job, fresh=not resume)
-    print(t.describe(t.verify_training(job.ws, job.name)))
+    print(tr(t.describe(t.verify_training(job.ws, job.name))))
     say(f'Adapter: {job.ws.models / job.name}')
 
 

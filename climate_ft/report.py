@@ -17,12 +17,12 @@ from pathlib import Path
 from .workspace import *
 
 # %% auto #0
-__all__ = ['HOW', 'DEV_LOSS', 'OTHER', 'FIRST', 'svg', 'mark', 'section', 'grid', 'as_read', 'reading_section', 'documents',
-           'extraction_section', 'data_section', 'verdict', 'right_of', 'right_table', 'given_passages',
+__all__ = ['HOW', 'DEV_LOSS', 'OTHER', 'FIRST', 'COUNT', 'svg', 'mark', 'section', 'grid', 'as_read', 'reading_section',
+           'documents', 'extraction_section', 'data_section', 'verdict', 'right_of', 'right_table', 'given_passages',
            'refusal_counts', 'refusal_table', 'right_section', 'training_section', 'score_table', 'low_high',
            'sound_section', 'scores_section', 'evidence', 'passage_picture', 'pictures', 'answer_row',
            'answers_section', 'plain', 'settings_section', 'versions', 'right_figure', 'refusal_figure', 'key_figures',
-           'digest_of', 'render_report', 'check_current', 'run_sections', 'run_report']
+           'in_language', 'digest_of', 'render_report', 'check_current', 'run_sections', 'run_report']
 
 # %% ../nbs/13a_report.ipynb #ec9e94c1
 def svg(
@@ -214,7 +214,7 @@ def right_table(results: dict) -> dict:
 
     rows = []
     for s in results['scores']:
-        row = {'questions': f'{s}: {SETS[s]}'}
+        row = {'questions': f'{s}: {tr(SETS[s])}'}
         for model, how in HOW.items():
             r = right_of(results, s, model)
             row[how] = f'{r[0]} of {r[1]}' if r else '–'
@@ -590,6 +590,24 @@ def _asset(name):
     return (folder / 'assets' / name).read_text(encoding='utf-8')
 
 
+_SHOWN = 'title lead prose alt caption header rows note pre label value'.split()
+
+
+def in_language(
+    part,  # of what the template gets: a section, a key figure, a list of them
+    shown: bool = False,  # is a text in it one that a reader sees?
+):
+    "The same in the language that was asked for; questions and answers stay as they are"
+    if isinstance(part, dict):
+        return {k: in_language(v, k in _SHOWN) for k, v in part.items()}
+    if isinstance(part, (list, tuple)):
+        return [in_language(p, shown) for p in part]
+    return tr(part) if shown and type(part) is str else part
+
+
+COUNT = '${n} of ${cards.length} questions shown'  # what the script says
+
+
 def digest_of(
     script: str,  # as it stands in the page
 ) -> str:
@@ -607,17 +625,13 @@ def render_report(
     from jinja2 import Environment
     from markupsafe import Markup
 
-    script = _asset('report.js')
+    script = _asset('report.js').replace(COUNT, tr(COUNT))
     env = Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_spelled_out
     )
+    shown = dict(title=title, lead=lead, sections=[s for s in sections if s], key=list(key))
     return env.from_string(_asset('report.html.j2')).render(
-        title=title,
-        lead=lead,
-        sections=[s for s in sections if s],
-        key=list(key),
-        script=Markup(script),
-        digest=digest_of(script),
+        **in_language(shown), tr=tr, script=Markup(script), digest=digest_of(script)
     )
 
 # %% ../nbs/13a_report.ipynb #7f136097

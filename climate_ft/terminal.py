@@ -16,14 +16,15 @@ from .workspace import *
 # %% auto #0
 __all__ = ['app', 'Out', 'Json', 'Profile', 'Pdf', 'Base', 'Sets', 'Config', 'Gpus', 'Ocr', 'TeacherUrl', 'TeacherModel',
            'HoldOut', 'errors_page', 'say', 'show', 'tell', 'StageBars', 'bar', 'profiles', 'nvidia_gpus',
-           'default_profile', 'job_of', 'one_stage', 'newest_model', 'workspace_of']
+           'default_profile', 'job_of', 'one_stage', 'newest_model', 'workspace_of', 'chosen_language', 'in_japanese']
 
 # %% ../nbs/15a_terminal.ipynb #ff72f3ae
 def errors_page() -> str:  # its address on the course's site
     "The page that leads from an error message to the lab that makes it happen and repairs it"
     from climate_ft._modidx import d
 
-    return f"{d['settings']['doc_host']}{d['settings']['doc_baseurl']}/errors.html"
+    folder = '/ja' if language() == 'ja' else ''
+    return f"{d['settings']['doc_host']}{d['settings']['doc_baseurl']}{folder}/errors.html"
 
 
 app = typer.Typer(
@@ -49,12 +50,20 @@ def _main(
     version: Annotated[
         bool, typer.Option('--version', callback=_version, is_eager=True, help='The version.')
     ] = False,
+    lang: Annotated[
+        str,
+        typer.Option(
+            '--lang',
+            help='Language of help and messages: ja or en; '
+            'that of the system (LC_ALL, LANG) if left out.',
+        ),
+    ] = '',
 ):
     "From a Japanese PDF to a domain-tuned local LLM. Start with `climate-ft run`."
 
 
 def say(*a):
-    print(*map(visible, a), file=sys.stderr, flush=True)
+    print(*(visible(tr(str(o))) for o in a), file=sys.stderr, flush=True)
 
 
 def show(
@@ -64,7 +73,7 @@ def show(
 ):
     "Print a result for a program or for a person"
     if not as_json:
-        return print(visible(text or obj))
+        return print(visible(tr(text) if text else obj))
     readable = (sys.stdout.encoding or '').lower().replace('-', '') == 'utf8'
     print(escaped(json.dumps(obj, ensure_ascii=not readable, indent=1, default=str)))
 
@@ -107,9 +116,9 @@ class StageBars:
         if self.bars:
             if stage != self.name:
                 self.task = self.bars.add_task(title, total=1.0, msg='')
-            self.bars.update(self.task, completed=fraction, msg=visible(message))
+            self.bars.update(self.task, completed=fraction, msg=visible(tr(message)))
         elif stage != self.name or fraction >= 1 or time.time() - self.last > 10:
-            say(f'{title} {fraction:4.0%}  {message}')
+            say(f'{title} {fraction:4.0%}  {tr(message)}')
             self.last = time.time()
         self.name = stage
 
@@ -276,3 +285,73 @@ def workspace_of(
     "The workspace that a model was trained in"
     folder = Path(model).resolve().parent.parent
     return folder if Workspace(folder).path('corpus_chunks').is_file() else find_root()
+
+# %% ../nbs/15a_terminal.ipynb #c19b4199
+def chosen_language(
+    args: list[str],  # of the command line
+    env=os.environ,
+) -> tuple[list[str], str]:  # the arguments without `--lang`, and en or ja
+    "What `--lang` says wherever it stands, or what the system speaks"
+    rest, said, left = [], None, iter(args)
+    for a in left:
+        if a == '--':
+            rest += [a, *left]
+        elif a == '--lang':
+            said = next(left, '')
+        elif a.startswith('--lang='):
+            said = a.removeprefix('--lang=')
+        else:
+            rest.append(a)
+    return rest, system_language(env) if said is None else said
+
+
+def _refused(e):
+    "A wrong argument in one line, and how to see what is right"
+    say(f'climate-ft: {e.format_message()}')
+    if getattr(e, 'ctx', None):
+        say(f'climate-ft: {e.ctx.command_path} --help shows what it takes')
+
+
+def _folding(table):
+    "A table of Rich that goes on in the next line where a text has no blanks"
+
+    class Folding(table):
+        def add_row(self, *cells, **how):
+            super().add_row(*cells, **how)
+            for c in self.columns:
+                c.overflow = 'fold'
+
+    return Folding
+
+
+def in_japanese(
+    command,  # of Typer, with the commands below it
+):
+    "Exchange the texts of the help, and of what is said of a wrong argument"
+    from rich.console import Group
+    from typer import rich_utils
+
+    for k in ('ARGUMENTS', 'OPTIONS', 'COMMANDS'):
+        title = f'{k}_PANEL_TITLE'
+        setattr(rich_utils, title, tr(k.capitalize()))
+    rich_utils.DEFAULT_STRING = tr('[default: {}]')
+    rich_utils.rich_format_error = _refused
+    rich_utils.Table = _folding(rich_utils.Table)
+    rich_utils.Columns = lambda parts: Group(*parts)  # columns would cut too
+    for c in (command, *getattr(command, 'commands', {}).values()):
+        for o in (c, *c.params, c.get_help_option(typer.Context(c))):
+            for name in ('help', 'short_help', 'epilog'):
+                if text := getattr(o, name, None):
+                    setattr(o, name, tr(' '.join(text.split())))
+    command.epilog = tr(f'Error messages and their labs: {errors_page()}')
+
+
+def _program():
+    "The command in the language that was asked for"
+    sys.argv[1:], language = chosen_language(sys.argv[1:])
+    speak(language)
+    if language == 'en':
+        return app
+    command = typer.main.get_command(app)
+    in_japanese(command)
+    return command

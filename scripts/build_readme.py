@@ -49,14 +49,15 @@ def relative(s):
     chapters point at the notebooks, that to Colab is a button"""
     s = re.sub(r'\]\(\.\./', '](', s)
     s = re.sub(r'\[(Open in Colab|Colabで開く)\]\(', rf'[![\1]({BADGE})](', s)
-    return re.sub(r'\]\((\d\w+\.ipynb|images/)', r'](nbs/\1', s)
+    return re.sub(r'\]\((\d\w+\.ipynb|ja/|images/)', r'](nbs/\1', s)
 
 
 def japanese(parts, site):
-    "The same in Japanese; the site is that in Japanese"
-    say = translate.speaker('index')
+    "The same in Japanese; the site and the notebooks are those in Japanese"
+    say, chapter = translate.speaker('index'), re.compile(r'(\]\(|/nbs/)(?=\d\w+\.ipynb)')
     for s in parts:
-        yield translate.translated(s, say).replace(f']({site})', f']({site}ja/)')
+        s = translate.translated(s, say).replace(f']({site})', f']({site}ja/)')
+        yield chapter.sub(r'\1ja/', s)
 
 
 def readme(path, site='', lang='en'):

@@ -62,7 +62,7 @@ if __name__ == '__main__':
     nbs = [
         p
         for p in sorted((REPO / 'nbs').glob('**/*.ipynb'))
-        if '.ipynb_checkpoints' not in p.parts and (not names or p.stem in names)
+        if not {'.ipynb_checkpoints', 'ja'} & {*p.parts} and (not names or p.stem in names)
     ]
     if '--check' in sys.argv:
         bad = [

@@ -131,8 +131,7 @@ def alt_text(opts, before, ends=r'(?<=[.:。])\s+'):
 
 @cache
 def small(png):
-    """The base64 of a picture, with a palette where that is shorter: plots have few
-    colours, and each is on a page and in a download"""
+    "The base64 of a picture, with a palette where that is shorter: plots have few colours"
     out = io.BytesIO()
     Image.open(io.BytesIO(base64.b64decode(png))).convert('RGB').quantize(
         64, dither=Image.Dither.NONE
@@ -284,13 +283,14 @@ def stage(path, head, syms):
 
 
 def download(path, say=None):
-    """The notebook to take away: everything that runs is there, the directives are not;
-    `say` translates its prose"""
+    """The notebook to take away: everything that runs is there, the directives are not, nor
+    the outputs, which stand on the page; `say` translates its prose"""
     nb = nbformat.read(path, as_version=4)
     cells = []
     for c in nb.cells:
         c.source = option.sub('', c.source).strip('\n')
-        shrink(c.get('outputs', []))
+        if c.cell_type == 'code':
+            c.update(outputs=[], execution_count=None)
         if not c.source or 'nbdev_export()' in c.source or re.fullmatch(r'#+ .* -', c.source):
             continue
         if say and c.cell_type == 'markdown':

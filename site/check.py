@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from functools import cache
 from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -87,10 +88,15 @@ class Refs(HTMLParser):
             self.loads.add(a['src'])
 
 
+@cache
+def refs_of(text):
+    return Refs(text)
+
+
 def broken_links(site=SITE):
     """Every `page -> target` whose file or anchor is missing, and everything that a page
     loads from elsewhere"""
-    refs, bad = {p: Refs((site / p).read_text(encoding='utf-8')) for p in pages(site)}, []
+    refs, bad = {p: refs_of((site / p).read_text(encoding='utf-8')) for p in pages(site)}, []
     for p, r in refs.items():
         for h in r.links | r.loads:
             if urlparse(h).scheme or h.startswith('//'):
@@ -130,17 +136,8 @@ OVERFLOW = '''() => {
 IMAGES = '''() => [...document.images]
   .filter(i => !i.alt.trim() || (i.complete && !i.naturalWidth))
   .map(i => (i.alt.trim() ? 'not shown: ' : 'no alternative text: ') + i.src.slice(-60))'''
-# the colours of code come from one style sheet: they are checked on one page of each kind
-# (`WHOLE`), since that takes most of the time
-WHOLE = (
-    'index.html',
-    '05_corpus.html',
-    '29_think_block.html',
-    'solutions/05_corpus.html',
-    'api/text.html',
-)
-# the Japanese pages have the structure of the English ones, which the tests compare: one of
-# each kind is looked at
+# the Japanese pages have the structure of the English ones, which the tests compare: the
+# accessibility check takes one of each template
 JAPANESE = (
     'ja/index.html',
     'ja/00_first_hour.html',
@@ -149,9 +146,8 @@ JAPANESE = (
     'ja/glossary.html',
     'ja/search.html',
 )
-SERIOUS = '''async whole => (await axe.run(
-    whole ? document : {exclude: [['div.highlight pre']]}, {resultTypes: ['violations']}
-  )).violations.filter(v => ['serious', 'critical'].includes(v.impact))
+SERIOUS = '''async () => (await axe.run(document, {resultTypes: ['violations']}))
+  .violations.filter(v => ['serious', 'critical'].includes(v.impact))
   .map(v => [v, v.nodes[0]])
   .map(([v, n]) => `${v.id} (${v.nodes.length}): ${n.target} ${n.html.slice(0, 120)}`)'''
 
@@ -161,47 +157,55 @@ def reader(b, width=1400, theme='light'):
     return b.new_context(viewport=dict(width=width, height=900), color_scheme=theme)
 
 
-def look(ctx, base, path, axe=False, whole=True):
-    """Load one page on a phone and widen it to a desk: seconds, requests, bytes, and
-    everything that is wrong with it; `whole`: the code too"""
-    pg = ctx.new_page()
-    wrong, got = [], []
-    # no `route`: it would switch the browser's cache off
-    pg.on(
-        'request',
-        lambda r: r.url.startswith((base, 'data:')) or wrong.append(f'asks for {r.url}'),
-    )
-    pg.on(
-        'console',
-        lambda m: m.type in ('error', 'warning') and wrong.append(f'console: {m.text}'),
-    )
-    pg.on('pageerror', lambda e: wrong.append(f'script: {e}'))
-    pg.on('requestfailed', lambda r: wrong.append(f'failed: {r.url}'))
-    pg.on(
-        'response',
-        lambda r: (
-            got.append(int(r.headers.get('content-length', 0))),
-            r.status >= 400 and wrong.append(f'{r.status}: {r.url}'),
-        ),
-    )
-    t = time.time()
-    pg.goto(base + path, wait_until='load')
-    seconds = time.time() - t
-    wrong += pg.evaluate(IMAGES)
-    for w in WIDTHS:
-        pg.set_viewport_size(dict(width=w, height=900))
-        wrong += [f'at {w}: {x}' for x in pg.evaluate(OVERFLOW)]
-    if axe:
-        pg.add_script_tag(path=AXE)
-        wrong += pg.evaluate(SERIOUS, whole)
-    pg.close()
-    return dict(
-        page=path,
-        seconds=round(seconds, 2),
-        requests=len(got),
-        kilobytes=round(sum(got) / 1024),
-        wrong=list(dict.fromkeys(wrong)),
-    )
+class Tab:
+    "A tab that is led from page to page and notes what goes wrong on each"
+
+    def __init__(self, ctx, base):
+        self.base, self.wrong, self.got, self.pg = base, [], [], ctx.new_page()
+        # no `route`: it would switch the browser's cache off
+        self.pg.on('request', self.asked)
+        self.pg.on('response', self.answered)
+        self.pg.on('requestfailed', lambda r: self.wrong.append(f'failed: {r.url}'))
+        self.pg.on('pageerror', lambda e: self.wrong.append(f'script: {e}'))
+        self.pg.on('console', self.said)
+
+    def asked(self, r):
+        if not r.url.startswith((self.base, 'data:')):
+            self.wrong.append(f'asks for {r.url}')
+
+    def answered(self, r):
+        self.got.append(int(r.headers.get('content-length', 0)))
+        if r.status >= 400:
+            self.wrong.append(f'{r.status}: {r.url}')
+
+    def said(self, m):
+        if m.type in ('error', 'warning'):
+            self.wrong.append(f'console: {m.text}')
+
+    def look(self, path, axe=False):
+        """Load a page on a phone and widen it to a desk: seconds, requests, bytes, and
+        everything that is wrong with it"""
+        self.wrong.clear()
+        self.got.clear()
+        self.pg.set_viewport_size(dict(width=WIDTHS[0], height=900))
+        t = time.time()
+        self.pg.goto(self.base + path, wait_until='load')
+        seconds = time.time() - t
+        self.wrong += self.pg.evaluate(IMAGES)
+        for w in WIDTHS:
+            self.pg.set_viewport_size(dict(width=w, height=900))
+            self.wrong += [f'at {w}: {x}' for x in self.pg.evaluate(OVERFLOW)]
+        if axe:
+            self.pg.add_script_tag(path=AXE)
+            self.wrong += self.pg.evaluate(SERIOUS)
+        return dict(
+            page=path,
+            seconds=round(seconds, 2),
+            requests=len(self.got),
+            kilobytes=round(sum(self.got) / 1024),
+            axe=bool(axe),
+            wrong=list(dict.fromkeys(self.wrong)),
+        )
 
 
 def search(b, base, query):
@@ -222,19 +226,53 @@ def search(b, base, query):
     return found
 
 
-def survey(b, base):
-    """Every English page and a Japanese one of each kind at both widths, and the accessibility
-    check of every chapter and of every fourth page that is generated alike, in the light:
+VOID = 'area base br col embed hr img input link meta source track wbr'.split()
+
+
+class Kinds(HTMLParser):
+    """What kinds of element a page has: each with its classes, role and type, inside an
+    element with these"""
+
+    def __init__(self, text):
+        super().__init__()
+        self.kinds, self.inside = set(), [None]
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs, closed=False):
+        a = dict(attrs)
+        classes = tuple(sorted((a.get('class') or '').split()))
+        kind = tag, classes, a.get('role'), a.get('type')
+        self.kinds.add((self.inside[-1], kind))
+        if tag not in VOID and not closed:
+            self.inside.append(kind)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs, closed=True)
+
+    def handle_endtag(self, tag):
+        at = [i for i, kind in enumerate(self.inside) if kind and kind[0] == tag]
+        if at:
+            del self.inside[at[-1] :]
+
+
+def enough(kinds):
+    """Few pages that together have every kind of element; `kinds`: page -> set. What is new
+    on a page brings that page in"""
+    left, out = set().union(*kinds.values()), []
+    while left:
+        out.append(max(sorted(kinds), key=lambda p: len(kinds[p] & left)))
+        left -= kinds[out[-1]]
+    return out
+
+
+def survey(b, base, site=SITE):
+    """Every page of both languages at both widths. The accessibility check, which takes most
+    of the time and judges kinds of element, sees each kind on some page, in the light:
     contrast is part of it (the dark is looked at with the theme button)"""
-    ctx, alike = reader(b, WIDTHS[0]), ('solutions/', 'api/')
-
-    def axe(i, p):
-        return AXE.exists() and (i % 4 == 0 or p in WHOLE or not p.startswith(alike))
-
-    return [
-        look(ctx, base, p, axe=axe(i, p), whole=p in WHOLE)
-        for i, p in enumerate([*english(), *JAPANESE])
-    ]
+    kinds = {p: Kinds((site / p).read_text(encoding='utf-8')).kinds for p in english(site)}
+    chosen = {*enough(kinds), *JAPANESE} if AXE.exists() else ()
+    tab = Tab(reader(b, WIDTHS[0]), base)
+    return [tab.look(p, axe=p in chosen) for p in pages(site)]
 
 
 if __name__ == '__main__':

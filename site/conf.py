@@ -7,11 +7,12 @@ import re
 import shutil
 import sys
 from configparser import ConfigParser
+from functools import cache
 from pathlib import Path
 from docutils import nodes
 from docutils.parsers.rst import Directive
 from latex2mathml.converter import convert
-from sphinx import locale, search
+from sphinx import addnodes, locale, search
 from sphinx.errors import ExtensionError
 from sphinx.search.en import SearchEnglish
 
@@ -100,11 +101,18 @@ function splitQuery(query) {
 }
 '''
 
+    english = SearchEnglish({})
+
     class SearchBigram(SearchEnglish):
         js_splitter_code = js
 
         def split(self, s):
             return list(split(s))
+
+        @staticmethod
+        @cache
+        def stem(word):
+            return english.stem(word)
 
         def word_filter(self, w):
             return bool(re.match(f'[{cjk}]', w)) or super().word_filter(w)
@@ -143,9 +151,25 @@ class Mermaid(Directive):
         ]
 
 
-# names, punctuation and blanks in code have the colour of all code; their marks were a quarter
-# of a page
-PLAIN = re.compile(r'<span class="(?:n|p|w)">([^<]*)</span>')
+# names, punctuation and operators in code have the colour of all code, and a word of code in
+# a paragraph needs no mark inside its own: they were a quarter of a page
+PLAIN = re.compile(r'<span class="(?:n|p|w|o|pre)">([^<]*)</span>')
+VERBATIM = re.compile(r'(<(pre|script|style|textarea|svg|iframe)\b.*?</\2>)', re.S)
+
+
+def lean(s):
+    """A page without marks that change nothing and without blank lines and indentation of
+    the templates"""
+    parts = VERBATIM.split(PLAIN.sub(r'\1', s))
+    parts[::3] = [re.sub(r'[ \t]*\n\s*', '\n', part) for part in parts[::3]]
+    del parts[2::3]  # the name of the element
+    return ''.join(parts)
+
+
+# the theme's name of this button is that of another part of the page
+SEARCH = re.compile(
+    r'(<button class="btn search-button-field[^>]*?)\s*aria-label="(?:Search|検索)"'
+)
 
 
 def finish(app, exc):
@@ -161,43 +185,28 @@ def finish(app, exc):
     shutil.rmtree(out.parent / 'jupyter_execute', ignore_errors=True)
     for p in out.glob('_static/**/*.map'):
         p.unlink()
-    shutil.rmtree(
-        out / '_static/locales', ignore_errors=True
-    )  # the theme's own words, already set in English
+    # the theme's own words, already set in English
+    shutil.rmtree(out / '_static/locales', ignore_errors=True)
     (out / '_static/scripts/fontawesome.js').write_text('// the style sheet draws the icons\n')
-    for p in out.glob('**/*.html'):  # two gaps in the theme's accessible names
-        s = p.read_text(encoding='utf-8').replace(
-            '<summary><span class="toctree-toggle"',
-            f'<summary aria-label="{"下のページ" if JA else "Pages below"}"><span '
-            'class="toctree-toggle"',
-        )
-        p.write_text(
-            re.sub(
-                r'(<button class="btn '
-                r'search-button-field[^>]*?)\s*aria-label="(?:Search|検索)"',
-                r'\1',
-                PLAIN.sub(r'\1', s),
-            ),
-            encoding='utf-8',
-        )
-    used = set(
-        re.findall(
-            r'fa-[\w-]+', ''.join(p.read_text(encoding='utf-8') for p in out.glob('**/*.html'))
-        )
-    )
-    css = out / '_static/styles/pydata-sphinx-theme.css'
-    css.write_text(
-        re.sub(
-            r'(?<=\})\.(fa-[\w-]+)\{--fa:[^}]*\}',
-            lambda m: m[0] if m[1] in used else '',
-            css.read_text(encoding='utf-8'),
-        ),
-        encoding='utf-8',
-    )
-
+    pages = {
+        p: lean(SEARCH.sub(r'\1', p.read_text(encoding='utf-8')))
+        for p in out.glob('**/*.html')
+        if JA or 'ja' not in p.relative_to(out).parts
+    }
+    drop_icons(out / '_static/styles/pydata-sphinx-theme.css', pages.values())
     if JA:
-        share(out)
-        in_words(out)
+        say_found(out / '_static/translations.js')
+    same = share(out) if JA else ()
+    for p, s in pages.items():
+        p.write_text(in_words(s, same) if JA else s, encoding='utf-8')
+
+
+def drop_icons(css, pages):
+    "Take the icons that no page shows out of the style sheet"
+    used = set(re.findall(r'fa-[\w-]+', ''.join(pages)))
+    icon = re.compile(r'(?<=\})\.(fa-[\w-]+)\{--fa:[^}]*\}')
+    s = icon.sub(lambda m: m[0] if m[1] in used else '', css.read_text(encoding='utf-8'))
+    css.write_text(s, encoding='utf-8')
 
 
 THEME = {  # the words of the theme that its Japanese lacks
@@ -221,35 +230,40 @@ THEME = {  # the words of the theme that its Japanese lacks
 FOUND = '検索が終わりました。${resultCount}ページ見つかりました。'
 
 
-def in_words(out):
-    js = out / '_static/translations.js'
+def say_found(js):
     s = js.read_text(encoding='utf-8')
     end = re.search(r'found one page matching the search query\.": \[\s*(?="")', s).end()
     js.write_text(s[:end] + f'"{FOUND}"' + s[end + 2 :], encoding='utf-8')
-    words = re.compile(
-        '((?:title|aria-label|placeholder|alt)=")(' + '|'.join(map(re.escape, THEME)) + ')"'
-    )
-    for p in out.glob('**/*.html'):
-        s = words.sub(lambda m: f'{m[1]}{THEME[m[2]]}"', p.read_text(encoding='utf-8'))
-        p.write_text(s, encoding='utf-8')
+
+
+WORDS = re.compile(
+    '((?:title|aria-label|placeholder|alt)=")(' + '|'.join(map(re.escape, THEME)) + ')"'
+)
+LOAD = re.compile(r'((?:href|src)=")((?:\.\./)*)(_\w+/[^"?#]+)')
+
+
+COLAB = re.compile(r'(colab\.research\.google\.com/github/[^"]*/nbs/)(\w+)(?=\.ipynb)')
+
+
+def in_words(s, same):
+    """A Japanese page in the theme's Japanese words, with what is the `same` from the English
+    and the way to the Japanese notebooks"""
+    done = translate.finished()
+    s = COLAB.sub(lambda m: m[1] + ('ja/' if m[2] in done else '') + m[2], s)
+    s = LOAD.sub(lambda m: m[1] + ('../' if m[3] in same else '') + m[2] + m[3], s)
+    return WORDS.sub(lambda m: f'{m[1]}{THEME[m[2]]}"', s)
 
 
 def share(out):
     """What is the same in the English site is not kept twice: the Japanese pages load it
-    from there"""
+    from there. Returns the addresses of what is gone"""
     same = set()
     for p in out.glob('_*/**/*'):
         rel, en = p.relative_to(out), out.parent / p.relative_to(out)
         if p.is_file() and en.is_file() and p.read_bytes() == en.read_bytes():
             same.add(rel.as_posix())
             p.unlink()
-    load = re.compile(r'((?:href|src)=")((?:\.\./)*)(_\w+/[^"?#]+)')
-    for p in out.glob('**/*.html'):
-        s = load.sub(
-            lambda m: m[1] + ('../' if m[3] in same else '') + m[2] + m[3],
-            p.read_text(encoding='utf-8'),
-        )
-        p.write_text(s, encoding='utf-8')
+    return same
 
 
 NOTE = 'このページはまだ日本語になっていません。本文は英語のまま表示しています。'
@@ -274,6 +288,25 @@ def in_japanese(app, doctree):
     top.insert(2, note)
 
 
+def contents(app, name, template, context, doctree):
+    """What the sidebar shows: (caption, [(title, page, pages below)]) of each table of
+    contents. The theme's own way copies the whole tree for each page, which took more than
+    half of a build"""
+    env = app.env
+
+    def below(page):
+        children = env.toctree_includes.get(page, [])
+        return [(env.titles[c].astext(), c) for c in children if name in (page, *children)]
+
+    context['contents'] = [
+        (
+            t['caption'],
+            [(title or env.titles[p].astext(), p, below(p)) for title, p in t['entries']],
+        )
+        for t in env.master_doctree.findall(addnodes.toctree)
+    ]
+
+
 def setup(app):
     js_search_ready()
     if JA:
@@ -281,3 +314,5 @@ def setup(app):
     app.add_html_math_renderer('mathml', (math('inline'), None), (math('block'), None))
     app.add_directive('mermaid', Mermaid)
     app.connect('build-finished', finish, priority=990)
+    app.connect('html-page-context', contents)
+    return dict(parallel_read_safe=True, parallel_write_safe=True)

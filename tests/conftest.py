@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 import pytest
+from climate_ft.workspace import system_language
 
 REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO / 'site'))
+if system_language() == 'ja':
+    os.environ['LC_ALL'] = 'C.UTF-8'  # what the tests expect of commands is English
 
 
 def climate_ft(*args, cwd=REPO, timeout=600, **env):

@@ -2,6 +2,7 @@
 forbids publishing"""
 
 import json
+import re
 import sys
 from pathlib import Path
 import pytest
@@ -9,6 +10,8 @@ import pytest
 REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO / 'site'))
 pytest.importorskip('myst_parser')
+sys.path.insert(0, str(REPO / 'scripts'))
+import build_ja_notebooks
 import translate
 
 PAGE = '''# Title
@@ -109,7 +112,7 @@ def test_every_cell_of_the_course_comes_back_whole():
     """Taken apart and put together again, each message is what it was, and only line breaks
     inside prose are gone"""
     cells = 0
-    for p in (REPO / 'nbs').glob('**/*.ipynb'):
+    for p in {*(REPO / 'nbs').glob('**/*.ipynb')} - {*(REPO / 'nbs/ja').iterdir()}:
         for c in json.loads(p.read_text(encoding='utf-8'))['cells']:
             if c['cell_type'] != 'markdown':
                 continue
@@ -236,3 +239,82 @@ def test_what_is_committed_has_no_faults():
         for m in translate.load(n.as_posix()):
             if m.id and m.string and not m.fuzzy:
                 assert [*translate.faults(m.id, m.string)] == [], (n, m.string)
+
+
+# ---- the Japanese notebooks
+
+
+def cells_of(text):
+    return json.loads(text)['cells']
+
+
+@pytest.fixture(scope='module')
+def made():
+    "Japanese notebooks as the English ones and the catalogues make them now"
+    return build_ja_notebooks.wanted()
+
+
+def test_japanese_notebooks_are_in_step(made):
+    assert build_ja_notebooks.out_of_step(made) == [], 'run make notebooks-ja'
+    names = {p.name for p in (REPO / 'nbs').glob('*.ipynb')}
+    assert {p.name for p in made} == names
+
+
+def test_japanese_notebooks_have_the_same_code_and_no_outputs(made):
+    for p, s in made.items():
+        en, ja = cells_of((REPO / 'nbs' / p.name).read_text(encoding='utf-8')), cells_of(s)
+        assert [(c['cell_type'], c['id']) for c in en] == [
+            (c['cell_type'], c['id']) for c in ja
+        ]
+        for a, b in zip(en, ja):
+            if a['cell_type'] == 'code':
+                assert a['source'] == b['source'] and b['outputs'] == [], p.name
+        prose = ''.join(''.join(c['source']) for c in ja if c['cell_type'] == 'markdown')
+        assert len(re.findall('[ぁ-ん]', prose)) > 200, p.name
+
+
+def test_links_of_japanese_notebooks_lead_to_files(made):
+    seen = 0
+    for p, s in made.items():
+        md = '\n'.join(
+            ''.join(c['source']) for c in cells_of(s) if c['cell_type'] == 'markdown'
+        )
+        for to in re.findall(
+            r'\]\((?!\w+:|#)([^)\s#]+)', re.sub(r'```.*?```|`[^`]+`', '', md)
+        ):
+            assert (p.parent / to).exists(), (p.name, to)
+            seen += 1
+    assert seen > 80
+
+
+def test_links_out_of_the_folder_are_moved():
+    md = '[a](01_pre.ipynb), [b](../README.md), ![c](images/x.png), [d](solutions/01.ipynb)'
+    got = '[a](01_pre.ipynb), [b](../../README.md), ![c](../images/x.png), '
+    assert build_ja_notebooks.moved(md) == got + '[d](../solutions/01.ipynb)'
+    assert build_ja_notebooks.moved(s := '[e](https://a.b/c), [f](#g)') == s
+
+
+def test_what_is_out_of_step_is_named(made, tmp_path, monkeypatch):
+    monkeypatch.setattr(build_ja_notebooks, 'OUT', tmp_path)
+    want = {tmp_path / n: n for n in ('old.ipynb', 'missing.ipynb', 'good.ipynb')}
+    for n, s in (('old', 'x'), ('good', 'good.ipynb'), ('of_no_notebook', '')):
+        (tmp_path / f'{n}.ipynb').write_text(s)
+    names = ['missing.ipynb', 'of_no_notebook.ipynb', 'old.ipynb']
+    assert build_ja_notebooks.out_of_step(want) == names
+
+
+def test_nbdev_exports_nothing_from_the_japanese_notebooks():
+    from nbdev.config import get_config
+    from nbdev.doclinks import nbglob
+
+    assert not get_config()['recursive']
+    assert not [p for p in nbglob(REPO / 'nbs') if 'ja' in Path(p).parts]
+
+
+def test_a_japanese_notebook_runs_in_its_folder_and_says_what_the_english_one_says():
+    import nbformat
+    from nbrun import drift, execute
+
+    run = execute(REPO / 'nbs/ja/00a_text.ipynb', REPO / 'nbs/ja')
+    assert drift(nbformat.read(REPO / 'nbs/00a_text.ipynb', as_version=4), run) == []
+    assert any(c.get('outputs') for c in run.cells)

@@ -1,0 +1,267 @@
+"""The Japanese of commands, errors and reports: every message has what its English has, none
+is left over, and nearly all that a learner meets is there"""
+
+import ast
+import json
+import re
+import string
+from functools import cache
+from pathlib import Path
+import pytest
+import typer
+from conftest import REPO, climate_ft
+from climate_ft import workspace
+from climate_ft.workspace import CourseError, speak, system_language, tr
+
+WORDS = json.loads((REPO / 'climate_ft/assets/ja.json').read_text(encoding='utf-8'))
+ERRORS = 0.9  # least share of their messages that is translated
+PUT_TOGETHER = {  # by Typer, whose code does not hold them whole
+    'Missing argument {}.',
+    'Missing option {}.',
+    'Option {} requires an argument.',
+    'Input should be a valid integer, unable to parse string as an integer',
+}
+
+
+@pytest.fixture
+def ja():
+    speak('ja')
+    yield
+    speak('en')
+
+
+def modules():
+    package, library = REPO / 'climate_ft', Path(typer.__file__).parent
+    return [
+        p for p in (*package.glob('*.py'), *library.glob('**/*.py')) if p.stem != '_modidx'
+    ]
+
+
+@cache
+def told():
+    "Of each module, all texts in its code, of f-strings the parts between the gaps"
+    found = []
+    for p in modules():
+        tree = ast.parse(p.read_text(encoding='utf-8'))
+        texts = [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)]
+        found.append('\0'.join(' '.join(t.split(' ')) for t in texts if isinstance(t, str)))
+    assets = [p.read_text() for p in (REPO / 'climate_ft/assets').glob('report.*')]
+    return [re.sub(r'\s+', ' ', t) for t in (*found, *assets)]
+
+
+def text_of(node):
+    "A message in the code, with {} for its gaps; nothing for one that is not written there"
+    if isinstance(node, ast.Constant):
+        return str(node.value)
+    if isinstance(node, ast.JoinedStr):
+        parts = (v.value if isinstance(v, ast.Constant) else '{}' for v in node.values)
+        return ''.join(parts)
+    return ''
+
+
+@cache
+def errors():
+    "Every message of a `CourseError` that has words of its own"
+    found = set()
+    for p in (REPO / 'climate_ft').glob('*.py'):
+        for n in ast.walk(ast.parse(p.read_text(encoding='utf-8'))):
+            if isinstance(n, ast.Call) and getattr(n.func, 'id', '') == 'CourseError':
+                found.add(' '.join(text_of(n.args[0]).split()))
+    return sorted(m for m in found if re.search('[A-Za-z]{2}', m))
+
+
+def gaps(s):
+    "Numbers of the gaps of a message, in order"
+    names = [n for _, n, _, _ in string.Formatter().parse(s) if n is not None]
+    return sorted(map(int, names)) if all(names) else list(range(len(names)))
+
+
+def test_no_message_is_left_over():
+    def alive(key):
+        parts = re.split(r'\{s?\}|(?<=[:;.,]) | and ', ' '.join(key.split()))
+        parts = [p for p in (p.strip(' :;.,()`') for p in parts) if len(p) > 2]
+        return any(all(p in texts for p in parts) for texts in told())
+
+    assert {k for k in WORDS if not alive(k)} == PUT_TOGETHER
+
+
+def test_each_message_has_the_gaps_of_its_english():
+    for en, ja in WORDS.items():
+        if '{}' in en:
+            assert gaps(ja) == list(range(en.count('{}'))), en
+        else:
+            said = [sorted(re.findall(r'\{.+?\}', s)) for s in (en, ja)]
+            assert said[0] == said[1], en
+        same = [s.split('`')[1::2] for s in (en, ja)]
+        assert sorted(same[0]) == sorted(same[1]), en
+        assert re.search('[。ぁ-んァ-ヶ一-鿿]', ja) or en in (ja, ja.replace('：', ':')), en
+
+
+def test_a_message_with_gaps_is_told_with_what_stood_in_them(ja):
+    for en in WORDS:
+        if '{}' in en and ' ' in en.strip('{} '):
+            filled = en.format(*(str(i) for i in range(41, 41 + en.count('{}'))), s='s')
+            assert tr(filled) != filled or WORDS[en] == en, en
+            numbers = re.findall(r'4\d', filled)
+            assert all(n in tr(filled) for n in numbers), en
+
+
+def test_most_errors_are_there():
+    lacking = [m for m in errors() if m not in WORDS]
+    assert 1 - len(lacking) / len(errors()) >= ERRORS, lacking
+
+
+def test_english_is_what_it_was():
+    assert all(tr(k) is k for k in WORDS)
+    with pytest.raises(CourseError, match='--lang is .de.: choose ja or en'):
+        speak('de')
+    assert workspace.language() == 'en'
+
+
+def test_an_error_inside_a_line_is_translated_too(ja):
+    said = tr('climate-ft: left out: x.pdf is an empty file: copy or download it again')
+    assert said.startswith('climate-ft: 読まずに飛ばしました：x.pdfは空のファイルです')
+    assert tr('12 of 20') == '20中12' and tr('one of them') == 'one of them'
+    assert tr('a: 1 page, 20 characters, 2 sentences of text; set aside: 1 chart') == (
+        'a：本文1ページ、20文字、2文。取り分けたもの：1 chart'
+    )
+    assert tr('nobody knows\n12 of 20') == 'nobody knows\n20中12'
+
+
+def test_the_system_says_which_language():
+    ask = system_language
+    assert ask({}) == ask(dict(LANG='C')) == ask(dict(LC_ALL='C', LANG='ja_JP.UTF-8')) == 'en'
+    assert ask(dict(LANG='ja_JP.UTF-8')) == ask(dict(LC_ALL='', LANG='ja')) == 'ja'
+    assert ask(dict(LC_MESSAGES='ja_JP', LANG='en_US.UTF-8')) == 'ja'
+
+
+def test_lang_may_stand_anywhere():
+    from climate_ft.cli import chosen_language as chosen
+
+    assert chosen(['--lang', 'ja', 'run', '--to', 'x'], {}) == (['run', '--to', 'x'], 'ja')
+    assert chosen(['run', '--lang=en'], dict(LANG='ja')) == (['run'], 'en')
+    assert chosen(['ask', '--', '--lang', 'ja'], {}) == (['ask', '--', '--lang', 'ja'], 'en')
+    assert chosen(['run'], dict(LANG='ja_JP.UTF-8')) == (['run'], 'ja')
+
+
+def texts_of_help(command):
+    for c in (command, *command.commands.values()):
+        yield from (o.help for o in (c, *c.params) if getattr(o, 'help', None))
+
+
+def test_the_whole_help_is_there(ja):
+    from climate_ft.cli import app
+
+    texts = [' '.join(t.split()) for t in texts_of_help(typer.main.get_command(app))]
+    assert len(texts) > 120
+    assert [t for t in texts if tr(t) == t] == []
+
+
+def shown(r):
+    return re.sub(r'[\s│]', '', r.stdout + r.stderr)
+
+
+def test_help_in_a_terminal_is_japanese_and_cut_nowhere():
+    r = climate_ft('run', '--help', '--lang', 'ja', COLUMNS='80')
+    for en in ('A PDF or a folder of PDFs', 'Another base model', 'GPUs to train on'):
+        (ja,) = [v for k, v in WORDS.items() if k.startswith(en)]
+        assert re.sub(r'\s', '', ja) in shown(r)
+    assert '…' not in r.stdout and 'Options' not in r.stdout
+    assert 'オプション' in climate_ft('--help', LC_ALL='ja_JP.UTF-8').stdout
+    assert 'Options' in climate_ft('--help', LC_ALL='C.UTF-8', LANG='ja_JP.UTF-8').stdout
+
+
+@pytest.mark.parametrize(
+    'args,said',
+    [
+        (('ask', '--model', 'x', '--jason'), '--jasonというオプションはありません'),
+        (('serve', '--port', 'many'), '整数で指定してください'),
+        (('run', '--profile', 'huge'), "climate-ft: 'huge'というプロファイルはありません。"),
+        (('extract', 'none.pdf'), 'none.pdfがありません。--pdf FILEでPDFを指定してください'),
+        (('export',), "オプション'--gguf'が足りません"),
+        (('extract',), "引数'pdf'が足りません"),
+        (('clean', 'x'), '余分な引数があります（x）'),
+        (('run', '--to'), "オプション'--to'には値が必要です"),
+        (('trian',), "コマンド'trian'はありません。'train'のことですか"),
+    ],
+)
+def test_a_wrong_input_is_told_in_japanese(tmp_path, args, said):
+    r = climate_ft(*args, '--lang', 'ja', cwd=tmp_path)
+    assert (r.returncode, r.stdout) == (2, '') and said in r.stderr, r.stderr
+    assert 'Traceback' not in r.stderr and list(tmp_path.iterdir()) == []
+
+
+def test_report_in_japanese(ja):
+    from climate_ft import report
+
+    results = json.loads((REPO / 'data/evaluation_results.json').read_text(encoding='utf-8'))
+    parts = [report.right_section(results, {}), report.answers_section(results, 1)]
+    page = report.render_report('t', 'l', parts, report.key_figures(results, {}, {}))
+    script = re.search('<script>(.*?)</script>', page, re.S)[1]
+    assert '問中${n}問を表示' in script and f'sha256-{report.digest_of(script)}' in page
+    assert '<h2>正答</h2>' in page and '<option value="right">正答</option>' in page
+    assert 'data-verdict="wrong"' in page and '<span class="v wrong">誤答</span>' in page
+    first = parts[1]['groups'][0]['rows'][0]
+    assert first['question'] in page and first['reference'] in page
+    speak('en')
+    page = report.render_report('t', 'l', parts, report.key_figures(results, {}, {}))
+    assert '<h2>Right answers</h2>' in page and '<option>right</option>' in page
+
+
+CARD = '''
+# toy, merged
+
+A language model that answers Japanese questions about one document.
+
+## How to use
+Transformers:
+
+```python
+print('Data: {}'.format(1))  # Scores
+```
+
+## Data
+30 training rows about 3 facts from a document that is not named here.
+
+| kind | rows | |
+|---|---|---|
+| short | 3 | a short question |
+
+## Limits
+- It learned sentences of one document. What it was not taught it answers in the same tone, and
+  usually wrongly.
+- Nobody has translated this.
+'''
+
+
+def test_a_card_is_in_both_languages(ja):
+    from types import SimpleNamespace
+    from climate_ft.hub import in_both
+
+    text = in_both(SimpleNamespace(text=CARD)).text
+    first, second = text.split('\n\n---\n')
+    assert second == CARD
+    code = "```python\nprint('Data: {}'.format(1))  # Scores\n```"
+    assert first.split('\n\n')[1:] == [
+        '1つの文書についての日本語の質問に答える言語モデルです。',
+        '## 使い方\nTransformers：',
+        code,
+        '## データ\n学習データ30行、事実3件。出典：ここでは名前を挙げない文書。',
+        '| 種類 | 行 |\n|---|---|---|\n| short | 3 | 短い質問 |',
+        '## 限界\n- 1つの文書の文を学習しました。教えていないことにも同じ調子で答え、'
+        'たいてい間違えます。\n- Nobody has translated this.',
+    ]
+    speak('en')
+    assert in_both(SimpleNamespace(text=CARD)).text == CARD
+
+
+def test_a_conversation_says_in_japanese_what_was_wrong(ja):
+    from climate_ft.asking import _converse
+
+    asked, said = iter(['海氷とは', '']), []
+
+    def one(q):
+        raise CourseError('x.pdf is an empty file: copy or download it again')
+
+    _converse(one, lambda prompt: next(asked), said.append)
+    assert said == ['x.pdfは空のファイルです。コピーかダウンロードをやり直してください\n']
