@@ -31,10 +31,7 @@ demo: venv ## from the report to a fine-tuned, evaluated model: runs/demo/report
 
 test: check-notebooks pytest ## exported code in step with the notebooks, every notebook as on Colab, a whole tiny run, the site in a browser
 
-check-notebooks-ja: dev ## nbs/ja/, the notebooks in Japanese, from the English ones and their catalogues
-	$(BIN)/python scripts/build_ja_notebooks.py
-
-notebooks: dev ## export and clean leave no difference
+check-notebooks: dev ## export and clean leave no difference
 	$(BIN)/nbdev_export
 	$(BIN)/nbdev_clean
 	git diff --exit-code --stat -- nbs climate_ft README.md
