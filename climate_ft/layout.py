@@ -718,7 +718,7 @@ _COUNT = (
 )
 MARK = re.compile(
     rf'^\s*(?:([(（]?{_COUNT}[.．)）、:：])(?=\D)|({_COUNT})(?=\s)|([①-⓿㈠-㈩㊀-㊉㋐-㋾])|[※＊*†‡→⇒⇨➔➜]'
-    r'|[【［〔][^】］〕]{1,8}[】］〕]|(?:注|例|問|答|事例|Q|A|Ｑ|Ａ)[0-9０-９]{0,3}(?=[\s:：.．、])|(?:注|例|問)[0-9０-９]{1,3}|第[0-9０-９一二三四五六七八九十]{1,3}(?=\s))'
+    r'|[【［〔＜][^】］〕＞]{1,8}[】］〕＞]|(?:注|例|問|答|事例|Q|A|Ｑ|Ａ)[0-9０-９]{0,3}(?=[\s:：.．、])|(?:注|例|問)[0-9０-９]{1,3}|第[0-9０-９一二三四五六七八九十]{1,3}(?=\s))'
 )
 
 # %% ../nbs/01a_layout.ipynb #51fe6daa
@@ -1899,27 +1899,31 @@ def unsplit(
     return out
 
 # %% ../nbs/01a_layout.ipynb #b7c40d01
+def _covers(l, small, body):
+    "Does a large line lie over rows of small ones, several or one that it collides with?"
+
+    def across(o):
+        return min(o.x1, l.x1) - max(o.x0, l.x0)
+
+    rows = sum(
+        o.y0 > l.y0 - 0.2 * body and o.y1 < l.y1 + 0.2 * body and across(o) > 0 for o in small
+    )
+    return rows > (len(l.text) > 1) or any(
+        across(o) > 0.5 * (l.x1 - l.x0)
+        and min(o.y1, l.y1) - max(o.y0, l.y0) > 0.4 * (o.y1 - o.y0)
+        for o in small
+    )
+
+
 def watermarks(lines, body) -> set:
     "Large lines that lie over other text, and large ones at a slant"
-
-    def large(l):
-        return l.size > 1.8 * body
 
     def slants(l):
         return min(l.x1 - l.x0, l.y1 - l.y0) > 1.5 * l.size and len(l.text) > 1
 
-    def over(l):
-        return sum(
-            not large(o)
-            and o.y0 > l.y0 - 0.2 * body
-            and o.y1 < l.y1 + 0.2 * body
-            and o.x0 < l.x1
-            and l.x0 < o.x1
-            for o in lines
-        )
-
-    big = [l for l in lines if large(l)]
-    found = {l for l in big if slants(l) or over(l) > (1 if len(l.text) > 1 else 0)}
+    big = [l for l in lines if l.size > 1.8 * body]
+    small = [l for l in lines if l.size <= 1.8 * body] if big else []
+    found = {l for l in big if slants(l) or _covers(l, small, body)}
     return found | {
         l
         for l in big

@@ -926,3 +926,15 @@ def test_a_bare_mark_stays_apart_from_its_item(tmp_path, mark):
 def test_a_mark_without_a_character_begins_an_item():
     assert layout.BULLET.match('\x00町の図書館') and layout.BULLET.match('－ 町の図書館')
     assert layout.MARK.match('第１　目的') and not layout.BULLET.match('－5度')
+
+
+@pytest.mark.parametrize('y', range(140, 158, 3))
+def test_a_watermark_at_a_slight_slant_goes(tmp_path, y):
+    def draw(s):
+        s.prose(71, 100, SAID * 3)
+        at = pymupdf.Point(200, y)
+        turn = pymupdf.Matrix(1, 1).prerotate(5)
+        s.write(*at, '社外秘', 36, color=(0.9, 0.8, 0.8), morph=(at, turn))
+
+    _, c, text = read(tmp_path, draw)
+    assert text.replace('\n', '') == SAID * 3 and [f.text for f in c.furniture] == ['社外秘']
