@@ -11,6 +11,7 @@ import logging
 import re
 import shutil
 import tempfile
+import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -746,8 +747,10 @@ def _quoted(text, name):
     "A text between Ollama's marks; a `CourseError` if it would not arrive as it is"
     lost = [c for c in text if not (c.isprintable() or c in '\n\r\t')]
     if lost or '"""' in text:
-        what = repr(lost[0]) if lost else 'three quotation marks'
-        raise CourseError(f'{name} holds {what}, which Ollama would drop: leave it out')
+        what = 'three quotation marks'
+        if lost:
+            what = unicodedata.name(lost[0], repr(lost[0])).lower()
+        raise CourseError(f'{name} holds {what}, which Ollama would not keep: leave it out')
     return f'"""{text}"""'
 
 

@@ -215,7 +215,8 @@ def test_the_modelfile_says_all_that_changes_an_answer(tok):
 
 
 @pytest.mark.parametrize(
-    'text, what', [('短く\u3000答えて', 'u3000'), ('a\n"""\nb', 'three quotation marks')]
+    'text, what',
+    [('短く\u3000答えて', 'ideographic space'), ('a\n"""\nb', 'three quotation marks')],
 )
 def test_a_system_text_that_ollama_would_change_is_named(merged, tmp_path, text, what):
     with pytest.raises(CourseError, match=f'the system text holds .*{what}.* leave it out'):
