@@ -372,7 +372,8 @@ def importance(
             hooks.append(m.register_forward_pre_hook(watch(f'{known}.weight')))
     with torch.inference_mode():
         for t in texts:
-            ids = token_ids(tok, t)[:max_length]
+            if not (ids := token_ids(tok, t)[:max_length]):
+                continue
             net(input_ids=torch.tensor([ids], device=net.device))
     for h in hooks:
         h.remove()
@@ -686,6 +687,12 @@ def ollama_template(
     return system + user.replace(_USER, '{{ .Prompt }}') + '{{ .Response }}' + family(tok)[1]
 
 
+def _quoted(text):
+    "Within three quotation marks, which a foreign text cannot end"
+    text = text.replace('"""', "'''")
+    return f'"""{text}{" " * text.endswith(chr(34))}"""'
+
+
 def modelfile(
     tok,  # tokenizer with a chat template
     gguf: str,  # name of the file beside it
@@ -695,17 +702,17 @@ def modelfile(
 ) -> str:
     "A Modelfile for `ollama create`"
     stop = sorted({family(tok)[1], tok.eos_token})
-    lines = [f'FROM ./{gguf}', f'TEMPLATE """{ollama_template(tok)}"""']
+    lines = [f'FROM ./{gguf}', f'TEMPLATE {_quoted(ollama_template(tok))}']
     if system:
-        lines.append(f'SYSTEM """{system}"""')
+        lines.append(f'SYSTEM {_quoted(system)}')
     lines += [
         'PARAMETER temperature 0',
         f'PARAMETER num_ctx {context}',
         'PARAMETER num_predict 256',
     ]
-    lines += [f'PARAMETER stop "{s}"' for s in stop]
+    lines += [f'PARAMETER stop {json.dumps(s, ensure_ascii=False)}' for s in stop]
     if licence:
-        lines.append(f'LICENSE """{licence}"""')
+        lines.append(f'LICENSE {_quoted(licence)}')
     return '\n'.join(lines) + '\n'
 
 # %% ../nbs/13b_gguf.ipynb #d5553707

@@ -41,6 +41,8 @@ class Retriever:
         import bm25s
 
         self.chunks, self.index = chunks, bm25s.BM25()
+        if not chunks:
+            raise CourseError('the corpus holds no passages: run `climate-ft corpus` again')
         self.index.index([bigrams(c.text) for c in chunks], show_progress=False)
 
     def __call__(
