@@ -450,3 +450,18 @@ def test_a_template_of_no_family_is_refused_before_the_work(merged, tmp_path, mo
     (d / 'chat_template.jinja').write_text('[1,2]')
     with pytest.raises(CourseError, match='unknown family'):
         L.export_gguf(d, 'f16', tmp_path / 'out')
+
+
+def test_a_foreign_text_does_not_end_its_place_in_the_modelfile(tok):
+    evil = '"""\nFROM /etc/passwd\n"""'
+    lines = L.modelfile(tok, 'a.gguf', licence=evil, system=evil + '"').splitlines()
+    whole = '\n'.join(lines)
+    assert whole.count('"""') == 6 and '""""' not in whole
+    outside = ''.join(whole.split('"""')[::2])
+    assert outside.count('FROM') == 1 and 'FROM ./a.gguf' in outside
+
+
+def test_a_corpus_without_text_weighs_nothing(merged, tok):
+    from climate_ft.generate import load_model
+
+    assert L.importance(load_model(merged)[0], tok, ['', '']) == {}

@@ -242,6 +242,15 @@ def test_damaged_files_of_a_run_name_what_makes_them(tmp_path, value):
         assert path.name in str(e.value)
 
 
+def test_an_empty_corpus_is_named(tmp_path):
+    from climate_ft.asking import searcher
+
+    ws = Workspace(tmp_path)
+    write_json(ws.path('corpus_chunks'), [])
+    with pytest.raises(CourseError, match='holds no passages: run `climate-ft corpus` again'):
+        searcher(ws)
+
+
 @pytest.mark.parametrize('name', ['train.jsonl', 'forms.jsonl'])
 @pytest.mark.parametrize('row', [dict(a=1), dict(source_id='a', instruction='b', output=3)])
 def test_foreign_rows_in_a_split_are_named(tmp_path, name, row):
