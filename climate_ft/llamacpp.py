@@ -363,7 +363,7 @@ def _read(net, tok, texts, pairs, max_length):
     rows = [token_ids(tok, t, before=begin)[:max_length] for t in texts]
     rows += [encode(tok, q, a)['input_ids'] for q, a in pairs]
     with torch.inference_mode():
-        for ids in rows:
+        for ids in filter(None, rows):
             given = torch.tensor([ids], device=net.device)
             yield net.base_model(input_ids=given).last_hidden_state
 
@@ -754,6 +754,12 @@ def _quoted(text, name):
     return f'"""{text}"""'
 
 
+def _inert(text):
+    "Within three quotation marks, which a foreign text cannot end"
+    text = text.replace('"""', "'''")
+    return f'"""{text}{" " * text.endswith(chr(34))}"""'
+
+
 def modelfile(
     tok,  # tokenizer with a chat template
     gguf: str,  # name of the file beside it
@@ -763,7 +769,7 @@ def modelfile(
 ) -> str:
     "A Modelfile for `ollama create`"
     stop = sorted({family(tok)[1], tok.eos_token})
-    lines = [f'FROM ./{gguf}', f'TEMPLATE """{ollama_template(tok)}"""']
+    lines = [f'FROM ./{gguf}', f'TEMPLATE {_inert(ollama_template(tok))}']
     if system:
         lines.append(f'SYSTEM {_quoted(system, "the system text")}')
     lines += [
@@ -772,9 +778,9 @@ def modelfile(
         f'PARAMETER num_ctx {context}',
         'PARAMETER num_predict 256',
     ]
-    lines += [f'PARAMETER stop "{s}"' for s in stop]
+    lines += [f'PARAMETER stop {json.dumps(s, ensure_ascii=False)}' for s in stop]
     if licence:
-        lines.append(f'LICENSE """{licence.replace(chr(34) * 3, chr(39) * 3)}"""')
+        lines.append(f'LICENSE {_inert(licence)}')
     return '\n'.join(lines) + '\n'
 
 # %% ../nbs/13b_gguf.ipynb #d5553707

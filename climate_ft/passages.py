@@ -18,7 +18,7 @@ from .pairs import rank
 # %% auto #0
 __all__ = ['PASSAGES', 'CHARS', 'REFUSAL', 'QUOTED', 'bigrams', 'Retriever', 'passage', 'found', 'context', 'follows', 'thread',
            'cited', 'core', 'around', 'quoted', 'passage_rows', 'general_pairs', 'off_topic', 'Mix', 'mixed',
-           'add_taught', 'read_rows', 'build_forms', 'select_forms']
+           'add_taught', 'reading_rows', 'build_forms', 'select_forms']
 
 # %% ../nbs/05f_passages.ipynb #042da4df
 def bigrams(
@@ -41,6 +41,8 @@ class Retriever:
         import bm25s
 
         self.chunks, self.index = chunks, bm25s.BM25()
+        if not chunks:
+            raise CourseError('the corpus holds no passages: run `climate-ft corpus` again')
         self.index.index([bigrams(c.text) for c in chunks], show_progress=False)
 
     def __call__(
@@ -356,7 +358,7 @@ def add_taught(
     return rows + kept, dict(taught=told)
 
 
-def read_rows(
+def reading_rows(
     rows: list[QA],  # short questions
     topics: list[QA],
     chunks: list[Chunk],  # that are trained
@@ -390,7 +392,7 @@ def build_forms(
     topics += (casual := casual_rows(pairs, seed))
     out = rows + casual + (gap_rows(rows, chunks, seed) if mix.gaps else [])
     out += text_rows(chunks) if mix.text else []
-    out += read_rows(rows, topics, chunks, mix, seed)
+    out += reading_rows(rows, topics, chunks, mix, seed)
     out += mixed(pairs + out, chunks, asked, mix, seed)
     report = dict(rows=len(out), kinds=dict(Counter(r.kind for r in out)))
     report |= dict(held_out=len(held), examination=exam)

@@ -27,11 +27,7 @@ NOTEBOOKS = sorted(
     if not {'.ipynb_checkpoints', 'ja'} & {*p.parts}
 )
 CHAPTERS = [n for n in NOTEBOOKS if n != 'index' and '/' not in n]
-<<<<<<< HEAD
-SIZE_MB, LANDING_KB = 30, 1024  # about 300 pages in two languages
-=======
-SIZE_MB, LANDING_KB = 60, 1024  # about 540 pages in two languages
->>>>>>> h-i18
+SIZE_MB, LANDING_KB = 35, 1024  # about 540 pages in two languages
 
 
 def run(*args):
