@@ -315,7 +315,7 @@ def told(
     c, rows = report['forms']['coverage'], report['rows']
     lines = [
         f"{report['facts']['train']} facts and {c['short']} sentences with short questions "
-        f"are trained, in {rows['train'] + rows['forms']:,} rows; "
+        f"can be trained, in {rows['train'] + rows['forms']:,} rows; "
         f"{rows['short']} short questions are held out"
     ]
     left = {k: len(v) for k, v in c['left'].items()}
@@ -327,9 +327,8 @@ def told(
         )
     if near := report.get('nearest_gold'):
         lines.append(
-            f"no trained question is nearer than {near['ratio']:.0f} of 100 to a "
-            "hand-written one "
-            '(listed in data/gold_distance.jsonl)'
+            f"the trained question most like a hand-written one is {near['ratio']:.0f} % "
+            'alike (listed in data/gold_distance.jsonl)'
         )
     return lines + told_of_teacher(report)
 

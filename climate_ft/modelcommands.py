@@ -113,7 +113,7 @@ def export(
     write_gguf_card(done, folder)
     say(
         f'Ollama: cd {shlex.quote(str(done))} && '
-        f'ollama create {shlex.quote(done.name)} -f Modelfile'
+        f'ollama create {shlex.quote(done.name.split("-gguf-")[0])} -f Modelfile'
     )
     tell(done)
 

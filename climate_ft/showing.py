@@ -171,7 +171,7 @@ def _recommended(better, worse):  # sets
         return 'use 8 bits if they fit: better on ' + ', '.join(better)
     if worse:
         return 'use 4 bits: better on ' + ', '.join(worse) + ' and smaller'
-    return 'use 4 bits: no difference can be shown, and they need less memory'
+    return 'use 4 bits: no difference can be shown, and their weights are smaller'
 
 
 def compare_bits(
