@@ -64,6 +64,8 @@ def _in_phrase(ts, k):
         return True
     if t.pos in ('助詞', '接続詞'):
         return t.surface in _links
+    if t.surface == 'つ' and k and ts[k - 1].sub == '数':
+        return True  # 4つの島: MeCab takes this つ for a verb's ending
     return (t.pos == '助動詞' and (t.surface == 'な' or k == 0)) or (
         t.pos == '形容詞' and t.cform == '基本形'
     )
@@ -119,6 +121,27 @@ def _begin(ts, i, j):
     return i
 
 
+_clause_nouns = {'ため', 'とき', '時', '際', '場合', '後', '前', 'うち', 'なか', '中'}
+
+
+def _torn_off(ts, i, j):
+    "Is the phrase from `i` to `j` a piece of a longer one? など|重要なもの, 不明であるため|投与"
+    before = ts[i - 1] if i else Token('')
+    listed = (
+        before.surface == 'など'
+        and ts[i].surface != 'の'
+        or before.surface == 'を'
+        and ts[i].surface == 'はじめ'
+    )
+    return listed or any(
+        b.surface in _clause_nouns
+        and a.cform == '基本形'
+        and a.pos in ('動詞', '助動詞', '形容詞')
+        and c.pos == '名詞'
+        for a, b, c in zip(ts[max(i - 1, 0) : j], ts[i or 1 : j], ts[(i or 1) + 1 : j])
+    )
+
+
 def phrase_before(
     text: str,
     ts: list[Token],  # its tokens
@@ -130,7 +153,7 @@ def phrase_before(
     i = j
     while i > 0 and (depth[i - 1] > 0 or _in_phrase(ts, i - 1) or _of_stem(ts, i, j)):
         i -= 1
-    if i == j or i and _cut(ts, i):
+    if i == j or i and _cut(ts, i) or _torn_off(ts, i, j):
         return ''
     if clause and i and _has_clause(ts, i):
         i = _with_clause(ts, depth, i, j)
@@ -139,7 +162,12 @@ def phrase_before(
     if i is None or (i := _begin(ts, i, j)) == j:
         return ''
     a = ts[i].start
-    while a and _kanji(text[a - 1]) and _kanji(text[a]):
+    while (
+        a
+        and _kanji(text[a - 1])
+        and _kanji(text[a])
+        and not (ts[i - 1].pos == '副詞' and len(ts[i - 1].surface) > 1)
+    ):
         a -= 1  # MeCab may cut a word it does not know
     return text[a : ts[j].start].strip()
 
@@ -184,6 +212,11 @@ def clean_topic(p: str) -> str:
     return _bullet.sub('', _gloss.sub(r'（\1）', p))
 
 
+_not_defined = re.compile(  # 適応とはならない, 手作業とは別の
+    'とは、?(?:な[らりっ]|限ら|かぎら|別の|異な|違|ちが|逆|対照|無関係|関係な|言[いえわ]|いえ|いい|思[いえわ]|考え)'
+)
+
+
 def _markers(ts, depth, particle, sub):  # indexes
     "Where the particle stands behind a noun, or behind one and と, outside brackets"
 
@@ -211,6 +244,18 @@ def _no_topic(p):
     )
 
 
+_joint = re.compile('、(?:また|さらに|一方|そして|なお)、')
+_because_of = re.compile('(?:であるため|ないため|ますため|ことから|ので)')
+
+
+def _other_clause(text, ts, j):
+    "Does the particle at `j` belong to a statement that the sentence only mentions or adds?"
+    if _joint.search(text[: ts[j].start]):
+        return True
+    short = ts[j - 1].start == 0 or text[ts[j - 1].start - 1] == '、'
+    return ts[j].surface == 'が' and not short and bool(_because_of.search(text[ts[j].end :]))
+
+
 def topic(
     text: str,  # one sentence
     longest: int = 40,  # characters
@@ -226,6 +271,8 @@ def topic(
             continue
         j = at[0] if particle == 'は' else at[-1]
         k, p = j - (ts[j - 1].surface == 'と'), ''
+        if k < j and _not_defined.match(text[ts[k].start :]) or _other_clause(text, ts, j):
+            return None
         if ts[k - 1].surface != 'の':
             ps = (clean_topic(phrase_before(text, ts, depth, k, c)) for c in (True, False))
             p = next((p for p in ps if len(p) <= longest), '')
@@ -266,6 +313,12 @@ _general = re.compile(
 )
 
 
+_label_only = re.compile(  # headings that name nothing
+    '(?:メモ|覚え?書き?|備考|補足|付記|追記|注記?|その他|ほか|はじめに|初めに|おわりに|終わりに|最後に'
+    '|まえがき|あとがき|前書き|後書き|序文|序|まとめ|目次|参考|資料)'
+)
+
+
 def _named(title, section):
     "A title that needs its parent, 概要, with it: Xの概要"
     if not _general.fullmatch(title):
@@ -281,9 +334,12 @@ def section_title(section: list) -> str:  # '' if there is none that can name a 
 
 
 def _states(title):
-    "True for a heading that is a sentence: …は9.5日である"
-    last = tokens(title)[-1:]
-    return bool(last) and last[0].pos in ('動詞', '助動詞', '形容詞') and len(title) > 8
+    "True for a heading that is a sentence or half of one, or only a label: …を目指して, メモ"
+    last = (tokens(title)[-1:] or [Token('')])[0]
+    says = last.pos in ('動詞', '助動詞', '形容詞') and len(title) > 8
+    return (
+        says or title.endswith(('て', 'を', 'が', 'は')) or bool(_label_only.fullmatch(title))
+    )
 
 
 def chunk_sentences(c: Chunk):
@@ -347,6 +403,17 @@ def _opens_list(sents, i):
     return bool(_list_follows.search(s) or _counts_items.search(s) and _bullet.match(after))
 
 
+_says_little = re.compile(
+    '[はがも]、?(?:[^、]{0,4}(?:必要|重要|大切|不可欠|課題|問題)[^、]{0,8})。$'
+)
+
+
+def _repeats(answer, topic):
+    "Does an answer say of its topic only that it is needed, or important?"
+    m = _says_little.search(answer)
+    return bool(m) and clean_topic(answer[: m.start()]) == topic
+
+
 def chunk_facts(
     c: Chunk,
     shortest: int = 15,
@@ -364,7 +431,7 @@ def chunk_facts(
         whole = answer[-1:] == '。' and shortest <= len(answer) <= longest
         if not whole or _torn(sents, i) or _leans.search(answer) or _opens_list(sents, i):
             continue
-        if t := topic(s):
+        if (t := topic(s)) and not _repeats(answer, t[0]):
             res.append(Fact(f'{c.id}.{i}', t[0], answer, t[1], c, at + len(s) - len(answer)))
     return res
 

@@ -9,11 +9,11 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 from .workspace import *
-from .style import Token, conjugate, to_polite
+from .style import Token, conjugate, quote_depth, to_plain, to_polite
 from . import style
 from .facts import bracket_depth, chunk_sentences, clean_topic, figure_refs
 from .facts import heading_title, phrase_before, section_title
-from .facts import _bullet, _label, _pronoun
+from .facts import _bullet, _label, _not_defined, _pronoun
 from .contamination import both_styles, squeeze
 from .pairs import pick, polite_answer, rank
 
@@ -99,6 +99,8 @@ def topic_of(
         if depth[j] or ts[j].surface != 'は' or ts[j].sub != '係助詞':
             continue
         k = j - (ts[j - 1].surface == 'と')
+        if k < j and _not_defined.match(text[ts[k].start :]):
+            return None
         if ts[k - 1].pos not in ('名詞', '記号'):
             return None
         p = phrase_before(text, ts, depth, k, True)
@@ -112,12 +114,29 @@ _plans = re.compile('予定|目標|計画で|見込')
 _past_date = re.compile('(?:[0-9]{4}|(?:令和|平成|昭和)(?:[0-9]{1,2}|元))年[^、]*に')
 
 
+_polite = re.compile(
+    '(?:です|ます|でした|ました|ません|でしょう|ましょう|ください)(?:[がし、。]|$)'
+)
+
+
+def _plainly(s):
+    "A polite sentence in the plain style; '' if it asks, supposes or cannot be put so"
+    if not _polite.search(s):
+        return s
+    p = to_plain(s)
+    ts = tokens(p)
+    left = any(t.base in ('ます', 'です') and not d for t, d in zip(ts, quote_depth(ts)))
+    return '' if left or p.rstrip('。').endswith(('う', 'か', 'よ', 'ね')) else p
+
+
 def clauses(
     s: str,  # one sentence
 ) -> list[str]:  # in the plain style, without 。
     "The statements that a sentence strings together, each with its topic"
-    m = _label.match(s.strip())  # 監視：濃度を測る。
-    text = f'{m[1].strip()}では、{bare(s.strip()[m.end() :])}' if m else bare(s)
+    if not (s := _plainly(s.strip())):
+        return []
+    m = _label.match(s)  # 監視：濃度を測る。
+    text = f'{m[1].strip()}では、{bare(s[m.end() :])}' if m else bare(s)
     ts = tokens(text)
     depth, past, top = bracket_depth(ts), text.endswith(('た', 'だ')), topic_of(text)
     parts, at = [], 0
@@ -157,7 +176,7 @@ _digits = r'[0-9][0-9,]*(?:\.[0-9]+)?'
 _value = rf'{_digits}(?:[兆億万](?:{_digits})?)*'
 _amount = re.compile(
     rf'(?P<about>約|およそ|)(?:マイナス)?'
-    rf'(?:(?P<first>{_value})(?P<unit1>{_unit})?(?:から|〜|～|ないし)約?(?:マイナス)?)?'
+    rf'(?:(?P<first>{_value})(?P<unit1>{_unit})?(?:から|〜|～|~|ないし)約?(?:マイナス)?)?'
     rf'(?P<last>{_value})(?P<unit>{_unit})'
     rf'(?P<more>以上|以下|以内|未満|程度|前後|余り|弱|強|超)?(?![号位月版期次世A-Za-z/])'
 )
@@ -165,7 +184,7 @@ _few = re.compile(
     r'(?<![一二三四五六七八九十第〇])[一二三四五六七八九十]'
     r'(?P<unit>つ|か国|種類|段階|機関|大学|年間|倍)(?=の|から|で|に|を|が|ある)'
 )
-_in_a_name = re.compile(r'(?:[A-Za-z0-9.\-－‐第〜～年月×]|(?<!マイナス)[ァ-ヶー・])$')
+_in_a_name = re.compile(r'(?:[A-Za-z0-9.\-－‐第〜～~年月×]|(?<!マイナス)[ァ-ヶー・])$')
 _rate = re.compile(
     '当たり|あたり|ごと|につき|おき|代|度(?!格子)|[0-9]|生|目|版|後|前|先|間|に約|に[0-9]|×|の[0-9]'
 )
@@ -287,9 +306,17 @@ def leans(text: str) -> bool:
     return bool(_anaphor.search('、' + text))
 
 
+_says_nothing = re.compile(
+    '(?:さまざま|様々|いろいろ|色々)[なの][^のとや]{1,4}$'
+    '|(?:ところ|際|事|頃|ころ|折|(?:向こう|今後|約)?[0-9]+(?:年|か月|日|時間|分)間?)$'
+)
+
+
 def is_answer(p: str) -> bool:
     "Is this noun phrase worth asking for?"
     if not 2 <= len(p) <= 45 or _empty.search(p) or leans(p) or _pronoun.search(p):
+        return False
+    if _says_nothing.search(p):
         return False
     return tokens(p)[0].pos != '動詞'  # 運営するX: the object of the verb is missing
 
@@ -393,6 +420,23 @@ _torn = re.compile(r'(?:から|に|で|へ)[はも]|[）」』]')
 _reason = re.compile('(?:ため|から|の)である$')
 
 
+_verbless = re.compile('を[一-龥ァ-ヶー]+、')  # 連携を実現、…
+_event = re.compile('(?:事|わけ|ところ)(?:であった|である|だった|だ)$|(?:あり|なし)$')
+
+
+def _cut_clause(pre, post, s):
+    "Has the question a noun without its verb, or a clause that nobody would ask about?"
+    if s.what in ('number', 'date'):
+        return bool(_event.search(post))
+    lost = pre.endswith('を、') and any(t.pos == '動詞' for t in tokens(s.value))
+    there = (
+        re.search('(?:[にはもみ]|また)、?$', pre)
+        and s.what == 'thing'
+        and re.match('が(?:ある|いる|あった|いた)$', post)
+    )
+    return bool(lost or there or _verbless.match(post) or _event.search(post))
+
+
 def in_place(
     c: str,  # a clause
     s: Slot,
@@ -403,7 +447,7 @@ def in_place(
         return None
     if _torn.match(post) or re.search('[（「『]$', pre) or _adnominal(post) or _elliptic(pre):
         return None
-    if _lists(post, s):
+    if _lists(post, s) or _cut_clause(pre, post, s):
         return None
     if s.what == 'number':
         if re.match('の[^、]*の|と、|で、', post) or pre.endswith('という'):
@@ -492,6 +536,17 @@ def _is_form(rest, word, p):  # what is left of the clause without である
     return f'{rest}は{word}', p
 
 
+_happens = re.compile(  # verbs that nobody does to something
+    'が(?:(?:合併|統合|合流|分裂|開業|開通|開校|発足|成立|誕生|発生|普及)[しす]|終わ|生まれ|加わ)'
+    '[^、をとの]*$'
+)
+
+
+def _own_subject(rest):
+    "Has what is left of the clause a subject of its own for its last verb? 両校が合併した"
+    return bool(_happens.search(rest))
+
+
 def topic_form(
     c: str,  # a clause
     known: dict | None = None,  # see `glossary`
@@ -507,7 +562,7 @@ def topic_form(
     if not is_answer(p) or len(rest) < 10 or leans(rest) or re.search('では、?$', c[:a]):
         return None
     word = ASK[what_is(p, known)]
-    if _contrasts(rest):
+    if _contrasts(rest) or _own_subject(rest):
         return None
     if c.endswith('である'):
         return _is_form(rest[:-3], word, p)
@@ -668,12 +723,17 @@ class Form:
     slot: str  # forms with the same slot ask for the same thing
 
 
+def _short(title):
+    "A long title without what stands in brackets at its end"
+    return title if len(title) <= 16 else re.sub(r'\s*[（(][^（）()]*[)）]$', '', title)
+
+
 def prefix(
     c: str,  # a clause
     title: str,  # heading of its section
 ) -> str:
     "What a question has to begin with if its clause does not say what it is about"
-    t = topic_of(c)
+    t, title = topic_of(c), _short(title)
     if not title or len(title) > 16 or '：' in title or squeeze(title) in squeeze(c):
         return ''
     known = t and (len(t[2]) > 4 or t[2] in _countries or _name.search(t[2]))
@@ -696,6 +756,22 @@ def _clause_forms(c, before, known):
         yield Form('short', 'why', *f, 'why')
 
 
+_common = set(
+    'こと もの ため 国 人 年 月 日 島 町 村 市 県 学校 島民 生徒 地区 当時 時代 現在 昔'.split()
+)
+
+
+def _specific(q):
+    "Has a question a name, a number or a longer word, so that one answer fits?"
+    if _name.search(q) or re.search('[0-9]', q):
+        return True
+    plain = ('非自立', '代名詞', '数', '接尾', '副詞可能')
+    ts = [t for t in tokens(q) if t.pos == '名詞' and t.sub not in plain]
+    ts = [t for t in ts if t.surface not in _common]
+    named = any(t.sub == '固有名詞' for t in ts)
+    return named or re.search('[一-龥]{4}', q) is not None or len(ts) > 2
+
+
 def sentence_forms(
     s: str,  # one sentence
     title: str = '',  # heading of its section
@@ -707,6 +783,8 @@ def sentence_forms(
         for c in map(clean_topic, clauses(s)):
             found += _clause_forms(c, prefix(c, title), known)
 
+    open = not 0 < len(_short(title)) <= 16  # no title tells what the question is about
+
     def fine(f):
         told = squeeze(f.answer) in squeeze(f.question)
         return (
@@ -714,6 +792,7 @@ def sentence_forms(
             and not told
             and len(f.question) <= 110
             and not leans(f.question)
+            and (f.shape == 'what' or not open or _specific(f.question))
             and not figure_refs(f.question + f.answer)
         )
 
