@@ -199,10 +199,14 @@ _counted = re.compile('^(?:約|[0-9])|[0-9](?:名|人|台|件|か所|隻|棟)') 
 
 def _in_clause(ts, j):
     "Does the particle at `j` belong to a clause in front of a noun? 期限が近い雑誌"
-    for a, b in zip(ts[j + 1 : j + 4], ts[j + 2 : j + 5]):
+    for k, (a, b) in enumerate(zip(ts[j + 1 :], ts[j + 2 :])):
         if a.pos in ('形容詞', '動詞', '助動詞') and a.cform == '基本形':
-            return b.pos in ('名詞', '接頭詞') and b.sub != '非自立'
-        if a.sub == '読点':
+            near = b.pos in ('名詞', '接頭詞') and b.sub != '非自立'
+            rest = [
+                t.surface for t in ts[j + k + 2 :] if t.pos == '助詞' and t.surface != 'の'
+            ]
+            return near if k < 3 else (near or b.surface == '「') and rest[:1] == ['を']
+        if a.sub == '読点' and k:
             return False
     return False
 
@@ -231,6 +235,11 @@ def _markers(ts, depth, particle, sub):  # indexes
     ]
 
 
+_not_alone = re.compile(  # a time, a side of something, a statement with a topic of its own
+    '(?:以降|以前|以来)$|^[東西南北上下左右内外両]側|^湾内$|[①-⓿]|(?:で|に)は.*こと$'
+)
+
+
 def _no_topic(p):
     "Is a phrase no topic: a time, a pronoun, a list, a number?"
     return (
@@ -239,6 +248,7 @@ def _no_topic(p):
         or _pronoun.search(p)
         or _vague.search(p)
         or '、' in p
+        or _not_alone.search(p)
         or re.match('[0-9](?![0-9]{3}年)', p)
         or re.fullmatch(r'[\W\d]+', p)
     )
@@ -404,14 +414,14 @@ def _opens_list(sents, i):
 
 
 _says_little = re.compile(
-    '[はがも]、?(?:[^、]{0,4}(?:必要|重要|大切|不可欠|課題|問題)[^、]{0,8})。$'
+    '[はがも]、?(?:[^、]{0,4}(?:必要|重要|大切|不可欠|課題|問題)(?:で|に|と)[^、]{1,6})。$'
 )
 
 
 def _repeats(answer, topic):
     "Does an answer say of its topic only that it is needed, or important?"
     m = _says_little.search(answer)
-    return bool(m) and clean_topic(answer[: m.start()]) == topic
+    return bool(m) and len(answer[: m.start()]) < len(topic) + 8
 
 
 def chunk_facts(

@@ -29,7 +29,7 @@ tokens = lru_cache(1024)(style.tokens)  # a clause is looked at from several sid
 
 _lead = re.compile(
     r'^(?:また|さらに|なお|ただし|ただ|しかし|一方で?|そのため|このため|したがって|その結果|たとえば|例えば|'
-    r'特に|もっとも|こうして|加えて|そして|実際|とりわけ|同様に|なかでも)、'
+    r'特に|さて|もとより|ところで|残念ながら|もっとも|こうして|加えて|そして|実際|とりわけ|同様に|なかでも)、'
 )
 _fig = r'図表?\s*[0-9]+(?:[-.][0-9]+)*'
 _aside = re.compile(
@@ -307,7 +307,7 @@ def leans(text: str) -> bool:
 
 
 _says_nothing = re.compile(
-    '(?:さまざま|様々|いろいろ|色々)[なの][^のとや]{1,4}$'
+    '(?:さまざま|様々|いろいろ|色々)[なの][^のとや]{1,4}$|^多くの(?:方々?|人々?)$'
     '|(?:ところ|際|事|頃|ころ|折|(?:向こう|今後|約)?[0-9]+(?:年|か月|日|時間|分)間?)$'
 )
 
@@ -316,7 +316,7 @@ def is_answer(p: str) -> bool:
     "Is this noun phrase worth asking for?"
     if not 2 <= len(p) <= 45 or _empty.search(p) or leans(p) or _pronoun.search(p):
         return False
-    if _says_nothing.search(p):
+    if _says_nothing.search(p) or re.search('限りこの', p):
         return False
     return tokens(p)[0].pos != '動詞'  # 運営するX: the object of the verb is missing
 
@@ -420,7 +420,7 @@ _torn = re.compile(r'(?:から|に|で|へ)[はも]|[）」』]')
 _reason = re.compile('(?:ため|から|の)である$')
 
 
-_verbless = re.compile('を[一-龥ァ-ヶー]+、')  # 連携を実現、…
+_verbless = re.compile('[をが][一-龥ァ-ヶー]+、')  # 連携を実現、…
 _event = re.compile('(?:事|わけ|ところ)(?:であった|である|だった|だ)$|(?:あり|なし)$')
 
 
@@ -428,7 +428,10 @@ def _cut_clause(pre, post, s):
     "Has the question a noun without its verb, or a clause that nobody would ask about?"
     if s.what in ('number', 'date'):
         return bool(_event.search(post))
+    if re.search('(?:非常に|極めて|きわめて|とても|大変)$', pre):
+        return True  # 非常に|多くの方々
     lost = pre.endswith('を、') and any(t.pos == '動詞' for t in tokens(s.value))
+    lost |= pre.endswith('が、') and 'を' in s.value
     there = (
         re.search('(?:[にはもみ]|また)、?$', pre)
         and s.what == 'thing'
@@ -445,7 +448,12 @@ def in_place(
     pre, post = c[: s.start], c[s.end :]
     if _called.match(c) or _reason.search(c) or len(pre) + len(post) < 8:
         return None
-    if _torn.match(post) or re.search('[（「『]$', pre) or _adnominal(post) or _elliptic(pre):
+    if (
+        _torn.match(post)
+        or re.search(r'[（「『]$|\([^)]*$', pre)
+        or _adnominal(post)
+        or _elliptic(pre)
+    ):
         return None
     if _lists(post, s) or _cut_clause(pre, post, s):
         return None
@@ -456,7 +464,7 @@ def in_place(
         if _before_noun.search(pre):
             return None
     else:
-        if re.search('の$|まだ$|最も$|[やと0-9一-龥]、$', pre):
+        if re.search('の$|まだ$|最も$|[やと0-9a-z一-龥]、$', pre):
             return None
         if re.search('[一-龥]$', pre) and re.match('[ぁ-ん]', s.value):
             return None
@@ -537,7 +545,7 @@ def _is_form(rest, word, p):  # what is left of the clause without である
 
 
 _happens = re.compile(  # verbs that nobody does to something
-    'が(?:(?:合併|統合|合流|分裂|開業|開通|開校|発足|成立|誕生|発生|普及)[しす]|終わ|生まれ|加わ)'
+    'が(?:(?:終了|合併|統合|合流|分裂|開業|開通|開校|発足|成立|誕生|発生|普及)[しす]|終わ|生まれ|加わ)'
     '[^、をとの]*$'
 )
 
@@ -756,6 +764,9 @@ def _clause_forms(c, before, known):
         yield Form('short', 'why', *f, 'why')
 
 
+_scene = re.compile(
+    '(?:行った|見た|していた|ていた)ところ、|(?:見ると|していると)、'
+)  # a story
 _common = set(
     'こと もの ため 国 人 年 月 日 島 町 村 市 県 学校 島民 生徒 地区 当時 時代 現在 昔'.split()
 )
@@ -763,13 +774,14 @@ _common = set(
 
 def _specific(q):
     "Has a question a name, a number or a longer word, so that one answer fits?"
-    if _name.search(q) or re.search('[0-9]', q):
+    if _name.search(q) or _date.search(q):
         return True
-    plain = ('非自立', '代名詞', '数', '接尾', '副詞可能')
+    plain = ('非自立', '代名詞', '数', '接尾', '副詞可能', 'サ変接続')
     ts = [t for t in tokens(q) if t.pos == '名詞' and t.sub not in plain]
     ts = [t for t in ts if t.surface not in _common]
     named = any(t.sub == '固有名詞' for t in ts)
-    return named or re.search('[一-龥]{4}', q) is not None or len(ts) > 2
+    enough = 1 if re.search('[0-9]', q) else 2
+    return named or re.search('[一-龥]{4}', q) is not None or len(ts) > enough
 
 
 def sentence_forms(
@@ -779,11 +791,13 @@ def sentence_forms(
 ) -> list[Form]:
     "Everything that the rules can ask about a sentence"
     found = [Form(k, 'what', q, a, a) for k, q, a in abbreviation_forms(s)]
+    if _scene.search(s):
+        return []
     if not _term.match(s.strip()):
         for c in map(clean_topic, clauses(s)):
             found += _clause_forms(c, prefix(c, title), known)
 
-    open = not 0 < len(_short(title)) <= 16  # no title tells what the question is about
+    open = not title  # nothing tells what the question is about
 
     def fine(f):
         told = squeeze(f.answer) in squeeze(f.question)
