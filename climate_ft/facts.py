@@ -121,6 +121,7 @@ def _begin(ts, i, j):
     return i
 
 
+_adverb = re.compile('^(?:本来|往年|元来|古来|漸次)(?=[^のは])')  # these go with the verb
 _clause_nouns = {'ため', 'とき', '時', '際', '場合', '後', '前', 'うち', 'なか', '中'}
 
 
@@ -153,7 +154,10 @@ def phrase_before(
     i = j
     while i > 0 and (depth[i - 1] > 0 or _in_phrase(ts, i - 1) or _of_stem(ts, i, j)):
         i -= 1
-    if i == j or i and _cut(ts, i) or _torn_off(ts, i, j):
+    without = (
+        i and ts[i].surface == 'の' and ts[i - 1].surface in ('で', 'について', 'に対して')
+    )
+    if i == j or without or i and _cut(ts, i) or _torn_off(ts, i, j):
         return ''
     if clause and i and _has_clause(ts, i):
         i = _with_clause(ts, depth, i, j)
@@ -169,7 +173,7 @@ def phrase_before(
         and not (ts[i - 1].pos == '副詞' and len(ts[i - 1].surface) > 1)
     ):
         a -= 1  # MeCab may cut a word it does not know
-    return text[a : ts[j].start].strip()
+    return _adverb.sub('', text[a : ts[j].start].strip())
 
 # %% ../nbs/05b_facts.ipynb #45c94783
 _gloss = re.compile(r'（([A-Za-z0-9・\-]{2,12})[:：][^（）]*）')
@@ -236,7 +240,7 @@ def _markers(ts, depth, particle, sub):  # indexes
 
 
 _not_alone = re.compile(  # a time, a side of something, a statement with a topic of its own
-    '(?:以降|以前|以来)$|^[東西南北上下左右内外両]側|^湾内$|[①-⓿]|(?:で|に)は.*こと$'
+    '(?:以降|以前|以来)$|^[東西南北上下左右内外両]側|^湾内$|[①-⓿]|^(?:どの|どん|いか)|(?:で|に)は.*こと$'
 )
 
 
@@ -254,13 +258,14 @@ def _no_topic(p):
     )
 
 
+_asks_itself = re.compile('、?(?:なん|何|どう|どこ|いつ|誰)[^、。]*か|もとより|おろか')
 _joint = re.compile('、(?:また|さらに|一方|そして|なお)、')
-_because_of = re.compile('(?:であるため|ないため|ますため|ことから|ので)')
+_because_of = re.compile('(?:であるため|ないため|ますため|ことから|ので|るように、)')
 
 
 def _other_clause(text, ts, j):
     "Does the particle at `j` belong to a statement that the sentence only mentions or adds?"
-    if _joint.search(text[: ts[j].start]):
+    if _joint.search(text[: ts[j].start]) or _asks_itself.match(text[ts[j].end :]):
         return True
     short = ts[j - 1].start == 0 or text[ts[j - 1].start - 1] == '、'
     return ts[j].surface == 'が' and not short and bool(_because_of.search(text[ts[j].end :]))
@@ -364,7 +369,8 @@ def chunk_sentences(c: Chunk):
 
 # %% ../nbs/05b_facts.ipynb #441be870
 _leans = re.compile(
-    r'^(?:しかし|ただ|そのため|このため|したがって|その結果|これ|それ|この|その|こうした|そうした|同じ|同年|本[章節書]|以下|次の|前者|後者|一方|もっとも)'
+    r'^(?:思わず|早速|しかし|ただ|そのため|このため|したがって|その結果|これ|それ|この|その|こうした|そうした|同じ|同年|本[章節書]|以下|次の|前者|後者|一方|もっとも)'
+    r'|私[のはが]|われわれ|我々|(?:事であった|るところ(?:です|である))。$'
     r'|同(?:条|則|項|号|法第)|(?:次の|以下の|次に掲げる)[^。]*(?:柱とする|進める|ことと(?:する|している)|とおりとする|掲げる)。$'
     r'|が該当する。$|^(?!.*のは).*(?:ため|から)である。$|(?:次の|以下の)[^。]*(?:である|分けられる|まとめられる|整理できる|進められる|ある)。$'
 )

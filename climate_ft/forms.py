@@ -13,7 +13,7 @@ from .style import Token, conjugate, quote_depth, to_plain, to_polite
 from . import style
 from .facts import bracket_depth, chunk_sentences, clean_topic, figure_refs
 from .facts import heading_title, phrase_before, section_title
-from .facts import _bullet, _label, _not_defined, _pronoun
+from .facts import _bullet, _label, _asks_itself, _not_defined, _pronoun
 from .contamination import both_styles, squeeze
 from .pairs import pick, polite_answer, rank
 
@@ -29,7 +29,7 @@ tokens = lru_cache(1024)(style.tokens)  # a clause is looked at from several sid
 
 _lead = re.compile(
     r'^(?:また|さらに|なお|ただし|ただ|しかし|一方で?|そのため|このため|したがって|その結果|たとえば|例えば|'
-    r'特に|さて|もとより|ところで|残念ながら|もっとも|こうして|加えて|そして|実際|とりわけ|同様に|なかでも)、'
+    r'特に|さて|ところで|残念ながら|もっとも|こうして|加えて|そして|実際|とりわけ|同様に|なかでも)、'
 )
 _fig = r'図表?\s*[0-9]+(?:[-.][0-9]+)*'
 _aside = re.compile(
@@ -101,6 +101,8 @@ def topic_of(
         k = j - (ts[j - 1].surface == 'と')
         if k < j and _not_defined.match(text[ts[k].start :]):
             return None
+        if _asks_itself.match(text[ts[j].end :]):
+            return None
         if ts[k - 1].pos not in ('名詞', '記号'):
             return None
         p = phrase_before(text, ts, depth, k, True)
@@ -148,7 +150,11 @@ def clauses(
     parts.append((at, text[at:]))
 
     def whole(a, c):
-        return f'{top[2]}は、{c}' if a and top and a >= top[0] and not topic_of(c) else c
+        return (
+            f'{top[2]}は、{c}'
+            if a and top and a >= top[0] and not topic_of(c) and not _contrasts(c)
+            else c
+        )
 
     return [whole(a, c) for a, c in parts if len(c) >= 6]
 
@@ -186,7 +192,7 @@ _few = re.compile(
 )
 _in_a_name = re.compile(r'(?:[A-Za-z0-9.\-－‐第〜～~年月×]|(?<!マイナス)[ァ-ヶー・])$')
 _rate = re.compile(
-    '当たり|あたり|ごと|につき|おき|代|度(?!格子)|[0-9]|生|目|版|後|前|先|間|に約|に[0-9]|×|の[0-9]'
+    '法|式|当たり|あたり|ごと|につき|おき|代|度(?!格子)|[0-9]|生|目|版|後|前|先|間|に約|に[0-9]|×|の[0-9]'
 )
 _how_many = {'つ': 'いくつ', '円': 'いくら', 'ドル': 'いくら', 'ユーロ': 'いくら'}
 
@@ -307,7 +313,7 @@ def leans(text: str) -> bool:
 
 
 _says_nothing = re.compile(
-    '(?:さまざま|様々|いろいろ|色々)[なの][^のとや]{1,4}$|^多くの(?:方々?|人々?)$'
+    '(?:さまざま|様々|いろいろ|色々)[なの][^のとや]{1,4}$|^多くの(?:方々?|人々?)$|^(?:今日|昨日|明日|当日|今年|昨年)$|^私|^われわれ|に対しては|については'
     '|(?:ところ|際|事|頃|ころ|折|(?:向こう|今後|約)?[0-9]+(?:年|か月|日|時間|分)間?)$'
 )
 
@@ -431,6 +437,8 @@ def _cut_clause(pre, post, s):
     if re.search('(?:非常に|極めて|きわめて|とても|大変)$', pre):
         return True  # 非常に|多くの方々
     lost = pre.endswith('を、') and any(t.pos == '動詞' for t in tokens(s.value))
+    if re.match('を[^、]*こともなく|が(?:ない|ある)(?:場合|とき)', post):
+        return True
     lost |= pre.endswith('が、') and 'を' in s.value
     there = (
         re.search('(?:[にはもみ]|また)、?$', pre)
@@ -552,7 +560,9 @@ _happens = re.compile(  # verbs that nobody does to something
 
 def _own_subject(rest):
     "Has what is left of the clause a subject of its own for its last verb? 両校が合併した"
-    return bool(_happens.search(rest))
+    return bool(
+        _happens.search(rest) or re.search('[一-龥]も(?:多|少な|[いあ]る|あった|いた)', rest)
+    )
 
 
 def topic_form(
@@ -780,7 +790,7 @@ def _specific(q):
     ts = [t for t in tokens(q) if t.pos == '名詞' and t.sub not in plain]
     ts = [t for t in ts if t.surface not in _common]
     named = any(t.sub == '固有名詞' for t in ts)
-    enough = 1 if re.search('[0-9]', q) else 2
+    enough = 0 if re.search('[0-9]', q) else 2
     return named or re.search('[一-龥]{4}', q) is not None or len(ts) > enough
 
 
@@ -791,13 +801,15 @@ def sentence_forms(
 ) -> list[Form]:
     "Everything that the rules can ask about a sentence"
     found = [Form(k, 'what', q, a, a) for k, q, a in abbreviation_forms(s)]
+    open = not title  # nothing tells what the question is about
     if _scene.search(s):
         return []
     if not _term.match(s.strip()):
         for c in map(clean_topic, clauses(s)):
+            top = topic_of(c)
+            if open and top and top[0] and len(top[2]) < 3:
+                continue  # 延長10kmあまり、川幅は…: of which river?
             found += _clause_forms(c, prefix(c, title), known)
-
-    open = not title  # nothing tells what the question is about
 
     def fine(f):
         told = squeeze(f.answer) in squeeze(f.question)
