@@ -121,7 +121,7 @@ def _begin(ts, i, j):
     return i
 
 
-_adverb = re.compile('^(?:本来|往年|元来|古来|漸次)(?=[^のは])')  # these go with the verb
+_adverb = re.compile('^(?:本来|往年|元来|古来|漸次|原則)(?=[^のは])')  # these go with the verb
 _clause_nouns = {'ため', 'とき', '時', '際', '場合', '後', '前', 'うち', 'なか', '中'}
 
 
@@ -209,6 +209,8 @@ def _in_clause(ts, j):
             rest = [
                 t.surface for t in ts[j + k + 2 :] if t.pos == '助詞' and t.surface != 'の'
             ]
+            if b.surface == 'こと' and rest[:1] == ['を']:
+                return True  # 人材が地元で働くことを応援する
             return near if k < 3 else (near or b.surface == '「') and rest[:1] == ['を']
         if a.sub == '読点' and k:
             return False
@@ -240,7 +242,7 @@ def _markers(ts, depth, particle, sub):  # indexes
 
 
 _not_alone = re.compile(  # a time, a side of something, a statement with a topic of its own
-    '(?:以降|以前|以来)$|^[東西南北上下左右内外両]側|^湾内$|[①-⓿]|^(?:どの|どん|いか)|(?:で|に)は.*こと$'
+    '(?:以降|以前|以来)$|^[東西南北上下左右内外両]側|^湾内$|[①-⓿]|^(?:どの|どん|いか)|[たる]後$|(?:進める|入れられる)こと$|(?:で|に)は.*こと$'
 )
 
 
@@ -419,6 +421,7 @@ def _opens_list(sents, i):
     return bool(_list_follows.search(s) or _counts_items.search(s) and _bullet.match(after))
 
 
+_era = re.compile('(?:時代|世紀|年代)$')  # names what was then, not one thing
 _says_little = re.compile(
     '[はがも]、?(?:[^、]{0,4}(?:必要|重要|大切|不可欠|課題|問題)(?:で|に|と)[^、]{1,6})。$'
 )
@@ -439,7 +442,7 @@ def chunk_facts(
     sents, res = list(chunk_sentences(c)), []
     title = section_title(c.section)
     opens = len(sents) > 1 and topic(sents[0][1]) and not _leans.search(sents[0][1])
-    if title and opens and (n := _opening(sents, longest)) > 1:
+    if title and not _era.search(title) and opens and (n := _opening(sents, longest)) > 1:
         said = ''.join(s for _, s in sents[:n])
         res.append(Fact(f'{c.id}.h', title, said, 'heading', c, sents[0][0]))
     for i, (at, s) in enumerate(sents):

@@ -30,6 +30,7 @@ tokens = lru_cache(1024)(style.tokens)  # a clause is looked at from several sid
 _lead = re.compile(
     r'^(?:また|さらに|なお|ただし|ただ|しかし|一方で?|そのため|このため|したがって|その結果|たとえば|例えば|'
     r'特に|さて|ところで|残念ながら|もっとも|こうして|加えて|そして|実際|とりわけ|同様に|なかでも)、'
+    r'|^また(?=[A-Z])'
 )
 _fig = r'図表?\s*[0-9]+(?:[-.][0-9]+)*'
 _aside = re.compile(
@@ -313,7 +314,7 @@ def leans(text: str) -> bool:
 
 
 _says_nothing = re.compile(
-    '(?:さまざま|様々|いろいろ|色々)[なの][^のとや]{1,4}$|^多くの(?:方々?|人々?)$|^(?:今日|昨日|明日|当日|今年|昨年)$|^私|^われわれ|に対しては|については'
+    '(?:さまざま|様々|いろいろ|色々)[なの][^のとや]{1,4}$|^多くの(?:方々?|人々?)$|^(?:今日|昨日|明日|当日|今年|昨年)$|^私|^われわれ|[たる]後$|に対しては|については'
     '|(?:ところ|際|事|頃|ころ|折|(?:向こう|今後|約)?[0-9]+(?:年|か月|日|時間|分)間?)$'
 )
 
@@ -428,24 +429,27 @@ _reason = re.compile('(?:ため|から|の)である$')
 
 _verbless = re.compile('[をが][一-龥ァ-ヶー]+、')  # 連携を実現、…
 _event = re.compile('(?:事|わけ|ところ)(?:であった|である|だった|だ)$|(?:あり|なし)$')
+_torn_word = re.compile('(?:非常に|極めて|きわめて|とても|大変|かつ|および|及び|または|又は)$')
+_aimless = re.compile(
+    'を[^、]*こともなく|を[^、]{1,6}るための|が(?:ない|ある)(?:場合|とき|と)'
+)
+_exists = re.compile('が(?:ある|いる|あった|いた)$')
 
 
 def _cut_clause(pre, post, s):
     "Has the question a noun without its verb, or a clause that nobody would ask about?"
-    if s.what in ('number', 'date'):
-        return bool(_event.search(post))
-    if re.search('(?:非常に|極めて|きわめて|とても|大変)$', pre):
-        return True  # 非常に|多くの方々
-    lost = pre.endswith('を、') and any(t.pos == '動詞' for t in tokens(s.value))
-    if re.match('を[^、]*こともなく|が(?:ない|ある)(?:場合|とき)', post):
+    if _event.search(post):
         return True
-    lost |= pre.endswith('が、') and 'を' in s.value
-    there = (
-        re.search('(?:[にはもみ]|また)、?$', pre)
-        and s.what == 'thing'
-        and re.match('が(?:ある|いる|あった|いた)$', post)
-    )
-    return bool(lost or there or _verbless.match(post) or _event.search(post))
+    if s.what in ('number', 'date'):
+        return False
+    if _torn_word.search(pre) or _verbless.match(post) or _aimless.match(post):
+        return True
+    if pre.endswith('を、') and any(t.pos == '動詞' for t in tokens(s.value)):
+        return True  # 補助金を、素早く給付する例が: the verb went with the answer
+    if pre.endswith('が、') and 'を' in s.value:
+        return True
+    bare_there = s.what == 'place' or re.search('(?:[にはもみ]|また)、?$', pre)
+    return s.what in ('place', 'thing') and bool(bare_there and _exists.match(post))
 
 
 def in_place(
@@ -774,9 +778,10 @@ def _clause_forms(c, before, known):
         yield Form('short', 'why', *f, 'why')
 
 
-_scene = re.compile(
+_scene = re.compile(  # a step of a story, or old Japanese
     '(?:行った|見た|していた|ていた)ところ、|(?:見ると|していると)、'
-)  # a story
+    '|給[いひふ]|[一-龥][ひふ](?:て|し|、|。)'
+)
 _common = set(
     'こと もの ため 国 人 年 月 日 島 町 村 市 県 学校 島民 生徒 地区 当時 時代 現在 昔'.split()
 )
