@@ -242,7 +242,7 @@ def _markers(ts, depth, particle, sub):  # indexes
 
 
 _not_alone = re.compile(  # a time, a side of something, a statement with a topic of its own
-    '(?:以降|以前|以来)$|^[東西南北上下左右内外両]側|^湾内$|[①-⓿]|^(?:どの|どん|いか)|[たる]後$|(?:進める|入れられる)こと$|(?:で|に)は.*こと$'
+    '(?:以降|以前|以来)$|^[東西南北上下左右内外両]側|^湾内$|[①-⓿]|^(?:どの|どん|いか)|[たる]後$|の場合$|には(?=それ)|(?:進める|入れられる)こと$|(?:で|に)は.*こと$'
 )
 
 
@@ -444,7 +444,8 @@ def chunk_facts(
     opens = len(sents) > 1 and topic(sents[0][1]) and not _leans.search(sents[0][1])
     if title and not _era.search(title) and opens and (n := _opening(sents, longest)) > 1:
         said = ''.join(s for _, s in sents[:n])
-        res.append(Fact(f'{c.id}.h', title, said, 'heading', c, sents[0][0]))
+        if 'か。' not in said:
+            res.append(Fact(f'{c.id}.h', title, said, 'heading', c, sents[0][0]))
     for i, (at, s) in enumerate(sents):
         answer = _bullet.sub('', s)
         whole = answer[-1:] == '。' and shortest <= len(answer) <= longest

@@ -431,7 +431,7 @@ _verbless = re.compile('[をが][一-龥ァ-ヶー]+、')  # 連携を実現、�
 _event = re.compile('(?:事|わけ|ところ)(?:であった|である|だった|だ)$|(?:あり|なし)$')
 _torn_word = re.compile('(?:非常に|極めて|きわめて|とても|大変|かつ|および|及び|または|又は)$')
 _aimless = re.compile(
-    'を[^、]*こともなく|を[^、]{1,6}るための|が(?:ない|ある)(?:場合|とき|と)'
+    'を[^、]*こともなく|を[^、]{1,6}るための|[^、]*たのが|[^、]*一方、|.*という証拠は|.*ことは認識|が(?:ない|ある)(?:場合|とき|と)'
 )
 _exists = re.compile('が(?:ある|いる|あった|いた)$')
 
@@ -581,6 +581,8 @@ def topic_form(
     if re.search('である[^、]*[0-9]', p):
         return None  # 耐用年数である40年を超えた管路
     rest = c[:a] + c[b:]
+    if re.search('(?:原因|理由)$', p):
+        return None
     if not is_answer(p) or len(rest) < 10 or leans(rest) or re.search('では、?$', c[:a]):
         return None
     word = ASK[what_is(p, known)]
@@ -812,7 +814,7 @@ def sentence_forms(
     if not _term.match(s.strip()):
         for c in map(clean_topic, clauses(s)):
             top = topic_of(c)
-            if open and top and top[0] and len(top[2]) < 3:
+            if open and top and len(top[2]) < 3:
                 continue  # 延長10kmあまり、川幅は…: of which river?
             found += _clause_forms(c, prefix(c, title), known)
 
