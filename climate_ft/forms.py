@@ -193,7 +193,7 @@ _few = re.compile(
 )
 _in_a_name = re.compile(r'(?:[A-Za-z0-9.\-－‐第〜～~年月×]|(?<!マイナス)[ァ-ヶー・])$')
 _rate = re.compile(
-    '法|式|当たり|あたり|ごと|につき|おき|代|度(?!格子)|[0-9]|生|目|版|後|前|先|間|に約|に[0-9]|×|の[0-9]'
+    '法|式|[無な]い|当たり|あたり|ごと|につき|おき|代|度(?!格子)|[0-9]|生|目|版|後|前|先|間|に約|に[0-9]|×|の[0-9]'
 )
 _how_many = {'つ': 'いくつ', '円': 'いくら', 'ドル': 'いくら', 'ユーロ': 'いくら'}
 
@@ -429,7 +429,9 @@ _reason = re.compile('(?:ため|から|の)である$')
 
 _verbless = re.compile('[をが][一-龥ァ-ヶー]+、')  # 連携を実現、…
 _event = re.compile('(?:事|わけ|ところ)(?:であった|である|だった|だ)$|(?:あり|なし)$')
-_torn_word = re.compile('(?:非常に|極めて|きわめて|とても|大変|かつ|および|及び|または|又は)$')
+_torn_word = re.compile(
+    '(?:非常に|極めて|きわめて|とても|大変|かつ|および|及び|または|又は|(?:さらに|また)、)$'
+)
 _aimless = re.compile(
     'を[^、]*こともなく|を[^、]{1,6}るための|[^、]*たのが|[^、]*一方、|.*という証拠は|.*ことは認識|が(?:ない|ある)(?:場合|とき|と)'
 )
@@ -581,7 +583,9 @@ def topic_form(
     if re.search('である[^、]*[0-9]', p):
         return None  # 耐用年数である40年を超えた管路
     rest = c[:a] + c[b:]
-    if re.search('(?:原因|理由)$', p):
+    if re.search('(?:原因|理由)$', p) or re.search(
+        'と(?:結論づけ|述べて|考えて)[^、]*$', rest
+    ):
         return None
     if not is_answer(p) or len(rest) < 10 or leans(rest) or re.search('では、?$', c[:a]):
         return None
@@ -855,6 +859,8 @@ def askings(
     "One question in each register; `know` is held out"
     stem = re.sub('(?:であった|である)$', '', q)
     was = 'だった' if q.endswith('であった') else ''
+    if tokens(q)[-1].ctype == '特殊・ダ' and not was:
+        return {}
     noun = stem != q or _asking.search(q)
     if noun:
         polite, casual = (
