@@ -121,12 +121,12 @@ def _begin(ts, i, j):
     return i
 
 
-_adverb = re.compile('^(?:本来|往年|元来|古来|漸次|原則)(?=[^のは])')  # these go with the verb
+_adverb = re.compile('^(?:本来|往年|元来|古来|漸次|原則)(?=[^のは])')  # of the verb
 _clause_nouns = {'ため', 'とき', '時', '際', '場合', '後', '前', 'うち', 'なか', '中'}
 
 
 def _torn_off(ts, i, j):
-    "Is the phrase from `i` to `j` a piece of a longer one? など|重要なもの, 不明であるため|投与"
+    "Is the phrase from `i` on a piece of a longer one? など|重要なもの, 不明なため|投与"
     before = ts[i - 1] if i else Token('')
     listed = (
         before.surface == 'など'
@@ -141,6 +141,16 @@ def _torn_off(ts, i, j):
         and c.pos == '名詞'
         for a, b, c in zip(ts[max(i - 1, 0) : j], ts[i or 1 : j], ts[(i or 1) + 1 : j])
     )
+
+
+def _word_start(text, ts, i):  # MeCab may cut a word it does not know
+    "Where the word of kanji begins to which the token `i` belongs"
+    a, before = ts[i].start, ts[i - 1]
+    if before.pos == '副詞' and len(before.surface) > 1:
+        return a  # 漸次|学校: an adverb
+    while a and _kanji(text[a - 1]) and _kanji(text[a]):
+        a -= 1
+    return a
 
 
 def phrase_before(
@@ -165,14 +175,7 @@ def phrase_before(
         return ''
     if i is None or (i := _begin(ts, i, j)) == j:
         return ''
-    a = ts[i].start
-    while (
-        a
-        and _kanji(text[a - 1])
-        and _kanji(text[a])
-        and not (ts[i - 1].pos == '副詞' and len(ts[i - 1].surface) > 1)
-    ):
-        a -= 1  # MeCab may cut a word it does not know
+    a = _word_start(text, ts, i)
     return _adverb.sub('', text[a : ts[j].start].strip())
 
 # %% ../nbs/05b_facts.ipynb #45c94783
@@ -242,7 +245,7 @@ def _markers(ts, depth, particle, sub):  # indexes
 
 
 _not_alone = re.compile(  # a time, a side of something, a statement with a topic of its own
-    '(?:以降|以前|以来)$|^[東西南北上下左右内外両]側|^湾内$|[①-⓿]|^(?:どの|どん|いか)|(?:について|に対して)は|[たる]後$|の場合$|には(?=それ)|(?:進める|入れられる)こと$|(?:で|に)は.*こと$'
+    '(?:以降|以前|以来)$|^[東西南北上下左右内外両]側|[①-⓿]|^(?:どの|どん|いか)|(?:について|に対して)は|[たる]後$|の場合$|には(?=それ)|(?:られ|進め)ること$|(?:で|に)は.*こと$'
 )
 
 

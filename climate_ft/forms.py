@@ -788,9 +788,7 @@ _scene = re.compile(  # a step of a story, or old Japanese
     '(?:行った|見た|していた|ていた)ところ、|(?:見ると|していると)、'
     '|給[いひふ]|[一-龥][ひふ](?:て|し|、|。)'
 )
-_common = set(
-    'こと もの ため 国 人 年 月 日 島 町 村 市 県 学校 島民 生徒 地区 当時 時代 現在 昔'.split()
-)
+_common = set('こと もの ため 国 人 年 月 日 島 町 村 市 県 学校 地区 当時 時代 昔'.split())
 
 
 def _specific(q):
@@ -809,16 +807,16 @@ def sentence_forms(
     s: str,  # one sentence
     title: str = '',  # heading of its section
     known: dict | None = None,  # see `glossary`
+    bare_title: bool = False,  # its heading tells nothing: questions must be specific
 ) -> list[Form]:
     "Everything that the rules can ask about a sentence"
     found = [Form(k, 'what', q, a, a) for k, q, a in abbreviation_forms(s)]
-    open = not title  # nothing tells what the question is about
     if _scene.search(s):
         return []
     if not _term.match(s.strip()):
         for c in map(clean_topic, clauses(s)):
             top = topic_of(c)
-            if open and top and len(top[2]) < 3:
+            if bare_title and top and len(top[2]) < 3:
                 continue  # 延長10kmあまり、川幅は…: of which river?
             found += _clause_forms(c, prefix(c, title), known)
 
@@ -829,7 +827,7 @@ def sentence_forms(
             and not told
             and len(f.question) <= 110
             and not leans(f.question)
-            and (f.shape == 'what' or not open or _specific(f.question))
+            and (f.shape == 'what' or not bare_title or _specific(f.question))
             and not figure_refs(f.question + f.answer)
         )
 
@@ -956,7 +954,7 @@ def question_rows(
         for i, (at, s) in enumerate(chunk_sentences(c)):
             if figure_refs(bare(s)) or not _term.match(s) and s[-1] != '。':
                 continue
-            forms = sentence_forms(s, title, known)
+            forms = sentence_forms(s, title, known, not title)
             kept = held_out_form(forms, seed, f'{c.id}.{i}', hold)
             more, out = _form_rows(c, i, at, forms, kept, wordings, seed)
             rows += more
