@@ -210,6 +210,8 @@ def amounts(text: str) -> list[Slot]:
             continue
         if unit == '年' and four or unit in '日年' and m['first'] and not m['unit1']:
             continue
+        if m['first'] and (m['unit1'] or unit) != unit:
+            continue  # 40歳から5年
         if unit == '年' and _era.search(text[: m.start('last')]):
             continue  # a date
         word = _how_many.get(unit, '何' + unit)
@@ -314,7 +316,7 @@ def leans(text: str) -> bool:
 
 
 _says_nothing = re.compile(
-    '(?:さまざま|様々|いろいろ|色々)[なの][^のとや]{1,4}$|^多くの(?:方々?|人々?)$|^(?:今日|昨日|明日|当日|今年|昨年)$|^私|^われわれ|[たる]後$|に対しては|については'
+    '(?:さまざま|様々|いろいろ|色々)[なの][^のとや]{1,4}$|^多くの(?:方々?|人々?)$|^(?:今日|昨日|明日|当日|今年|昨年)$|^私|^われわれ|[たる]後$|^(?:明治|大正|昭和|平成|令和)[0-9元]+年(?!度)[一-龥]|に対しては|については'
     '|(?:ところ|際|事|頃|ころ|折|(?:向こう|今後|約)?[0-9]+(?:年|か月|日|時間|分)間?)$'
 )
 
@@ -786,7 +788,7 @@ def _clause_forms(c, before, known):
 
 _scene = re.compile(  # a step of a story, or old Japanese
     '(?:行った|見た|していた|ていた)ところ、|(?:見ると|していると)、'
-    '|給[いひふ]|[一-龥][ひふ](?:て|し|、|。)'
+    '|給[いひふ]|遭ひ|[一-龥][ひふ](?:て|し|、|。)'
 )
 _common = set('こと もの ため 国 人 年 月 日 島 町 村 市 県 学校 地区 当時 時代 昔'.split())
 

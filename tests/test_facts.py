@@ -368,6 +368,8 @@ def test_the_mark_of_an_item_is_no_part_of_a_fact(mark):
         ('保存年限についての記載事項が欠けている。', None),
         ('どのような設備が求められるかを調べる。', None),
         ('2010年代以降は人口が減り続けた。', None),
+        ('高い峠を越えていて、勾配は急である。', None),
+        ('入居を望む人がいる場合は、役場が相談を受ける。', None),
         ('若い職員が役場で働くことを応援する。', None),
         ('来館者はもとより、職員も驚いた。', None),
         ('町の名物はなんなのか、あらためて考える。', None),
@@ -381,7 +383,7 @@ def test_a_topic_is_a_whole_phrase_of_the_main_statement(s, told):
 
 def test_headings_that_are_labels_or_half_sentences_name_nothing():
     text = '水位は低い。水温は毎年12月に最も低くなる。'
-    for heading in ('メモ', 'その他', 'はじめに', '備考', '水質の改善を目指して'):
+    for heading in ('メモ', 'その他', 'はじめに', '備考', 'Notes', '水質の改善を目指して'):
         facts = name_subjects(chunk_facts(chunk(text, section=('川の観測', heading))))
         assert not [f for f in facts if heading in f.subject], heading
     facts = name_subjects(chunk_facts(chunk(text, section=('川の観測', '水の状態'))))
