@@ -113,6 +113,14 @@ def topic_of(
         return a, b + (text[b : b + 1] == '、'), p
 
 
+def _contrasts(text):
+    "Has it a topic of its own: a は behind a noun?"
+    ts = tokens(text)
+    return any(
+        t.surface == 'は' and t.sub == '係助詞' and p.pos == '名詞' for p, t in zip(ts, ts[1:])
+    )
+
+
 _plans = re.compile('予定|目標|計画で|見込')
 _past_date = re.compile('(?:[0-9]{4}|(?:令和|平成|昭和)(?:[0-9]{1,2}|元))年[^、]*に')
 
@@ -397,14 +405,6 @@ def _lists(post, s):
         and bool(_date.search(post))
         or s.what == 'number'
         and _contrasts(post)
-    )
-
-
-def _contrasts(text):
-    "Has it a topic of its own: a は behind a noun?"
-    ts = tokens(text)
-    return any(
-        t.surface == 'は' and t.sub == '係助詞' and p.pos == '名詞' for p, t in zip(ts, ts[1:])
     )
 
 
