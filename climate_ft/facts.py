@@ -64,6 +64,8 @@ def _in_phrase(ts, k):
         return True
     if t.pos in ('助詞', '接続詞'):
         return t.surface in _links
+    if t.surface == 'つ' and k and ts[k - 1].sub == '数':
+        return True  # 4つの島: MeCab takes this つ for a verb's ending
     return (t.pos == '助動詞' and (t.surface == 'な' or k == 0)) or (
         t.pos == '形容詞' and t.cform == '基本形'
     )
@@ -119,6 +121,38 @@ def _begin(ts, i, j):
     return i
 
 
+_adverb = re.compile('^(?:本来|往年|元来|古来|漸次|原則)(?=[^のは])')  # of the verb
+_clause_nouns = {'ため', 'とき', '時', '際', '場合', '後', '前', 'うち', 'なか', '中'}
+
+
+def _torn_off(ts, i, j):
+    "Is the phrase from `i` on a piece of a longer one? など|重要なもの, 不明なため|投与"
+    before = ts[i - 1] if i else Token('')
+    listed = (
+        before.surface == 'など'
+        and ts[i].surface != 'の'
+        or before.surface == 'を'
+        and ts[i].surface == 'はじめ'
+    )
+    return listed or any(
+        b.surface in _clause_nouns
+        and a.cform == '基本形'
+        and a.pos in ('動詞', '助動詞', '形容詞')
+        and c.pos == '名詞'
+        for a, b, c in zip(ts[max(i - 1, 0) : j], ts[i or 1 : j], ts[(i or 1) + 1 : j])
+    )
+
+
+def _word_start(text, ts, i):  # MeCab may cut a word it does not know
+    "Where the word of kanji begins to which the token `i` belongs"
+    a, before = ts[i].start, ts[i - 1]
+    if before.pos == '副詞' and len(before.surface) > 1:
+        return a  # 漸次|学校: an adverb
+    while a and _kanji(text[a - 1]) and _kanji(text[a]):
+        a -= 1
+    return a
+
+
 def phrase_before(
     text: str,
     ts: list[Token],  # its tokens
@@ -130,7 +164,10 @@ def phrase_before(
     i = j
     while i > 0 and (depth[i - 1] > 0 or _in_phrase(ts, i - 1) or _of_stem(ts, i, j)):
         i -= 1
-    if i == j or i and _cut(ts, i):
+    without = (
+        i and ts[i].surface == 'の' and ts[i - 1].surface in ('で', 'について', 'に対して')
+    )
+    if i == j or without or i and _cut(ts, i) or _torn_off(ts, i, j):
         return ''
     if clause and i and _has_clause(ts, i):
         i = _with_clause(ts, depth, i, j)
@@ -138,10 +175,8 @@ def phrase_before(
         return ''
     if i is None or (i := _begin(ts, i, j)) == j:
         return ''
-    a = ts[i].start
-    while a and _kanji(text[a - 1]) and _kanji(text[a]):
-        a -= 1  # MeCab may cut a word it does not know
-    return text[a : ts[j].start].strip()
+    a = _word_start(text, ts, i)
+    return _adverb.sub('', text[a : ts[j].start].strip())
 
 # %% ../nbs/05b_facts.ipynb #45c94783
 _gloss = re.compile(r'（([A-Za-z0-9・\-]{2,12})[:：][^（）]*）')
@@ -171,10 +206,16 @@ _counted = re.compile('^(?:約|[0-9])|[0-9](?:名|人|台|件|か所|隻|棟)') 
 
 def _in_clause(ts, j):
     "Does the particle at `j` belong to a clause in front of a noun? 期限が近い雑誌"
-    for a, b in zip(ts[j + 1 : j + 4], ts[j + 2 : j + 5]):
+    for k, (a, b) in enumerate(zip(ts[j + 1 :], ts[j + 2 :])):
         if a.pos in ('形容詞', '動詞', '助動詞') and a.cform == '基本形':
-            return b.pos in ('名詞', '接頭詞') and b.sub != '非自立'
-        if a.sub == '読点':
+            near = b.pos in ('名詞', '接頭詞') and b.sub != '非自立'
+            rest = [
+                t.surface for t in ts[j + k + 2 :] if t.pos == '助詞' and t.surface != 'の'
+            ]
+            if b.surface == 'こと' and rest[:1] == ['を']:
+                return True  # 人材が地元で働くことを応援する
+            return near if k < 3 else (near or b.surface == '「') and rest[:1] == ['を']
+        if a.sub == '読点' and k:
             return False
     return False
 
@@ -182,6 +223,11 @@ def _in_clause(ts, j):
 def clean_topic(p: str) -> str:
     "Shorten glosses to the abbreviation and drop a bullet"
     return _bullet.sub('', _gloss.sub(r'（\1）', p))
+
+
+_not_defined = re.compile(  # 適応とはならない, 手作業とは別の
+    'とは、?(?:な[らりっ]|限ら|かぎら|別の|異な|違|ちが|逆|対照|無関係|関係な|言[いえわ]|いえ|いい|思[いえわ]|考え)'
+)
 
 
 def _markers(ts, depth, particle, sub):  # indexes
@@ -198,6 +244,11 @@ def _markers(ts, depth, particle, sub):  # indexes
     ]
 
 
+_not_alone = re.compile(  # a time, a side of something, a statement with a topic of its own
+    '(?:以降|以前|以来)$|^[東西南北上下左右内外両]側|[①-⓿]|^(?:どの|どん|いか)|(?:について|に対して)は|[たる]後$|場合$|^多くの(?:方々?|人々?)$|には(?=それ)|(?:られ|進め)ること$|(?:で|に)は.*こと$'
+)
+
+
 def _no_topic(p):
     "Is a phrase no topic: a time, a pronoun, a list, a number?"
     return (
@@ -206,9 +257,23 @@ def _no_topic(p):
         or _pronoun.search(p)
         or _vague.search(p)
         or '、' in p
+        or _not_alone.search(p)
         or re.match('[0-9](?![0-9]{3}年)', p)
         or re.fullmatch(r'[\W\d]+', p)
     )
+
+
+_asks_itself = re.compile('、?(?:なん|何|どう|どこ|いつ|誰)[^、。]*か|もとより|おろか')
+_joint = re.compile('、(?:また|さらに|一方|そして|なお)、')
+_because_of = re.compile('(?:であるため|ないため|ますため|ことから|ので|るように、)')
+
+
+def _other_clause(text, ts, j):
+    "Does the particle at `j` belong to a statement that the sentence only mentions or adds?"
+    if _joint.search(text[: ts[j].start]) or _asks_itself.match(text[ts[j].end :]):
+        return True
+    short = ts[j - 1].start == 0 or text[ts[j - 1].start - 1] == '、'
+    return ts[j].surface == 'が' and not short and bool(_because_of.search(text[ts[j].end :]))
 
 
 def topic(
@@ -226,12 +291,16 @@ def topic(
             continue
         j = at[0] if particle == 'は' else at[-1]
         k, p = j - (ts[j - 1].surface == 'と'), ''
+        if k < j and _not_defined.match(text[ts[k].start :]) or _other_clause(text, ts, j):
+            return None
         if ts[k - 1].surface != 'の':
             ps = (clean_topic(phrase_before(text, ts, depth, k, c)) for c in (True, False))
             p = next((p for p in ps if len(p) <= longest), '')
         weak = len(p) < 4 or _counted.search(p) or _possible.search(p)
         if particle == 'が' and (weak or _in_clause(ts, j)) or _no_topic(p):
             return None
+        if len(p) < 3 and re.search('[てで]、$', text[: ts[k].start - len(p)]):
+            return None  # 谷を通っていて、規格は…: of what?
         return p, 'definition' if k < j else 'topic'
 
 # %% ../nbs/05b_facts.ipynb #46a86268
@@ -266,6 +335,12 @@ _general = re.compile(
 )
 
 
+_label_only = re.compile(  # headings that name nothing
+    '(?:メモ|覚え?書き?|備考|補足|付記|追記|注記?|その他|ほか|はじめに|初めに|おわりに|終わりに|最後に'
+    '|まえがき|あとがき|(?i:memo|notes?|todo|tasks?)|前書き|後書き|序文|序|まとめ|目次|参考|資料)'
+)
+
+
 def _named(title, section):
     "A title that needs its parent, 概要, with it: Xの概要"
     if not _general.fullmatch(title):
@@ -281,9 +356,12 @@ def section_title(section: list) -> str:  # '' if there is none that can name a 
 
 
 def _states(title):
-    "True for a heading that is a sentence: …は9.5日である"
-    last = tokens(title)[-1:]
-    return bool(last) and last[0].pos in ('動詞', '助動詞', '形容詞') and len(title) > 8
+    "True for a heading that is a sentence or half of one, or only a label: …を目指して, メモ"
+    last = (tokens(title)[-1:] or [Token('')])[0]
+    says = last.pos in ('動詞', '助動詞', '形容詞') and len(title) > 8
+    return (
+        says or title.endswith(('て', 'を', 'が', 'は')) or bool(_label_only.fullmatch(title))
+    )
 
 
 def chunk_sentences(c: Chunk):
@@ -298,7 +376,8 @@ def chunk_sentences(c: Chunk):
 
 # %% ../nbs/05b_facts.ipynb #441be870
 _leans = re.compile(
-    r'^(?:しかし|ただ|そのため|このため|したがって|その結果|これ|それ|この|その|こうした|そうした|同じ|同年|本[章節書]|以下|次の|前者|後者|一方|もっとも)'
+    r'^(?:思わず|早速|そこ|[^、は]{0,8}、この|おそらくは?、この|しかし|ただ|そのため|このため|したがって|その結果|これ|それ|この|その|こうした|そうした|同じ|同年|本[章節書]|以下|次の|前者|後者|一方|もっとも)'
+    r'|私[のはが]|われわれ|我々|(?:事であった|とのこと|るところ(?:です|である))。$|^また、.*こともできる'
     r'|同(?:条|則|項|号|法第)|(?:次の|以下の|次に掲げる)[^。]*(?:柱とする|進める|ことと(?:する|している)|とおりとする|掲げる)。$'
     r'|が該当する。$|^(?!.*のは).*(?:ため|から)である。$|(?:次の|以下の)[^。]*(?:である|分けられる|まとめられる|整理できる|進められる|ある)。$'
 )
@@ -347,6 +426,18 @@ def _opens_list(sents, i):
     return bool(_list_follows.search(s) or _counts_items.search(s) and _bullet.match(after))
 
 
+_era = re.compile('(?:時代|世紀|年代)$')  # names what was then, not one thing
+_says_little = re.compile(
+    '[はがも]、?(?:[^、]{0,4}(?:必要|重要|大切|不可欠|課題|問題)(?:で|に|と)[^、]{1,6})。$'
+)
+
+
+def _repeats(answer, topic):
+    "Does an answer say of its topic only that it is needed, or important?"
+    m = _says_little.search(answer)
+    return bool(m) and len(answer[: m.start()]) < len(topic) + 8
+
+
 def chunk_facts(
     c: Chunk,
     shortest: int = 15,
@@ -356,15 +447,16 @@ def chunk_facts(
     sents, res = list(chunk_sentences(c)), []
     title = section_title(c.section)
     opens = len(sents) > 1 and topic(sents[0][1]) and not _leans.search(sents[0][1])
-    if title and opens and (n := _opening(sents, longest)) > 1:
+    if title and not _era.search(title) and opens and (n := _opening(sents, longest)) > 1:
         said = ''.join(s for _, s in sents[:n])
-        res.append(Fact(f'{c.id}.h', title, said, 'heading', c, sents[0][0]))
+        if 'か。' not in said:
+            res.append(Fact(f'{c.id}.h', title, said, 'heading', c, sents[0][0]))
     for i, (at, s) in enumerate(sents):
         answer = _bullet.sub('', s)
         whole = answer[-1:] == '。' and shortest <= len(answer) <= longest
         if not whole or _torn(sents, i) or _leans.search(answer) or _opens_list(sents, i):
             continue
-        if t := topic(s):
+        if (t := topic(s)) and not _repeats(answer, t[0]):
             res.append(Fact(f'{c.id}.{i}', t[0], answer, t[1], c, at + len(s) - len(answer)))
     return res
 

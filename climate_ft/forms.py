@@ -9,11 +9,11 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 from .workspace import *
-from .style import Token, conjugate, to_polite
+from .style import Token, conjugate, quote_depth, to_plain, to_polite
 from . import style
 from .facts import bracket_depth, chunk_sentences, clean_topic, figure_refs
 from .facts import heading_title, phrase_before, section_title
-from .facts import _bullet, _label, _pronoun
+from .facts import _bullet, _label, _asks_itself, _not_defined, _pronoun
 from .contamination import both_styles, squeeze
 from .pairs import pick, polite_answer, rank
 
@@ -29,7 +29,8 @@ tokens = lru_cache(1024)(style.tokens)  # a clause is looked at from several sid
 
 _lead = re.compile(
     r'^(?:また|さらに|なお|ただし|ただ|しかし|一方で?|そのため|このため|したがって|その結果|たとえば|例えば|'
-    r'特に|もっとも|こうして|加えて|そして|実際|とりわけ|同様に|なかでも)、'
+    r'特に|さて|ところで|残念ながら|もっとも|こうして|加えて|そして|実際|とりわけ|同様に|なかでも)、'
+    r'|^また(?=[A-Z])'
 )
 _fig = r'図表?\s*[0-9]+(?:[-.][0-9]+)*'
 _aside = re.compile(
@@ -99,6 +100,10 @@ def topic_of(
         if depth[j] or ts[j].surface != 'は' or ts[j].sub != '係助詞':
             continue
         k = j - (ts[j - 1].surface == 'と')
+        if k < j and _not_defined.match(text[ts[k].start :]):
+            return None
+        if _asks_itself.match(text[ts[j].end :]):
+            return None
         if ts[k - 1].pos not in ('名詞', '記号'):
             return None
         p = phrase_before(text, ts, depth, k, True)
@@ -108,16 +113,41 @@ def topic_of(
         return a, b + (text[b : b + 1] == '、'), p
 
 
+def _contrasts(text):
+    "Has it a topic of its own: a は behind a noun?"
+    ts = tokens(text)
+    return any(
+        t.surface == 'は' and t.sub == '係助詞' and p.pos == '名詞' for p, t in zip(ts, ts[1:])
+    )
+
+
 _plans = re.compile('予定|目標|計画で|見込')
 _past_date = re.compile('(?:[0-9]{4}|(?:令和|平成|昭和)(?:[0-9]{1,2}|元))年[^、]*に')
+
+
+_polite = re.compile(
+    '(?:です|ます|でした|ました|ません|でしょう|ましょう|ください)(?:[がし、。]|$)'
+)
+
+
+def _plainly(s):
+    "A polite sentence in the plain style; '' if it asks, supposes or cannot be put so"
+    if not _polite.search(s):
+        return s
+    p = to_plain(s)
+    ts = tokens(p)
+    left = any(t.base in ('ます', 'です') and not d for t, d in zip(ts, quote_depth(ts)))
+    return '' if left or p.rstrip('。').endswith(('う', 'か', 'よ', 'ね')) else p
 
 
 def clauses(
     s: str,  # one sentence
 ) -> list[str]:  # in the plain style, without 。
     "The statements that a sentence strings together, each with its topic"
-    m = _label.match(s.strip())  # 監視：濃度を測る。
-    text = f'{m[1].strip()}では、{bare(s.strip()[m.end() :])}' if m else bare(s)
+    if not (s := _plainly(s.strip())):
+        return []
+    m = _label.match(s)  # 監視：濃度を測る。
+    text = f'{m[1].strip()}では、{bare(s[m.end() :])}' if m else bare(s)
     ts = tokens(text)
     depth, past, top = bracket_depth(ts), text.endswith(('た', 'だ')), topic_of(text)
     parts, at = [], 0
@@ -129,7 +159,11 @@ def clauses(
     parts.append((at, text[at:]))
 
     def whole(a, c):
-        return f'{top[2]}は、{c}' if a and top and a >= top[0] and not topic_of(c) else c
+        return (
+            f'{top[2]}は、{c}'
+            if a and top and a >= top[0] and not topic_of(c) and not _contrasts(c)
+            else c
+        )
 
     return [whole(a, c) for a, c in parts if len(c) >= 6]
 
@@ -157,7 +191,7 @@ _digits = r'[0-9][0-9,]*(?:\.[0-9]+)?'
 _value = rf'{_digits}(?:[兆億万](?:{_digits})?)*'
 _amount = re.compile(
     rf'(?P<about>約|およそ|)(?:マイナス)?'
-    rf'(?:(?P<first>{_value})(?P<unit1>{_unit})?(?:から|〜|～|ないし)約?(?:マイナス)?)?'
+    rf'(?:(?P<first>{_value})(?P<unit1>{_unit})?(?:から|〜|～|~|ないし)約?(?:マイナス)?)?'
     rf'(?P<last>{_value})(?P<unit>{_unit})'
     rf'(?P<more>以上|以下|以内|未満|程度|前後|余り|弱|強|超)?(?![号位月版期次世A-Za-z/])'
 )
@@ -165,9 +199,9 @@ _few = re.compile(
     r'(?<![一二三四五六七八九十第〇])[一二三四五六七八九十]'
     r'(?P<unit>つ|か国|種類|段階|機関|大学|年間|倍)(?=の|から|で|に|を|が|ある)'
 )
-_in_a_name = re.compile(r'(?:[A-Za-z0-9.\-－‐第〜～年月×]|(?<!マイナス)[ァ-ヶー・])$')
+_in_a_name = re.compile(r'(?:[A-Za-z0-9.\-－‐第〜～~年月×]|(?<!マイナス)[ァ-ヶー・])$')
 _rate = re.compile(
-    '当たり|あたり|ごと|につき|おき|代|度(?!格子)|[0-9]|生|目|版|後|前|先|間|に約|に[0-9]|×|の[0-9]'
+    '法|式|[無な]い|当たり|あたり|ごと|につき|おき|代|度(?!格子)|[0-9]|生|目|版|後|前|先|間|に約|に[0-9]|×|の[0-9]'
 )
 _how_many = {'つ': 'いくつ', '円': 'いくら', 'ドル': 'いくら', 'ユーロ': 'いくら'}
 
@@ -184,6 +218,8 @@ def amounts(text: str) -> list[Slot]:
             continue
         if unit == '年' and four or unit in '日年' and m['first'] and not m['unit1']:
             continue
+        if m['first'] and (m['unit1'] or unit) != unit:
+            continue  # 40歳から5年
         if unit == '年' and _era.search(text[: m.start('last')]):
             continue  # a date
         word = _how_many.get(unit, '何' + unit)
@@ -287,9 +323,17 @@ def leans(text: str) -> bool:
     return bool(_anaphor.search('、' + text))
 
 
+_says_nothing = re.compile(
+    '(?:さまざま|様々|いろいろ|色々)[なの][^のとや]{1,4}$|^多くの(?:方々?|人々?)$|^(?:今日|昨日|明日|当日|今年|昨年)$|^私|^われわれ|[たる]後$|^(?:明治|大正|昭和|平成|令和)[0-9元]+年(?!度)[一-龥]|に対しては|については'
+    '|(?:ところ|際|事|頃|ころ|折|(?:向こう|今後|約)?[0-9]+(?:年|か月|日|時間|分)間?)$'
+)
+
+
 def is_answer(p: str) -> bool:
     "Is this noun phrase worth asking for?"
     if not 2 <= len(p) <= 45 or _empty.search(p) or leans(p) or _pronoun.search(p):
+        return False
+    if _says_nothing.search(p) or re.search('限りこの', p):
         return False
     return tokens(p)[0].pos != '動詞'  # 運営するX: the object of the verb is missing
 
@@ -364,14 +408,6 @@ def _lists(post, s):
     )
 
 
-def _contrasts(text):
-    "Has it a topic of its own: a は behind a noun?"
-    ts = tokens(text)
-    return any(
-        t.surface == 'は' and t.sub == '係助詞' and p.pos == '名詞' for p, t in zip(ts, ts[1:])
-    )
-
-
 def _finite(c):
     "Does the clause end in a plain verb or adjective?"
     t = tokens(c)[-1]
@@ -393,6 +429,33 @@ _torn = re.compile(r'(?:から|に|で|へ)[はも]|[）」』]')
 _reason = re.compile('(?:ため|から|の)である$')
 
 
+_verbless = re.compile('[をが][一-龥ァ-ヶー]+、')  # 連携を実現、…
+_event = re.compile('(?:事|わけ|ところ)(?:であった|である|だった|だ)$|(?:あり|なし)$')
+_torn_word = re.compile(
+    '(?:非常に|極めて|きわめて|とても|大変|かつ|および|及び|または|又は|(?:さらに|また)、)$'
+)
+_aimless = re.compile(
+    'を[^、]*こともなく|を[^、]{1,6}るための|[^、]*たのが|[^、]*一方、|.*という証拠は|.*ことは認識|が(?:ない|ある)(?:場合|とき|と)'
+)
+_exists = re.compile('が(?:ある|いる|あった|いた)$')
+
+
+def _cut_clause(pre, post, s):
+    "Has the question a noun without its verb, or a clause that nobody would ask about?"
+    if _event.search(post):
+        return True
+    if s.what in ('number', 'date'):
+        return False
+    if _torn_word.search(pre) or _verbless.match(post) or _aimless.match(post):
+        return True
+    if pre.endswith('を、') and any(t.pos == '動詞' for t in tokens(s.value)):
+        return True  # 補助金を、素早く給付する例が: the verb went with the answer
+    if pre.endswith('が、') and 'を' in s.value:
+        return True
+    bare_there = s.what == 'place' or re.search('(?:[にはもみ]|また)、?$', pre)
+    return s.what in ('place', 'thing') and bool(bare_there and _exists.match(post))
+
+
 def in_place(
     c: str,  # a clause
     s: Slot,
@@ -401,9 +464,14 @@ def in_place(
     pre, post = c[: s.start], c[s.end :]
     if _called.match(c) or _reason.search(c) or len(pre) + len(post) < 8:
         return None
-    if _torn.match(post) or re.search('[（「『]$', pre) or _adnominal(post) or _elliptic(pre):
+    if (
+        _torn.match(post)
+        or re.search(r'[（「『]$|\([^)]*$', pre)
+        or _adnominal(post)
+        or _elliptic(pre)
+    ):
         return None
-    if _lists(post, s):
+    if _lists(post, s) or _cut_clause(pre, post, s):
         return None
     if s.what == 'number':
         if re.match('の[^、]*の|と、|で、', post) or pre.endswith('という'):
@@ -412,7 +480,7 @@ def in_place(
         if _before_noun.search(pre):
             return None
     else:
-        if re.search('の$|まだ$|最も$|[やと0-9一-龥]、$', pre):
+        if re.search('の$|まだ$|最も$|[やと0-9a-z一-龥]、$', pre):
             return None
         if re.search('[一-龥]$', pre) and re.match('[ぁ-ん]', s.value):
             return None
@@ -492,6 +560,19 @@ def _is_form(rest, word, p):  # what is left of the clause without である
     return f'{rest}は{word}', p
 
 
+_happens = re.compile(  # verbs that nobody does to something
+    'が(?:(?:終了|合併|統合|合流|分裂|開業|開通|開校|発足|成立|誕生|発生|普及)[しす]|終わ|生まれ|加わ)'
+    '[^、をとの]*$'
+)
+
+
+def _own_subject(rest):
+    "Has what is left of the clause a subject of its own for its last verb? 両校が合併した"
+    return bool(
+        _happens.search(rest) or re.search('[一-龥]も(?:多|少な|[いあ]る|あった|いた)', rest)
+    )
+
+
 def topic_form(
     c: str,  # a clause
     known: dict | None = None,  # see `glossary`
@@ -504,10 +585,14 @@ def topic_form(
     if re.search('である[^、]*[0-9]', p):
         return None  # 耐用年数である40年を超えた管路
     rest = c[:a] + c[b:]
+    if re.search('(?:原因|理由)$', p) or re.search(
+        'と(?:結論づけ|述べて|考えて)[^、]*$', rest
+    ):
+        return None
     if not is_answer(p) or len(rest) < 10 or leans(rest) or re.search('では、?$', c[:a]):
         return None
     word = ASK[what_is(p, known)]
-    if _contrasts(rest):
+    if _contrasts(rest) or _own_subject(rest):
         return None
     if c.endswith('である'):
         return _is_form(rest[:-3], word, p)
@@ -668,12 +753,17 @@ class Form:
     slot: str  # forms with the same slot ask for the same thing
 
 
+def _short(title):
+    "A long title without what stands in brackets at its end"
+    return title if len(title) <= 16 else re.sub(r'\s*[（(][^（）()]*[)）]$', '', title)
+
+
 def prefix(
     c: str,  # a clause
     title: str,  # heading of its section
 ) -> str:
     "What a question has to begin with if its clause does not say what it is about"
-    t = topic_of(c)
+    t, title = topic_of(c), _short(title)
     if not title or len(title) > 16 or '：' in title or squeeze(title) in squeeze(c):
         return ''
     known = t and (len(t[2]) > 4 or t[2] in _countries or _name.search(t[2]))
@@ -696,15 +786,40 @@ def _clause_forms(c, before, known):
         yield Form('short', 'why', *f, 'why')
 
 
+_scene = re.compile(  # a step of a story, or old Japanese
+    '(?:行った|見た|していた|ていた)ところ、|(?:見ると|していると)、'
+    '|給[いひふ]|遭ひ|[一-龥][ひふ](?:て|し|、|。)'
+)
+_common = set('こと もの ため 国 人 年 月 日 島 町 村 市 県 学校 地区 当時 時代 昔'.split())
+
+
+def _specific(q):
+    "Has a question a name, a number or a longer word, so that one answer fits?"
+    if _name.search(q) or _date.search(q):
+        return True
+    plain = ('非自立', '代名詞', '数', '接尾', '副詞可能', 'サ変接続')
+    ts = [t for t in tokens(q) if t.pos == '名詞' and t.sub not in plain]
+    ts = [t for t in ts if t.surface not in _common]
+    named = any(t.sub == '固有名詞' for t in ts)
+    enough = 0 if re.search('[0-9]', q) else 2
+    return named or re.search('[一-龥]{4}', q) is not None or len(ts) > enough
+
+
 def sentence_forms(
     s: str,  # one sentence
     title: str = '',  # heading of its section
     known: dict | None = None,  # see `glossary`
+    bare_title: bool = False,  # its heading tells nothing: questions must be specific
 ) -> list[Form]:
     "Everything that the rules can ask about a sentence"
     found = [Form(k, 'what', q, a, a) for k, q, a in abbreviation_forms(s)]
+    if _scene.search(s):
+        return []
     if not _term.match(s.strip()):
         for c in map(clean_topic, clauses(s)):
+            top = topic_of(c)
+            if bare_title and top and len(top[2]) < 3:
+                continue  # 延長10kmあまり、川幅は…: of which river?
             found += _clause_forms(c, prefix(c, title), known)
 
     def fine(f):
@@ -714,6 +829,7 @@ def sentence_forms(
             and not told
             and len(f.question) <= 110
             and not leans(f.question)
+            and (f.shape == 'what' or not bare_title or _specific(f.question))
             and not figure_refs(f.question + f.answer)
         )
 
@@ -743,6 +859,8 @@ def askings(
     "One question in each register; `know` is held out"
     stem = re.sub('(?:であった|である)$', '', q)
     was = 'だった' if q.endswith('であった') else ''
+    if tokens(q)[-1].ctype == '特殊・ダ' and not was:
+        return {}
     noun = stem != q or _asking.search(q)
     if noun:
         polite, casual = (
@@ -838,7 +956,7 @@ def question_rows(
         for i, (at, s) in enumerate(chunk_sentences(c)):
             if figure_refs(bare(s)) or not _term.match(s) and s[-1] != '。':
                 continue
-            forms = sentence_forms(s, title, known)
+            forms = sentence_forms(s, title, known, not title)
             kept = held_out_form(forms, seed, f'{c.id}.{i}', hold)
             more, out = _form_rows(c, i, at, forms, kept, wordings, seed)
             rows += more

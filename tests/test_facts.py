@@ -352,3 +352,44 @@ def test_the_mark_of_an_item_is_no_part_of_a_fact(mark):
     s = '操縦士は毎年の講習を必ず受けなければならない。'
     (f,) = chunk_facts(chunk(unicodedata.normalize('NFKC', mark[:-1]) + mark[-1] + s))
     assert (f.topic, f.answer) == ('操縦士', s)
+
+
+@pytest.mark.parametrize(
+    's,told',
+    [
+        ('町の特別な休日とはならない。', None),  # no definition
+        ('電子の申請は、紙での受付とは異なる。', '電子の申請'),
+        ('紙での受付とは異なる手順で進む。', None),
+        ('港の北に倉庫をはじめ4つの建物が残る。', None),
+        ('石垣、井戸、門など貴重なものが多い。', None),
+        ('費用が不明であるため工事計画は延期された。', None),
+        ('校庭の整備と漸次校舎としての設備の充実がなされた。', '校舎としての設備の充実'),
+        ('本来図書整理は夏の仕事である。', '図書整理'),
+        ('保存年限についての記載事項が欠けている。', None),
+        ('どのような設備が求められるかを調べる。', None),
+        ('2010年代以降は人口が減り続けた。', None),
+        ('高い峠を越えていて、勾配は急である。', None),
+        ('入居を望む人がいる場合は、役場が相談を受ける。', None),
+        ('若い職員が役場で働くことを応援する。', None),
+        ('来館者はもとより、職員も驚いた。', None),
+        ('町の名物はなんなのか、あらためて考える。', None),
+        ('調べた資料が不足していることから、結論は次の年に延ばされた。', '結論'),
+    ],
+)
+def test_a_topic_is_a_whole_phrase_of_the_main_statement(s, told):
+    got = topic(s)
+    assert (got and got[0]) == told
+
+
+def test_headings_that_are_labels_or_half_sentences_name_nothing():
+    text = '水位は低い。水温は毎年12月に最も低くなる。'
+    for heading in ('メモ', 'その他', 'はじめに', '備考', 'Notes', '水質の改善を目指して'):
+        facts = name_subjects(chunk_facts(chunk(text, section=('川の観測', heading))))
+        assert not [f for f in facts if heading in f.subject], heading
+    facts = name_subjects(chunk_facts(chunk(text, section=('川の観測', '水の状態'))))
+    assert [f.subject for f in facts][0] == '水の状態（川の観測）'
+
+
+def test_what_only_says_that_its_topic_is_needed_is_no_fact():
+    assert chunk_facts(chunk('できるだけ多くの職員のための研修が必要となります。')) == []
+    assert len(chunk_facts(chunk('司書のための研修は、毎年4月に県立図書館が開く。'))) == 1

@@ -644,3 +644,71 @@ def test_the_nearest_trained_question_may_be_near_the_second_wording():
     ]
     assert got[0]['ratio'] == 100 > got[1]['ratio'] > 60
     assert F.distances(asked, []) == F.distances([], trained) == []
+
+
+@pytest.mark.parametrize(
+    's,question,answer',
+    [
+        (
+            '深い湖の底に住む魚は、岸辺の水草を食べます。',
+            '深い湖の底に住む魚は、何を食べる',
+            '岸辺の水草',
+        ),
+        (
+            '町立図書館は、2015年に新しい検索システムを導入しました。',
+            '町立図書館が新しい検索システムを導入したのはいつ',
+            '2015年',
+        ),
+        (
+            '町立図書館は、2015年に新しい検索システムを導入しました。',
+            '2015年に新しい検索システムを導入したのは何',
+            '町立図書館',
+        ),
+    ],
+)
+def test_a_polite_sentence_is_asked_about_in_the_plain_style(s, question, answer):
+    forms = asked(s)
+    assert forms[question] == answer
+    for q in forms:
+        assert not any(w in q for w in ('ます', 'ました', 'でしょう')), q
+        assert 'ますの' not in F.askings(q)['casual']
+
+
+@pytest.mark.parametrize(
+    's',
+    [
+        '町立図書館の新館は、2030年に完成する最大の施設だといえるでしょう。',
+        '町立図書館の新館で、2030年に地域の歴史を学びましょう。',
+        '早朝に新聞社の記者が港の倉庫を調べていたところ、白い煙が上がった。',
+    ],
+)
+def test_what_supposes_invites_or_tells_a_story_is_not_asked_about(s):
+    assert asked(s) == {}
+
+
+@pytest.mark.parametrize(
+    's,bad',
+    [
+        ('町では、農家への補助金を、県の名簿を使う方法で支払う例が多い。', '補助金を、何'),
+        ('非常に多くの来館者が館内の展示を見た。', '非常に何'),
+        ('町立博物館が、住民の声を生かす展示を作った。', '博物館が、何を'),
+        ('町の北小学校は1920年に開校したが、1950年に両校が合併した。', '両校が合併したのは'),
+        ('町の公式な記念日とはならないことに注意が必要な特別開館日である。', '記念日とは何'),
+        ('町の広場には35~36機の風車がある。', '35~何機'),
+        ('町の博物館は、さまざまな課題を抱えている。', '何を抱えて'),
+        ('町の健診では40歳から5年毎の検査が続く。', '何年から何年'),
+        ('向こう10年は、川沿いで続く橋の工事を見守る。', '見守るのは何'),
+    ],
+)
+def test_no_question_is_torn_out_of_its_clause(s, bad):
+    assert not [q for q in asked(s) if bad in q]
+
+
+def test_under_a_heading_that_names_nothing_a_question_is_specific():
+    for s in (
+        '学校は、新しい校舎で分散教育を始めた。',
+        '卒業生は、新しい校舎で写真を撮った。',
+    ):
+        assert asked(s)
+        assert asked(s, bare_title=True) == {}
+    assert asked('折尾中央学校は、新しい校舎で分散教育を始めた。', bare_title=True)
