@@ -195,12 +195,13 @@ def test_a_name_of_several_modules_leads_to_the_one_meant():
         return link.removeprefix('[`x`](#climate_ft.').removesuffix(')')
 
     assert (
-        target('cli.merge', 'from climate_ft.export import changed, merge') == 'export.merge'
+        target('modelcommands.merge', 'from climate_ft.export import changed, merge')
+        == 'export.merge'
     )
     inner = 'from climate_ft.export import (\n    changed,\n    merge,\n)'
-    assert target('cli.merge', inner) == 'export.merge'
-    assert target('cli.merge', '1') == 'export.merge'
-    assert target('cli.merge', '1', 'cli') == 'cli.merge'
+    assert target('modelcommands.merge', inner) == 'export.merge'
+    assert target('modelcommands.merge', '1') == 'export.merge'
+    assert target('modelcommands.merge', '1', 'modelcommands') == 'modelcommands.merge'
     assert target('ocr.render', 'from climate_ft.prompts import render') == 'prompts.render'
     assert target('ocr.render', '1', 'ocr') == 'ocr.render'
     assert target('export.changed', '1') == 'export.changed'
@@ -251,7 +252,7 @@ def test_errors_page_leads_from_each_message_to_its_lab(site):
     assert (
         any(
             'no trained model yet' in m
-            for m, _ in bridge.course_errors(REPO / 'climate_ft/cli.py')
+            for m, _ in bridge.course_errors(REPO / 'climate_ft/terminal.py')
         )
         and 'there is no trained model yet' in page
     )
