@@ -151,8 +151,8 @@ sys.argv[0] = "climate-ft"; cli.main()'''
 
 def test_an_unforeseen_error_keeps_its_traceback_and_names_the_page_of_errors(cft):
     code = (
-        'from climate_ft import cli\ndef app(): '
-        'raise RuntimeError("CUDA out of memory")\ncli.app = app\ncli.main()'
+        'from climate_ft import cli, terminal\ndef app(): '
+        'raise RuntimeError("CUDA out of memory")\nterminal.app = app\ncli.main()'
     )
     r = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=REPO)
     assert (

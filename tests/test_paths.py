@@ -7,7 +7,7 @@ import resource
 import subprocess
 import sys
 import pytest
-from climate_ft import cli
+from climate_ft import cli, terminal
 from climate_ft.workspace import REPO, CourseError, Workspace, cache_dir, file_digest
 
 BED = REPO / 'documents/testbed'
@@ -93,7 +93,7 @@ def test_every_error_of_the_system_is_one_line(monkeypatch, capsys, error, words
     def app():
         raise error
 
-    monkeypatch.setattr(cli, 'app', app)
+    monkeypatch.setattr(terminal, 'app', app)
     assert words in one_line(monkeypatch, capsys)
 
 
@@ -101,7 +101,7 @@ def test_an_error_of_ours_keeps_its_traceback(monkeypatch):
     def app():
         raise KeyError('x')
 
-    monkeypatch.setattr(cli, 'app', app)
+    monkeypatch.setattr(terminal, 'app', app)
     monkeypatch.setattr(sys, 'argv', ['climate-ft'])
     monkeypatch.setattr(sys, 'excepthook', sys.excepthook)
     with pytest.raises(KeyError):
