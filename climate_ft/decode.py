@@ -13,7 +13,7 @@ from .fast import expand, free_gib, keep_expanded, up
 from .workspace import CourseError
 
 # %% auto #0
-__all__ = ['FAMILIES', 'grouped_attention', 'Slots', 'slot_attention', 'slot_model', 'room', 'by_length', 'decode',
+__all__ = ['FAMILIES', 'grouped_attention', 'bias_of', 'Slots', 'slot_attention', 'slot_model', 'room', 'by_length', 'decode',
            'quantised_layers', 'use_expanded', 'serves', 'faster']
 
 # %% ../nbs/09a_decode.ipynb #eb9e25c9
@@ -21,19 +21,39 @@ def grouped_attention(
     q,  # [rows, heads, n, width]
     k,  # [rows, key heads, length, width]
     v,  # as `k`
-    seen,  # [rows or 1, n, length]: True where a position may be attended to
+    bias,  # [rows or 1, n, length], as `q`: 0 where a position may be attended to, else -inf
     scale: float,
     softcap: float | None = None,  # bound of the scores (Gemma 2)
 ):  # [rows, n, heads, width]
     "Attention that reads each key once for all the heads that share it"
+    import torch
+
     rows, heads, n, width = q.shape
-    shared = q.reshape(rows, k.shape[1], -1, width)
-    scores = (shared @ k.transpose(2, 3)).float() * scale
+    together = heads // k.shape[1]
+    shared = q.reshape(rows, k.shape[1], together * n, width)
+    bias = (
+        bias[:, None, None]
+        .expand(-1, 1, together, -1, -1)
+        .reshape(len(bias), 1, -1, k.shape[2])
+    )
     if softcap:
-        scores = (scores / softcap).tanh() * softcap
-    scores = scores.view(rows, heads, n, -1).masked_fill(~seen[:, None], float('-inf'))
-    weights = scores.softmax(-1).to(v.dtype).view(*shared.shape[:3], -1)
-    return (weights @ v).view(rows, heads, n, width).transpose(1, 2)
+        scores = (shared @ k.transpose(2, 3)).float() * scale
+        scores = (scores / softcap).tanh() * softcap + bias
+        out = scores.softmax(-1).to(v.dtype) @ v
+    else:
+        attention = torch.nn.functional.scaled_dot_product_attention
+        out = attention(shared, k, v, attn_mask=bias, scale=scale)
+    return out.reshape(rows, heads, n, width).transpose(1, 2)
+
+
+def bias_of(
+    seen,  # True where a position may be attended to
+    dtype,  # of the queries
+):  # as `seen`
+    "What is added to the scores of attention"
+    import torch
+
+    return torch.zeros_like(seen, dtype=dtype).masked_fill(~seen, float('-inf'))
 
 # %% ../nbs/09a_decode.ipynb #8b23f458
 class Slots:
@@ -51,7 +71,7 @@ class Slots:
         import torch
 
         c, self.net, self.length, self.record = net.config, net, length, record
-        self.graph, self.filling, self.steps = None, None, 0
+        self.graph, self.filling, self.steps, self.bias = None, None, 0, {}
         heads = getattr(c, 'num_key_value_heads', None) or c.num_attention_heads
         width = getattr(c, 'head_dim', None) or c.hidden_size // c.num_attention_heads
 
@@ -117,10 +137,19 @@ def attend(self: Slots, layer, q, k, v, scale, window, softcap):
         return self._attend_prompts(layer, q, k, v, scale, window, softcap)
     self.k[layer][self.rows, :, self.at] = k[:, :, 0]
     self.v[layer][self.rows, :, self.at] = v[:, :, 0]
-    seen = self.places <= self.at[:, None]
-    if window:
-        seen = seen & (self.places > self.at[:, None] - window)
-    return grouped_attention(q, self.k[layer], self.v[layer], seen[:, None], scale, softcap)
+    bias = self._bias(window, q.dtype)
+    return grouped_attention(q, self.k[layer], self.v[layer], bias, scale, softcap)
+
+
+@patch
+def _bias(self: Slots, window, dtype):
+    "What a step may attend to: the same in all layers with the same window"
+    if window not in self.bias:
+        seen = self.places <= self.at[:, None]
+        if window:
+            seen = seen & (self.places > self.at[:, None] - window)
+        self.bias[window] = bias_of(seen[:, None], dtype)
+    return self.bias[window]
 
 
 @patch
@@ -136,7 +165,7 @@ def _attend_prompts(self: Slots, layer, q, k, v, scale, window, softcap):
     seen = i <= i[:, None]
     if window:
         seen = seen & (i > i[:, None] - window)
-    return grouped_attention(q, k, v, seen[None], scale, softcap)
+    return grouped_attention(q, k, v, bias_of(seen[None], q.dtype), scale, softcap)
 
 
 @patch
@@ -173,6 +202,7 @@ def fill(
 # %% ../nbs/09a_decode.ipynb #bebe79c4
 @patch
 def _step(self: Slots):
+    self.bias = {}  # the positions have moved on
     ids = self.tokens[self.rows, self.at]
     out = self.net(
         input_ids=ids[:, None], position_ids=self.at[:, None], slots=self, use_cache=False

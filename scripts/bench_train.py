@@ -70,6 +70,7 @@ SETTINGS = {
     'graphs-4bit-packed-4': dict(
         OURS, **PACK, batch_size=4, checkpointing='off', max_steps=11
     ),
+    'graphs-4bit-packed-8': dict(OURS, **PACK, batch_size=8, checkpointing='off', max_steps=9),
     'graphs-4bit-packed-8-checkpointing': dict(OURS, **PACK, batch_size=8, max_steps=6),
     'original-4bit': dict(ORIGINAL, max_steps=9),
     'unsloth-4bit-same': dict(
@@ -89,7 +90,12 @@ SETTINGS = {
     'plain-8bit': dict(OURS8, layout='padded', fused=False, max_steps=5),
     'dataset-4bit': dict(OURS, **SAME, checkpointing='off', epochs=3, dataset=True),
 }
-PROFILED = ('graphs-4bit-same', 'graphs-4bit-packed-4', 'original-4bit')
+PROFILED = (
+    'graphs-4bit-same',
+    'graphs-4bit-packed-4',
+    'graphs-4bit-packed-8',
+    'original-4bit',
+)
 ENV8 = dict(
     UNSLOTH_COMPILE_DISABLE='1', TORCH_COMPILE_DISABLE='1'
 )  # the original's settings in 8 bits

@@ -18,7 +18,10 @@ contained whole; a quotation before the answer counts under `quoted` only), and 
 `curve` is the same for a model that refuses from another point on: `lean` is the logit of the
 refusal's first token less the best other one, the model refuses above 0, and each line of
 the curve has another limit in its place. A refusal below the limit gives way to what the
-model says when that first token is forbidden."""
+model says when that first token is forbidden.
+
+With `--each`, every passage also stands in a prompt of its own ("passage alone"), and the
+answer counts that leans least to the refusal."""
 
 import argparse
 import json
@@ -147,7 +150,7 @@ def lacking(row, got):
     return [t for t in got if not right(t, row)][:PASSAGES]
 
 
-def prompts(limit):
+def prompts(limit, each=False):
     "(set, condition, row, passage, does the passage hold the answer)"
     find, out = (
         Retriever(
@@ -162,12 +165,28 @@ def prompts(limit):
             if name == 'general':
                 continue
             got = [t for _, t in found(q, find, 6)]
-            top = context(got[:PASSAGES])
-            out.append((name, 'passage', r, top, right(top, r)))
             wrong = lacking(r, got) if name != 'recall' else []
-            if wrong:
-                out.append((name, 'wrong passage', r, context(wrong), False))
+            for how, texts in (('passage', got[:PASSAGES]), ('wrong passage', wrong)):
+                if texts:
+                    top = context(texts)
+                    out.append((name, how, r, top, right(top, r)))
+                if each and name != 'recall':
+                    out += [(name, f'{how} alone', r, t, right(t, r)) for t in texts]
     return out
+
+
+def merged(answers):
+    "Of the passages that stood alone, the answer that leans least to the refusal"
+    res, best = [], {}
+    for a in answers:
+        if not a['how'].endswith('alone'):
+            res.append(a)
+            continue
+        key = a['set'], a['how'], a['question']
+        b = best.get(key, a)
+        holds = a['holds'] or b['holds']
+        best[key] = min(a, b, key=lambda x: x['lean']) | dict(holds=holds)
+    return res + list(best.values())
 
 
 def begun(tok, asked, said):
@@ -302,6 +321,7 @@ def one(spec, asked, base, limit, folder):
         model = load_for_inference(ws.models / cfg.name)
     t = time.time()
     answers = answers_of(model, asked, 16 if limit else 160)
+    answers = merged(answers)
     out['table'], out['curve'] = counts(answers), curve(answers)
     out['answer_seconds'] = round(time.time() - t, 1)
     out['gib'] = (
@@ -327,8 +347,9 @@ def main():
     ap.add_argument('--base', default='gemma-3-270m')
     ap.add_argument('--limit', type=int)
     ap.add_argument('--forms', type=Path, help='folder of further variants')
+    ap.add_argument('--each', action='store_true', help='every passage alone, too')
     o = ap.parse_args()
-    asked = prompts(o.limit)
+    asked = prompts(o.limit, o.each)
     result = dict(
         model=o.base,
         machine=torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU',
