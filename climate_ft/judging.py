@@ -7,7 +7,7 @@ from __future__ import annotations
 import sys
 from functools import lru_cache
 from pathlib import Path
-from .workspace import Progress, tracked
+from .workspace import CourseError, Progress, tracked
 from .encoder import e5_encoder
 from .counting import alternatives, Scorer
 
@@ -121,9 +121,26 @@ def nll_rows(
         progress,
         'likelihood',
     ):
-        for i, v in zip(b, _batch_nll(model, tok, [enc[i] for i in b])):
+        for i, v in zip(b, _patient_nll(model, tok, [enc[i] for i in b])):
             rows[i][0] = v
     return rows
+
+
+def _patient_nll(model, tok, pairs):
+    "As `_batch_nll`; in halves where the memory of the GPU does not hold them all"
+    import torch
+
+    try:
+        return _batch_nll(model, tok, pairs)
+    except torch.OutOfMemoryError:
+        if len(pairs) == 1:
+            raise CourseError(
+                'the memory of the GPU does not hold one question and its answer beside the '
+                'model: close other programs, or ask with shorter passages'
+            ) from None
+    torch.cuda.empty_cache()
+    half = len(pairs) // 2
+    return [v for p in (pairs[:half], pairs[half:]) for v in _patient_nll(model, tok, p)]
 
 
 def _nll_ids(model, tok, questions, texts, contexts):
@@ -155,7 +172,14 @@ def _answer_logits(model, ids, mask, keep):
     "The logits of the last `keep` positions, which hold the answers"
     at = (mask.cumsum(1) - 1).clamp(min=0)
     how = dict(attention_mask=mask, position_ids=at, logits_to_keep=keep)
-    return model(input_ids=ids, **how).logits.float()
+    return model(input_ids=ids, **how).logits
+
+
+def _losses(logits, labels):
+    "Of one answer; in 32 bits a vocabulary of 150,000 takes 0.6 MB for each token"
+    import torch
+
+    return torch.nn.functional.cross_entropy(logits.float(), labels, reduction='none')
 
 
 def _batch_nll(model, tok, pairs):
@@ -176,9 +200,7 @@ def _batch_nll(model, tok, pairs):
     with torch.no_grad():
         logits = _answer_logits(model, ids, mask, keep)
     labels = labels[:, -keep + 1 :]
-    loss = torch.nn.functional.cross_entropy(
-        logits[:, :-1].transpose(1, 2), labels, reduction='none'
-    )
+    loss = torch.stack([_losses(o[:-1], l) for o, l in zip(logits, labels)])
     special = torch.tensor(tok.all_special_ids, device=labels.device)
     ended = torch.isin(labels, special).cumsum(1) > 0
     return loss.masked_fill(ended, 0).sum(1).tolist()

@@ -26,6 +26,7 @@ import sys
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 os.environ |= dict(
     HF_HUB_OFFLINE='1',
     TRANSFORMERS_OFFLINE='1',

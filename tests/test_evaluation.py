@@ -427,6 +427,32 @@ def test_the_likelihood_is_that_of_the_reference_without_the_end_token_and_after
             )
 
 
+@pytest.mark.parametrize('fits', [2, 1, 0])
+def test_the_likelihood_is_taken_in_parts_where_the_memory_is_full(adapted, monkeypatch, fits):
+    import torch
+    import climate_ft.judging as J
+    from climate_ft.generate import load_for_inference
+
+    ws, cfg, _ = adapted
+    model = load_for_inference(ws.models / cfg.name)
+    asked = [list(o) for o in zip(*FACTS)]
+    want, whole = J.nll_rows(*model, *asked), J._batch_nll
+
+    def narrow(net, tok, pairs):
+        if len(pairs) > fits:
+            raise torch.OutOfMemoryError('CUDA out of memory.')
+        return whole(net, tok, pairs)
+
+    monkeypatch.setattr(J, '_batch_nll', narrow)
+    if not fits:
+        with pytest.raises(CourseError, match='does not hold one question and its answer'):
+            J.nll_rows(*model, *asked)
+        return
+    got = J.nll_rows(*model, *asked)
+    assert [r[0] for r in got] == pytest.approx([r[0] for r in want], rel=1e-4)
+    assert all(r[0] > 0 for r in got)
+
+
 def test_the_likelihood_is_taken_within_what_the_model_reads(adapted, monkeypatch, capsys):
     "A passage is cut at the end of a sentence; a pair that does not fit at all counts nothing"
     from climate_ft.generate import load_for_inference
