@@ -330,7 +330,8 @@ _UNITS = (
 _UNIT = {(u := o.split('='))[0]: u[-1] for o in _UNITS}
 _ANY_UNIT = '|'.join(map(re.escape, sorted(_UNIT, key=len, reverse=True)))
 _NUMBER = re.compile(
-    rf'(?P<sign>−)?(?<![a-z\d.])(?<![a-z]-)(?P<n>(?:\d+(?:\.\d+)?[千万億兆]*)+)\s*(?P<unit>{_ANY_UNIT})?'
+    rf'(?P<sign>−)?(?<![a-z\d.])(?<![a-z]-)(?P<n>(?:\d+(?:\.\d+)?[千万億'
+    rf'兆]*)+)\s*(?P<unit>{_ANY_UNIT})?'
 )
 
 

@@ -94,7 +94,8 @@ def _e5_state(h, tensors, keep):
 
 # %% ../nbs/10a_encoder.ipynb #2b16a03f
 _JA_PIECE = re.compile(
-    r'[\u2581\u0020-\u007e\u00a0-\u00ff\u2000-\u2fff\u3000-\u30ff\u3200-\u33ff\u4e00-\u9fff\uff00-\uffef]*'
+    r'[\u2581\u0020-\u007e\u00a0-\u00ff\u2000-\u2fff\u3000-\u30ff'
+    r'\u3200-\u33ff\u4e00-\u9fff\uff00-\uffef]*'
 )
 
 

@@ -134,6 +134,8 @@ TOLD = 'progress: '  # begins the lines that are meant for the launcher
 
 
 def _command(n, folder, module, args):
+    if n == 1:
+        return [sys.executable, '-m', module, *map(str, args)]
     config = write_json(folder / 'accelerate.json', accelerate_config(n))
     return [
         sys.executable,

@@ -1,6 +1,10 @@
 """Run `nbs/00_first_hour.ipynb` in full, keep what it prints, and write the seconds of each
 cell to `results/first_hour.json`. The model's cache and the run of an earlier time are left
-aside, so that the figures are those of a first time."""
+aside, so that the figures are those of a first time.
+
+On a GPU the notebook is left as it is, and the seconds go to `results/first_hour_gpu.json`.
+`CLIMATE_FT_BASE` names a model folder in the place of the one that is downloaded. `--plain`
+runs the cells without Jupyter, and shows nothing of what they show."""
 
 import datetime
 import json
@@ -12,7 +16,13 @@ import time
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parent.parent
-NOTEBOOK, RESULT = REPO / 'nbs' / '00_first_hour.ipynb', REPO / 'results' / 'first_hour.json'
+NOTEBOOK, RESULTS = REPO / 'nbs' / '00_first_hour.ipynb', REPO / 'results'
+PARTS = {  # what a cell of each part begins with; the table of the notebook has the same rows
+    'the page and its facts': 'import os',
+    'the model before training': 'from climate_ft.generate import generate',
+    'training': 'from climate_ft.train import train_distributed',
+    'after training, and with the passage': 'tuned, tok = load_for_inference',
+}
 
 
 def first_line(source):
@@ -26,6 +36,35 @@ def plain(cell):
     cell.outputs = [o for o in cell.outputs if o.get('name') != 'stderr']
     for o in cell.outputs:
         o.pop('transient', None)
+
+
+def parts(rows):
+    "Seconds of each part of the lesson"
+    found, at = dict.fromkeys(PARTS, 0.0), next(iter(PARTS))
+    for r in rows:
+        at = next((k for k, v in PARTS.items() if r['cell'].startswith(v)), at)
+        found[at] = round(found[at] + r['seconds'], 1)
+    return found
+
+
+def run_plain(nb, env):
+    "As `run`, in this process and without Jupyter"
+    import contextlib
+    import io
+
+    os.environ.update(env)
+    os.chdir(NOTEBOOK.parent)
+    sys.path.insert(0, str(REPO))
+    names, rows = {}, []
+    for source in (''.join(c['source']) for c in nb['cells'] if c['cell_type'] == 'code'):
+        start = time.perf_counter()
+        exec(compile(source, first_line(source), 'exec'), names)
+        seconds = round(time.perf_counter() - start, 1)
+        rows.append(dict(cell=first_line(source), seconds=seconds))
+        print(rows[-1], flush=True)
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        exec(ANSWERS, names)
+    return rows, json.loads(said.getvalue())
 
 
 def run(nb, env):
@@ -79,15 +118,18 @@ def machine():
 
 
 def main():
-    import nbformat
+    plain = '--plain' in sys.argv[1:]
+    if plain:
+        nb = json.loads(NOTEBOOK.read_text())
+    else:
+        import nbformat
 
-    nb = nbformat.read(NOTEBOOK, as_version=4)
+        nb = nbformat.read(NOTEBOOK, as_version=4)
     shutil.rmtree(REPO / 'runs' / 'first_hour', ignore_errors=True)
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as cache:
-        rows, said = run(
-            nb, dict(CLIMATE_FT_CACHE=cache, PYTHONPATH=str(REPO), CLIMATE_FT_PROFILE='')
-        )
+        env = dict(CLIMATE_FT_CACHE=cache, PYTHONPATH=str(REPO), CLIMATE_FT_PROFILE='')
+        rows, said = (run_plain if plain else run)(nb, env)
     used = json.loads(
         (
             next((REPO / 'runs' / 'first_hour' / 'models').glob('*/train_config.json'))
@@ -112,11 +154,16 @@ def main():
         other_load=round(load, 1),
         training={k: used[k] for k in keep},
         minutes=round(sum(r['seconds'] for r in rows) / 60, 1),
+        parts=parts(rows),
         cells=rows,
         answers=said,
     )
-    nbformat.write(nb, NOTEBOOK)
-    RESULT.write_text(json.dumps(result, ensure_ascii=False, indent=1) + '\n')
+    on_gpu = result['device'] != 'CPU'
+    if not (on_gpu or plain):
+        nbformat.write(nb, NOTEBOOK)
+    name = 'first_hour_gpu.json' if on_gpu else 'first_hour.json'
+    (RESULTS / name).write_text(json.dumps(result, ensure_ascii=False, indent=1) + '\n')
+    print(result['parts'])
 
 
 if __name__ == '__main__':

@@ -162,3 +162,11 @@ def test_the_trainer_stays_on_one_device(monkeypatch, tmp_path):
         lambda self, was=type(args).__post_init__: (was(self), setattr(self, '_n_gpu', 2))[0],
     )
     assert T.training_arguments(T.settle(CFG), tmp_path, tmp_path, False).n_gpu == 1
+
+
+def test_one_process_is_started_without_a_launcher_and_tells_its_error(tmp_path):
+    python, *command = R._command(1, tmp_path, 'climate_ft.train', ['a', tmp_path])
+    assert command == ['-m', 'climate_ft.train', 'a', str(tmp_path)]
+    assert 'accelerate.commands.launch' in R._command(2, tmp_path, 'm', [])
+    with pytest.raises(CourseError, match='is empty: make the dataset'):
+        T.train_distributed(CFG, workspace(tmp_path, rows=[]), 1)
