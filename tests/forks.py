@@ -114,6 +114,7 @@ def load(modules):
         if name:
             getattr(found, name)
     assert threading.active_count() == 1, 'a fork would not have the other threads'
+    assert 'matplotlib' not in sys.modules, 'it would not show figures in the notebook'
     gc.collect()
     gc.freeze()
 

@@ -94,7 +94,6 @@ LIBRARIES = [
     'pandas',
     'pyarrow.dataset',
     'scipy.stats',
-    'matplotlib.pyplot',
     'transformers:Trainer',
     'transformers:AutoModelForCausalLM',
     'transformers:Qwen3ForCausalLM',
@@ -259,11 +258,18 @@ def said(cell):
         if o.get('name') == 'stderr' or o.output_type == 'error':
             continue
         t = o.get('text') or o.get('data', {}).get('text/plain') or ''
-        out.append(''.join(t))
+        t = ''.join(t)
+        out.append(t if o.output_type == 'stream' else f'\n{t}\n')
     s = ''.join(out)
     for p, r in volatile:
         s = p.sub(r, s)
     return '\n'.join(l.rstrip() for l in s.splitlines() if '<Figure size' not in l).strip()
+
+
+def pictures(cell):
+    "How many of a cell's outputs are an image or HTML"
+    kinds = {'image/png', 'image/svg+xml', 'text/html'}
+    return sum(not kinds.isdisjoint(o.get('data', {})) for o in cell.get('outputs', []))
 
 
 number = re.compile(r'(?<![\w.])[-+]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?', re.I)
@@ -299,6 +305,9 @@ def drifted(saved, run):
         or measured.search(saved.source)
     ):
         return ''
+    drawn = pictures(saved), pictures(run)
+    if drawn[0] != drawn[1]:
+        return f'{saved.source[:80]!r}\n  saved: {drawn[0]} pictures\n  now:   {drawn[1]}'
     if a == b or 'approx' in d and close(a, b, d['approx']):
         return ''
     return f'{saved.source[:80]!r}\n  saved: {a[:200]!r}\n  now:   {b[:200]!r}'
