@@ -132,6 +132,9 @@ def by_needs(paths):
     return sorted(paths, key=lambda p: (needs(p) or (), p.name))
 
 
+IN_MEMORY = '--HistoryManager.hist_file=:memory:'  # as nbclient asks of a `python3` kernel
+
+
 class Forks:
     """Kernels called `forked`, made by a server of `forks.py` that `python` runs with `env`.
     Their description lies in `folder`, which `JUPYTER_PATH` must name"""
@@ -164,7 +167,7 @@ class Forks:
         )
         while (line := self.server.stdout.readline()) != b'ready\n':
             assert line, 'the server of kernels ended'
-        argv = [sys.executable, '-IS', code, socket, '-f', '{connection_file}']
+        argv = [sys.executable, '-IS', code, socket, '-f', '{connection_file}', IN_MEMORY]
         self.spec.write_text(
             json.dumps(dict(argv=argv, display_name='forked', language='python'))
         )
