@@ -103,7 +103,8 @@ LIBRARIES = [
     'trl:SFTTrainer',
 ]
 uses_libraries = re.compile(
-    r'\b(torch|transformers|trl|peft|bitsandbytes|datasets|load_tokenizer|load_quantized)\b'
+    r'\b(torch|transformers|trl|peft|bitsandbytes|datasets|load_tokenizer|load_quantized'
+    r'|climate_ft\.(train|trainlog|generate|models|judging|llamacpp|hub))\b'
 )
 # variables that the libraries read while they are imported, where a notebook sets them
 sets = re.compile(r'^os\.environ(?:\.update\([^)]*\)|\[.*)', re.M)

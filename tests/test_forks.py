@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(sys.platform != 'linux', reason='kernels are for
 def forks(tmp_path_factory):
     with (
         pytest.MonkeyPatch.context() as m,
-        Forks(tmp_path_factory.mktemp('forks'), sys.executable, {}) as f,
+        Forks(tmp_path_factory.mktemp('forks'), sys.executable, dict(OF_THE_SERVER='1')) as f,
     ):
         m.setenv('OMP_NUM_THREADS', '1')
         m.setenv('JUPYTER_PATH', str(f.folder))
@@ -64,10 +64,16 @@ def test_it_is_like_a_kernel_of_its_own(forks, notebook, tmp_path):
     assert 'image/png' in mine.cells[2].outputs[-1].data
 
 
-def test_two_kernels_differ_by_chance(forks, notebook, tmp_path):
-    path = notebook('import random, uuid; print(random.random(), uuid.uuid4())')
-    one, two = (printed(execute(path, tmp_path, forks.kernel(path))) for _ in range(2))
-    assert one != two
+CHANCE = 'print(random.random())', 'print(uuid.uuid4())', 'print(np.random.rand())'
+
+
+def test_two_kernels_differ_by_chance(tmp_path, notebook, monkeypatch):
+    path = notebook('import random, uuid\nimport numpy as np', *CHANCE)
+    with Forks(tmp_path / 'jupyter', sys.executable, {}) as forks:
+        monkeypatch.setenv('JUPYTER_PATH', str(forks.folder))
+        forks.start(['numpy.random'], ())
+        one, two = (printed(execute(path, tmp_path, 'forked')) for _ in range(2))
+    assert '' not in one[1:] and not [c for c, d in zip(one[1:], two[1:]) if c == d]
 
 
 @pytest.mark.parametrize('end', ['os.kill(os.getpid(), 9)', 'os._exit(3)'])
