@@ -30,6 +30,7 @@ def browser():
                 '--disable-component-update',
                 '--disable-sync',
                 '--no-first-run',
+                '--disable-features=BackForwardCache',  # it would keep pages left behind
             ],
         )
         try:

@@ -152,6 +152,17 @@ SERIOUS = '''async () => (await axe.run(document, {resultTypes: ['violations']})
   .map(([v, n]) => `${v.id} (${v.nodes.length}): ${n.target} ${n.html.slice(0, 120)}`)'''
 
 
+# without this, two fifths of the survey would go into painting what nobody sees; where the
+# elements are, and how large, stays the same
+UNSEEN = '''new MutationObserver((_, watch) => {
+  if (!document.documentElement) return;
+  document.documentElement.style.visibility = 'hidden';
+  watch.disconnect();
+}).observe(document, {childList: true})'''
+SEEN = "document.documentElement.style.visibility = ''"
+GONE = "document.documentElement.style.display = 'none'"
+
+
 def reader(b, width=1400, theme='light'):
     "A reader's window"
     return b.new_context(viewport=dict(width=width, height=900), color_scheme=theme)
@@ -162,6 +173,7 @@ class Tab:
 
     def __init__(self, ctx, base):
         self.base, self.wrong, self.got, self.pg = base, [], [], ctx.new_page()
+        self.pg.add_init_script(UNSEEN)
         # no `route`: it would switch the browser's cache off
         self.pg.on('request', self.asked)
         self.pg.on('response', self.answered)
@@ -185,9 +197,10 @@ class Tab:
     def look(self, path, axe=False):
         """Load a page on a phone and widen it to a desk: seconds, requests, bytes, and
         everything that is wrong with it"""
+        self.pg.evaluate(GONE)  # the page before need not be laid out once more
+        self.pg.set_viewport_size(dict(width=WIDTHS[0], height=900))
         self.wrong.clear()
         self.got.clear()
-        self.pg.set_viewport_size(dict(width=WIDTHS[0], height=900))
         t = time.time()
         self.pg.goto(self.base + path, wait_until='load')
         seconds = time.time() - t
@@ -196,6 +209,7 @@ class Tab:
             self.pg.set_viewport_size(dict(width=w, height=900))
             self.wrong += [f'at {w}: {x}' for x in self.pg.evaluate(OVERFLOW)]
         if axe:
+            self.pg.evaluate(SEEN)
             self.pg.add_script_tag(path=AXE)
             self.wrong += self.pg.evaluate(SERIOUS)
         return dict(

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import venv
 from configparser import ConfigParser
 from pathlib import Path
@@ -42,6 +43,7 @@ def make_origin(folder):
         'all',
         cwd=folder,
     )
+    sh('git', 'repack', '-adq', cwd=folder)  # a clone takes the pack as it is
     return folder
 
 
@@ -85,6 +87,103 @@ def colab_vars(origin, content):
         PYTHONPATH='',
         PIP_DISABLE_PIP_VERSION_CHECK='1',
     )
+
+
+LIBRARIES = [
+    'torch._dynamo',
+    'pandas',
+    'pyarrow.dataset',
+    'scipy.stats',
+    'transformers:Trainer',
+    'transformers:AutoModelForCausalLM',
+    'transformers:Qwen3ForCausalLM',
+    'datasets',
+    'peft',
+    'bitsandbytes',
+    'trl:SFTTrainer',
+]
+uses_libraries = re.compile(
+    r'\b(torch|transformers|trl|peft|bitsandbytes|datasets|load_tokenizer|load_quantized'
+    r'|climate_ft\.(train|trainlog|generate|models|judging|llamacpp|hub))\b'
+)
+# variables that the libraries read while they are imported, where a notebook sets them
+sets = re.compile(r'^os\.environ(?:\.update\([^)]*\)|\[.*)', re.M)
+read_at_import = re.compile(
+    r'\b(TQDM_DISABLE|TRANSFORMERS_VERBOSITY|HF_HUB_OFFLINE)\b\W+(\w+)'
+)
+# what a notebook that was forked would see otherwise
+looks_at_process = re.compile(r'sys\.modules|/proc/self|VmHWM')
+
+
+def needs(path):
+    """What a notebook's kernel may have imported before: (modules, environment of their
+    import); None if the notebook looks at such things"""
+    cells = json.loads(path.read_text(encoding='utf-8'))['cells'][1:]
+    code = '\n'.join(''.join(c['source']) for c in cells if c['cell_type'] == 'code')
+    if looks_at_process.search(code):
+        return None
+    if not uses_libraries.search(code):
+        return (), ()
+    env = {('USE_HUB_KERNELS', 'NO'), *read_at_import.findall(' '.join(sets.findall(code)))}
+    return tuple(LIBRARIES), tuple(sorted(env))
+
+
+def by_needs(paths):
+    "Notebooks with the same needs one after the other: one server at a time has its memory"
+    return sorted(paths, key=lambda p: (needs(p) or (), p.name))
+
+
+IN_MEMORY = '--HistoryManager.hist_file=:memory:'  # as nbclient asks of a `python3` kernel
+
+
+class Forks:
+    """Kernels called `forked`, made by a server of `forks.py` that `python` runs with `env`.
+    Their description lies in `folder`, which `JUPYTER_PATH` must name"""
+
+    def __init__(self, folder, python, env):
+        self.folder, self.python, self.env = folder, python, env
+        self.spec = folder / 'kernels/forked/kernel.json'
+        self.spec.parent.mkdir(parents=True, exist_ok=True)
+        self.needs = self.server = None
+
+    def kernel(self, path):
+        "The kernel for a notebook: one to be forked, or, if it needs that, its own"
+        want = needs(path)
+        if want is None or os.environ.get('OMP_NUM_THREADS') != '1' or sys.platform != 'linux':
+            return None
+        if want != self.needs:
+            self.close()
+            self.start(*want)
+            self.needs = want
+        return 'forked'
+
+    def start(self, modules, env):
+        self.place = tempfile.mkdtemp()  # a socket's address must be short
+        code, socket = str(REPO / 'tests/forks.py'), f'{self.place}/socket'
+        self.server = subprocess.Popen(
+            [self.python, code, socket, 'serve', *modules],
+            env={**os.environ, **self.env, **dict(env)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        while (line := self.server.stdout.readline()) != b'ready\n':
+            assert line, 'the server of kernels ended'
+        argv = [sys.executable, '-IS', code, socket, '-f', '{connection_file}', IN_MEMORY]
+        self.spec.write_text(
+            json.dumps(dict(argv=argv, display_name='forked', language='python'))
+        )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close()
+
+    def close(self):
+        if self.server:
+            self.server.communicate()
+            shutil.rmtree(self.place)
+            self.server = None
 
 
 def directives(src):
@@ -163,11 +262,18 @@ def said(cell):
         if o.get('name') == 'stderr' or o.output_type == 'error':
             continue
         t = o.get('text') or o.get('data', {}).get('text/plain') or ''
-        out.append(''.join(t))
+        t = ''.join(t)
+        out.append(t if o.output_type == 'stream' else f'\n{t}\n')
     s = ''.join(out)
     for p, r in volatile:
         s = p.sub(r, s)
     return '\n'.join(l.rstrip() for l in s.splitlines() if '<Figure size' not in l).strip()
+
+
+def pictures(cell):
+    "How many of a cell's outputs are an image or HTML"
+    kinds = {'image/png', 'image/svg+xml', 'text/html'}
+    return sum(not kinds.isdisjoint(o.get('data', {})) for o in cell.get('outputs', []))
 
 
 number = re.compile(r'(?<![\w.])[-+]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?', re.I)
@@ -203,6 +309,9 @@ def drifted(saved, run):
         or measured.search(saved.source)
     ):
         return ''
+    drawn = pictures(saved), pictures(run)
+    if drawn[0] != drawn[1]:
+        return f'{saved.source[:80]!r}\n  saved: {drawn[0]} pictures\n  now:   {drawn[1]}'
     if a == b or 'approx' in d and close(a, b, d['approx']):
         return ''
     return f'{saved.source[:80]!r}\n  saved: {a[:200]!r}\n  now:   {b[:200]!r}'

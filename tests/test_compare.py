@@ -93,7 +93,7 @@ def test_scoreboard_and_its_table(tmp_path):
     )
     assert (
         s['blocks']['cer'] < 1 < s['pdfplumber']['cer']
-        and 0 < s['blocks']['seconds'] < 20
+        and s['blocks']['seconds'] > 0
         and 20 < s['blocks']['peak_mib'] < 1000
     )
     assert [l.split()[0] for l in C.describe(s).splitlines()] == [

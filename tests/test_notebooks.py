@@ -12,6 +12,8 @@ from nbrun import (
     CFG,
     REPO,
     TRAINING,
+    Forks,
+    by_needs,
     colab_vars,
     drift,
     execute,
@@ -21,7 +23,7 @@ from nbrun import (
     sh,
 )
 
-NOTEBOOKS = sorted((REPO / 'nbs').glob('*.ipynb'), key=lambda p: p.name)
+NOTEBOOKS = by_needs((REPO / 'nbs').glob('*.ipynb'))
 
 
 @pytest.fixture(scope='session')
@@ -275,19 +277,28 @@ def installed_before(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope='session')
+def forks(fresh, installed_before):
+    folder, _, r = fresh
+    assert r.returncode == 0, r.stderr[-2000:]
+    env = dict(PYTHONPATH=str(installed_before))
+    with Forks(folder / 'jupyter', folder / 'env/bin/python', env) as f:
+        yield f
+
+
 @pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda p: p.stem)
 def test_notebook_runs_alone_from_a_clone(
-    path, fresh, origin, installed_before, tmp_path, monkeypatch
+    path, forks, origin, installed_before, tmp_path, monkeypatch
 ):
     "In an empty folder, as on Colab"
     assert '# Colab setup' in ''.join(json.loads(path.read_text())['cells'][0]['source']), (
         'run make export'
     )
-    monkeypatch.setenv('JUPYTER_PATH', str(fresh[0] / 'jupyter'))
+    monkeypatch.setenv('JUPYTER_PATH', str(forks.folder))
     run = execute(
         path,
         tmp_path,
-        'fresh',
+        forks.kernel(path) or 'fresh',
         dict(colab_vars(origin, tmp_path), PYTHONPATH=str(installed_before)),
     )
     if path.stem not in TRAINING:
