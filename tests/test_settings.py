@@ -81,6 +81,12 @@ def test_the_last_word_wins(tmp_path):
         ('scheduler=zigzag', 'linear, cosine, constant'),
         ('optimizer=sgdd', 'optimizer is .sgdd.: choose adamw_8bit'),
         ('targets=,', 'targets names no layers'),
+        ('name=\x1b[2J', r"name is '.x1b.2J': choose a plain name"),
+        ('name=a\u202eb', 'choose a plain name'),
+        ('name=\u3000', 'choose a plain name'),
+        ('name=\udcff', r"name is '.udcff': a word is needed"),
+        ('topics=海,\udcff', 'words, separated by commas is needed'),
+        ('base=\udcff/x', 'a word is needed'),
     ],
 )
 def test_a_wrong_setting_is_named(given, words):
@@ -97,6 +103,7 @@ def test_a_wrong_setting_is_named(given, words):
         ('{"batchsize": 2}', 'batch_size'),
         ('{"targets": ["q_proj", 3]}', 'words'),
         ('{"r": null}', 'whole number'),
+        ('{"dataset": []}', 'no JSON object of shares'),
         ('{', 'damaged'),
     ],
 )
