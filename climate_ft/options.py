@@ -54,6 +54,8 @@ def source_pdfs(
             raise CourseError(f'{p} does not exist: name the PDF with --pdf FILE')
     seen = {}
     for p in dict.fromkeys(out):
+        if re.search('[\ud800-\udfff]', p.stem):
+            raise CourseError(f'the name of {p} is not UTF-8: rename it')
         if (other := seen.setdefault(p.stem, p)) != p:
             raise CourseError(
                 f'two PDFs are called {p.stem} ({other} and {p}): rename one, '
