@@ -56,6 +56,14 @@ def test_the_last_word_wins(tmp_path):
     )
 
 
+def test_a_pdf_with_a_name_that_is_no_utf8_is_named(tmp_path):
+    pdf = tmp_path / os.fsdecode(b'\xff.pdf')
+    shutil.copy(BED / 'one_column.pdf', pdf)
+    for given in (pdf, tmp_path):
+        with pytest.raises(CourseError, match=r'the name of .*udcff.pdf is not UTF-8'):
+            P.source_pdfs([given])
+
+
 @pytest.mark.parametrize(
     'given,words',
     [
