@@ -23,7 +23,8 @@ from climate_ft.workspace import (
 from .loading import adapter_settings, check_model, is_adapter
 
 # %% auto #0
-__all__ = ['model_key', 'question_of', 'reference_of', 'read_questions', 'PartialAnswers', 'answer_rows', 'answer_file']
+__all__ = ['model_key', 'question_of', 'reference_of', 'read_questions', 'PartialAnswers', 'answers_key', 'answer_rows',
+           'answer_file']
 
 # %% ../nbs/10c_answers.ipynb #a57bcb18
 _DECIDE = (
@@ -178,6 +179,17 @@ def _record(row, said, before, key, set, name):
     return Answer(question_of(row), said, reference, *about, {**extra, 'key': key}).asdict()
 
 # %% ../nbs/10c_answers.ipynb #068eb91f
+def answers_key(
+    key: str,  # of the model, see `model_key`
+    texts: list[str],  # questions
+    contexts: list[str] | None,  # a passage per question
+    max_new_tokens: int,  # tokens
+) -> str:
+    "Identifies the answers of a file: everything that they depend on"
+    what = json.dumps([key, texts, contexts, max_new_tokens], ensure_ascii=False)
+    return hashlib.sha256(what.encode()).hexdigest()[:16]
+
+
 def answer_rows(
     load: Callable,  # called if there is something left to do -> model, tokenizer
     rows: list[dict],  # questions, see `read_questions`
@@ -193,8 +205,7 @@ def answer_rows(
     """Answers to `rows` in the file `out`;
     continues after an interruption, does nothing if all is done"""
     out, texts = Path(out), [question_of(r) for r in rows]
-    what = json.dumps([key, texts, contexts, max_new_tokens], ensure_ascii=False)
-    key = hashlib.sha256(what.encode()).hexdigest()[:16]
+    key = answers_key(key, texts, contexts, max_new_tokens)
     old, part = _earlier(out), out.with_name(f'.{out.stem}.part')
     said = _said_before(old, key, len(rows))
     if said is None:

@@ -7,11 +7,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from climate_ft.workspace import (
     CourseError,
     Workspace,
+    file_digest,
     read_json,
     read_jsonl,
     write_json,
@@ -20,7 +22,7 @@ from climate_ft.workspace import (
 from .ranks import Ranks
 
 # %% auto #0
-__all__ = ['checkpoints', 'save_whole', 'resume_point', 'start']
+__all__ = ['checkpoints', 'check_files', 'save_whole', 'resume_point', 'start']
 
 # %% ../nbs/08d_checkpoints.ipynb #ebce5d74
 def _step(folder):
@@ -32,10 +34,34 @@ def checkpoints(
 ) -> list[Path]:  # oldest first
     "The complete checkpoints in `folder`"
     need = ('trainer_state.json', 'optimizer.pt', 'scheduler.pt', 'adapter_model.safetensors')
-    return sorted(
-        (c for c in Path(folder).glob('checkpoint-*') if all((c / n).is_file() for n in need)),
-        key=_step,
-    )
+
+    def whole(c):
+        named = re.fullmatch('checkpoint-[0-9]{1,9}', c.name) and not c.is_symlink()
+        return named and all((c / n).is_file() for n in need)
+
+    return sorted(filter(whole, Path(folder).glob('checkpoint-*')), key=_step)
+
+
+def check_files(
+    checkpoint: Path,  # from `checkpoints`
+):
+    "A `CourseError` if a file of it is not as it was saved"
+    if not (note := checkpoint / 'files.json').is_file():
+        return
+    for name, digest in read_json(note, 'train --no-resume', dict[str, str]).items():
+        if file_digest(checkpoint / name) != digest:
+            raise CourseError(
+                f'{checkpoint} is damaged ({name}): remove it to continue from the '
+                'one before, or train afresh with --no-resume'
+            )
+
+
+def _remove(path):
+    "A file, a link or a folder, whichever is there"
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def save_whole(
@@ -49,7 +75,7 @@ def save_whole(
     final, name = Path(trainer.args.output_dir), f'checkpoint-{trainer.state.global_step}'
     tmp = final / 'saving'
     if ranks.main:
-        shutil.rmtree(tmp, ignore_errors=True)
+        _remove(tmp)
     ranks.wait()
     trainer.args.output_dir = str(tmp)
     try:
@@ -60,9 +86,11 @@ def save_whole(
     ranks.wait()
     if not ranks.main:
         return
-    shutil.rmtree(final / name, ignore_errors=True)
+    made = {p.name: file_digest(p) for p in sorted((tmp / name).iterdir())}
+    write_json(tmp / name / 'files.json', made)
+    _remove(final / name)
     os.replace(tmp / name, final / name)
-    shutil.rmtree(tmp, ignore_errors=True)
+    _remove(tmp)
     for c in checkpoints(final)[:-1]:
         if _step(c) != trainer.state.best_global_step:
             shutil.rmtree(c)
@@ -89,7 +117,7 @@ def _begin(folder, left, mark):
     "An empty folder for the checkpoints of a new run"
     for p in left:  # run.json stays until the last: it says whose folder this is
         if p.is_dir():
-            shutil.rmtree(p, ignore_errors=True)
+            _remove(p)
     write_json(folder / 'run.json', mark)
 
 
@@ -115,6 +143,8 @@ def resume_point(
             f'{folder} holds checkpoints of another run ({said}): '
             'train afresh with --no-resume, or give this run another name'
         )
+    for c in checkpoints(folder):
+        check_files(c)
     return str(checkpoints(folder)[-1])
 
 # %% ../nbs/08d_checkpoints.ipynb #ffb89cc2

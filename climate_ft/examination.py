@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from climate_ft.workspace import (
     Chunk,
+    CourseError,
     Progress,
     Workspace,
     read_json,
@@ -27,7 +28,7 @@ from .passages import CHARS, PASSAGES, Retriever, context, found
 
 # %% auto #0
 __all__ = ['SETS', 'PLANS', 'CONDITIONS', 'Plan', 'spread', 'question_sets', 'answers_path', 'settings_of', 'run_answers',
-           'trained_sources']
+           'trained_sources', 'check_document']
 
 # %% ../nbs/12d_examination.ipynb #e8f66a41
 SETS = dict(
@@ -233,6 +234,23 @@ def trained_sources(
         read_json(p, 'train', {'sources?': list[str]}).get('sources') if p.is_file() else None
     )
     return set(got) if got else None
+
+
+def check_document(
+    ws: Workspace,
+    name: str,  # of the adapter
+):
+    "Refuse an adapter of a document that has been replaced in the workspace"
+    corpus, known = ws.path('corpus_chunks'), trained_sources(ws, name) or set()
+    trained = {i.rpartition('.')[0] for s in known for i in s.split('+')}
+    if not trained or not corpus.exists():
+        return
+    chunks = {c.id for c in read_records(corpus, Chunk, 'corpus')}
+    if chunks and not trained & chunks:
+        raise CourseError(
+            f'{name} was trained on another document than the one in {ws.root}: '
+            'run `climate-ft train`, `answers` and `evaluate` first'
+        )
 
 
 def _add_likelihood(load, out, asked, contexts, plan, progress):

@@ -191,9 +191,12 @@ def run_diagnose(
 ) -> dict:  # as `diagnose`
     "The wrong answers of a finished run by cause"
     from climate_ft import evaluation as e
+    from climate_ft.examination import check_document
     from climate_ft.passages import Retriever, context, found
 
     cfg, plan = e.settings_of(profile, plan)
+    check_document(ws, cfg.name)
+    e.check_answers(ws, cfg.name, plan)
     answers = e.load_answers(ws, cfg.name)
     find, given = Retriever(read_records(ws.path('corpus_chunks'), Chunk, 'corpus')), {}
     for a in answers:

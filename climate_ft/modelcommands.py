@@ -87,7 +87,10 @@ def export(
         ),
     ] = True,
     check: Annotated[
-        int, typer.Option('--check', help='Trained questions compared with the merged model.')
+        int,
+        typer.Option(
+            '--check', min=0, help='Trained questions compared with the merged model.'
+        ),
     ] = 20,
     system: Annotated[
         str, typer.Option('--system', help='A system text for Ollama and LM Studio.')

@@ -5,6 +5,7 @@
 # %% ../nbs/14c_options.ipynb #b4ad494e
 from __future__ import annotations
 import math
+import re
 import shutil
 from pathlib import Path
 from typing import get_type_hints
@@ -53,6 +54,8 @@ def source_pdfs(
             raise CourseError(f'{p} does not exist: name the PDF with --pdf FILE')
     seen = {}
     for p in dict.fromkeys(out):
+        if re.search('[\ud800-\udfff]', p.stem):
+            raise CourseError(f'the name of {p} is not UTF-8: rename it')
         if (other := seen.setdefault(p.stem, p)) != p:
             raise CourseError(
                 f'two PDFs are called {p.stem} ({other} and {p}): rename one, '
@@ -144,13 +147,16 @@ def as_kind(
     kinds: tuple,  # types it may have
 ):
     "`value` in the type of its setting; a `CourseError` names what is needed"
-    ok = type(value) in kinds
+    ok, words = type(value) in kinds, ()
     if float in kinds and type(value) is int:
         value, ok = float(value), True
     if tuple in kinds and type(value) is list:
         value, ok = tuple(value), all(isinstance(v, str) for v in value)
+        words = [v for v in value if isinstance(v, str)]
     if type(value) is float and not math.isfinite(value):
         ok = False
+    if re.search('[\ud800-\udfff]', value if type(value) is str else ''.join(words)):
+        ok = False  # bytes of the command line that are no UTF-8
     needed = ' or '.join(_KINDS[k] for k in kinds)
     if not ok:
         raise CourseError(f'{key} is {value!r}: {needed} is needed')
@@ -212,7 +218,7 @@ def read_mix(
 ) -> dict:  # fields of `Mix`
     "The shares of the dataset that a configuration file names"
     got = read_json(file) if file else {}
-    shares = got.get('dataset') or {}
+    shares = got.get('dataset', {})
     if not isinstance(shares, dict):
         raise CourseError(f'{file}: "dataset" is no JSON object of shares')
     return {k: mix_value(k, v) for k, v in shares.items()}
@@ -232,10 +238,11 @@ def resolve_config(
     named = found.get('name')
     start = get_profile(profile or (named if named in PROFILES else 'cpu'))
     values = start.asdict() | found | (dict(base=str(base)) if base else {})
+    as_kind('base', values['base'], (str,))
     check_settings(values)
     check_name(values['name'])
     if Path(values['base']).is_dir():
-        values['base'] = str(Path(values['base']).resolve())
+        values['base'] = as_kind('base', str(Path(values['base']).resolve()), (str,))
     return TrainConfig(**values)
 
 
@@ -243,7 +250,8 @@ def check_name(
     name: str,  # of an adapter's folder
 ):
     "A name becomes a folder, a log and part of other files' names"
-    odd = set(name) & set('/\\:*?"<>|\n\0') or name.startswith('.') or name.endswith('-merged')
+    odd = set(name) & set('/\\:*?"<>|') or not name.isprintable() or name != name.strip()
+    odd = odd or name.startswith('.') or name.endswith('-merged')
     if not name or odd or len(name.encode()) > 100:
         raise CourseError(f'name is {name!r}: choose a plain name, e.g. --set name=mine')
 

@@ -316,6 +316,8 @@ def settle(
     import torch
 
     check_settings(cfg.asdict())
+    if cfg.graphs and not torch.cuda.is_available():
+        raise CourseError('graphs is True: an NVIDIA GPU is needed; leave it out')
     backend, dtype = _backend(cfg, ranks, kind), _dtype(cfg, kind)
     # fp16 needs its loss scaled, which a packed step does not do
     packs = backend == 'transformers' and dtype != 'float16'

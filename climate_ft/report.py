@@ -641,6 +641,7 @@ def check_current(
     results: dict,  # of the evaluation
 ):
     "Refuse scores of an earlier adapter, and an adapter of a document that has been replaced"
+    from climate_ft.examination import check_document
     from climate_ft.generate import model_key
 
     folder = ws.models / name
@@ -651,17 +652,7 @@ def check_current(
             f'the saved scores are those of an earlier {name}: '
             '`climate-ft answers` and `climate-ft evaluate` make those of this one'
         )
-    facts = read_json(folder / 'train_config.json', 'train').get('sources') or []
-    corpus = ws.path('corpus_chunks')
-    chunks = (
-        {c.id for c in read_records(corpus, Chunk, 'corpus')} if corpus.exists() else set()
-    )
-    trained = {i.rpartition('.')[0] for s in facts for i in s.split('+')}
-    if chunks and trained and not trained & chunks:
-        raise CourseError(
-            f'{name} was trained on another document than the one in {ws.root}: '
-            'run `climate-ft train`, `answers` and `evaluate` first'
-        )
+    check_document(ws, name)
 
 
 def run_sections(ws, name, results, state, given):

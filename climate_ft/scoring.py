@@ -24,13 +24,14 @@ from climate_ft.metrics import (
     signatures,
     totals,
 )
-from .generate import model_key
-from .examination import SETS, Plan, CONDITIONS, answers_path, settings_of, _shares
+from .generate import answers_key, model_key
+from .examination import SETS, Plan, CONDITIONS, answers_path, settings_of
+from .examination import _shares, check_document
 
 # %% auto #0
 __all__ = ['INTERVALS', 'PAIRS', 'LOWER_IS_BETTER', 'ANSWER', 'RESULTS', 'draws', 'by_source', 'resampled', 'tail', 'interval',
-           'load_answers', 'add_bertscore', 'counts_of', 'floor_of', 'score_set', 'evaluate_answers', 'recompute',
-           'training_summary', 'results_path', 'read_results', 'run_evaluate']
+           'load_answers', 'check_answers', 'add_bertscore', 'counts_of', 'floor_of', 'score_set', 'evaluate_answers',
+           'recompute', 'training_summary', 'results_path', 'read_results', 'run_evaluate']
 
 # %% ../nbs/12e_scoring.ipynb #18ed8c7a
 def draws(
@@ -165,6 +166,24 @@ def load_answers(
                 r['nll'][model] = a['extra']['nll']
     _same_questions(ws, name, asked)
     return list(rows.values())
+
+
+def check_answers(
+    ws: Workspace,
+    name: str,  # of the adapter
+    plan: Plan,  # of the answers
+):
+    "Refuse answers that an earlier adapter of this name has given"
+    p, folder = answers_path(ws, name, 'tuned'), ws.models / name
+    if not p.is_file() or not (folder / 'adapter_model.safetensors').is_file():
+        return
+    said = read_jsonl(p, 'answers --fresh', kind=ANSWER)
+    texts = [a['question'] for a in said]
+    key = answers_key(model_key(folder), texts, None, plan.max_new_tokens)
+    if {a['extra'].get('key', key) for a in said} - {key}:
+        raise CourseError(
+            f'{p} holds answers of an earlier {name}: run `climate-ft answers` first'
+        )
 
 
 def _same_questions(ws, name, asked):
@@ -386,6 +405,8 @@ def run_evaluate(
     from importlib.metadata import version
 
     cfg, plan = settings_of(profile, plan)
+    check_document(ws, cfg.name)
+    check_answers(ws, cfg.name, plan)
     answers, (a, b) = load_answers(ws, cfg.name), _shares(progress, 2)
     if plan.bertscore:
         add_bertscore(answers, encoder, a)

@@ -42,6 +42,8 @@ def check_port(
     port: int,
 ):
     "A `CourseError` if nobody can listen there"
+    if not host:  # the system takes it for 0.0.0.0
+        raise CourseError('--host is empty: 127.0.0.1 is this machine, 0.0.0.0 is everybody')
     try:
         with socket.socket() as s:
             s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -67,6 +67,7 @@ def _dataset(job, progress):
 def _train(job, progress):
     from climate_ft.train import train
 
+    was = [file_digest(p) for p in adapter_files(job)]
     if job.gpus > 1:
         from climate_ft.train import train_distributed
 
@@ -77,6 +78,21 @@ def _train(job, progress):
     card.unlink(missing_ok=True)  # of an earlier adapter of this name
     if merged.exists() and not is_merged(job):
         shutil.rmtree(merged)
+    same = was == [file_digest(p) for p in adapter_files(job)]
+    return [] if same else _drop_exports(job)
+
+
+def _drop_exports(job):
+    "Remove the GGUF files of an earlier adapter of this name; lines that say so"
+    begin = f'{job.name}-gguf-'
+    old = [p for p in job.ws.models.iterdir() if p.name.startswith(begin) and p.is_dir()]
+    for p in (old := [p for p in sorted(old) if not p.is_symlink()]):
+        shutil.rmtree(p)
+    return [
+        f'removed {p.name}, which was exported from an earlier adapter: '
+        f'`climate-ft export --gguf {p.name.removeprefix(begin)}` makes it anew'
+        for p in old
+    ]
 
 
 def _answer(job, progress):

@@ -388,7 +388,7 @@ def open_study(
     storage = optuna.storages.RDBStorage('sqlite://', engine_kwargs=dict(creator=creator))
     how = dict(storage=storage, study_name='sweep', load_if_exists=True)
     study = optuna.create_study(direction=direction(metric), **how)
-    seed += len(study.trials)  # a continued sweep draws other values
+    seed = (seed + len(study.trials)) % 2**32  # a continued sweep draws other values
     study.sampler = optuna.samplers.RandomSampler(seed)
     if sampler == 'tpe':
         study.sampler = optuna.samplers.TPESampler(
@@ -542,6 +542,7 @@ class Sweep:
     def check(self):
         "A `CourseError` for what cannot be"
         from climate_ft.pipeline import check_name
+        from climate_ft.train import check_setting
 
         check_name(self.name)
         for what, value, known in (
@@ -553,6 +554,7 @@ class Sweep:
         for what in ('trials', 'jobs', 'questions'):
             if getattr(self, what) < 1:
                 raise CourseError(f'--{what} is {getattr(self, what)}: it must be above 0')
+        check_setting('seed', self.seed)
         values = self.space.ranges | self.space.fixed
         forms = self.cfg.forms or 'forms' in values
         if not forms and any(k.startswith('dataset.') for k in values):

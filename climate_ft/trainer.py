@@ -42,6 +42,8 @@ def check_targets(model, cfg):
         for n, m in model.named_modules()
         if isinstance(m, torch.nn.Linear)
     }
+    if 'lm_head' in cfg.targets:  # the loss is computed from its plain weights
+        raise CourseError('targets names lm_head, which cannot be adapted: leave it out')
     if not linear & set(cfg.targets):
         raise CourseError(
             f'{cfg.base} has none of the layers {", ".join(cfg.targets)}: '

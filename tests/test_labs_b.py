@@ -167,7 +167,7 @@ def test_killed_run_continues_and_is_equal(runs, tmp_path, monkeypatch):
         and sum(log(cut), ()) == pytest.approx(sum(log(whole), ()))
         and apart(cut, whole) < 1e-6
     )
-    for f in ('optimizer.pt', 'scheduler.pt'):
+    for f in ('optimizer.pt', 'scheduler.pt', 'files.json'):
         (weak.models / 'tiny/checkpoints/checkpoint-1' / f).unlink()
     from climate_ft import checkpoints as K
 

@@ -380,3 +380,8 @@ def test_no_other_address_leads_around_the_control_tokens(monkeypatch, path, bod
 def test_a_host_that_is_none_of_this_machine(host):
     with pytest.raises(CourseError, match='is no address of this machine.*--host'):
         S.check_port(host, 0)
+
+
+def test_an_empty_host_is_not_everybody():
+    with pytest.raises(CourseError, match='--host is empty'):
+        S.check_port('', 0)

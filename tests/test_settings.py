@@ -56,6 +56,14 @@ def test_the_last_word_wins(tmp_path):
     )
 
 
+def test_a_pdf_with_a_name_that_is_no_utf8_is_named(tmp_path):
+    pdf = tmp_path / os.fsdecode(b'\xff.pdf')
+    shutil.copy(BED / 'one_column.pdf', pdf)
+    for given in (pdf, tmp_path):
+        with pytest.raises(CourseError, match=r'the name of .*udcff.pdf is not UTF-8'):
+            P.source_pdfs([given])
+
+
 @pytest.mark.parametrize(
     'given,words',
     [
@@ -81,6 +89,12 @@ def test_the_last_word_wins(tmp_path):
         ('scheduler=zigzag', 'linear, cosine, constant'),
         ('optimizer=sgdd', 'optimizer is .sgdd.: choose adamw_8bit'),
         ('targets=,', 'targets names no layers'),
+        ('name=\x1b[2J', r"name is '.x1b.2J': choose a plain name"),
+        ('name=a\u202eb', 'choose a plain name'),
+        ('name=\u3000', 'choose a plain name'),
+        ('name=\udcff', r"name is '.udcff': a word is needed"),
+        ('topics=海,\udcff', 'words, separated by commas is needed'),
+        ('base=\udcff/x', 'a word is needed'),
     ],
 )
 def test_a_wrong_setting_is_named(given, words):
@@ -97,6 +111,7 @@ def test_a_wrong_setting_is_named(given, words):
         ('{"batchsize": 2}', 'batch_size'),
         ('{"targets": ["q_proj", 3]}', 'words'),
         ('{"r": null}', 'whole number'),
+        ('{"dataset": []}', 'no JSON object of shares'),
         ('{', 'damaged'),
     ],
 )

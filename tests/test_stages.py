@@ -23,6 +23,7 @@ from climate_ft import (
     runner as R,
     workspace as W,
 )
+from climate_ft.mistakes import run_diagnose
 from climate_ft.workspace import (
     CourseError,
     REPO,
@@ -266,14 +267,25 @@ def test_another_pdf_read_by_the_single_commands_leaves_nothing_of_the_first(roo
     assert not (root / 'data/extractor_scores.json').exists()
     for stage in ('clean', 'corpus', 'dataset'):
         P.run_command(job, stage)
+    for made in (lambda: P.run_command(job, 'report'), lambda: P.run_command(job, 'evaluate')):
+        with pytest.raises(CourseError, match='trained on another document'):
+            made()
     with pytest.raises(CourseError, match='trained on another document'):
-        P.run_command(job, 'report')
+        run_diagnose(job.ws, job.cfg, job.plan)
     job = P.make_job(
         root, 'tiny', sets=['epochs=3', 'max_facts=4'], documents=False
     )  # one step warms up and changes nothing
-    P.run_command(job, 'train')
+    (root / 'models/tiny-gguf-q8_0').mkdir()
+    (root / 'models/tiny-gguf-q8_0/tiny-q8_0.gguf').write_text('of the first')
+    (told,) = P.run_command(job, 'train')
+    assert told.startswith('removed tiny-gguf-q8_0, which was exported from an earlier')
+    assert not (root / 'models/tiny-gguf-q8_0').exists()
     with pytest.raises(CourseError, match='an earlier tiny'):
         P.run_command(job, 'report')
+    with pytest.raises(CourseError, match='holds answers of an earlier tiny'):
+        P.run_command(job, 'evaluate')
+    with pytest.raises(CourseError, match='holds answers of an earlier tiny'):
+        run_diagnose(job.ws, job.cfg, job.plan)
     assert 'Not evaluated yet' in H.write_cards(Workspace(root), 'tiny')[0].read_text()
     for stage in ('answer', 'evaluate'):
         P.run_command(job, stage)
@@ -295,6 +307,28 @@ def test_another_pdf_read_by_the_single_commands_leaves_nothing_of_the_first(roo
         and '`chromium`' in card
         and 'one_column' not in card
     )
+
+
+@pytest.mark.parametrize('changed', [True, False])
+def test_exports_go_with_the_adapter_that_they_were_made_from(tmp_path, monkeypatch, changed):
+    "Only real folders of this name, and only if the training gave another adapter"
+    from climate_ft import stages, train
+
+    job, models = P.make_job(tmp_path, 'tiny', documents=False), tmp_path / 'models'
+    kept = ['tiny', 'tiny-gguf-f16', 'tinyx-gguf-f16', 'elsewhere', 'tiny-gguf-link']
+    for name in ['tiny-gguf-q8_0', *kept[1:4], 'tiny']:
+        (models / name).mkdir(parents=True)
+    (models / 'tiny-gguf-f16').rmdir()
+    (models / 'tiny-gguf-f16').write_text('a file')
+    (models / 'tiny-gguf-link').symlink_to(models / 'elsewhere')
+    weights = models / 'tiny/adapter_model.safetensors'
+    weights.write_text('a')
+    made = lambda *a, **kw: weights.write_text('b' if changed else 'a')
+    monkeypatch.setattr(train, 'train', made)
+    told = stages._train(job, None)
+    left = sorted(p.name for p in models.iterdir())
+    assert left == sorted(kept if changed else [*kept, 'tiny-gguf-q8_0'])
+    assert len(told) == changed
 
 
 def test_scores_of_an_earlier_adapter_are_not_put_on_the_card(root):

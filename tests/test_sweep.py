@@ -242,6 +242,8 @@ def test_all_failed_is_one_line_with_the_reason(sweep):
         ('[settings]\nr = [4]', dict(sampler='cma'), "--sampler is 'cma': choose tpe"),
         ('[settings]\nr = [4]', dict(jobs=0), '--jobs is 0'),
         ('[settings]\nr = [4]', dict(name='a/b'), "name is 'a/b'"),
+        ('[settings]\nr = [4]', dict(seed=-1), 'seed is -1: from 0 to'),
+        ('[settings]\nr = [4]', dict(seed=2**32), 'seed is 4294967296: from 0 to'),
         ('[dataset]\nrefusals = [0.1, 0.2]', {}, 'change nothing without forms = true'),
         (
             '[settings]\ndropout = {low = 0.0, high = 0.5}',
@@ -254,6 +256,12 @@ def test_wrong_settings_of_a_sweep(sweep, space, how, words):
     with pytest.raises(CourseError) as e:
         s.run_sweep(sweep(space, **how))
     assert words in str(e.value)
+
+
+def test_the_largest_seed_can_be_continued(sweep):
+    one = sweep('[settings]\nr = [2, 4]', trials=1, seed=2**32 - 1)
+    s.run_sweep(one)
+    assert len(s.run_sweep(replace(one, trials=2))['trials']) == 2
 
 
 def test_a_dataset_is_made_for_each_set_of_shares(sweep, monkeypatch):

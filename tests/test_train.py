@@ -339,6 +339,118 @@ def test_checkpoints_of_another_run_are_refused(tmp_path):
     assert T.resume_point(folder, mark, False) is None and not c.exists()
 
 
+@pytest.fixture
+def saved(tmp_path):
+    "A folder with `checkpoint-3`, and what identifies its run"
+    from types import SimpleNamespace as N
+
+    folder, mark = tmp_path / 'checkpoints', dict(base='tiny', r=16)
+    T.resume_point(folder, mark, True)
+
+    def save():
+        d = folder / 'saving/checkpoint-3'
+        d.mkdir(parents=True)
+        for f in FILES:
+            (d / f).write_bytes(f.encode() * 100)
+
+    T.save_whole(
+        N(args=N(output_dir=str(folder)), state=N(global_step=3, best_global_step=3)), save
+    )
+    return folder, mark
+
+
+FILES = (
+    'trainer_state.json',
+    'optimizer.pt',
+    'scheduler.pt',
+    'adapter_model.safetensors',
+    'rng_state.pth',
+)
+
+
+@pytest.mark.parametrize('name', FILES)
+@pytest.mark.parametrize('how', ['flip', 'cut', 'empty', 'gone'])
+def test_a_damaged_file_of_a_checkpoint_is_named(saved, name, how):
+    folder, mark = saved
+    f = folder / 'checkpoint-3' / name
+    assert T.resume_point(folder, mark, True) == str(f.parent)
+    raw = f.read_bytes()
+    if how == 'gone' and name != 'rng_state.pth':
+        f.unlink()  # no checkpoint any more: begun afresh
+        assert T.resume_point(folder, mark, True) is None and not f.parent.exists()
+        return
+    new = dict(flip=raw[:9] + bytes([raw[9] ^ 4]) + raw[10:], cut=raw[:50], empty=b'')
+    f.unlink()
+    if how in new:
+        f.write_bytes(new[how])
+    with pytest.raises(CourseError, match=rf'checkpoint-3 is damaged .{name}.: remove it'):
+        T.resume_point(folder, mark, True)
+    assert f.parent.is_dir()
+    assert T.resume_point(folder, mark, False) is None and not f.parent.exists()
+
+
+@pytest.mark.parametrize('note', ['', '{', '[]', '{"optimizer.pt": 3}', 'null'])
+def test_a_note_of_a_checkpoint_that_cannot_be_read_is_named(saved, note):
+    (saved[0] / 'checkpoint-3/files.json').write_text(note)
+    with pytest.raises(CourseError, match=r'files.json.*train --no-resume'):
+        T.resume_point(*saved, True)
+
+
+@pytest.mark.parametrize(
+    'name', ['checkpoint-x', 'checkpoint-', 'checkpoint--1', 'checkpoint-٣']
+)
+def test_a_folder_that_is_called_like_a_checkpoint_is_none(saved, name):
+    folder, mark = saved
+    shutil.copytree(folder / 'checkpoint-3', folder / name)
+    assert T.resume_point(folder, mark, True) == str(folder / 'checkpoint-3')
+
+
+def test_a_link_is_no_checkpoint_and_what_it_leads_to_is_kept(saved, tmp_path):
+    folder, mark = saved
+    away = (folder / 'checkpoint-3').rename(tmp_path / 'away')
+    (folder / 'checkpoint-3').symlink_to(away)
+    assert T.checkpoints(folder) == []
+    assert T.resume_point(folder, mark, True) is None
+    assert not (folder / 'checkpoint-3').is_symlink()
+    assert (away / 'optimizer.pt').is_file()
+
+
+@pytest.mark.parametrize('way', ['file', 'link'])
+def test_what_is_in_the_way_of_a_checkpoint_is_replaced(tmp_path, way):
+    from types import SimpleNamespace as N
+
+    elsewhere = tmp_path / 'elsewhere'
+    elsewhere.mkdir()
+    for name in ('saving', 'checkpoint-3'):
+        if way == 'file':
+            (tmp_path / name).write_text('x')
+        else:
+            (tmp_path / name).symlink_to(elsewhere)
+
+    def save():
+        (tmp_path / 'saving/checkpoint-3').mkdir(parents=True)
+        (tmp_path / 'saving/checkpoint-3/optimizer.pt').touch()
+
+    state = N(global_step=3, best_global_step=3)
+    T.save_whole(N(args=N(output_dir=str(tmp_path)), state=state), save)
+    assert (tmp_path / 'checkpoint-3/optimizer.pt').is_file()
+    assert not (tmp_path / 'saving').exists() and list(elsewhere.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    'how,words',
+    [
+        (dict(graphs=True), 'graphs is True: an NVIDIA GPU is needed'),
+        (dict(targets=('lm_head',)), 'targets names lm_head, which cannot be adapted'),
+        (dict(targets=('q_proj', 'lm_head')), 'targets names lm_head'),
+    ],
+)
+def test_what_no_step_here_can_train_is_refused(tmp_path, monkeypatch, how, words):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    with pytest.raises(CourseError, match=words):
+        T.train(replace(CFG, **how), workspace(tmp_path))
+
+
 def test_a_run_continued_with_other_batches_takes_the_same_steps(tmp_path):
     whole, cut = (
         workspace(
