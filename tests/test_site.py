@@ -463,7 +463,7 @@ def test_a_lesson_that_shares_its_number_shows_its_title_alone():
         )
     ]
     got = dict(bridge.toctrees(pages))
-    assert got['Chapters'] == [
+    assert got['Start here'] == [
         'hour <00_hour>',
         '0 · workspace <00_workspace>',
         '0a · text <00a_text>',
