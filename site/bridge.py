@@ -352,7 +352,7 @@ def download(path, say=None):
             c.source = translate.translated(c.source, say)
         cells.append(c)
     nb.cells = cells
-    return nbformat.writes(nb, indent=None, separators=(',', ':'))
+    return json.dumps(nb, ensure_ascii=False, separators=(',', ':'))
 
 
 # ---- index of error messages

@@ -177,24 +177,37 @@ FOLD = re.compile(
     r'<p class="collapsed[^>]*>(.*?)</p>.*?</summary>',
     re.S,
 )
-# of the theme: remarks, an advertisement, a version warning, empty footers, the place of a hint
 UNUSED = re.compile(
-    r'<!--(?!\[).*?-->|<div class="sidebar-primary-item">\s*<div id="ethical-ad-placement".*?'
-    r'</div>\s*</div>|<div class="pst-async-banner-revealer.*?</aside>\s*</div>|'
-    r'<div class="footer-item">\s*</div>| data-bs-placement="\w+"|<span></span>(?=[^\n]*)|'
-    r'(?<=/>)<meta name="viewport" content="width=device-width, initial-scale=1" />',
+    '|'.join(
+        (
+            r'<!--(?!\[).*?-->',
+            r'<div class="sidebar-primary-item">\s*<div id="ethical-ad-.*?</div>\s*</div>',
+            r'<div class="pst-async-banner-revealer.*?</aside>\s*</div>',
+            r'<div class="footer-item">\s*</div>',
+            r'<li><a href="[./]*_sources/api/.*?</li>',  # see `tidy`
+            r' data-bs-placement="\w+"| data-bs-toggle="tooltip"',
+            r'(?<= class=")docutils (?=literal|container)',
+            r'(?<= class="docutils literal) notranslate(?=")',
+            r'<span></span>',
+            r'(?<=/>)<meta name="viewport" content="width=device-width, initial-scale=1" />',
+        )
+    ),
     re.S,
 )
+# between these the browser shows no space
+BLOCK = 'div|ul|ol|li|p|section|nav|table|thead|tbody|tr|td|th|head|meta|link|footer|main|h\\d'
+BETWEEN = re.compile(rf'(</?(?:{BLOCK})\b[^>]*>)\n(?=</?(?:{BLOCK})\b)')
 VERBATIM = re.compile(r'(<(pre|script|style|textarea|svg|iframe)\b.*?</\2>)', re.S)
 
 
 def lean(s):
     """A page without marks that change nothing and without blank lines and indentation of
     the templates"""
-    s = TOKEN.sub(r'<i class="\1">\2</i>', PLAIN.sub(r'\1', UNUSED.sub('', s)))
+    s = TOKEN.sub(r'<i class=\1>\2</i>', PLAIN.sub(r'\1', UNUSED.sub('', s)))
     s = FOLD.sub(r'<details class="fold"><summary>\1</summary>', s)
     parts = VERBATIM.split(s)
-    parts[::3] = [re.sub(r'[ \t]*\n\s*', '\n', part) for part in parts[::3]]
+    for i in range(0, len(parts), 3):
+        parts[i] = BETWEEN.sub(r'\1', re.sub(r'[ \t]*\n\s*', '\n', parts[i]))
     del parts[2::3]  # the name of the element
     return ''.join(parts)
 
@@ -203,6 +216,19 @@ def lean(s):
 SEARCH = re.compile(
     r'(<button class="btn search-button-field[^>]*?)\s*aria-label="(?:Search|検索)"'
 )
+
+
+def tidy(out):
+    "Drop files that no page needs"
+    # what the reference is made from, between two steps of the build
+    shutil.rmtree(out / '_sources/api', ignore_errors=True)
+    # MyST-NB leaves it beside each language's pages: inside the site for the Japanese ones
+    shutil.rmtree(out.parent / 'jupyter_execute', ignore_errors=True)
+    for p in out.glob('_static/**/*.map'):
+        p.unlink()
+    # the theme's own words, already set in English
+    shutil.rmtree(out / '_static/locales', ignore_errors=True)
+    (out / '_static/scripts/fontawesome.js').write_text('// the style sheet draws the icons\n')
 
 
 def finish(app, exc):
@@ -214,13 +240,7 @@ def finish(app, exc):
     for f in ('downloads.json', *(['downloads_ja.json'] if JA else [])):
         for stem, s in json.loads((Path(app.srcdir) / f).read_text()).items():
             (out / '_sources' / f'{stem}.ipynb').write_text(s, encoding='utf-8')
-    # MyST-NB leaves it beside each language's pages: inside the site for the Japanese ones
-    shutil.rmtree(out.parent / 'jupyter_execute', ignore_errors=True)
-    for p in out.glob('_static/**/*.map'):
-        p.unlink()
-    # the theme's own words, already set in English
-    shutil.rmtree(out / '_static/locales', ignore_errors=True)
-    (out / '_static/scripts/fontawesome.js').write_text('// the style sheet draws the icons\n')
+    tidy(out)
     pages = {
         p: frame(out, p, lean(SEARCH.sub(r'\1', p.read_text(encoding='utf-8'))))
         for p in out.glob('**/*.html')
@@ -251,8 +271,11 @@ def frame(out, page, s):
 
 
 def drop_icons(css, pages):
-    "Take the icons that no page shows out of the style sheet"
+    "Take the icons that no page shows out of the style sheet, and a font of none"
     used = set(re.findall(r'fa-[\w-]+', ''.join(pages)))
+    if 'fa-brands' not in used:
+        for p in css.parent.parent.glob('vendor/fontawesome/webfonts/fa-brands*'):
+            p.unlink()
     icon = re.compile(r'(?<=\})\.(fa-[\w-]+)\{--fa:[^}]*\}')
     s = icon.sub(lambda m: m[0] if m[1] in used else '', css.read_text(encoding='utf-8'))
     css.write_text(s, encoding='utf-8')
@@ -296,7 +319,11 @@ def excerpts(js):
 WORDS = re.compile(
     '((?:title|aria-label|placeholder|alt)=")(' + '|'.join(map(re.escape, THEME)) + ')"'
 )
-FOLDS = {'Imports': 'インポート', 'Tests': 'テスト', 'In the package: ': 'パッケージのコード：'}
+FOLDS = {
+    'Imports': 'インポート',
+    'Tests': 'テスト',
+    'In the package: ': 'パッケージのコード：',
+}
 FOLDED = re.compile(f'(<details class="fold"><summary>)({"|".join(FOLDS)})')
 LOAD = re.compile(r'((?:href|src)=")((?:\.\./)*)(_\w+/[^"?#]+)')
 
@@ -358,6 +385,11 @@ def contents(app, name, template, context, doctree):
     def titled(pages):
         return [(title or env.titles[p].astext(), p) for title, p in pages]
 
+    def around(pages):
+        "Of a long list, which its own page shows whole, the pages near the one that is read"
+        at = pages.index(name) if name in pages else None
+        return [] if at is None else [('', p) for p in pages[max(at - 4, 0) : at + 5]]
+
     def part(t):
         groups = []
         for title, p in t['entries']:
@@ -366,7 +398,7 @@ def contents(app, name, template, context, doctree):
             else:
                 groups.append([(title, p)])
         for first, *below in groups:
-            below += [('', c) for c in env.toctree_includes.get(first[1], [])]
+            below += around(env.toctree_includes.get(first[1], []))
             here = name in (first[1], *(p for _, p in below))
             yield *titled([first])[0], titled(below) if here else []
 
