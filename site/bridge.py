@@ -189,7 +189,7 @@ def folded(code, exported, outputs):
     if all(isinstance(node, (ast.Import, ast.ImportFrom)) for node in body):
         return 'Imports'
     if exported:
-        names = list(dict.fromkeys(defined(body)))
+        names = [n for n in dict.fromkeys(defined(body)) if n != '_all_'] or ['…']
         return 'In the package: ' + ', '.join(names[:5] + ['…'] * (len(names) > 5))
     said = [node for node in body if isinstance(node, (ast.Expr, ast.Assert))]
     return 'Tests' if said and not outputs and all(map(is_test, said)) else ''
@@ -451,7 +451,7 @@ def entry(full, obj, name, level, look):
     if src:
         src += f'#L{inspect.getsourcelines(obj)[1]}'
     doc = MarkdownRenderer(obj, name=name, title_level=level)._repr_markdown_()
-    doc = doc.replace('\n*Call self as a function.*\n', '\n')  # it has no docstring
+    doc = re.sub(r'\*Call self as a function\.\*\s*', '', doc)  # it has no docstring
     return f"({full.lower()})=\n{'#' * level} `{name}`\n\n{doc}\n" + (
         f'\n[source]({src})\n' if src else ''
     )

@@ -130,7 +130,7 @@ def math(display):
     return visit
 
 
-NODE = re.compile(r'<g class="node default" id="flowchart-\w+".*?</text></g></g></g>', re.S)
+NODE = re.compile(r'<g class="node default" id="flowchart-[\w-]+".*?</text></g></g></g>', re.S)
 
 
 def linked(svg):
@@ -186,7 +186,7 @@ UNUSED = re.compile(
             r'<div class="footer-item">\s*</div>',
             r'<li><a href="[./]*_sources/api/.*?</li>',  # see `tidy`
             r' data-bs-placement="\w+"| data-bs-toggle="tooltip"',
-            r'(?<= class=")docutils (?=literal|container)',
+            r'(?<= class=")docutils (?=literal)| docutils(?= container")',
             r'(?<= class="docutils literal) notranslate(?=")',
             r'<span></span>',
             r'(?<=/>)<meta name="viewport" content="width=device-width, initial-scale=1" />',
