@@ -186,7 +186,7 @@ UNUSED = re.compile(
             r'<div class="footer-item">\s*</div>',
             r'<li><a href="[./]*_sources/api/.*?</li>',  # see `tidy`
             r' data-bs-placement="\w+"| data-bs-toggle="tooltip"',
-            r'(?<= class=")docutils (?=literal)| docutils(?= container")',
+            r'(?<= class=")docutils (?=literal)| docutils container(?=")',
             r'(?<= class="docutils literal) notranslate(?=")',
             r'<span></span>',
             r'(?<=/>)<meta name="viewport" content="width=device-width, initial-scale=1" />',
