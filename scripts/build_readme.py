@@ -56,7 +56,8 @@ def japanese(parts, site):
     "The same in Japanese; the site and the notebooks are those in Japanese"
     say, chapter = translate.speaker('index'), re.compile(r'(\]\(|/nbs/)(?=\d\w+\.ipynb)')
     for s in parts:
-        s = translate.translated(s, say).replace(f']({site})', f']({site}ja/)')
+        s = translate.translated(s, say).replace(f']({site}', f']({site}ja/')
+        s = s.replace('](#two-commands)', f'](#{say("Two commands").lower()})')
         yield chapter.sub(r'\1ja/', s)
 
 

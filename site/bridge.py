@@ -5,6 +5,7 @@ that is not generated."""
 
 import ast
 import base64
+import inspect
 import io
 import json
 import re
@@ -129,6 +130,22 @@ def alt_text(opts, before, ends=r'(?<=[.:。])\s+'):
     )
 
 
+def box(name, md, deep):
+    fence = ':' * deep
+    return f'{fence}{{container}} {name}\n{md}\n{fence}\n'
+
+
+def landing(md):
+    "What the landing page prints first: its links as buttons, answers as cards"
+    if md.startswith('[Read'):
+        here = md.replace(f']({BASE}00_first_hour.html)', '](00_first_hour.ipynb)')
+        return box('ways', here, 3)
+    cards = re.compile(r'^\*\*.+?\*\*\n(?:.*\n)*?- the report says: .*\n+', re.M)
+    if not (found := cards.findall(md)):
+        return md
+    return box('cards', ''.join(box('card', c, 3) for c in found), 4) + cards.sub('', md)
+
+
 @cache
 def small(png):
     "The base64 of a picture, with a palette where that is shorter: plots have few colours"
@@ -144,6 +161,38 @@ def shrink(outputs):
         if 'image/png' in (d := o.get('data', {})):
             d['image/png'] = small(''.join(d['image/png']).replace('\n', ''))
     return outputs
+
+
+def is_test(node):
+    "Is it an assertion or a call such as `test_eq(…)`?"
+    call = node.value if isinstance(node, ast.Expr) else None
+    name = getattr(getattr(call, 'func', None), 'id', '')
+    return isinstance(node, ast.Assert) or name.startswith('test_')
+
+
+def defined(body):
+    "The names that statements give to something, in order"
+    for node in body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            yield node.name
+        elif isinstance(node, ast.Assign):
+            yield from (n.id for t in node.targets for n in ast.walk(t) if hasattr(n, 'id'))
+
+
+def folded(code, exported, outputs):
+    """What a reader sees instead of a cell until it is opened, or nothing: imports, code that
+    goes into the package, and tests stand behind the text and do not interrupt it"""
+    try:
+        body = ast.parse(code).body
+    except SyntaxError:  # a command of the shell
+        return ''
+    if all(isinstance(node, (ast.Import, ast.ImportFrom)) for node in body):
+        return 'Imports'
+    if exported:
+        names = [n for n in dict.fromkeys(defined(body)) if n != '_all_'] or ['…']
+        return 'In the package: ' + ', '.join(names[:5] + ['…'] * (len(names) > 5))
+    said = [node for node in body if isinstance(node, (ast.Expr, ast.Assert))]
+    return 'Tests' if said and not outputs and all(map(is_test, said)) else ''
 
 
 def is_table(s):
@@ -230,12 +279,13 @@ def stage(path, head, syms):
         body = option.sub('', s).strip('\n')
         if not body.strip() or opts.get('include') == 'false':
             continue
+        fold = folded(body, 'export' in dirs.get(c.get('id'), ()), c.outputs)
         tags = [
             t
             for t, on in {
                 'remove-input': opts.get('echo') == 'false',
                 'remove-output': opts.get('output') == 'false',
-                'hide-input': opts.get('code-fold') in ('true', 'show'),
+                'hide-input': fold,
                 'scroll-output': any(
                     is_table(''.join(o.get('text') or o.get('data', {}).get('text/plain', '')))
                     for o in c.outputs
@@ -253,11 +303,13 @@ def stage(path, head, syms):
         new = mk_cell(body)
         new.outputs = shrink([o for o in c.outputs if o.get('name') != 'stderr'])
         new.metadata = dict(tags=tags) if tags else {}
+        if fold:
+            new.metadata['mystnb'] = dict(code_prompt_show=fold)
         if any(
             'image/png' in o.get('data', {}) or 'image/svg+xml' in o.get('data', {})
             for o in new.outputs
         ):
-            new.metadata['mystnb'] = dict(image=dict(alt=alt_text(opts, before)))
+            new.metadata.setdefault('mystnb', {})['image'] = dict(alt=alt_text(opts, before))
             new.metadata['alt_from_prose'] = not (opts.get('fig-alt') or opts.get('fig-cap'))
         cells.append(new)
     nb = dict(
@@ -268,6 +320,9 @@ def stage(path, head, syms):
         nbformat=4,
         nbformat_minor=5,
     )
+    for o in (o for c in cells if head['stem'] == 'index' for o in c.get('outputs', ())):
+        if md := o.get('data', {}).get('text/markdown'):
+            o['data']['text/markdown'] = landing(''.join(md))
     for i, c in enumerate(nb['cells']):
         c = nb['cells'][i] = {
             k: v
@@ -297,7 +352,7 @@ def download(path, say=None):
             c.source = translate.translated(c.source, say)
         cells.append(c)
     nb.cells = cells
-    return nbformat.writes(nb)
+    return json.dumps(nb, ensure_ascii=False, separators=(',', ':'))
 
 
 # ---- index of error messages
@@ -392,8 +447,11 @@ def errors_page(pages, mods):
 
 def entry(full, obj, name, level, look):
     "One symbol: heading with a target, signature, docstring and parameters, source"
-    src = look.code(full)
+    src = (look.code(full) or '').split('#')[0]
+    if src:
+        src += f'#L{inspect.getsourcelines(obj)[1]}'
     doc = MarkdownRenderer(obj, name=name, title_level=level)._repr_markdown_()
+    doc = re.sub(r'\*Call self as a function\.\*\s*', '', doc)  # it has no docstring
     return f"({full.lower()})=\n{'#' * level} `{name}`\n\n{doc}\n" + (
         f'\n[source]({src})\n' if src else ''
     )
@@ -434,7 +492,11 @@ def api_page(mod, page, look):
 # ---- everything
 
 GROUPS = [
-    ('Chapters', lambda n: n < 20),
+    ('Start here', lambda n: n < 2),
+    ('PDF to text', lambda n: 2 <= n < 6),
+    ('Text to model', lambda n: 6 <= n < 10),
+    ('Model to knowledge', lambda n: 10 <= n < 14),
+    ('All in one command', lambda n: 14 <= n < 20),
     ('Troubleshooting', lambda n: 20 <= n < 40 and n != 30),
     ('Going further', lambda n: n == 30 or n >= 40),
 ]
@@ -497,7 +559,7 @@ def main():
     shown = set().union(*(names for _, names in api.values()))
     syms = {url: full for url, full in syms.items() if full.lower() in shown}
     for m, (s, _) in api.items():
-        (OUT / f'api/{m}.md').write_text(relink(s, syms), encoding='utf-8')
+        (OUT / f'api/{m}.md').write_text(relink(s, syms, deep=1), encoding='utf-8')
     for p in nbs:
         stage(p, heads[p], syms)
     pages, solved = (

@@ -8,6 +8,7 @@ import shutil
 import sys
 from configparser import ConfigParser
 from functools import cache
+from html import unescape
 from pathlib import Path
 from docutils import nodes
 from docutils.parsers.rst import Directive
@@ -47,6 +48,7 @@ myst_links_external_new_tab = True
 html_theme, html_title = 'sphinx_book_theme', project
 html_static_path, html_css_files = ['static'], ['custom.css']
 html_show_sphinx, html_use_index = False, False
+html_search_scorer = str(HERE / 'scorer.js')
 html_last_updated_fmt = None
 html_baseurl = f"{cfg['doc_host']}{cfg['doc_baseurl']}/" + ('ja/' if JA else '')
 html_favicon = 'static/favicon.svg'
@@ -128,6 +130,23 @@ def math(display):
     return visit
 
 
+NODE = re.compile(r'<g class="node default" id="flowchart-[\w-]+".*?</text></g></g></g>', re.S)
+
+
+def linked(svg):
+    "A diagram whose boxes that begin with the number of a chapter lead to it"
+    stems = sorted(p.stem for p in (HERE.parent / 'nbs').glob('[0-9]*.ipynb'))
+    pages = {stem.split('_')[0].lstrip('0'): stem for stem in reversed(stems)}
+
+    def link(m):
+        said = ' '.join(re.sub('<[^>]+>', ' ', m[0]).split())
+        page = pages.get(said.split(' ')[0])
+        return f'<a href="{page}.html" aria-label="{said}">{m[0]}</a>' if page else m[0]
+
+    # a picture with links is no single image to a screen reader
+    return NODE.sub(link, svg).replace('role="img"', 'role="group"', 1)
+
+
 class Mermaid(Directive):
     """A diagram drawn beforehand by `make diagrams`: no script on the page, and its colours
     follow the theme"""
@@ -142,26 +161,53 @@ class Mermaid(Directive):
                 'a mermaid diagram has not been drawn: '
                 f'run `make diagrams` and commit {svg.name}'
             )
-        return [
-            nodes.raw(
-                '',
-                f'<div class="diagram" tabindex="0">{svg.read_text(encoding="utf-8")}</div>',
-                format='html',
-            )
-        ]
+        drawing = linked(svg.read_text(encoding='utf-8'))
+        html = f'<div class="diagram" tabindex="0">{drawing}</div>'
+        return [nodes.raw('', html, format='html')]
 
 
 # names, punctuation and operators in code have the colour of all code, and a word of code in
 # a paragraph needs no mark inside its own: they were a quarter of a page
 PLAIN = re.compile(r'<span class="(?:n|p|w|o|pre)">([^<]*)</span>')
+# the colour of a word in code hangs on its class, whatever the element: the shortest serves
+TOKEN = re.compile(r'<span class="([a-z]{1,2}\d?)">([^<]*)</span>')
+# MyST-NB says the same twice, for open and closed, and gives both a third name
+FOLD = re.compile(
+    r'<details class="admonition hide above-input">\s*<summary[^>]*>\s*'
+    r'<p class="collapsed[^>]*>(.*?)</p>.*?</summary>',
+    re.S,
+)
+UNUSED = re.compile(
+    '|'.join(
+        (
+            r'<!--(?!\[).*?-->',
+            r'<div class="sidebar-primary-item">\s*<div id="ethical-ad-.*?</div>\s*</div>',
+            r'<div class="pst-async-banner-revealer.*?</aside>\s*</div>',
+            r'<div class="footer-item">\s*</div>',
+            r'<li><a href="[./]*_sources/api/.*?</li>',  # see `tidy`
+            r' data-bs-placement="\w+"| data-bs-toggle="tooltip"',
+            r'(?<= class=")docutils (?=literal)| docutils container(?=")',
+            r'(?<= class="docutils literal) notranslate(?=")',
+            r'<span></span>',
+            r'(?<=/>)<meta name="viewport" content="width=device-width, initial-scale=1" />',
+        )
+    ),
+    re.S,
+)
+# between these the browser shows no space
+BLOCK = 'div|ul|ol|li|p|section|nav|table|thead|tbody|tr|td|th|head|meta|link|footer|main|h\\d'
+BETWEEN = re.compile(rf'(</?(?:{BLOCK})\b[^>]*>)\n(?=</?(?:{BLOCK})\b)')
 VERBATIM = re.compile(r'(<(pre|script|style|textarea|svg|iframe)\b.*?</\2>)', re.S)
 
 
 def lean(s):
     """A page without marks that change nothing and without blank lines and indentation of
     the templates"""
-    parts = VERBATIM.split(PLAIN.sub(r'\1', s))
-    parts[::3] = [re.sub(r'[ \t]*\n\s*', '\n', part) for part in parts[::3]]
+    s = TOKEN.sub(r'<i class=\1>\2</i>', PLAIN.sub(r'\1', UNUSED.sub('', s)))
+    s = FOLD.sub(r'<details class="fold"><summary>\1</summary>', s)
+    parts = VERBATIM.split(s)
+    for i in range(0, len(parts), 3):
+        parts[i] = BETWEEN.sub(r'\1', re.sub(r'[ \t]*\n\s*', '\n', parts[i]))
     del parts[2::3]  # the name of the element
     return ''.join(parts)
 
@@ -170,6 +216,19 @@ def lean(s):
 SEARCH = re.compile(
     r'(<button class="btn search-button-field[^>]*?)\s*aria-label="(?:Search|検索)"'
 )
+
+
+def tidy(out):
+    "Drop files that no page needs"
+    # what the reference is made from, between two steps of the build
+    shutil.rmtree(out / '_sources/api', ignore_errors=True)
+    # MyST-NB leaves it beside each language's pages: inside the site for the Japanese ones
+    shutil.rmtree(out.parent / 'jupyter_execute', ignore_errors=True)
+    for p in out.glob('_static/**/*.map'):
+        p.unlink()
+    # the theme's own words, already set in English
+    shutil.rmtree(out / '_static/locales', ignore_errors=True)
+    (out / '_static/scripts/fontawesome.js').write_text('// the style sheet draws the icons\n')
 
 
 def finish(app, exc):
@@ -181,29 +240,42 @@ def finish(app, exc):
     for f in ('downloads.json', *(['downloads_ja.json'] if JA else [])):
         for stem, s in json.loads((Path(app.srcdir) / f).read_text()).items():
             (out / '_sources' / f'{stem}.ipynb').write_text(s, encoding='utf-8')
-    # MyST-NB leaves it beside each language's pages: inside the site for the Japanese ones
-    shutil.rmtree(out.parent / 'jupyter_execute', ignore_errors=True)
-    for p in out.glob('_static/**/*.map'):
-        p.unlink()
-    # the theme's own words, already set in English
-    shutil.rmtree(out / '_static/locales', ignore_errors=True)
-    (out / '_static/scripts/fontawesome.js').write_text('// the style sheet draws the icons\n')
+    tidy(out)
     pages = {
-        p: lean(SEARCH.sub(r'\1', p.read_text(encoding='utf-8')))
+        p: frame(out, p, lean(SEARCH.sub(r'\1', p.read_text(encoding='utf-8'))))
         for p in out.glob('**/*.html')
         if JA or 'ja' not in p.relative_to(out).parts
     }
     drop_icons(out / '_static/styles/pydata-sphinx-theme.css', pages.values())
     if JA:
         say_found(out / '_static/translations.js')
+    excerpts(out / '_static/searchtools.js')
     same = share(out) if JA else ()
     for p, s in pages.items():
         p.write_text(in_words(s, same) if JA else s, encoding='utf-8')
 
 
+FRAME = re.compile(r' srcdoc="([^"]{30000,})"')
+
+
+def frame(out, page, s):
+    """A whole document inside a page becomes a file, which both languages show"""
+
+    def file(m):
+        doc = unescape(m[1])
+        name = f'{hashlib.sha1(doc.encode()).hexdigest()[:12]}.html'
+        (out / '_static' / name).write_text(doc, encoding='utf-8')
+        return f' src="{"../" * (len(page.relative_to(out).parts) - 1)}_static/{name}"'
+
+    return FRAME.sub(file, s)
+
+
 def drop_icons(css, pages):
-    "Take the icons that no page shows out of the style sheet"
+    "Take the icons that no page shows out of the style sheet, and a font of none"
     used = set(re.findall(r'fa-[\w-]+', ''.join(pages)))
+    if 'fa-brands' not in used:
+        for p in css.parent.parent.glob('vendor/fontawesome/webfonts/fa-brands*'):
+            p.unlink()
     icon = re.compile(r'(?<=\})\.(fa-[\w-]+)\{--fa:[^}]*\}')
     s = icon.sub(lambda m: m[0] if m[1] in used else '', css.read_text(encoding='utf-8'))
     css.write_text(s, encoding='utf-8')
@@ -226,6 +298,7 @@ THEME = {  # the words of the theme that its Japanese lacks
 }
 
 
+MAIN = '\'[role="main"]\''  # what the search of Sphinx takes for the text of a page
 # Sphinx has an empty string here
 FOUND = '検索が終わりました。${resultCount}ページ見つかりました。'
 
@@ -236,9 +309,22 @@ def say_found(js):
     js.write_text(s[:end] + f'"{FOUND}"' + s[end + 2 :], encoding='utf-8')
 
 
+def excerpts(js):
+    "What the search shows of a page comes from its article, not from the buttons above it"
+    s = js.read_text(encoding='utf-8')
+    assert s.count(MAIN) == 1, 'the search of Sphinx has changed'
+    js.write_text(s.replace(MAIN, '"article"'), encoding='utf-8')
+
+
 WORDS = re.compile(
     '((?:title|aria-label|placeholder|alt)=")(' + '|'.join(map(re.escape, THEME)) + ')"'
 )
+FOLDS = {
+    'Imports': 'インポート',
+    'Tests': 'テスト',
+    'In the package: ': 'パッケージのコード：',
+}
+FOLDED = re.compile(f'(<details class="fold"><summary>)({"|".join(FOLDS)})')
 LOAD = re.compile(r'((?:href|src)=")((?:\.\./)*)(_\w+/[^"?#]+)')
 
 
@@ -251,6 +337,7 @@ def in_words(s, same):
     done = translate.finished()
     s = COLAB.sub(lambda m: m[1] + ('ja/' if m[2] in done else '') + m[2], s)
     s = LOAD.sub(lambda m: m[1] + ('../' if m[3] in same else '') + m[2] + m[3], s)
+    s = FOLDED.sub(lambda m: f'{m[1]}{FOLDS[m[2]]}', s)
     return WORDS.sub(lambda m: f'{m[1]}{THEME[m[2]]}"', s)
 
 
@@ -290,21 +377,33 @@ def in_japanese(app, doctree):
 
 def contents(app, name, template, context, doctree):
     """What the sidebar shows: (caption, [(title, page, pages below)]) of each table of
-    contents. The theme's own way copies the whole tree for each page, which took more than
-    half of a build"""
+    contents, and the pages below one, such as the lettered chapters behind a number, only
+    while it or one of them is read. The theme's own way copies the whole tree for each page,
+    which took more than half of a build"""
     env = app.env
 
-    def below(page):
-        children = env.toctree_includes.get(page, [])
-        return [(env.titles[c].astext(), c) for c in children if name in (page, *children)]
+    def titled(pages):
+        return [(title or env.titles[p].astext(), p) for title, p in pages]
 
-    context['contents'] = [
-        (
-            t['caption'],
-            [(title or env.titles[p].astext(), p, below(p)) for title, p in t['entries']],
-        )
-        for t in env.master_doctree.findall(addnodes.toctree)
-    ]
+    def around(pages):
+        "Of a long list, which its own page shows whole, the pages near the one that is read"
+        at = pages.index(name) if name in pages else None
+        return [] if at is None else [('', p) for p in pages[max(at - 4, 0) : at + 5]]
+
+    def part(t):
+        groups = []
+        for title, p in t['entries']:
+            if groups and re.match(r'\d+[a-z]_', p):
+                groups[-1].append((title, p))
+            else:
+                groups.append([(title, p)])
+        for first, *below in groups:
+            below += around(env.toctree_includes.get(first[1], []))
+            here = name in (first[1], *(p for _, p in below))
+            yield *titled([first])[0], titled(below) if here else []
+
+    tables = env.master_doctree.findall(addnodes.toctree)
+    context['contents'] = [(t['caption'], list(part(t))) for t in tables]
 
 
 def setup(app):

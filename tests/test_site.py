@@ -27,7 +27,7 @@ NOTEBOOKS = sorted(
     if not {'.ipynb_checkpoints', 'ja'} & {*p.parts}
 )
 CHAPTERS = [n for n in NOTEBOOKS if n != 'index' and '/' not in n]
-SIZE_MB, LANDING_KB = 40, 1024  # about 540 pages in two languages
+SIZE_MB, LANDING_KB = 30, 1024  # about 550 pages in two languages
 
 
 def run(*args):
@@ -103,7 +103,7 @@ def test_a_broken_link_is_seen(tmp_path):
 
 
 def test_size(site):
-    assert sum(p.stat().st_size for p in site.glob('**/*') if p.is_file()) / 2**20 <= SIZE_MB
+    assert sum(p.stat().st_size for p in site.glob('**/*') if p.is_file()) <= SIZE_MB * 10**6
 
 
 def test_chapters_follow_each_other(site):
@@ -320,6 +320,92 @@ def test_fork_changes_settings_only():
     ] == []
 
 
+def article(site, page):
+    return text(site, page).split('<article', 1)[1].split('</article>')[0]
+
+
+@pytest.mark.parametrize('top', ['', 'ja/'])
+def test_the_landing_page_opens_with_ways_in_and_answers(site, top):
+    head = article(site, f'{top}index.html').split('<h2>')[0]
+    ways = re.search(r'<div class="ways">.*?</div>', head, re.S)[0]
+    cfg = bridge.CFG
+    lesson = f'{"ja/" if top else ""}00_first_hour.ipynb'
+    assert re.findall(r'href="([^"]+)"', ways) == [
+        '00_first_hour.html',
+        f'{cfg.git_url}/blob/{cfg.branch}/nbs/{lesson}'.replace(
+            'https://github.com', 'https://colab.research.google.com/github'
+        ),
+        '#two-commands',
+    ]
+    saved = json.loads((REPO / 'data/evaluation_results.json').read_text())['answers']
+    said = {a['question']: a['predictions'] for a in saved}
+    cards = re.findall(r'<div class="card">.*?</ul>', head, re.S)
+    for card in cards:
+        question = unescape(re.search('<strong>(.*?)</strong>', card)[1])
+        answers = words(f'<article>{card}</article>')
+        assert re.sub(r'\s', '', said[question]['tuned']) in answers
+        assert re.sub(r'\s', '', said[question]['base'])[:40] in answers
+    assert len(cards) == 2 and 'Gemma 3 270M' in head
+
+
+@pytest.mark.parametrize('top', ['', 'ja/'])
+def test_the_diagram_of_the_path_leads_to_the_chapters(site, top):
+    svg = re.search(
+        r'<svg aria-label="Diagram.*?</svg>', article(site, f'{top}index.html'), re.S
+    )
+    found = re.findall(r'<a href="(\d\d)_\w+\.html" aria-label="(\d+) ', svg[0])
+    assert sorted(int(n) for n, _ in found) == [2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13]
+    assert all(int(a) == int(b) for a, b in found)
+
+
+def test_what_stands_behind_the_text_is_folded():
+    export = 'def f():\n    return g\n\n\nA, B = 1, 2'
+    assert bridge.folded(export, True, []) == 'In the package: f, A, B'
+    assert bridge.folded('import os\nfrom re import sub', False, []) == 'Imports'
+    assert bridge.folded('def f():\n    pass', False, []) == ''
+    assert bridge.folded('x = f()\ntest_eq(x, 1)\nassert x', False, []) == 'Tests'
+    assert bridge.folded('x = f()\ntest_eq(x, 1)\nx', False, []) == ''
+    assert bridge.folded('test_eq(f(), 1)', False, ['printed']) == ''
+    assert bridge.folded('!ls', False, []) == ''
+
+
+def test_folded_code_is_named_in_the_language_of_the_page(site):
+    for top, names in (
+        ('', ['Imports', 'In the package']),
+        ('ja/', ['インポート', 'パッケージ']),
+    ):
+        folds = re.findall(
+            '<details class="fold"><summary>(.*?)</summary>',
+            article(site, f'{top}02_extract.html'),
+        )
+        assert folds and all(
+            any(f.startswith(n) for n in names + ['テスト', 'Tests']) for f in folds
+        )
+        assert {n for n in names if any(f.startswith(n) for f in folds)} == set(names)
+
+
+def test_lettered_chapters_show_in_the_sidebar_while_their_number_is_read(site):
+    def listed(page):
+        nav = re.search(r'<nav class="bd-links.*?</nav>', text(site, page), re.S)[0]
+        return set(re.findall(r'href="(?:\.\./)?([^"]+)"', nav))
+
+    plain = {f'{n}.html' for n in CHAPTERS if not re.match(r'\d+[a-z]', n)}
+    behind = {f'{n}.html' for n in CHAPTERS if n.startswith('02') and n != '02_extract'}
+    assert listed('index.html') >= plain and not listed('index.html') & behind
+    for page in ('02_extract.html', '02b_health.html'):
+        assert listed(page) | {page} >= plain | behind
+    assert 'api/extract.html' not in listed('02_extract.html')
+
+
+def test_the_reference_leads_to_chapters_and_to_lines_of_the_code(site):
+    page = text(site, 'api/answers.html')
+    assert 'href="../10c_answers.html"' in page and 'LNone' not in page
+    line = int(re.search(r'climate_ft/answers\.py#L(\d+)', page)[1])
+    code = (REPO / 'climate_ft/answers.py').read_text().splitlines()
+    assert code[line - 1].startswith('def model_key(')
+    assert 'Call self as a function' not in page
+
+
 # ---- in Chromium
 
 
@@ -403,6 +489,52 @@ def test_search_finds_the_page(reading, site, query, page):
     assert query.lower() in text(site, found[0]).lower()
 
 
+@pytest.mark.parametrize('query,lab', [('NaN', '24_'), ('out of memory', '21_')])
+def test_search_shows_labs_first_and_lines_of_the_article(reading, query, lab):
+    b, base = reading
+    assert check.search(b, base, query)[0].startswith(lab)
+    pg = b.new_page()
+    pg.goto(f'{base}search.html')
+    found = pg.evaluate(
+        '''() => fetch('24_grad_norm_zero.html').then(r => r.text())
+        .then(t => Search.htmlToText(t, '').trim())'''
+    )
+    title = bridge.head(REPO / 'nbs/24_grad_norm_zero.ipynb')['title']
+    assert found.startswith(title.replace('`', ''))
+    pg.close()
+
+
+@pytest.mark.parametrize('page', ['index.html', 'ja/index.html'])
+def test_the_largest_piece_of_the_landing_page_is_text_that_is_there_at_once(reading, page):
+    b, base = reading
+    pg = check.reader(b).new_page()
+    pg.goto(base + page)
+    tag, inside = pg.evaluate(
+        '''() => new Promise(done => new PerformanceObserver(list => {
+        const e = list.getEntries().at(-1).element;
+        done([e.tagName, Boolean(e.closest('article'))]) }).observe(
+        {type: 'largest-contentful-paint', buffered: true}))'''
+    )
+    assert (tag, inside) in {('P', True), ('LI', True), ('EM', True)}
+    first = pg.evaluate('performance.getEntriesByType("resource").map(e => e.name)')
+    assert not [n for n in first if n.endswith('searchindex.js')]
+    pg.close()
+
+
+@pytest.mark.parametrize('page', ['08_train.html', '02_extract.html', '21_out_of_memory.html'])
+def test_code_does_not_scroll_sideways_on_a_desk(reading, page):
+    b, base = reading
+    pg = check.reader(b, 1400).new_page()
+    pg.goto(base + page)
+    wide = pg.evaluate(
+        '''() => { document.querySelectorAll('details').forEach(d => d.open = true);
+        return [...document.querySelectorAll('div.cell_input pre')].filter(
+        p => p.scrollWidth > p.clientWidth + 1).map(p => p.textContent.slice(0, 60)) }'''
+    )
+    assert wide == []
+    pg.close()
+
+
 def test_search_finds_japanese_inside_words(reading, site):
     "As many pages as hold the string, and nothing for a string that none holds"
     found = check.search(*reading, '数値予報モデル')
@@ -463,7 +595,7 @@ def test_a_lesson_that_shares_its_number_shows_its_title_alone():
         )
     ]
     got = dict(bridge.toctrees(pages))
-    assert got['Chapters'] == [
+    assert got['Start here'] == [
         'hour <00_hour>',
         '0 · workspace <00_workspace>',
         '0a · text <00a_text>',
