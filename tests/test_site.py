@@ -522,7 +522,7 @@ def test_the_largest_piece_of_the_landing_page_is_text_that_is_there_at_once(rea
     pg.close()
 
 
-@pytest.mark.parametrize('page', ['08_train.html', '02_extract.html', '21_out_of_memory.html'])
+@pytest.mark.parametrize('page', ['08_train.html', '05b_facts.html', '01a_layout.html'])
 def test_code_does_not_scroll_sideways_on_a_desk(reading, page):
     b, base = reading
     pg = check.reader(b, 1400).new_page()
