@@ -141,7 +141,7 @@ def linked(svg):
     def link(m):
         said = ' '.join(re.sub('<[^>]+>', ' ', m[0]).split())
         page = pages.get(said.split(' ')[0])
-        return f'<a href="{page}.html" aria-label="{said}">{m[0]}</a>' if page else m[0]
+        return f'<a href="{page}.html">{m[0]}</a>' if page else m[0]
 
     # a picture with links is no single image to a screen reader
     return NODE.sub(link, svg).replace('role="img"', 'role="group"', 1)
