@@ -52,8 +52,13 @@ def source_pdfs(
             raise CourseError(f'{p} is no regular file: name a PDF with --pdf FILE')
         else:
             raise CourseError(f'{p} does not exist: name the PDF with --pdf FILE')
+    return _named(out)
+
+
+def _named(pdfs):
+    "Each PDF once; a `CourseError` for a name that cannot be the name of a document"
     seen = {}
-    for p in dict.fromkeys(out):
+    for p in pdfs:
         if re.search('[\ud800-\udfff]', p.stem):
             raise CourseError(f'the name of {p} is not UTF-8: rename it')
         if (other := seen.setdefault(p.stem, p)) != p:
