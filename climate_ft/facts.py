@@ -12,9 +12,9 @@ from .corpus import sentence_spans, load_corpus
 from .style import Token, tokens, to_polite
 
 # %% auto #0
-__all__ = ['bracket_depth', 'phrase_before', 'clean_topic', 'topic', 'Fact', 'heading_title', 'section_title', 'chunk_sentences',
-           'is_piece', 'chunk_facts', 'name_subjects', 'wh_question', 'figure_refs', 'resolve_figures', 'corpus_facts',
-           'plot_facts']
+__all__ = ['bracket_depth', 'phrase_before', 'clean_topic', 'topic', 'Fact', 'heading_title', 'section_title', 'long_sections',
+           'chunk_sentences', 'is_piece', 'chunk_facts', 'name_subjects', 'wh_question', 'figure_refs',
+           'resolve_figures', 'corpus_facts', 'plot_facts']
 
 # %% ../nbs/05b_facts.ipynb #ecd160b0
 _open, _shut = '（(「『[［〈《【', '）)」』]］〉》】'
@@ -378,6 +378,17 @@ def _states(title):
     )
 
 
+def long_sections(
+    chunks: list[Chunk],
+    most: int = 4,  # pages
+) -> set:  # (document, headings) of each
+    "Sections so long that headings of theirs were surely not seen: their own names little"
+    pages = {}
+    for c in chunks:
+        pages.setdefault((c.doc, *c.section), set()).update(c.pages)
+    return {k for k, p in pages.items() if p and max(p) - min(p) >= most}
+
+
 def chunk_sentences(c: Chunk):
     "(offset in the document, sentence) for each sentence of a chunk"
     at = c.start
@@ -483,8 +494,10 @@ def is_piece(
     if _begins_inside(ts) and not _no_piece.match(s):
         return True
     odd = any(b.ctype == '文語・リ' and a.pos == '名詞' for a, b in zip(ts, ts[1:]))  # 数る
-    note = re.match('[0-9]{1,2}(?=[一-龥]{2})', s) and ts[1].sub in ('一般', 'サ変接続')
-    return odd or bool(note) and ts[1].surface != '月'  # 13個人情報: of a footnote
+    word = ts[1].sub in ('一般', 'サ変接続') and ts[1].surface != '月'
+    word = word or ts[1].pos in ('副詞', '接続詞', '連体詞')
+    note = re.match('[0-9]{1,2}[一-龥ぁ-ん]{2}', s)  # 13個人情報: the number of a footnote
+    return odd or bool(note) and word
 
 
 _empty_of = re.compile(
@@ -554,7 +567,7 @@ def _marked(topic, mark):
 def _own_name(topic):
     "Is a short topic a name? JR九州, 熊本県; not 収入"
     named = any(t.sub == '固有名詞' for t in tokens(topic))
-    return named or bool(re.search('[A-Za-zァ-ヶー]{2}|[0-9]', topic))
+    return named or bool(re.search('[A-Za-zァ-ヶー]{2}|[0-9]|^[本当]', topic))
 
 
 def name_subjects(
@@ -563,7 +576,7 @@ def name_subjects(
     "Give each fact a subject that no other fact of the document has"
     seen, res = set(), []
     for f in facts:
-        named = f.how == 'definition' or len(f.topic) > 4 or _own_name(f.topic)
+        named = f.how != 'topic' or len(f.topic) > 4 or _own_name(f.topic)
         for m in [m for m in _marks(f) if m != f.topic and (m or named)] or [''] * named:
             f.subject = _marked(f.topic, m)
             key = re.sub(r'[\W_]+', '', unicodedata.normalize('NFKC', f.subject)).lower()

@@ -12,7 +12,8 @@ from .workspace import *
 from .style import Token, conjugate, quote_depth, to_plain, to_polite
 from . import style
 from .facts import bracket_depth, chunk_sentences, clean_topic, figure_refs
-from .facts import heading_title, is_piece, phrase_before, section_title
+from .facts import heading_title, is_piece, long_sections, phrase_before
+from .facts import section_title
 from .facts import _bullet, _label, _asks_itself, _not_defined, _pronoun
 from .contamination import both_styles, squeeze
 from .pairs import pick, polite_answer, rank
@@ -148,15 +149,21 @@ def _plainly(s):
 
 
 _is_done = re.compile('[一-龥]が[一-龥]{2}(?:される|された)$')  # 条例の改正が可決された
+_humble = re.compile('(?<=[てで])おる$')
 _concedes = re.compile('ことは(?:できる|可能である)$')
+
+
+def _has_own_topic(c, polite):
+    return topic_of(c) or _contrasts(c) or polite and _is_done.search(c)
 
 
 def clauses(
     s: str,  # one sentence
 ) -> list[str]:  # in the plain style, without 。
     "The statements that a sentence strings together, each with its topic"
+    s = _note_mark.sub('', s.strip())
     polite = bool(_polite.search(s))
-    if not (s := _plainly(s.strip())):
+    if not (s := _plainly(s)):
         return []
     m = _label.match(s)  # 監視：濃度を測る。
     text = f'{m[1].strip()}では、{bare(s[m.end() :])}' if m else bare(s)
@@ -170,18 +177,11 @@ def clauses(
         at = ts[i + 1].end
     parts.append((at, text[at:]))
 
-    def done(c):
-        return polite and _is_done.search(c)
-
     def whole(a, c):
-        return (
-            f'{top[2]}は、{c}'
-            if a and top and a >= top[0] and not (topic_of(c) or _contrasts(c) or done(c))
-            else c
-        )
+        c = _humble.sub('いる', c) if polite else c
+        lacks = a and top and a >= top[0] and not _has_own_topic(c, polite)
+        return f'{top[2]}は、{c}' if lacks else c
 
-    if polite:
-        parts = [(a, re.sub('(?<=[てで])おる$', 'いる', c)) for a, c in parts]
     return [whole(a, c) for a, c in parts if len(c) >= 6 and not _concedes.search(c)]
 
 # %% ../nbs/05e_forms.ipynb #e04862f7
@@ -361,13 +361,20 @@ def is_answer(p: str) -> bool:
 
 
 _needs = re.compile('(?:必要|不可欠|有効|重要|特有|固有)な')  # 監視に必要な観測
-_half_list = re.compile('(?:または|又は|もしくは|若しくは|あるいは)$')
+_half_phrase = re.compile('(?:または|又は|もしくは|若しくは|あるいは|ことが)$')
 _doer = re.compile('が[^、るた]*(?:[にをでへ][^、]*[るた][^、るた]{2,}|の[^、るた]+)$')
 
 
 def _own_doer(p, pre):
     "Does a phrase before を hold the subject of the sentence? フィルターが水に含まれる塩素を"
     return bool(_doer.search(p)) and not re.search('[はがも]', pre.replace('では、', ''))
+
+
+def _half(p, pre, particle):
+    "Is a phrase, with `pre` in front of it, only a part of what is said, or more than that?"
+    if pre.endswith('という') or pre.endswith('に') and _needs.match(p):
+        return True
+    return bool(_half_phrase.search(pre)) or particle == 'を' and _own_doer(p, pre)
 
 
 _beside = re.compile(
@@ -395,10 +402,7 @@ def names(
         p = phrase_before(text, ts, depth, j, True)
         if not is_answer(p) or _beside.match(text[t.start :]):
             continue
-        pre = text[: t.start - len(p)]
-        if _half_list.search(pre) or t.surface == 'を' and _own_doer(p, pre):
-            continue
-        if pre.endswith('という') or pre.endswith('に') and _needs.match(p):
+        if _half(p, text[: t.start - len(p)], t.surface):
             continue
         what = what_is(p, known)
         if t.surface in ('で', 'に', 'から') and what not in ('place', 'country'):
@@ -469,7 +473,7 @@ _torn_word = re.compile(
     '(?:非常に|極めて|きわめて|とても|大変|かつ|および|及び|または|又は|(?:さらに|また)、)$'
 )
 _aimless = re.compile(
-    'を[^、]*こともなく|を[^、]{1,6}るための|[^、]*たのが|[^、]*一方、|.*という証拠は|.*ことは認識|が(?:ない|ある)(?:場合|とき|と)'
+    'を[^、]*こともなく|を[^、]{1,6}るための|[^、]*たのが|[^、]*一方、|.*という証拠は|.*ことは認識|が(?:ない|ある)(?:場合|とき|と)|が(?:可能|困難)な'
 )
 _not_last = re.compile('[^、]*[るた](?:中|なか|一方)、|[^、]*ており、[^、]*[がは]')
 
@@ -625,6 +629,12 @@ def _two_statements(rest, p):
     return bool(again or _other_doer.search(rest))
 
 
+def _named_word(cat, name, word):
+    if re.search('(?:施設|会場|設備)$', cat):
+        return 'どこ'  # a centre of this kind is a place
+    return ASK[what_is(name)] if word != '誰' else word
+
+
 def topic_form(
     c: str,  # a clause
     known: dict | None = None,  # see `glossary`
@@ -651,10 +661,7 @@ def topic_form(
     if not _finite(c):
         return None
     if named := parts(p):
-        word = ASK[what_is(named[1])] if word != '誰' else word
-        if re.search('(?:施設|会場|設備)$', named[0]):
-            word = 'どこ'  # a centre of this kind is a place
-        return f'{rest}{named[0]}は{word}', named[1]
+        return f'{rest}{named[0]}は{_named_word(*named, word)}', named[1]
     return f'{rest}のは{word}', p
 
 # %% ../nbs/05e_forms.ipynb #f2b9094e
@@ -1009,9 +1016,9 @@ def question_rows(
 ) -> tuple[list[QA], list[QA]]:  # training rows, and the rows that are held out
     "Short questions, definitions and reverse questions about every sentence"
     known = glossary([s for c in chunks for _, s in chunk_sentences(c)])
-    rows, held = [], []
+    rows, held, vague = [], [], long_sections(chunks)
     for c in chunks:
-        title = section_title(c.section)
+        title = '' if (c.doc, *c.section) in vague else section_title(c.section)
         for i, (at, s) in enumerate(chunk_sentences(c)):
             if figure_refs(bare(s)) or not _term.match(s) and (s[-1] != '。' or is_piece(s)):
                 continue
