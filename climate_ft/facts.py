@@ -512,7 +512,9 @@ def _aside_only(answer, topic):
     told = _empty_of.match(answer, at + len(topic)) if at >= 0 else None
     later = re.search('[一-龥](?<!対)し、', answer[: max(at, 0)])
     beside = later and re.match('は.*(?:ます|です)。', answer[at + len(topic) :])
-    torn = answer[: max(at, 0)].endswith('を、') and re.search('[るた](?!$)', topic)
+    torn = answer[: max(at, 0)].endswith('を、') and re.search(
+        '[うくすつむるぐぶた][一-龥ァ-ヶ]', topic
+    )
     return bool(told or beside or torn or _action.fullmatch(topic))
 
 
