@@ -884,7 +884,7 @@ def sentence_forms(
     if not _term.match(s.strip()):
         for c in map(clean_topic, clauses(s)):
             top = topic_of(c)
-            if bare_title and top and len(top[2]) < 3:
+            if bare_title and top and re.fullmatch('[^A-Za-z]{1,2}', top[2]):
                 continue  # 延長10kmあまり、川幅は…: of which river?
             found += _clause_forms(c, prefix(c, title), known)
 

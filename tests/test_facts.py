@@ -467,7 +467,7 @@ def test_a_scrap_of_a_heading_names_nothing(heading, title):
         'つまり、会社の示した条件は必ずしもマイナス要因とはいえないのである。',
         '例えば、AIモデルは、論文の草案を自動的に生成します。',
         '例えば、入力により脆弱性の有無を検証するツール等が該当します。',
-        'この本の元の資料は、次のURLからダウンロードできます。',
+        '届出の様式の一覧は、次のURLからダウンロードできます。',
     ],
 )
 def test_what_is_only_mentioned_is_no_topic(s):
