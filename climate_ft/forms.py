@@ -30,7 +30,7 @@ tokens = lru_cache(1024)(style.tokens)  # a clause is looked at from several sid
 
 _lead = re.compile(
     r'^(?:また|さらに|なお|ただし|ただ|しかし|一方で?|そのため|このため|したがって|その結果|たとえば|例えば|'
-    r'特に|さて|ところで|残念ながら|もっとも|こうして|加えて|そして|実際|とりわけ|同様に|なかでも)、'
+    r'特に|さて|ところで|残念ながら|もっとも|こうして|加えて|そして|実際|とりわけ|同様に|なかでも|中でも|ほかにも|従って|つまり|言い換えると)、'
     r'|^また(?=[A-Z])'
 )
 _fig = r'図表?\s*[0-9]+(?:[-.][0-9]+)*'
@@ -295,7 +295,7 @@ _person = re.compile(
     '[ァ-ヶー]{2,}(?:・[ァ-ヶー＝]+)+$|(?:大統領|首相|教授|博士|氏|学者|研究者)$'
 )
 _no_person = re.compile(
-    'プロジェクト|計画|アース|(?:フロー|システム|サービス|センター|ガバナンス|リスク|コスト|データ|モデル'
+    'プロジェクト|計画|アース|(?:インスティテュート|ラボ|フロー|システム|サービス|センター|ガバナンス|リスク|コスト|データ|モデル'
     '|プログラム|ソリューション|テクノロジー|マネジメント|セキュリティ|ネットワーク|ビジネス|ホールディングス)$'
 )
 _job = re.compile(
@@ -339,9 +339,12 @@ _empty = re.compile(
 )
 
 
+_next_ones = re.compile('て次の(?!いくつ|[一二三四五六七八九十])')  # に応じて次の情報を
+
+
 def leans(text: str) -> bool:
     "Does it point at something outside of itself (この, 同じ期間)?"
-    return bool(_anaphor.search('、' + text))
+    return bool(_anaphor.search('、' + text) or _next_ones.search(text))
 
 
 _says_nothing = re.compile(
@@ -470,7 +473,7 @@ _reason = re.compile('(?:ため|から|の)である$')
 _verbless = re.compile('[をが][一-龥ァ-ヶー]+、')  # 連携を実現、…
 _event = re.compile('(?:事|わけ|ところ)(?:であった|である|だった|だ)$|(?:あり|なし)$')
 _torn_word = re.compile(
-    '(?:非常に|極めて|きわめて|とても|大変|かつ|および|及び|または|又は|(?:さらに|また)、)$'
+    '(?:、より|非常に|極めて|きわめて|とても|大変|かつ|および|及び|または|又は|(?:さらに|また)、)$'
 )
 _aimless = re.compile(
     'を[^、]*こともなく|を[^、]{1,6}るための|[^、]*たのが|[^、]*一方、|.*という証拠は|.*ことは認識|が(?:ない|ある)(?:場合|とき|と)|が(?:可能|困難)な'
@@ -733,8 +736,9 @@ def _full_name(s, ts, depth, m):
 
 
 def _has_note(abbr, full):
-    "Does the number of a footnote hang on an abbreviation? MSA5; not AMSR2"
-    return bool(re.fullmatch('[A-Z]{3,}[0-9]', abbr)) and abbr[-1] not in full
+    "Is it no abbreviation, or does a footnote hang on it? machine-based, MSA5; not AMSR2"
+    note = re.fullmatch('[A-Z]{3,}[0-9]', abbr) and abbr[-1] not in full
+    return bool(note) or abbr.islower()
 
 
 def abbreviations(

@@ -739,6 +739,9 @@ def test_an_answer_is_a_whole_phrase(s, questions):
         ),
         ('次期の設備投資額は55億円を計画しており、増設に充てます。', 'しておる'),
         ('今後は新しい技術で産業の変革を目指してまいります。', 'まいる'),
+        ('AIは、より効果的なモデリングを毎年サポートしています。', 'より何'),
+        ('利用者は、事業者に対して次の情報を求めることが望ましい。', '次の'),
+        ('つまり、組織は自らの事業を間接的に運営している。', 'つまり'),
         (
             'AIにより文書を執筆することはできますが、雑誌の出版社は認めていません。',
             'ことはできる',
@@ -776,6 +779,7 @@ def test_humble_forms_and_what_is_done_are_put_plainly():
         ('投資活動によるキャッシュ・フロー', 'thing'),
         ('コーポレート・ガバナンス', 'thing'),
         ('ジョン・ティンダル', 'person'),
+        ('トヨタ・リサーチ・インスティテュート', 'thing'),
         ('米国科学工学医学アカデミー', 'organisation'),
     ],
 )
@@ -799,6 +803,7 @@ def test_the_number_of_a_footnote_is_no_part_of_a_question():
     s = '米国のアカデミーは、2023年に国際ワークショップを開催し4、方策を議論しました5。'
     assert F.clauses(s)[0] == '米国のアカデミーは、2023年に国際ワークショップを開催した'
     assert not F.abbreviations('モデルは、多重の配列の情報（MSA5）を読む。')
+    assert not F.abbreviations('機械ベース（machine-based）の方法を使う。')
     s = '放射計3（AMSR3）は衛星に載る。'
     assert F.abbreviations(s) == [('AMSR3', '放射計3', '')]
 
