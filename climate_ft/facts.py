@@ -250,7 +250,7 @@ _not_alone = re.compile(  # a time, a side of something, a statement with a topi
 
 
 _mere = re.compile(  # a year, a span of time, a word with a long remark
-    '(?:[0-9]{4}|(?:令和|平成|昭和)(?:[0-9]+|元))年度?$|.*(?:いる|ある)間$|.*る必要$|.*[一-龥][0-9]」$|[一-龥]{2}（[^）]{10,}）$'
+    '(?:[0-9]{4}|(?:令和|平成|昭和)(?:[0-9]+|元))年度?$|.*(?:いる|ある)間$|.*[うくすつぬぶむるぐ]必要$|.*[一-龥][0-9]」$|[一-龥]{2}（[^）]{10,}）$'
 )
 
 
@@ -499,13 +499,16 @@ def is_piece(
         return True
     odd = any(b.ctype == '文語・リ' and a.pos == '名詞' for a, b in zip(ts, ts[1:]))  # 数る
     word = ts[1].sub in ('一般', 'サ変接続') and ts[1].surface != '月'
-    word = word or ts[1].pos in ('副詞', '接続詞', '連体詞')
+    word = word or ts[1].pos in ('副詞', '接続詞', '連体詞') or ts[1].sub == '代名詞'
+    if re.match('[0-9]{1,2} [0-9]', s):
+        return True
     note = re.match('[0-9]{1,2}[一-龥ぁ-ん]{2}', s)  # 13個人情報: the number of a footnote
     return odd or bool(note) and word
 
 
 _empty_of = re.compile(
-    'が(?:(?:必要|不可欠)です|(?:あり|該当し|表示され|点滅し)ます|上がった)。$'
+    'が(?:(?:必要|不可欠)です|(?:あり|該当し|表示され|点滅し|求められ)ます|上がった)。$'
+    '|は(?:でき(?:ます|ません)|(?:可能|困難)です)(?:が、.*)?。?$'
 )
 _action = re.compile('(?:.{1,4}の)(?:申請|提示|提出|様子|位置|声|数値)$')  # of what?
 

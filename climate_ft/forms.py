@@ -629,7 +629,8 @@ def _two_statements(rest, p):
     "Has the rest of a clause a second statement, of somebody else or about the topic itself?"
     last = re.split('の', p)[-1]
     again = len(last) > 2 and re.match('[0-9][^、]*で、', rest) and last in rest
-    return bool(again or _other_doer.search(rest))
+    manner = re.match('[一-龥]{1,2}[きし]?[くに]、', rest)  # 大きく、変化をもたらした
+    return bool(again or manner or _other_doer.search(rest))
 
 
 def _named_word(cat, name, word):
