@@ -12,9 +12,9 @@ from .corpus import sentence_spans, load_corpus
 from .style import Token, tokens, to_polite
 
 # %% auto #0
-__all__ = ['bracket_depth', 'phrase_before', 'clean_topic', 'topic', 'Fact', 'heading_title', 'section_title', 'chunk_sentences',
-           'chunk_facts', 'name_subjects', 'wh_question', 'figure_refs', 'resolve_figures', 'corpus_facts',
-           'plot_facts']
+__all__ = ['bracket_depth', 'phrase_before', 'clean_topic', 'topic', 'Fact', 'heading_title', 'section_title', 'long_sections',
+           'chunk_sentences', 'is_piece', 'chunk_facts', 'name_subjects', 'wh_question', 'figure_refs',
+           'resolve_figures', 'corpus_facts', 'plot_facts']
 
 # %% ../nbs/05b_facts.ipynb #ecd160b0
 _open, _shut = '（(「『[［〈《【', '）)」』]］〉》】'
@@ -181,17 +181,17 @@ def phrase_before(
 # %% ../nbs/05b_facts.ipynb #45c94783
 _gloss = re.compile(r'（([A-Za-z0-9・\-]{2,12})[:：][^（）]*）')
 _bullet = re.compile(
-    r'^(?:(?:[◼■□●○◎◆◇▶★☆※・➡→⇒✓\ufffd]|〇(?![〇一二三四五六七八九十])|-(?= )|[A-ZＡ-Ｚ][)）]'
-    r'|[①-⓿㈠-㈩㋐-㋾]|[(（][0-9]+[)）]|[(（][ア-ンｱ-ﾝa-zⅰ-ⅿ一二三四五六七八九十]{1,2}[)）]|注\s?[0-9]+'
+    r'^(?:(?:[◼■□●○◎◆◇▶★☆※・➡→⇒✓\ufffd]|〇(?![〇一二三四五六七八九十])|-(?= )'
+    r'|[A-Za-zＡ-Ｚ][)）]|[①-⓿㈠-㈩㋐-㋾]|[(（][0-9]+[)）]|[(（][ア-ンｱ-ﾝa-zⅰ-ⅿ一二三四五六七八九十]{1,2}[)）]|注\s?[0-9]+'
     r'|[0-9]{1,2}(?:[)）]|[.．](?!\d))|(?:[ア-ンⅰ-ⅿ]|[ivx]{1,4})[.．)）]'
-    r'|(?:設?問|事?例|答|[QA])\s?[0-9]{1,3}[.．:：)）\u3000]|[注例問答][)）]|【[^】]{1,8}】'
+    r'|(?:設?問|事?例|答|[QA])\s?[0-9]{1,3}[.．:：)）\u3000]|[注例][)）]|[問答][)）\u3000]|【[^】]{1,8}】'
     r'|[一二三四五六七八九十]{1,2}[.．]|[－–—](?=\s)'
     r'|(?:[0-9]{1,2}|[ア-ンｱ-ﾝ一二三四五六七八九十a-zA-Zⅰ-ⅿ])\u3000'
     r'|第[0-9０-９一二三四五六七八九十百]+[条項]\s)\s*){1,2}'
 )
 _label = re.compile(_bullet.pattern + r'([^。、:：（）]{2,20})[:：]')
 _pronoun = re.compile(
-    r'^(?:これ|それ|あれ|ここ|そこ|この|その|こう|そう|同(?!位|化|時|心|期)|前者|後者|本[章節書図表]|次|以下|以上|今回|両者|両国|どちら|何)'
+    r'^(?:これ|それ|あれ|ここ|そこ|この|その|こう|そう|当該|本件|同(?!位|化|時|心|期)|前者|後者|本[章節書図表]|次|以下|以上|今回|両者|両国|どちら|何)'
 )
 _possible = re.compile(
     '(?:こと|必要|恐れ|おそれ|可能性|傾向|場合|道|ところ|余地)$'
@@ -253,6 +253,11 @@ _not_alone = re.compile(  # a time, a side of something, a statement with a topi
 )
 
 
+_mere = re.compile(  # a year, a span of time, a word with a long remark
+    '(?:[0-9]{4}|(?:令和|平成|昭和)(?:[0-9]+|元))年度?$|.*(?:いる|ある)間$|.*[うくすつぬぶむるぐ]必要$|.*[一-龥][0-9]」$|[一-龥]{2}（[^）]{10,}）$'
+)
+
+
 def _no_topic(p):
     "Is a phrase no topic: a time, a pronoun, a list, a number?"
     return (
@@ -262,6 +267,7 @@ def _no_topic(p):
         or _vague.search(p)
         or '、' in p
         or _not_alone.search(p)
+        or _mere.match(p)
         or re.match('[0-9](?![0-9]{3}年)', p)
         or re.fullmatch(r'[\W\d]+', p)
     )
@@ -269,7 +275,9 @@ def _no_topic(p):
 
 _asks_itself = re.compile('、?(?:なん|何|どう|どこ|いつ|誰)[^、。]*か|もとより|おろか')
 _joint = re.compile('、(?:また|さらに|一方|そして|なお)、')
-_because_of = re.compile('(?:であるため|ないため|ますため|ことから|ので|るように、)')
+_because_of = re.compile(
+    '(?:であるため|ないため|れるため、|ますため|ことから|ので|るように、)'
+)
 
 
 def _other_clause(text, ts, j):
@@ -323,7 +331,7 @@ class Fact:
 
 _number = re.compile(
     r'^(?:[0-9０-９]+(?:(?:[.．][0-9０-９]+)+[.．]?\s*|[.．]\s*|\s+)'
-    r'|第[0-9０-９一二三四五六七八九十]+(?:[章節項部編款条]\s*|\s+)|付録\s*[A-Z]?\s*|コラム[\s0-9:：]*'
+    r'|第[0-9０-９一二三四五六七八九十]+(?:[章節項部編款条]\s*|\s+)|付録\s*[A-Z]?\s*|[A-Z](?:[-－‐][0-9]+){2,}\s*|コラム[\s0-9:：]*'
     r'|[（(][0-9０-９a-zA-Zア-ンｱ-ﾝ一二三四五六七八九十]{1,2}[)）]\s*|[①-⓿㈠-㈩㊀-㊉]\s*'
     r'|[Ⅰ-ⅿ]+[.．、]?\s*|[ア-ンｱ-ﾝ一二三四五六七八九十IVXa-z]{1,2}(?:[.．、]\s*|\s+)(?=\S)|[.．、・]\s*)+'
 )
@@ -353,6 +361,12 @@ def _named(title, section):
     return f'{above[-1]}の{title}' if above else title
 
 
+_scrap = re.compile(  # -5, －2．AIの活用, 2用語の解説, 2022年5月; not 3つの柱, 2024年度の概況
+    '[-－‐–—.．・]|[0-9０-９](?!(?:つ|大|本柱|か[年月]|[0-9]{3}年))'
+    '|(?:[0-9]{4}|(?:令和|平成)(?:[0-9]+|元))年[0-9]*月?$|[^ぁ-んァ-ヶ一-龥]*$'
+)
+
+
 def section_title(section: list) -> str:  # '' if there is none that can name a subject
     "The title of a section in words that stand alone"
     title = _named(heading_title(section[-1]), section) if section else ''
@@ -364,8 +378,21 @@ def _states(title):
     last = (tokens(title)[-1:] or [Token('')])[0]
     says = last.pos in ('動詞', '助動詞', '形容詞') and len(title) > 8
     return (
-        says or title.endswith(('て', 'を', 'が', 'は')) or bool(_label_only.fullmatch(title))
+        says
+        or title.endswith(('て', 'を', 'が', 'は'))
+        or bool(_label_only.fullmatch(title) or _scrap.match(title))
     )
+
+
+def long_sections(
+    chunks: list[Chunk],
+    most: int = 4,  # pages
+) -> set:  # (document, headings) of each
+    "Sections so long that headings of theirs were surely not seen: their own names little"
+    pages = {}
+    for c in chunks:
+        pages.setdefault((c.doc, *c.section), set()).update(c.pages)
+    return {k for k, p in pages.items() if p and max(p) - min(p) >= most}
 
 
 def chunk_sentences(c: Chunk):
@@ -380,12 +407,13 @@ def chunk_sentences(c: Chunk):
 
 # %% ../nbs/05b_facts.ipynb #441be870
 _leans = re.compile(
-    r'^(?:思わず|早速|そこ|[^、は]{0,8}、この|おそらくは?、この|しかし|ただ|そのため'
+    r'^(?:注記|つまり、|例えば、(?:[^、の]{1,8}は|.*該当)|思わず|早速|そこ|[^、は]{0,8}、この'
+    r'|おそらくは?、この|しかし|ただ|そのため'
     r'|このため|したがって|その結果|これ|それ|この|その|こうした|そうした|同じ|同年'
     r'|本[章節書]|以下|次の|前者|後者|一方|もっとも)'
     r'|私[のはが]|われわれ|我々|(?:事であった|とのこと|るところ(?:です|である))。$|^また、.*こともできる'
     r'|同(?:条|則|項|号|法第)|(?:次の|以下の|次に掲げる)[^。]*(?:柱とする|進める|ことと(?:する|している)|とおりとする|掲げる)。$'
-    r'|が該当する。$|^(?!.*のは).*(?:ため|から)である。$|(?:次の|以下の)[^。]*(?:である|分けられる|まとめられる|整理できる|進められる|ある)。$'
+    r'|次の(?:URL|リンク|サイト|ウェブ|アドレス|ページ)|参照(?:して)?(?:ください|下さい)。$|が該当する。$|^(?!.*のは).*(?:ため|から)である。$|(?:次の|以下の)[^。]*(?:である|分けられる|まとめられる|整理できる|進められる|ある)。$'
 )
 
 _announces = re.compile('本[章節書]|次の|以下の')
@@ -444,6 +472,68 @@ def _repeats(answer, topic):
     return bool(m) and len(answer[: m.start()]) < len(topic) + 8
 
 
+_misread = re.compile(  # signs of OCR: 列車ダイヤの⊥夫, ′トさい, 長野一篠ノ井問の
+    '[⊥′∟┴][一-龥ァ-ヶぁ-ん]|[一-龥]一[一-龥ノヶケ]+問(?=[のはをが])'
+)
+_no_piece = re.compile('と(?:は|も|いう|いっ)|に(?:も?かかわ|も関わ)|を問わず')
+
+
+def _half_bracket(s):
+    return any(s.count(a) != s.count(b) for a, b in ('「」', '『』', '（）'))
+
+
+def _begins_inside(ts):
+    "Does a sentence begin with a particle or the rest of a word? には沿線の, なり、, 万倍に"
+    a, b = ts[0], ts[1]
+    if a.pos == '助詞':
+        return a.sub in ('格助詞', '係助詞', '連体化', '接続助詞')
+    if a.sub == '接尾':
+        return True
+    verb = a.pos == '動詞' and a.cform == '連用形' and b.sub == '読点'
+    number = a.surface in '万億兆' and b.detail == '助数詞'
+    return verb or number or a.surface == 'で' and b.sub != '読点'
+
+
+def is_piece(
+    s: str,  # one sentence
+) -> bool:
+    "Is a sentence cut at one of its ends, joined wrongly or misread?"
+    s = _bullet.sub('', s.strip())
+    ts = tokens(s)
+    if len(ts) < 3 or _misread.search(s) or _half_bracket(s):
+        return True
+    if _begins_inside(ts) and not _no_piece.match(s):
+        return True
+    odd = any(b.ctype == '文語・リ' and a.pos == '名詞' for a, b in zip(ts, ts[1:]))  # 数る
+    word = ts[1].sub in ('一般', 'サ変接続') and ts[1].surface != '月'
+    word = word or ts[1].pos in ('副詞', '接続詞', '連体詞') or ts[1].sub == '代名詞'
+    if re.match('[0-9]{1,2} [0-9]', s):
+        return True
+    note = re.match('[0-9]{1,2}[一-龥ぁ-ん]{2}', s)  # 13個人情報: the number of a footnote
+    return odd or bool(note) and word
+
+
+_empty_of = re.compile(
+    'が(?:(?:必要|不可欠)です|(?:あり|該当し|表示され|点滅し|求められ)ます|上がった)。$'
+    '|は(?:でき(?:ます|ません)|(?:可能|困難)です)(?:が、.*)?。?$'
+)
+_action = re.compile('(?:.{1,4}の)(?:申請|提示|提出|様子|位置|声|数値)$')  # of what?
+
+
+def _aside_only(answer, topic):
+    "Does a sentence only mention its topic, or say of it that it exists?"
+    at = answer.find(topic)
+    told = _empty_of.match(answer, at + len(topic)) if at >= 0 else None
+    later = re.search('[一-龥](?<!対)し、', answer[: max(at, 0)])
+    beside = later and re.match('は.*(?:ます|です)。', answer[at + len(topic) :])
+    torn = answer[: max(at, 0)].endswith('を、') and re.search(
+        '[うくすつむるぐぶた][一-龥ァ-ヶ]', topic
+    )
+    said_so = re.search('(?:ます|です|ました|でした)。$', answer)
+    torn = torn or said_so and answer[: max(at, 0)].endswith('という')
+    return bool(told or beside or torn or _action.fullmatch(topic))
+
+
 def chunk_facts(
     c: Chunk,
     shortest: int = 15,
@@ -462,7 +552,9 @@ def chunk_facts(
         whole = answer[-1:] == '。' and shortest <= len(answer) <= longest
         if not whole or _torn(sents, i) or _leans.search(answer) or _opens_list(sents, i):
             continue
-        if (t := topic(s)) and not _repeats(answer, t[0]):
+        if is_piece(s):
+            continue
+        if (t := topic(s)) and not _repeats(answer, t[0]) and not _aside_only(answer, t[0]):
             res.append(Fact(f'{c.id}.{i}', t[0], answer, t[1], c, at + len(s) - len(answer)))
     return res
 
@@ -490,13 +582,20 @@ def _marked(topic, mark):
     return f'{topic[:-1]}、{mark}）' if topic[-1] == '）' else f'{topic}（{mark}）'
 
 
+def _own_name(topic):
+    "Is a short topic a name? JR九州, 熊本県; not 収入"
+    named = any(t.sub == '固有名詞' for t in tokens(topic))
+    return named or bool(re.search('[A-Za-zァ-ヶー]{2}|[0-9]|^[本当]', topic))
+
+
 def name_subjects(
     facts: list[Fact],  # of one document, in reading order
 ) -> list[Fact]:  # those that could be told apart, with `subject` filled in
     "Give each fact a subject that no other fact of the document has"
     seen, res = set(), []
     for f in facts:
-        for m in [m for m in _marks(f) if m != f.topic] or ['']:
+        named = f.how != 'topic' or len(f.topic) > 4 or _own_name(f.topic)
+        for m in [m for m in _marks(f) if m != f.topic and (m or named)] or [''] * named:
             f.subject = _marked(f.topic, m)
             key = re.sub(r'[\W_]+', '', unicodedata.normalize('NFKC', f.subject)).lower()
             if key not in seen:

@@ -12,7 +12,8 @@ from .workspace import *
 from .style import Token, conjugate, quote_depth, to_plain, to_polite
 from . import style
 from .facts import bracket_depth, chunk_sentences, clean_topic, figure_refs
-from .facts import heading_title, phrase_before, section_title
+from .facts import heading_title, is_piece, long_sections, phrase_before
+from .facts import section_title
 from .facts import _bullet, _label, _asks_itself, _not_defined, _pronoun
 from .contamination import both_styles, squeeze
 from .pairs import pick, polite_answer, rank
@@ -29,7 +30,7 @@ tokens = lru_cache(1024)(style.tokens)  # a clause is looked at from several sid
 
 _lead = re.compile(
     r'^(?:また|さらに|なお|ただし|ただ|しかし|一方で?|そのため|このため|したがって|その結果|たとえば|例えば|'
-    r'特に|さて|ところで|残念ながら|もっとも|こうして|加えて|そして|実際|とりわけ|同様に|なかでも)、'
+    r'特に|さて|ところで|残念ながら|もっとも|こうして|加えて|そして|実際|とりわけ|同様に|なかでも|中でも|ほかにも|従って|つまり|言い換えると)、'
     r'|^また(?=[A-Z])'
 )
 _fig = r'図表?\s*[0-9]+(?:[-.][0-9]+)*'
@@ -38,11 +39,16 @@ _aside = re.compile(
 )
 
 
+_note_mark = re.compile(  # of a footnote: を開催し4、
+    '(?<=[しりきれてたいるすん」])[0-9]{1,2}(?=[、。]|$)|(?<=」)[0-9]{1,2}(?=[ではがを])'
+)
+
+
 def bare(
     s: str,  # one sentence
 ) -> str:  # without its 。
     "What a sentence says by itself, without bullet, connective and figure reference in front"
-    s = _bullet.sub('', s.strip())
+    s = _note_mark.sub('', _bullet.sub('', s.strip()))
     return _lead.sub('', _aside.sub('', _lead.sub('', s))).rstrip('。')
 
 # %% ../nbs/05e_forms.ipynb #73503fd9
@@ -136,15 +142,28 @@ def _plainly(s):
         return s
     p = to_plain(s)
     ts = tokens(p)
-    left = any(t.base in ('ます', 'です') and not d for t, d in zip(ts, quote_depth(ts)))
+    left = any(
+        t.base in ('ます', 'です', 'まいる') and not d for t, d in zip(ts, quote_depth(ts))
+    )
     return '' if left or p.rstrip('。').endswith(('う', 'か', 'よ', 'ね')) else p
+
+
+_is_done = re.compile('[一-龥]が[一-龥]{2}(?:される|された)$')  # 条例の改正が可決された
+_humble = re.compile('(?<=[てで])おる$')
+_concedes = re.compile('ことは(?:できる|可能である)$')
+
+
+def _has_own_topic(c, polite):
+    return topic_of(c) or _contrasts(c) or polite and _is_done.search(c)
 
 
 def clauses(
     s: str,  # one sentence
 ) -> list[str]:  # in the plain style, without 。
     "The statements that a sentence strings together, each with its topic"
-    if not (s := _plainly(s.strip())):
+    s = _note_mark.sub('', s.strip())
+    polite = bool(_polite.search(s))
+    if not (s := _plainly(s)):
         return []
     m = _label.match(s)  # 監視：濃度を測る。
     text = f'{m[1].strip()}では、{bare(s[m.end() :])}' if m else bare(s)
@@ -159,13 +178,11 @@ def clauses(
     parts.append((at, text[at:]))
 
     def whole(a, c):
-        return (
-            f'{top[2]}は、{c}'
-            if a and top and a >= top[0] and not topic_of(c) and not _contrasts(c)
-            else c
-        )
+        c = _humble.sub('いる', c) if polite else c
+        lacks = a and top and a >= top[0] and not _has_own_topic(c, polite)
+        return f'{top[2]}は、{c}' if lacks else c
 
-    return [whole(a, c) for a, c in parts if len(c) >= 6]
+    return [whole(a, c) for a, c in parts if len(c) >= 6 and not _concedes.search(c)]
 
 # %% ../nbs/05e_forms.ipynb #e04862f7
 @dataclass
@@ -263,7 +280,7 @@ def dates(text: str) -> list[Slot]:
 # %% ../nbs/05e_forms.ipynb #5628ddf6
 _org = re.compile(
     '(?:機関|機構|庁|省|研究所|大学|社|局|センター|委員会|協議会|審議会|会議|連合|協会|財団|組織|連盟|'
-    'パネル|グループ|銀行|企業)$'
+    'パネル|グループ|銀行|企業|アカデミー|学会)$'
 )
 _place = re.compile(
     '(?:島|諸島|県|州|市|町|村|湖|湾|海峡|半島|大陸|山|川|基地|港|海|洋|地方|盆地|氷河|氷床|'
@@ -276,6 +293,10 @@ _countries = set(
 )
 _person = re.compile(
     '[ァ-ヶー]{2,}(?:・[ァ-ヶー＝]+)+$|(?:大統領|首相|教授|博士|氏|学者|研究者)$'
+)
+_no_person = re.compile(
+    'プロジェクト|計画|アース|(?:インスティテュート|ラボ|フロー|システム|サービス|センター|ガバナンス|リスク|コスト|データ|モデル'
+    '|プログラム|ソリューション|テクノロジー|マネジメント|セキュリティ|ネットワーク|ビジネス|ホールディングス)$'
 )
 _job = re.compile(
     '(?P<cat>.*(?:学者|研究者|技術者|教授|大統領|飛行士|博士))の?'
@@ -291,7 +312,7 @@ def what_is(
 ) -> str:  # a key of `ASK`
     "The kind of thing that a noun phrase names"
     p = re.sub(r'（[^）]*）$', '', (known or {}).get(p, p))
-    if _job.fullmatch(p) or _person.search(p) and not re.search('プロジェクト|計画|アース', p):
+    if _job.fullmatch(p) or _person.search(p) and not _no_person.search(p):
         return 'person'
     if p in _countries:
         return 'country'
@@ -305,7 +326,7 @@ def what_is(
 # %% ../nbs/05e_forms.ipynb #56418cb3
 _anaphor = re.compile(
     '(?:^|[、のにをでがはとも（])(?:これ|それ|そこ|ここ|この|その|こう|そう|両者|両国|前者|後者|今回|以下|以上の|'
-    '本[章節書]|次の|上記|前述|残り|もう一|他方|ほかの|別の|'
+    '本[章節書件]|本(?:事例|技術)|次の|上記|前述|残り|もう一|他方|ほかの|別の|'
     '同(?:じ|条|則|項|年|社|国|省|庁|機|衛星|機関|期間|制度|計画|[ぁ-ん一-龥]{1,2}は))'
 )
 _empty = re.compile(
@@ -318,15 +339,20 @@ _empty = re.compile(
 )
 
 
+_next_ones = re.compile('て次の(?!いくつ|[一二三四五六七八九十])')  # に応じて次の情報を
+
+
 def leans(text: str) -> bool:
     "Does it point at something outside of itself (この, 同じ期間)?"
-    return bool(_anaphor.search('、' + text))
+    return bool(_anaphor.search('、' + text) or _next_ones.search(text))
 
 
 _says_nothing = re.compile(
     '(?:さまざま|様々|いろいろ|色々)[なの][^のとや]{1,4}$|^多くの(?:方々?|人々?)$'
     '|^(?:今日|昨日|明日|当日|今年|昨年)$|^私|^われわれ|[たる]後$|^(?:明治|大正|昭和|平成'
     '|令和)[0-9元]+年(?!度)[一-龥]|に対しては|については'
+    '|^(?:本|当該?)(?:装置|製品|機器|資料|事例|技術|ガイドライン|システム|サービス|事業者)$'
+    '|^当該|(?:いる|ある)間$'
     '|(?:ところ|際|事|頃|ころ|折|(?:向こう|今後|約)?[0-9]+(?:年|か月|日|時間|分)間?)$'
 )
 
@@ -341,6 +367,22 @@ def is_answer(p: str) -> bool:
 
 
 _needs = re.compile('(?:必要|不可欠|有効|重要|特有|固有)な')  # 監視に必要な観測
+_half_phrase = re.compile('(?:または|又は|もしくは|若しくは|あるいは|ことが)$')
+_doer = re.compile('が[^、るた]*(?:[にをでへ][^、]*[るた][^、るた]{2,}|の[^、るた]+)$')
+
+
+def _own_doer(p, pre):
+    "Does a phrase before を hold the subject of the sentence? フィルターが水に含まれる塩素を"
+    return bool(_doer.search(p)) and not re.search('[はがも]', pre.replace('では、', ''))
+
+
+def _half(p, pre, particle):
+    "Is a phrase, with `pre` in front of it, only a part of what is said, or more than that?"
+    if pre.endswith('という') or pre.endswith('に') and _needs.match(p):
+        return True
+    return bool(_half_phrase.search(pre)) or particle == 'を' and _own_doer(p, pre)
+
+
 _beside = re.compile(
     'を(?:合わせ|含め|除[いき]|はじめ|通じ|踏まえ|めぐ|問わ)'
 )  # no object of a verb
@@ -366,8 +408,7 @@ def names(
         p = phrase_before(text, ts, depth, j, True)
         if not is_answer(p) or _beside.match(text[t.start :]):
             continue
-        pre = text[: t.start - len(p)]
-        if pre.endswith('という') or pre.endswith('に') and _needs.match(p):
+        if _half(p, text[: t.start - len(p)], t.surface):
             continue
         what = what_is(p, known)
         if t.surface in ('で', 'に', 'から') and what not in ('place', 'country'):
@@ -416,6 +457,7 @@ def _finite(c):
     return (
         _predicate(t)
         and t.cform == '基本形'
+        and t.ctype != '特殊・ダ'
         and not c.endswith(('である', 'だろう', 'であろう'))
     )
 
@@ -434,17 +476,20 @@ _reason = re.compile('(?:ため|から|の)である$')
 _verbless = re.compile('[をが][一-龥ァ-ヶー]+、')  # 連携を実現、…
 _event = re.compile('(?:事|わけ|ところ)(?:であった|である|だった|だ)$|(?:あり|なし)$')
 _torn_word = re.compile(
-    '(?:非常に|極めて|きわめて|とても|大変|かつ|および|及び|または|又は|(?:さらに|また)、)$'
+    '(?:、より|非常に|極めて|きわめて|とても|大変|かつ|および|及び|または|又は|(?:さらに|また)、)$'
 )
 _aimless = re.compile(
-    'を[^、]*こともなく|を[^、]{1,6}るための|[^、]*たのが|[^、]*一方、|.*という証拠は|.*ことは認識|が(?:ない|ある)(?:場合|とき|と)'
+    'を[^、]*こともなく|を[^、]{1,6}るための|[^、]*たのが|[^、]*一方、|.*という証拠は|.*ことは認識|が(?:ない|ある)(?:場合|とき|と)|が(?:可能|困難)な'
 )
+_not_last = re.compile('[^、]*[るた](?:中|なか|一方)、|[^、]*ており、[^、]*[がは]')
+
+
 _exists = re.compile('が(?:ある|いる|あった|いた)$')
 
 
 def _cut_clause(pre, post, s):
     "Has the question a noun without its verb, or a clause that nobody would ask about?"
-    if _event.search(post):
+    if _event.search(post) or _not_last.match(post):
         return True
     if s.what in ('number', 'date'):
         return False
@@ -543,8 +588,10 @@ def object_form(
         or not topic_of(c)
     ):
         return None
-    if _contrasts(pre[topic_of(c)[1] :]) or _linked.search(pre):
+    if _contrasts(pre[topic_of(c)[1] :]) or _linked.search(pre) or _torn_word.search(pre):
         return None
+    if s.what == 'number' and re.search('[一-龥ァ-ヶー]$', pre):
+        return None  # 営業利益|78億円: the particle would be missing
     q = _with_ga(pre).rstrip('、') + m[1]
     if named := parts(s.value):
         return f'{q}{named[0]}は{ASK[what_is(s.value)]}', named[1]
@@ -575,6 +622,26 @@ def _own_subject(rest):
     )
 
 
+_other_doer = re.compile(  # 残念と答弁、… 見直しで合意、16日には高尾野町が…を
+    'と(?:答弁|発言|表明|主張|説明|指摘|回答|判断|評価|報告|発表|明言|強調)、'
+    '|[をでと][一-龥]{2}、[^、]*[一-龥]が[^、]*を[^、]*$'
+)
+
+
+def _two_statements(rest, p):
+    "Has the rest of a clause a second statement, of somebody else or about the topic itself?"
+    last = re.split('の', p)[-1]
+    again = len(last) > 2 and re.match('[0-9][^、]*で、', rest) and last in rest
+    manner = re.match('[一-龥]{1,2}[きし]?[くに]、', rest)  # 大きく、変化をもたらした
+    return bool(again or manner or _other_doer.search(rest))
+
+
+def _named_word(cat, name, word):
+    if re.search('(?:施設|会場|設備)$', cat):
+        return 'どこ'  # a centre of this kind is a place
+    return ASK[what_is(name)] if word != '誰' else word
+
+
 def topic_form(
     c: str,  # a clause
     known: dict | None = None,  # see `glossary`
@@ -594,15 +661,14 @@ def topic_form(
     if not is_answer(p) or len(rest) < 10 or leans(rest) or re.search('では、?$', c[:a]):
         return None
     word = ASK[what_is(p, known)]
-    if _contrasts(rest) or _own_subject(rest):
+    if _contrasts(rest) or _own_subject(rest) or _two_statements(rest, p):
         return None
     if c.endswith('である'):
         return _is_form(rest[:-3], word, p)
     if not _finite(c):
         return None
     if named := parts(p):
-        word = ASK[what_is(named[1])] if word != '誰' else word
-        return f'{rest}{named[0]}は{word}', named[1]
+        return f'{rest}{named[0]}は{_named_word(*named, word)}', named[1]
     return f'{rest}のは{word}', p
 
 # %% ../nbs/05e_forms.ipynb #f2b9094e
@@ -673,6 +739,12 @@ def _full_name(s, ts, depth, m):
     return last if len(last) >= 4 else full
 
 
+def _has_note(abbr, full):
+    "Is it no abbreviation, or does a footnote hang on it? machine-based, MSA5; not AMSR2"
+    note = re.fullmatch('[A-Z]{3,}[0-9]', abbr) and abbr[-1] not in full
+    return bool(note) or abbr.islower()
+
+
 def abbreviations(
     s: str,  # one sentence, or a line of a list of terms
 ) -> list[
@@ -687,7 +759,7 @@ def abbreviations(
     found = [
         (m['abbr'], _full_name(s, ts, depth, m), m['long'] or '') for m in _gloss.finditer(s)
     ]
-    return [f for f in found if is_answer(f[1])]
+    return [f for f in found if is_answer(f[1]) and not _has_note(*f[:2])]
 
 
 def abbreviation_forms(s: str) -> list[tuple]:  # (kind, question, answer)
@@ -820,7 +892,7 @@ def sentence_forms(
     if not _term.match(s.strip()):
         for c in map(clean_topic, clauses(s)):
             top = topic_of(c)
-            if bare_title and top and len(top[2]) < 3:
+            if bare_title and top and re.fullmatch('[^A-Za-z]{1,2}', top[2]):
                 continue  # 延長10kmあまり、川幅は…: of which river?
             found += _clause_forms(c, prefix(c, title), known)
 
@@ -952,11 +1024,11 @@ def question_rows(
 ) -> tuple[list[QA], list[QA]]:  # training rows, and the rows that are held out
     "Short questions, definitions and reverse questions about every sentence"
     known = glossary([s for c in chunks for _, s in chunk_sentences(c)])
-    rows, held = [], []
+    rows, held, vague = [], [], long_sections(chunks)
     for c in chunks:
-        title = section_title(c.section)
+        title = '' if (c.doc, *c.section) in vague else section_title(c.section)
         for i, (at, s) in enumerate(chunk_sentences(c)):
-            if figure_refs(bare(s)) or not _term.match(s) and s[-1] != '。':
+            if figure_refs(bare(s)) or not _term.match(s) and (s[-1] != '。' or is_piece(s)):
                 continue
             forms = sentence_forms(s, title, known, not title)
             kept = held_out_form(forms, seed, f'{c.id}.{i}', hold)

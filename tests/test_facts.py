@@ -10,8 +10,11 @@ from climate_ft.facts import (
     corpus_facts,
     figure_refs,
     heading_title,
+    is_piece,
+    long_sections,
     name_subjects,
     resolve_figures,
+    section_title,
     topic,
     wh_question,
 )
@@ -393,3 +396,116 @@ def test_headings_that_are_labels_or_half_sentences_name_nothing():
 def test_what_only_says_that_its_topic_is_needed_is_no_fact():
     assert chunk_facts(chunk('できるだけ多くの職員のための研修が必要となります。')) == []
     assert len(chunk_facts(chunk('司書のための研修は、毎年4月に県立図書館が開く。'))) == 1
+
+
+@pytest.mark.parametrize(
+    's',
+    [
+        'には沿線の高尾野町も不参加の意向を示した。',
+        'の、第2回の協議の場で、会社は試算を県に示した。',
+        'で活用する取組が広く展開されている。',
+        'なり、地域鉄道としての利便性は向上した。',
+        '万倍に高速化するとともに、様々な物質への適用を可能にした。',
+        '的な処理が可能になり、画像の生成ができるようになった。',
+        '幅広い論議が必要」との声を受け、非沿線自治体にも参加を要請した。',
+        '計算の速さを従来の数る研究開発が進められている。',
+        '駅の増設や列車ダイヤの⊥夫によって、鉄道は黒字経営を続けている。',
+        '経営の分離では、長野一篠ノ井問の非分離は状況が似ている。',
+        '13個人情報漏えいの事案が起きた場合は、公表を要請している。',
+        '15 6月29日になって、鹿児島県は試算を公表している。',
+        '19これについては、整備新幹線の評価が必要な点は指摘しておきたい。',
+    ],
+)
+def test_a_piece_of_a_sentence_is_not_asked(s):
+    assert is_piece(s)
+    assert not [f for f in chunk_facts(chunk(s)) if f.how != 'heading']
+
+
+@pytest.mark.parametrize(
+    's',
+    [
+        'とはいえ、この地域の鉄道は黒字である。',
+        'にもかかわらず、鉄道の利用者は減った。',
+        '9月25日に知事は議会で答弁した。',
+        '23.8GHz付近は水蒸気の量に敏感である。',
+        '5市6町での第三セクターの設立が決まった。',
+        '引き続き、鉄道の利便性を高める。',
+        '鉄道（第三セクター）は「黒字」を続けている。',
+    ],
+)
+def test_a_whole_sentence_is_no_piece(s):
+    assert not is_piece(s)
+
+
+@pytest.mark.parametrize(
+    'heading,title',
+    [
+        ('1　－2．AIを活用した予測', ''),
+        ('-5', ''),
+        ('付録2脆弱性の取扱い', ''),
+        ('2022年5月', ''),
+        ('TCFD', ''),
+        ('B-2-1利用状況のパターン', '利用状況のパターン'),
+        ('2024年度の概況', '2024年度の概況'),
+        ('3つの柱', '3つの柱'),
+        ('2　プラスチック類の回収', 'プラスチック類の回収'),
+    ],
+)
+def test_a_scrap_of_a_heading_names_nothing(heading, title):
+    assert section_title([heading]) == title
+
+
+@pytest.mark.parametrize(
+    's',
+    [
+        '2025年度は14名が訓練を修了し、そのうち6名が合格しました。',
+        '主電源が入っている間は、循環運転が2時間ごとに行われます。',
+        '暗号化されている無線通信を傍受して元に戻す行為（鍵を解読して通信内容を復号すること）は、'
+        '法律に触れる可能性があります。',
+        '申請には、母子健康手帳または被保険者証の提示が必要です。',
+        '異常が発生すると、表示部にエラー番号が表示されます。',
+        '研究の例としては、材料を量り取るロボットがあります。',
+        '会場には手話通訳者を配置し、当日の説明は後日に配信します。',
+        '補助金の申請は、購入した日から6か月以内に行ってください。',
+        '可能となったことを、量子計算機で取り組む分野の研究が加速しています。',
+        'つまり、会社の示した条件は必ずしもマイナス要因とはいえないのである。',
+        '例えば、AIモデルは、論文の草案を自動的に生成します。',
+        '例えば、入力により脆弱性の有無を検証するツール等が該当します。',
+        '届出の様式の一覧は、次のURLからダウンロードできます。',
+        'AIという言葉は、1955年に米国で初めて使われました。',
+        '個人の端末ではすべてを管理する必要はなく、対象を選択します。',
+        '注記これよりも広い定義が使われることもある。',
+        '洗剤を使って洗う必要はありません。',
+        'AIモデルにより文書を執筆することはできますが、出版社は認めていません。',
+        '不正アクセスを禁じる法に対しては慎重な扱いが求められます。',
+        '生成AIでは「自己教師あり学習4」が用いられています。',
+        '製品開発者に係る法的な論点は、付録を参照してください。',
+        '当該基盤保有事業者は、政府の計画で定める事業者とします。',
+        '届け出られた脆弱性が他社の部品に含まれる例も考えられるため、その場合の対応を検討しておく。',
+    ],
+)
+def test_what_is_only_mentioned_is_no_topic(s):
+    assert not [f for f in chunk_facts(chunk(s)) if f.how != 'heading']
+
+
+def test_the_mark_of_an_answer_leaves_and_the_answer_stays():
+    [f] = chunk_facts(
+        chunk('答　水ですすいでも汚れが落ちないものは、燃えるごみに出してください。')
+    )
+    assert f.topic == '水ですすいでも汚れが落ちないもの'
+    assert f.answer.startswith('水ですすいでも')
+    [f] = chunk_facts(chunk('b)クラウド事業者は、合意に基づき情報を開示する。'))
+    assert f.topic == 'クラウド事業者'
+
+
+def test_a_common_word_without_a_section_is_no_subject():
+    fs = chunk_facts(chunk('収入は、運賃などから8億円になる見込みである。', ()))
+    fs += chunk_facts(chunk('JR九州は、新幹線の線路を保有する会社である。', ()))
+    assert [f.subject for f in name_subjects(fs)] == ['JR九州']
+
+
+def test_the_name_of_a_section_over_many_pages_is_not_trusted():
+    cs = [chunk('文である。', ('長い節',)), chunk('別の文である。', ('長い節',))]
+    cs.append(chunk('短い文である。', ('短い節',)))
+    cs[1].pages = [5]
+    assert long_sections(cs) == {('d', '長い節')}

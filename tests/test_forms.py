@@ -712,3 +712,120 @@ def test_under_a_heading_that_names_nothing_a_question_is_specific():
         assert asked(s)
         assert asked(s, bare_title=True) == {}
     assert asked('折尾中央学校は、新しい校舎で分散教育を始めた。', bare_title=True)
+
+
+@pytest.mark.parametrize(
+    's,questions',
+    [
+        # a phrase is not begun behind または, nor does it hold the subject of the sentence
+        ('収集の日は水曜日で、透明または半透明の45リットル以下の袋を使用します。', '半透明の'),
+        (
+            '前処理部では、活性炭フィルターが水道水に含まれる残留塩素を除去します。',
+            '活性炭フィルターが',
+        ),
+    ],
+)
+def test_an_answer_is_a_whole_phrase(s, questions):
+    assert not [a for a in asked(s).values() if a.startswith(questions)]
+
+
+@pytest.mark.parametrize(
+    's,no',
+    [
+        ('次期の業績は、売上高720億円、営業利益78億円を見込んでいます。', '営業利益見込'),
+        (
+            '鉄道は架線を維持する必要が生じたわけだが、これが正しい選択かはわからない。',
+            'わけだの',
+        ),
+        ('次期の設備投資額は55億円を計画しており、増設に充てます。', 'しておる'),
+        ('今後は新しい技術で産業の変革を目指してまいります。', 'まいる'),
+        ('AIは、より効果的なモデリングを毎年サポートしています。', 'より何'),
+        ('利用者は、事業者に対して次の情報を求めることが望ましい。', '次の'),
+        ('つまり、組織は自らの事業を間接的に運営している。', 'つまり'),
+        (
+            'AIが研究に与える影響は大きく、論文の投稿の規則にも変化をもたらしている。',
+            '大きく、論文',
+        ),
+        (
+            'AIにより文書を執筆することはできますが、雑誌の出版社は認めていません。',
+            'ことはできる',
+        ),
+        (
+            '知事は設立を考えていたが、非沿線自治体の不参加は残念と答弁、決着を示唆している。',
+            '残念と答弁',
+        ),
+        ('令和8年度の予算額は450万円で、予算額に達した時点で受付を終了します。', '450万円で'),
+        ('市は答申を受け、9月の市議会で関係条例の改正が可決されました。', '市は、9月'),
+        (
+            'ごみの約22パーセントを紙類が占めており、活用できるものが多く捨てられています。',
+            '何パーセントを',
+        ),
+        (
+            '医療の領域で支援技術が導入されると予想される中、本県の病院も準備を始めた。',
+            '何が導入',
+        ),
+    ],
+)
+def test_no_question_of_half_a_statement(s, no):
+    assert not [q for q in asked(s) if no in q]
+
+
+def test_humble_forms_and_what_is_done_are_put_plainly():
+    said = F.clauses('次期の投資額は55億円を計画しており、工場の増設に充てます。')
+    assert said[0] == '次期の投資額は55億円を計画している'
+    said = F.clauses('市は答申を受け、9月の市議会で条例の改正が可決されました。')
+    assert said[1] == '9月の市議会で条例の改正が可決された'
+
+
+@pytest.mark.parametrize(
+    'phrase,what',
+    [
+        ('投資活動によるキャッシュ・フロー', 'thing'),
+        ('コーポレート・ガバナンス', 'thing'),
+        ('ジョン・ティンダル', 'person'),
+        ('トヨタ・リサーチ・インスティテュート', 'thing'),
+        ('米国科学工学医学アカデミー', 'organisation'),
+    ],
+)
+def test_what_a_name_names(phrase, what):
+    assert F.what_is(phrase) == what
+
+
+def test_a_centre_that_is_a_plant_is_a_place():
+    s = '市内で唯一の焼却施設である北原クリーンセンターは、平成9年に稼働を始めました。'
+    assert (
+        asked(s)['平成9年に稼働を始めた市内で唯一の焼却施設はどこ'] == '北原クリーンセンター'
+    )
+
+
+@pytest.mark.parametrize('p', ['本装置', '当該基盤保有事業者', '主電源が入っている間'])
+def test_what_points_elsewhere_is_no_answer(p):
+    assert not F.is_answer(p)
+
+
+def test_the_number_of_a_footnote_is_no_part_of_a_question():
+    s = '米国のアカデミーは、2023年に国際ワークショップを開催し4、方策を議論しました5。'
+    assert F.clauses(s)[0] == '米国のアカデミーは、2023年に国際ワークショップを開催した'
+    assert not F.abbreviations('モデルは、多重の配列の情報（MSA5）を読む。')
+    assert not F.abbreviations('機械ベース（machine-based）の方法を使う。')
+    s = '放射計3（AMSR3）は衛星に載る。'
+    assert F.abbreviations(s) == [('AMSR3', '放射計3', '')]
+
+
+def test_the_name_of_a_long_section_is_no_prefix():
+    text = 'お盆などの休暇の際は、7日以内に返事をするのが難しい。'
+    c, far = (
+        chunk(text, 'c0', ('攻撃の容易さ',)),
+        chunk('別の文である。', 'c1', ('攻撃の容易さ',)),
+    )
+    near = F.question_rows([c], hold=0)[0]
+    assert near and all(r.instruction.startswith('攻撃の容易さについて、') for r in near)
+    far.pages = [9]
+    rows = F.question_rows([c, far], hold=0)[0]
+    assert rows and not [r for r in rows if '攻撃の容易さ' in r.instruction]
+
+
+def test_a_piece_of_a_sentence_gives_no_question():
+    said = '第2回の協議の場で、JR九州は第三セクター化の試算を公表した。'
+    assert F.question_rows([chunk(said)], hold=0)[0]
+    assert not F.question_rows([chunk('の、' + said)], hold=0)[0]
