@@ -189,6 +189,10 @@ UNUSED = re.compile(
             r'(?<= class=")docutils (?=literal)| docutils container(?=")',
             r'(?<= class="docutils literal) notranslate(?=")',
             r'<span></span>',
+            # the contents again, for paper only
+            r'<div id="jb-print-toc">(?:(?!<div id="searchbox).)*?</nav>\s*</div>',
+            r'<link rel="preload" as="script"[^>]*>',
+            r'(?<=\?digest=.{6})\w+',
             r'(?<=/>)<meta name="viewport" content="width=device-width, initial-scale=1" />',
         )
     ),
@@ -243,8 +247,8 @@ def finish(app, exc):
     tidy(out)
     pages = {
         p: frame(out, p, lean(SEARCH.sub(r'\1', p.read_text(encoding='utf-8'))))
-        for p in out.glob('**/*.html')
-        if JA or 'ja' not in p.relative_to(out).parts
+        for p in [*out.glob('**/*.html')]
+        if p.parent.name != '_static' and (JA or 'ja' not in p.relative_to(out).parts)
     }
     drop_icons(out / '_static/styles/pydata-sphinx-theme.css', pages.values())
     if JA:
