@@ -347,7 +347,13 @@ def model_stages() -> list[Stage]:
         stage(
             'evaluate',
             _evaluate,
-            lambda j: [*answer_files(j), *adapter_files(j), info(j), log(j)],
+            lambda j: [
+                *answer_files(j),
+                *adapter_files(j),
+                *art(j, 'corpus_chunks'),
+                info(j),
+                log(j),
+            ],
             lambda j: [results_file(j)],
             lambda j: [asdict(j.plan), j.cfg.base, j.cfg.bits],
         ),

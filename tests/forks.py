@@ -127,6 +127,8 @@ def become_kernel(argv, folder, env):
     os.environ.update(env, JPY_PARENT_PID=str(os.getppid()))
     if 'numpy' in sys.modules:
         sys.modules['numpy'].random.seed()  # Python's own generator does it by itself
+    if 'pandas' in sys.modules:  # what it sets where it is imported in Jupyter
+        sys.modules['pandas'].options.display.max_columns = 20
     sys.argv[1:] = argv
     launch_new_instance()
 
