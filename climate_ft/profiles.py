@@ -37,6 +37,7 @@ class TrainConfig(Record):
     alpha: int = 16
     dropout: float = 0.0
     targets: tuple = SEVEN
+    start: str = ''  # folder of an adapter to go on from; empty: a fresh one
     learning_rate: float = 2e-4
     scheduler: str = 'linear'  # linear, cosine or constant
     warmup: int = 5  # steps
