@@ -15,7 +15,8 @@ from climate_ft.workspace import CourseError, speak, system_language, tr
 
 WORDS = json.loads((REPO / 'climate_ft/assets/ja.json').read_text(encoding='utf-8'))
 ERRORS = 0.9  # least share of their messages that is translated
-PUT_TOGETHER = {  # by Typer, whose code does not hold them whole
+PUT_TOGETHER = {  # by Typer and by disk_error, whose code does not hold them whole
+    'change its permissions, or name another file',
     'Missing argument {}.',
     'Missing option {}.',
     'Option {} requires an argument.',
