@@ -122,11 +122,11 @@ def test_english_is_what_it_was():
 def test_an_error_inside_a_line_is_translated_too(ja):
     said = tr('climate-ft: left out: x.pdf is an empty file: copy or download it again')
     assert said.startswith('climate-ft: 次のものは読み込みませんでした：x.pdfは空のファイルです')
-    assert tr('12 of 20') == '20中12' and tr('one of them') == 'one of them'
+    assert tr('12 of 20') == '20のうち12' and tr('one of them') == 'one of them'
     assert tr('a: 1 page, 20 characters, 2 sentences of text; set aside: 1 chart') == (
         'a：本文1ページ、20文字、2文。取り分けたもの：1 chart'
     )
-    assert tr('nobody knows\n12 of 20') == 'nobody knows\n20中12'
+    assert tr('nobody knows\n12 of 20') == 'nobody knows\n20のうち12'
 
 
 def test_the_system_says_which_language():
