@@ -14,11 +14,12 @@ from .preflight import arrange, compute_dtype, pass_tokens, predict_memory, refu
 from .prompts import check_rows, encode_rows, find_family
 from .compat import has_flash, say_once
 from .fast import PROVEN
+from .models import load_lora
 
 # %% auto #0
 __all__ = ['SEVEN', 'SMALL', 'TOPICS', 'PROFILES', 'FORM', 'CHOICES', 'RANGES', 'TrainConfig', 'get_profile', 'select_rows',
-           'training_data', 'check_setting', 'check_settings', 'model_kind', 'is_packed', 'is_own', 'settle',
-           'fit_memory', 'spare_memory', 'share']
+           'training_data', 'check_setting', 'check_settings', 'model_kind', 'is_packed', 'is_own', 'as_started',
+           'settle', 'fit_memory', 'spare_memory', 'share']
 
 # %% ../nbs/08b_settings.ipynb #6d8c8303
 SEVEN = ('q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj')
@@ -307,12 +308,23 @@ def _layout(cfg, backend):
     return cfg.layout
 
 
+def as_started(cfg: TrainConfig) -> TrainConfig:
+    "The configuration with rank, alpha and layers of the adapter that it goes on from"
+    if not cfg.start:
+        return cfg
+    lora = load_lora(cfg.start)
+    named = [t for t in SEVEN if t in lora.target_modules]
+    targets = tuple(dict.fromkeys([*named, *sorted(lora.target_modules)]))
+    return replace(cfg, r=lora.r, alpha=lora.lora_alpha, targets=targets)
+
+
 def settle(
     cfg: TrainConfig,
     ranks: int = 1,  # processes that train together
     kind: str | None = None,  # `model_type` of the base; None: one that our step is proven for
 ) -> TrainConfig:  # without any `auto`
     "What this machine makes of the settings that `cfg` leaves open"
+    cfg = as_started(cfg)
     check_settings(cfg.asdict())
     if cfg.graphs and not has_flash():
         raise CourseError('graphs is True: an NVIDIA GPU from 2020 on is needed; leave it out')
