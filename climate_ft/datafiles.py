@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from .workspace import *
 from .corpus import load_corpus
 from .facts import corpus_facts
+from .precision import own_facts
 from .contamination import normal
 from .pairs import *
 from .splitting import unit_of, PINNED, split_sections
@@ -89,9 +90,10 @@ def _check_choices(hold_out, figures):
         raise CourseError(f'figures={figures!r} is unknown: use drop, resolve or keep')
 
 
-def _facts_of(chunks, sides, progress):  # side -> facts
+def _facts_of(chunks, sides, progress, own):  # side -> facts
     of = defaultdict(list)
-    for f in corpus_facts(chunks, progress):
+    found = own and own_facts(chunks, progress)
+    for f in found or corpus_facts(chunks, progress):
         of[sides[unit_of(f.chunk)]].append(f)
     if not of['train']:
         raise CourseError(
@@ -151,7 +153,7 @@ def build_dataset(
     sides = split_sections(chunks, seed)
     if hold_out == 'wordings':
         sides = dict.fromkeys(sides, 'train')
-    of = _facts_of(chunks, sides, _part(progress, 0, 0.3))
+    of = _facts_of(chunks, sides, _part(progress, 0, 0.3), hold_out == 'wordings')
     rows, missing = gold_rows(gold or [], chunks, sides)
     reserved = [q for r in rows for q in (r.instruction, r.extra['question2'])]
     how, part = (seed, templates, figures, captions, reserved), _part(progress, 0.3, 0.6)
@@ -229,7 +231,7 @@ def write_forms(
 
         taught, report['teacher'] = teach(ws, known, teacher, progress)
     how = _asked_in(sets), seed, mix, taught
-    rows, held, report['forms'] = build_forms(known, sets['train'], *how)
+    rows, held, report['forms'] = build_forms(known, sets['train'], *how, own=whole)
     note_gaps(ws, known, sets, rows, report)
     for r in held:
         r.split = 'short'
