@@ -204,8 +204,12 @@ def _asked_in(sets):
 
 def _fill_dev(sets, held, seed):  # the rows that stay held out
     "Where no section is held out, a quarter of the held-out wordings steers the training"
-    sets['dev'] = [r for r in held if rank(seed, r.id, 'dev') < 0.25]
-    held = [r for r in held if r not in sets['dev']]
+    few = len(held) < 20
+    both = held + sets['recall'] * few
+    sets['dev'] = [r for r in both if rank(seed, r.id, 'dev') < 0.25]
+    chosen = {r.id for r in sets['dev']}
+    sets['recall'] = [r for r in sets['recall'] if r.id not in chosen]
+    held = [r for r in held if r.id not in chosen]
     for r in sets['dev']:
         r.split = 'dev'
     return held

@@ -8,7 +8,8 @@ import re
 from collections import Counter
 from .workspace import *
 from .style import conjugate, to_plain
-from .facts import Fact, bracket_depth, chunk_sentences, clean_topic, figure_refs
+from .facts import Fact, bracket_depth, chunk_sentences, clean_topic, corpus_facts
+from .facts import figure_refs
 from .facts import is_piece, section_title
 from .facts import _bullet
 from .forms import Form, abbreviation_forms, amounts, clauses, dates, tokens
@@ -21,12 +22,14 @@ __all__ = ['refers', 'tells', 'has_term', 'names_something', 'subject_of', 'name
 
 # %% ../nbs/05i_precision.ipynb #05i00007
 _elsewhere = re.compile(
-    '[上下前左右先後]記|[前後先]述|次[のに]|以[下上]の|以下に|別の|ほかの|上の|下の|段落'
+    '[上下前左右先後]記|[前後先]述|次[のに]|以[下上]の|以下に|別の|ほかの|[上下][ので]|段落|先ほど|両[国者社方校]'
     '|[前本各同当][条項号節章]|別[紙表添記]|第[0-9一二三四五六七八九十]+[条項号章節編部]'
     '|(?:図表?|表|写真) ?[0-9]|[項節章] ?[A-Z]?[0-9]|手順 ?[0-9]|参照|ご覧|ページ'
+    '|[前後]者|[前次]号|[0-9] ?節|見てください|以下「|もう(?:一|1|ひと)つ'
     '|の(?:とおり|通り)'
     '|本年|先般|今般|現時点|前年|翌年|今[年回日月]|昨[年日]|(?<![月0-9])[0-9]{1,2}日[にはのまか]'
-    '|[当本][社市町村県館校院室課書稿研製]|弊社|[しいるたす」）][0-9]{1,2}(?:[、。]|$)'
+    '|[当本][社市町村県館校院室課書稿研製]|同[社国省庁市町村県年氏校館法誌]|弊社'
+    '|[しいるたす」）][0-9]{1,2}(?:[、。]|$)'
     '|[⁰¹²³⁴-⁹†‡§①-⓿※→⇒■◆●○◎＜＞<>=＝|{}\\\\*_]|https?:|www|\\.\\.|…|・・'
 )
 _harmless = set('ある あらゆる いわゆる 大きな 小さな 主な 単なる さらなる いかなる'.split())
@@ -56,23 +59,25 @@ def refers(text: str) -> bool:
 _weak_end = re.compile(
     '(?:(?:から|ため)(?:です|である|だ)|でしょう|ましょう|だろう|であろう|思(?:い|われ)ます|思う'
     '|考え(?:てい)?ます|たい|たいです|次第です|ところ(?:です|である)|よう(?:です|だ)|か|ね|よ'
-    '|かもしれ(?:ません|ない)|限りです|でした)。$'
+    '|かもしれ(?:ません|ない)|限りです|でした|(?:ように|なく)なり?ました|いくつかあ(?:る|ります))。$'
 )
 _brackets = ('（）', '「」', '『』', '()', '[]')
-_marked = re.compile('[^。、]{1,8}[:：]')  # 注意：
+_colon = re.compile('[:：;；]')  # 注意：…, and what is no sentence
 
 
 def tells(s: str) -> bool:
     "Is a sentence whole, does it end in a predicate, and does it stand alone?"
     if not 18 <= len(s) <= 160 or s[-1] != '。' or s.count('。') > 1 or is_piece(s):
         return False
-    if any(s.count(a) != s.count(b) for a, b in _brackets) or _marked.match(s):
+    if any(s.count(a) != s.count(b) for a, b in _brackets) or _colon.search(s):
         return False
     if _weak_end.search(s) or refers(s) or figure_refs(s):
         return False
     if len(re.findall('[ぁ-んァ-ヶー一-龥、。]', s)) < 0.6 * len(s):
         return False
-    last = [t for t in tokens(s) if t.surface != '。'][-1]
+    first, *_, last, _ = tokens(s)
+    if first.pos in ('接続詞', '副詞', '感動詞'):
+        return False
     ends = last.pos in ('動詞', '助動詞', '形容詞') and last.cform == '基本形'
     return ends or s.endswith('ください。')
 
@@ -104,7 +109,9 @@ _general = set(
     コマンド オプション パラメータ ユーザ ユーザー ページ サイト ウェブ メール
     ネットワーク サーバ サーバー クライアント マシン コンピュータ ソフトウェア
     ハードウェア アプリケーション アプリ 場面 立場 視点 観点 側面 意味 意義 価値 意識
-    知識 能力 スキル 経験 実績 成果 効率 品質 性能 精度 安全 安心 信頼
+    知識 能力 スキル 経験 実績 成果 効率 品質 性能 精度 安全 安心 信頼 デフォルト
+    バージョン インストール アップロード ダウンロード コミュニティ プロジェクト
+    スクリプト ディスク ターミナル セクション エントリ ライブラリ プロセス
     '''.split()
 )
 
@@ -130,10 +137,14 @@ def _is_term(run, least=5):  # characters; one less if two of its words are tell
         return True
     nouns = [t for t in run if t.pos != '記号' and t.sub not in ('数', '接尾')]
     told = [t for t in nouns if t.surface not in _general]
-    if len(told) == 1 == len(run):
-        return len(text) >= 3
     several = len(told) > 1 and all(len(t.surface) > 1 for t in told)
     return bool(told) and len(text) >= least - several
+
+
+def _telling(ts):
+    "The nouns of a phrase that are not general"
+    nouns = [t.surface for t in ts if t.pos == '名詞' and len(t.surface) > 1]
+    return [n for n in nouns if n not in _general]
 
 
 def has_term(phrase: str, least: int = 5) -> bool:
@@ -141,14 +152,15 @@ def has_term(phrase: str, least: int = 5) -> bool:
     return any(_is_term(r, least) for r in _compounds(tokens(phrase)))
 
 # %% ../nbs/05i_precision.ipynb #05i0000e
-_joins = {'の', 'と', 'や', '及び', 'および', '又は', 'または', 'への', 'との', 'での'}
+_joins = {'の', 'への', 'との', 'での'}
 _actor = re.compile(
-    '(?:者|員|人|長|課|係|社|会社|企業|団体|職員|国|政府|省|庁|県|市|町|村|部局|本部|機関|先生|氏|方'
+    '(?:者|員|人|長|課|係|社|会社|企業|団体|職員|国|政府|省|庁|県|市|町|村|部局|本部|機関|先生|氏|方|さん|様|君'
     '|家庭|世帯|チーム|グループ|等|など|ら|達|たち|側)(?:（[^）]*）)?$'
 )
 _loose = re.compile(
-    '^(?:現行|新た|当面|現在|今|近年|最近|今後|当時|昨今|従来|過去|将来|我が国|お|各|全て|すべて|一部'
-    '|多く|他の|その他|[^の]{0,6}以外)|場合$|自体$| - |円|時点|(?:年度?|月)の|[0-9]年'
+    '^(?:最新|最も|現行|新た|当面|現在|今|近年|最近|今後|当時|昨今|従来|過去|将来|我が国|お|各|全て|すべて|一部'
+    '|多く|他の|その他|ほか|[^の]{0,6}以外)|場合$|自体$| - |円|時点|の各|(?:年度?|月)の'
+    '|[0-9]年|(?:大半|多く|一部|ほとんど)$'
     '|[も、。：:；？！]'
 )
 
@@ -173,6 +185,7 @@ def _nominal(ts):
 def names_something(
     p: str,  # a noun phrase
     longest: int = 24,  # characters
+    least: int = 5,  # characters of a term
 ) -> bool:
     "Is a phrase the name of something that a person could ask about?"
     if not 3 <= len(p) <= longest or _loose.search(p) or refers(p):
@@ -181,7 +194,8 @@ def names_something(
     if not _nominal(ts) or _acts(p, ts):
         return False
     during = re.search('[後前中]$', p) and ts[-1].sub in ('副詞可能', '接尾')
-    return not during and has_term(p)
+    bare = len(ts) > 1 and ts[-2].surface == 'の' and len(ts[-1].surface) == 1  # Xの値
+    return not during and not bare and has_term(p, least)
 
 # %% ../nbs/05i_precision.ipynb #05i00011
 _is = re.compile(
@@ -191,7 +205,9 @@ _little = re.compile(
     '(?:一つ|ひとつ|同様|一般的|重要|必要|大切|課題|不可欠|可能|有効|便利|難しい|よい|良い'
     '|必要が(?:ある|あり))(?:である|です|だ|ます)?。$'
 )
-_also = re.compile('(?:こと|場合)も(?:でき|可能|あ[りる])')  # one of several things
+_also = re.compile(
+    '(?:こと|場合)も(?:でき|可能|あ[りる])|でもあ[りる]|はな(?:く|い)、'
+)  # one of several things
 _one_word = re.compile('[ァ-ヶー]+|.{1,4}|[A-Za-z]+')
 _about = re.compile('^(?P<what>[^、。]{3,24}?)(?:について|に関して)は、')
 
@@ -199,9 +215,11 @@ _about = re.compile('^(?P<what>[^、。]{3,24}?)(?:について|に関して)は
 def _topic(s):
     "Xは, Xとは at the beginning of a sentence"
     top = topic_of(s.rstrip('。'))
-    if not top or top[0] or not names_something(p := clean_topic(top[2])):
+    if not top or top[0]:
         return None
-    rest, defines = s[top[1] :], s[: top[1]].rstrip('、').endswith('とは')
+    p, rest, defines = clean_topic(top[2]), s[top[1] :], 'とは' in s[: top[1]][-3:]
+    if not names_something(p, least=3 if defines else 5):
+        return None
     if defines:
         return (p, 'definition') if _is.search(s) else None
     if _also.search(s) or len(rest) <= 15 or _little.search(rest) and len(rest) <= 25:
@@ -226,13 +244,19 @@ def _past(c, t):
 def _condition(s):
     "The condition that opens a sentence: Xした場合, Xする方法"
     m = _case.match(s)
-    if not m or not has_term(c := m['what'], 4):
+    if not m or len(_telling(ts := tokens(c := m['what']))) < 2 and not has_term(c, 4):
         return None
-    ts = tokens(c)
     whole = any(t.sub == '格助詞' and t.surface in 'をが' for t in ts)
-    if not whole or any(t.sub == '係助詞' for t in ts) or ts[-1].cform != '基本形':
+    if (
+        len(s) < m.end() + 14
+        or not whole
+        or any(t.sub == '係助詞' for t in ts)
+        or ts[-1].cform != '基本形'
+    ):
         return None
-    if ts[0].pos in ('助詞', '接続詞', '副詞', '動詞'):
+    if ts[0].pos in ('助詞', '接続詞', '副詞', '動詞') or ts[0].sub == '副詞可能':
+        return None
+    if ts[-1].pos == '形容詞':
         return None
     if m['case']:
         return c + '場合', 'case'
@@ -286,10 +310,9 @@ def subject_of(
 
 # %% ../nbs/05i_precision.ipynb #05i00016
 _no_title = re.compile(
-    '(?:とき|もの|こと|編|例|一覧|表|図|とは|文|他|資料|メンバー|目次|まとめ|ほか)$'
+    '^(?:その他|ほか)|(?:とき|もの|こと|編|例|一覧|表|図|とは|文|他|資料|メンバー|目次|まとめ|ほか)$'
     '|^[（(）)〔【■◆「・]|[■◆→／/：:？?！!、0-9]'
 )
-_word = re.compile('[一-龥]{2}|[ァ-ヶー]{2}|[A-Za-z]{2}')
 
 
 def names_section(title: str) -> bool:
@@ -305,20 +328,17 @@ def names_section(title: str) -> bool:
 def _goes_on(s):
     "May a sentence follow the first one of an answer?"
     whole = 12 < len(s) < 100 and s[-1] == '。' and not is_piece(s) and not figure_refs(s)
-    return whole and not _marked.match(s) and not _elsewhere.search(s)
+    return whole and not _colon.search(s) and not _elsewhere.search(s)
 
 
 def _answers(title, said):
     "Do the sentences under a heading speak of what it names?"
     text = ''.join(said)
-    pairs = {title[i : i + 2] for i in range(len(title) - 1)}
-    shares = any(_word.fullmatch(p) and p in text for p in pairs)
-    names = [
-        ''.join(t.surface for t in r) for r in _compounds(tokens(title)) if _is_term(r, 4)
-    ]
-    clear = len(said) > 1 or topic_of(text.rstrip('。')) or any(n in text for n in names)
+    words = _telling(tokens(title)) or [title]
+    shared = sum(w in text for w in words)
     first = tells(said[0]) and not re.match('[^は。]{1,20}も、', said[0])
-    return bool(first and shares and clear and (has_term(title) or title in text))
+    first = first and (len(said) > 1 or len(text) >= 30)
+    return bool(first and 2 * shared >= len(words) and (has_term(title) or title in text))
 
 # %% ../nbs/05i_precision.ipynb #05i00017
 _item = re.compile('^[0-9]{1,2}[ \u3000]+(?=[一-龥ァ-ヶ])(?![年月日人個件回])')
@@ -361,9 +381,16 @@ def _sentence_facts(chunks):
                 yield Fact(f'{c.id}.{i}', o[0], t, o[1], c, at + len(s) - len(t), o[0], True)
 
 
+def _recurs(topic, whole):
+    "Does a term of a topic stand in the document more than once?"
+    runs = [r for r in _compounds(tokens(topic)) if _is_term(r)]
+    return any(whole.count(''.join(t.surface for t in r)) > 1 for r in runs)
+
+
 def _document_facts(chunks):
     found, res = list(_sentence_facts(chunks)), _heading_facts(chunks)
     whole = '\n'.join(c.text for c in chunks)
+    found = [f for f in found if f.how in ('definition', 'case') or _recurs(f.topic, whole)]
     times, seen = Counter(f.topic for f in found), {f.topic for f in res}
     for f in found:
         often = times[f.topic] > 1 or whole.count(f.topic) > max(8, len(whole) / 2500)
@@ -375,6 +402,11 @@ def _document_facts(chunks):
     return res
 
 
+def _begins_with_topic(f):
+    "Is a fact of chapter 05b good enough where there is no better one?"
+    return f.answer.startswith(f.topic) and names_something(f.topic) and not refers(f.answer)
+
+
 def own_facts(
     chunks: list[Chunk],
     progress: Progress | None = None,
@@ -383,19 +415,19 @@ def own_facts(
     by = {}
     for c in tracked(chunks, progress, 'facts'):
         by.setdefault(c.doc, []).append(c)
-    return [f for cs in by.values() for f in _document_facts(cs)]
+    found = [f for cs in by.values() for f in _document_facts(cs)]
+    return found or [f for f in corpus_facts(chunks) if _begins_with_topic(f)]
 
 # %% ../nbs/05i_precision.ipynb #05i0001b
 _number = re.compile('(?:約|およそ)?[0-9]|[一二三四五六七八九十](?:つ|か国|種類|段階|年間|倍)')
-_before = re.compile('(?:^.{0,5}|分の|時|[，0-9A-Za-z.．・第約〜～-]|うち|という|[一-龥])$')
+_before = re.compile(
+    '(?:^.{0,5}|分の|時|[，0-9A-Za-z.．・第約〜～-]|うち|という|」の|[一-龥])$'
+)
 _after = re.compile(
     'から(?!は)|まで|である|に(?!つき|対|わた|かけ|も)|を(?!除|超|含)|が|で(?!は|も)'
     '|の(?:[^、の]{2,14})(?:を|が|から|で|に|である)|以上|以下|以内|程度|高|低|増|減|上昇|低下'
 )
-_plain_verb = re.compile(
-    'を(?:行う|行っている|図る|持つ|もつ|努める|求める|目指す|進める|進めている|受ける|示す|与える'
-    '|する|している|した)$'
-)
+_name = re.compile('[A-Za-z][A-Za-z0-9 .+-]{2,}|[ァ-ヶー・]{4,}|「[^」]+」')
 _short_name = re.compile('(.*)(?:は何と略される|の(?:略称|別名)は何)$')
 
 
@@ -404,7 +436,8 @@ def _countable(c, f):
     at = c.find(f.answer)
     if len(amounts(c)) + len(dates(c)) != 1 or at < 6 or c.count(f.answer) > 1:
         return False
-    if re.match('[1一]つ', f.answer) or c.count('、') > 2 or _before.search(c[:at]):
+    other = re.search('(?<![A-Za-z0-9.])[0-9]+(?![年0-9])', c[:at] + c[at + len(f.answer) :])
+    if other or f.answer in ('1つ', '一つ') or c.count('、') > 2 or _before.search(c[:at]):
         return False
     return bool(_after.match(c[at + len(f.answer) :]))
 
@@ -413,21 +446,12 @@ def _defines(f):
     "Does a definition explain a name by something else than another name?"
     back = f.kind == 'reverse'
     name, what = (f.answer, f.question) if back else (f.question[: -len('とは何')], f.answer)
-    short = _short_name.match(f.question)
-    latin = short or re.fullmatch('[A-Za-z0-9-]+', name)
-    long = len(short[1] if short else what) >= (5 if latin else 12)
-    return f.kind != 'short' and long and names_something(name) and not _actor.search(what)
-
-
-def _object_asked(c, f):
-    "Is 何 the object of the only verb of a clause with a topic?"
-    top = topic_of(c)
-    if not top or top[0] or not names_something(top[2]) or not names_something(f.answer):
+    if f.kind == 'short' or not names_something(name) or _actor.search(what):
         return False
-    rest = c[top[1] :]
-    simple = '、' not in rest and rest.count('を') == 1 and 10 <= len(rest) <= 45
-    last = re.search(re.escape(f.answer) + 'を[^、をがはにで]{2,10}$', c)
-    return bool(simple and last) and not _plain_verb.search(c)
+    short = _short_name.match(f.question)
+    if short or re.fullmatch('[A-Za-z0-9-]+', name):
+        return names_something(short[1] if short else what, 40)
+    return len(what) >= 12 and not re.search('ため(?:に|の)?、|と(?:呼び|いい)', what)
 
 # %% ../nbs/05i_precision.ipynb #05i0001c
 def _sensible(c, f):
@@ -438,11 +462,11 @@ def _sensible(c, f):
         return _defines(f)
     if len(f.question) < 14:
         return False
-    if f.shape == 'topic':  # …はどれか, of what is defined
-        return c.endswith('である') and len(f.question) >= 22 and names_something(f.answer)
-    if _number.match(f.answer) and re.search('何|いつ|いく', f.question):
-        return f.shape in ('place', 'end') and _countable(c, f)
-    return f.shape == 'place' and _object_asked(c, f)
+    if f.shape == 'topic':  # what is defined
+        what = c.endswith('である') and f.question.endswith('は何') and len(f.question) >= 22
+        return bool(what and _name.fullmatch(f.answer)) and names_something(f.answer)
+    asked = _number.match(f.answer) and re.search('何(?![がをにでとも])|いつ|いく', f.question)
+    return bool(asked) and f.shape in ('place', 'end') and _countable(c, f)
 
 
 _holds = re.compile(
