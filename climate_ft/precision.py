@@ -22,10 +22,10 @@ __all__ = ['refers', 'tells', 'has_term', 'names_something', 'subject_of', 'name
 
 # %% ../nbs/05i_precision.ipynb #05i00007
 _elsewhere = re.compile(
-    '[上下前左右先後]記|[前後先]述|次[のに]|以[下上]の|以下に|別の|ほかの|[上下][ので]|段落|先ほど|両[国者社方校]'
+    '[上下前左右先後]記|[前後先]述|次[のに]|(?<![0-9人年件円%])以[下上][のにがをはで]|別の|ほかの|[上下][ので]|段落|先ほど|両[国者社方校]'
     '|[前本各同当][条項号節章]|別[紙表添記]|第[0-9一二三四五六七八九十]+[条項号章節編部]'
     '|(?:図表?|表|写真) ?[0-9]|[項節章] ?[A-Z]?[0-9]|手順 ?[0-9]|参照|ご覧|ページ'
-    '|[前後]者|[前次]号|[0-9] ?節|見てください|以下「|もう(?:一|1|ひと)つ'
+    '|\\[[0-9]+\\]|[前後]者|[前次]号|[0-9] ?節|見てください|以下「|もう(?:一|1|ひと)つ'
     '|の(?:とおり|通り)'
     '|本年|先般|今般|現時点|前年|翌年|今[年回日月]|昨[年日]|(?<![月0-9])[0-9]{1,2}日[にはのまか]'
     '|[当本][社市町村県館校院室課書稿研製]|同[社国省庁市町村県年氏校館法誌]|弊社'
@@ -267,7 +267,9 @@ def _condition(s):
 # %% ../nbs/05i_precision.ipynb #05i00013
 _clause_topic = re.compile('^(?P<what>[^、。はも]{8,34})は、?')
 _founded = re.compile(
-    'は、?.*(?P<name>「[^「」、。]{4,40}」)(?:（[^（）]{2,30}）)?を[^、。がは]{2,14}。$'
+    'は、?.*(?P<name>「[^「」、。]{4,40}」)(?:（[^（）]{2,30}）)?を'
+    '(?:公表|創設|設立|発表|提供|開始|開発|策定|制定|公開|設置|導入|開設|採択|締結|定め|まとめ|立ち上げ)'
+    '[^、。がは]{1,10}。$'
 )
 
 
@@ -337,7 +339,7 @@ def _answers(title, said):
     words = _telling(tokens(title)) or [title]
     shared = sum(w in text for w in words)
     first = tells(said[0]) and not re.match('[^は。]{1,20}も、', said[0])
-    first = first and (len(said) > 1 or len(text) >= 30)
+    first = first and (len(said) > 1 or len(text) >= 30 and not _little.search(text))
     return bool(first and 2 * shared >= len(words) and (has_term(title) or title in text))
 
 # %% ../nbs/05i_precision.ipynb #05i00017
@@ -420,14 +422,13 @@ def own_facts(
 
 # %% ../nbs/05i_precision.ipynb #05i0001b
 _number = re.compile('(?:約|およそ)?[0-9]|[一二三四五六七八九十](?:つ|か国|種類|段階|年間|倍)')
-_before = re.compile(
-    '(?:^.{0,5}|分の|時|[，0-9A-Za-z.．・第約〜～-]|うち|という|」の|[一-龥])$'
-)
+_before = re.compile('(?:^.{0,5}|分の|時|[，0-9A-Za-z.．・第約〜～-]|うち|という|の|[一-龥])$')
 _after = re.compile(
     'から(?!は)|まで|である|に(?!つき|対|わた|かけ|も)|を(?!除|超|含)|が|で(?!は|も)'
     '|の(?:[^、の]{2,14})(?:を|が|から|で|に|である)|以上|以下|以内|程度|高|低|増|減|上昇|低下'
 )
 _name = re.compile('[A-Za-z][A-Za-z0-9 .+-]{2,}|[ァ-ヶー・]{4,}|「[^」]+」')
+_tacked = re.compile('ため(?:に|の)?、|と(?:呼び|いい)')
 _short_name = re.compile('(.*)(?:は何と略される|の(?:略称|別名)は何)$')
 
 
@@ -451,7 +452,8 @@ def _defines(f):
     short = _short_name.match(f.question)
     if short or re.fullmatch('[A-Za-z0-9-]+', name):
         return names_something(short[1] if short else what, 40)
-    return len(what) >= 12 and not re.search('ため(?:に|の)?、|と(?:呼び|いい)', what)
+    torn = any(what.count(a) != what.count(b) for a, b in _brackets)
+    return len(what) >= 12 and not torn and not _tacked.search(what)
 
 # %% ../nbs/05i_precision.ipynb #05i0001c
 def _sensible(c, f):
