@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from .workspace import *
-from .style import conjugate, to_plain
+from .style import conjugate
 from .facts import Fact, bracket_depth, chunk_sentences, clean_topic, corpus_facts
 from .facts import figure_refs
 from .facts import is_piece, section_title
@@ -59,7 +59,7 @@ def refers(text: str) -> bool:
 _weak_end = re.compile(
     '(?:(?:から|ため)(?:です|である|だ)|でしょう|ましょう|だろう|であろう|思(?:い|われ)ます|思う'
     '|考え(?:てい)?ます|たい|たいです|次第です|ところ(?:です|である)|よう(?:です|だ)|か|ね|よ'
-    '|かもしれ(?:ません|ない)|限りです|でした|(?:ように|なく)なり?ました|いくつかあ(?:る|ります))。$'
+    '|かもしれ(?:ません|ない)|限りです|でした|(?:という|との)こと(?:です|である)|らしい|(?:ように|なく)なり?ました|いくつかあ(?:る|ります))。$'
 )
 _brackets = ('（）', '「」', '『』', '()', '[]')
 _colon = re.compile('[:：;；]')  # 注意：…, and what is no sentence
@@ -422,7 +422,9 @@ def own_facts(
 
 # %% ../nbs/05i_precision.ipynb #05i0001b
 _number = re.compile('(?:約|およそ)?[0-9]|[一二三四五六七八九十](?:つ|か国|種類|段階|年間|倍)')
-_before = re.compile('(?:^.{0,5}|分の|時|[，0-9A-Za-z.．・第約〜～-]|うち|という|の|[一-龥])$')
+_before = re.compile(
+    '(?:^.{0,5}|分の|時|[，0-9A-Za-z.．・/／第約〜～-]|うち|という|の|[一-龥])$'
+)
 _after = re.compile(
     'から(?!は)|まで|である|に(?!つき|対|わた|かけ|も)|を(?!除|超|含)|が|で(?!は|も)'
     '|の(?:[^、の]{2,14})(?:を|が|から|で|に|である)|以上|以下|以内|程度|高|低|増|減|上昇|低下'
@@ -443,7 +445,7 @@ def _countable(c, f):
     return bool(_after.match(c[at + len(f.answer) :]))
 
 
-def _defines(f):
+def _defines(c, f):
     "Does a definition explain a name by something else than another name?"
     back = f.kind == 'reverse'
     name, what = (f.answer, f.question) if back else (f.question[: -len('とは何')], f.answer)
@@ -451,7 +453,10 @@ def _defines(f):
         return False
     short = _short_name.match(f.question)
     if short or re.fullmatch('[A-Za-z0-9-]+', name):
-        return names_something(short[1] if short else what, 40)
+        full = short[1] if short else what
+        return names_something(full, 40) and not re.search('の|等|など', full)
+    if '、' in what and f'{name}とは' not in c:
+        return False
     torn = any(what.count(a) != what.count(b) for a, b in _brackets)
     return len(what) >= 12 and not torn and not _tacked.search(what)
 
@@ -461,31 +466,15 @@ def _sensible(c, f):
     if len(f.question) > 80 or f.answer in f.question:
         return False
     if f.shape == 'what':
-        return _defines(f)
+        return _defines(c, f)
     if len(f.question) < 14:
         return False
     if f.shape == 'topic':  # what is defined
         what = c.endswith('である') and f.question.endswith('は何') and len(f.question) >= 22
+        what = what and not re.search('に[一-龥]{2}は何$', f.question)  # に最適
         return bool(what and _name.fullmatch(f.answer)) and names_something(f.answer)
     asked = _number.match(f.answer) and re.search('何(?![がをにでとも])|いつ|いく', f.question)
     return bool(asked) and f.shape in ('place', 'end') and _countable(c, f)
-
-
-_holds = re.compile(
-    '^(?P<of>[^、。は]{4,24})には、?(?P<what>[^。は]{6,70})が'
-    '(?P<end>ある|あります|含まれ(?:る|ます)|挙げられ(?:る|ます)|記載されてい(?:る|ます))。$'
-)
-
-
-def _holding(s):
-    "Xには、A、BとCがある: what X has"
-    m = _holds.match(s)
-    if not m or not names_something(m['of']) or not re.search('[、とや]|及び', m['what']):
-        return []
-    if re.search('[をがに]、|[るた](?:こと|場合|もの|必要|恐れ|可能性)$', m['what']):
-        return []
-    end = to_plain(f"何が{m['end']}。").rstrip('。')
-    return [Form('short', 'place', f"{m['of']}には{end}", m['what'], 'what')]
 
 
 _opens = re.compile('[^、。は]{4,24}(?:場合|ときは?|には|では|に)、?')
@@ -502,7 +491,7 @@ def own_forms(
     if not tells(t):
         return []
     found = [Form(k, 'what', q, a, a) for k, q, a in abbreviation_forms(t)]
-    found = [f for f in found if _sensible('', f)] + _holding(t)
+    found = [f for f in found if _sensible(t, f)]
     for c in map(clean_topic, clauses(t)[:1]):
         top = topic_of(c)
         if top and not top[0] or _opens.match(c):
