@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from .workspace import CourseError
 
 # %% auto #0
-__all__ = ['REPLACED', 'use_one_device', 'unnumber_cpu', 'say_once', 'flash_kernel', 'attention_name', 'set_attention',
-           'liger_knows', 'can_expand', 'lora_parts', 'check_trainer', 'without_gguf_bar']
+__all__ = ['REPLACED', 'use_one_device', 'unnumber_cpu', 'say_once', 'has_flash', 'flash_kernel', 'attention_name',
+           'set_attention', 'liger_knows', 'can_expand', 'lora_parts', 'check_trainer', 'without_gguf_bar']
 
 # %% ../nbs/06a_compat.ipynb #compat-one
 def use_one_device(
@@ -45,6 +45,13 @@ def say_once(
     if text not in said:
         print(f'climate-ft: {text}', file=sys.stderr)
     said.add(text)
+
+
+def has_flash() -> bool:
+    "Is there a GPU that PyTorch's FlashAttention is made for, from 2020 on?"
+    import torch
+
+    return torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 0)
 
 
 def flash_kernel():

@@ -384,7 +384,10 @@ def use_expanded(
         A, B = (w[a].weight.detach().to(dtype) for w in (m.lora_A, m.lora_B))
         return A, B, m.scaling[a]
 
-    for m in (*quantised_layers(model), *lora):
+    # PEFT's own `Linear4bit` is in both lists
+    for m in dict.fromkeys([*quantised_layers(model), *lora]):
+        if hasattr(m, '_one_row'):
+            continue  # prepared before
         names = getattr(m, 'active_adapters', [])
         m._adapters = [matrices(m, a) for a in names if a in getattr(m, 'lora_A', {})]
         m._one_row, m.forward = m.forward, types.MethodType(_expanded, m)

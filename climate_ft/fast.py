@@ -6,7 +6,7 @@
 from __future__ import annotations
 import types
 from fastcore.basics import patch
-from .compat import flash_kernel, lora_parts, set_attention
+from .compat import flash_kernel, has_flash, lora_parts, set_attention
 
 # %% auto #0
 __all__ = ['INPUTS', 'PROVEN', 'up', 'PackedCollator', 'packed_attention', 'use_packed_attention', 'capped_attention',
@@ -71,12 +71,16 @@ def _piecewise(query, key, value, borders, scaling, window):
     "PyTorch's attention, example by example"
     import torch
 
-    cuts = [n for n in borders.diff().tolist() if n]
+    if not hasattr(borders, 'cuts'):  # asked of the GPU once a batch, not in each layer
+        borders.cuts = [n for n in borders.diff().tolist() if n]
+    # with fewer key heads than heads PyTorch would keep a table of all scores
+    groups = query.shape[1] // key.shape[1]
+    key, value = (x.repeat_interleave(groups, 1) for x in (key, value))
     attention = torch.nn.functional.scaled_dot_product_attention
-    how = dict(is_causal=not window, scale=scaling, enable_gqa=True)
+    how = dict(is_causal=not window, scale=scaling)
     outs = [
         attention(q, k, v, attn_mask=_window(q, window), **how)
-        for q, k, v in zip(*(x.split(cuts, 2) for x in (query, key, value)))
+        for q, k, v in zip(*(x.split(borders.cuts, 2) for x in (query, key, value)))
     ]
     return torch.cat(outs, 2).transpose(1, 2)
 
@@ -101,7 +105,8 @@ def packed_attention(
     all3 = query, key, value
     if softcap:
         return capped_attention(*all3, borders, scaling, softcap, sliding_window), None
-    if query.is_cuda and query.dtype != torch.float32 and (kernel := flash_kernel()):
+    flash = query.is_cuda and query.dtype != torch.float32 and has_flash()
+    if flash and (kernel := flash_kernel()):
         q, k, v = (x[0].transpose(0, 1) for x in all3)
         return kernel(q, k, v, borders, longest, dropout, scaling, sliding_window)[None], None
     return _piecewise(*all3, borders, scaling, sliding_window), None
@@ -150,8 +155,15 @@ def capped_attention(
     return (weights.to(v.dtype) @ v).transpose(1, 2)
 
 # %% ../nbs/07b_fast.ipynb #e19d8660
+def _lift(dtype):
+    "What a gradient is multiplied by while it is kept, so that float16 can hold it"
+    import torch
+
+    return 1024.0 if dtype == torch.float16 else 1.0
+
+
 def _chunk_loss(h, y, weight, cap):
-    "Loss of some positions in nats, and its gradient for their hidden states"
+    "Loss of some positions in nats, and its lifted gradient for their hidden states"
     keep, y = y >= 0, y.clamp(min=0)
     scores = (h @ weight.T).float()
     if cap:
@@ -161,7 +173,8 @@ def _chunk_loss(h, y, weight, cap):
     norm = scores.sub_(top).exp_().sum(1, keepdim=True)
     loss = ((norm.log() + top - aim) * keep).sum()
     # softmax minus one-hot
-    scores.mul_(keep / norm).scatter_add_(1, y, -keep.to(scores.dtype))
+    keep = keep.to(scores.dtype) * _lift(weight.dtype)
+    scores.mul_(keep / norm).scatter_add_(1, y, -keep)
     if cap:
         scores.mul_(slope)
     return loss, scores.to(weight.dtype) @ weight
@@ -191,7 +204,8 @@ def completion_loss(
 
         @staticmethod
         def backward(ctx, g):
-            return ctx.saved_tensors[0] * g.to(ctx.saved_tensors[0].dtype)
+            (grad,) = ctx.saved_tensors
+            return grad * (g / _lift(weight.dtype)).to(grad.dtype)
 
     return Loss.apply(hidden)
 
@@ -210,10 +224,19 @@ def expand(
         return dequantize_4bit(w.data, state).to(dtype), None
     if type(layer).__name__ != 'Linear8bitLt':
         return w.to(dtype), None
-    scale = layer.state.SCB if layer.state.SCB is not None else w.SCB
-    return (w.data if layer.state.CB is None else layer.state.CB).to(dtype), (scale / 127).to(
-        dtype
-    )
+    return _expand8(layer.state, w, dtype)
+
+
+def _expand8(state, w, dtype):
+    "The same for 8 bits; in float16 the rows are scaled at once, or their products overflow"
+    import torch
+
+    codes = w.data if state.CB is None else state.CB
+    rows = (state.SCB if state.SCB is not None else w.SCB) / 127
+    if dtype != torch.float16:
+        return codes.to(dtype), rows.to(dtype)
+    W = torch.empty(codes.shape, dtype=dtype, device=codes.device)
+    return torch.mul(codes, rows[:, None], out=W), None
 
 # %% ../nbs/07b_fast.ipynb #292ea6df
 def free_gib() -> float:

@@ -34,6 +34,7 @@ def layer_bytes(
     dtype_bytes: int = 2,  # 2 for bf16 and fp16, 4 for fp32
     fused: bool = True,  # Liger's kernels run; they are for Qwen3 only
     bits: int = 4,  # of the projections
+    pieces: bool = False,  # a packed row is attended to example by example
 ) -> int:  # for one token
     "What one layer keeps for the backward pass"
     h, q, k, i = (
@@ -44,8 +45,9 @@ def layer_bytes(
     )
     if backend == 'unsloth' and bits < 8:
         return dtype_bytes * (4 * h + 3 * q + 3 * k + 2 * i)
+    copies = dtype_bytes * (3 * q - 2 * k) * pieces
     if backend != 'unsloth' and fused and shape.model_type == 'qwen3':
-        return dtype_bytes * (4 * h + 3 * q + 3 * k + 3 * i)
+        return dtype_bytes * (4 * h + 3 * q + 3 * k + 3 * i) + copies
     again = (
         4 * (2 * h + q + i) if backend == 'unsloth' else 0
     )  # 8-bit layers stay PEFT's; fitted to a measured run
@@ -53,6 +55,7 @@ def layer_bytes(
         dtype_bytes * (2 * h + 2 * q + 2 * k + 4 * i)
         + 4 * ((4 if shape.model_type.startswith('gemma') else 2) * h + q + k)
         + again
+        + copies
     )
 
 # %% ../nbs/01e_memory.ipynb #8f58b55a
@@ -69,9 +72,9 @@ def adapter_bytes(
 CHECKPOINTED = dict(off=0.0, half=0.5, on=1.0, unsloth=1.0)  # share of the layers
 
 
-def _kept_bytes(shape, bits, checkpointing, backend, dtype_bytes, fused, own):
+def _kept_bytes(shape, bits, checkpointing, backend, dtype_bytes, fused, own, pieces):
     "What a token leaves in the layers until the backward pass"
-    layer = layer_bytes(shape, backend, dtype_bytes, fused, bits)
+    layer = layer_bytes(shape, backend, dtype_bytes, fused, bits, pieces)
     share = CHECKPOINTED[checkpointing]
     kept = shape.layers * (1 - share) * layer + (layer if share else 0)
     if checkpointing != 'unsloth':
@@ -94,9 +97,10 @@ def predict_memory(
     overhead: float = 0.0,  # GiB of the process itself; 1 on a CPU
     fused: bool = True,  # as for `layer_bytes`
     own: bool = True,  # the course's layers and loss, or Unsloth's; else PEFT's and TRL's
+    pieces: bool = False,  # as for `layer_bytes`
 ) -> Memory:
     "Peak memory of a QLoRA training step"
-    kept = _kept_bytes(shape, bits, checkpointing, backend, dtype_bytes, fused, own)
+    kept = _kept_bytes(shape, bits, checkpointing, backend, dtype_bytes, fused, own, pieces)
     parts = dict(
         weights=shape.quantised * WEIGHT_BYTES[bits] + shape.embeddings * dtype_bytes,
         adapter=adapter_bytes(shape, r, optimizer_bytes),

@@ -23,8 +23,8 @@ from .prompts import GEMMA_TEMPLATE, find_family
 __all__ = ['TINY_TOKENIZER', 'TINY_KINDS', 'GEMMA', 'atomic_folder', 'tiny_base', 'quiet', 'tiny_family', 'gemma_parts',
            'join_parts', 'spm_merges', 'gemma_tokenizer', 'gemma_base', 'resolve_base', 'tensor_shapes', 'weight_files',
            'refuse_code', 'check_model_folder', 'loading', 'load_config', 'load_tokenizer', 'refuse_keys',
-           'load_weights', 'load_pair', 'load_lora', 'refuse_adapter', 'load_adapter', 'attention_of', 'load_quantized',
-           'count_layers', 'check_bits']
+           'load_weights', 'load_pair', 'load_lora', 'refuse_adapter', 'load_adapter', 'copy_adapter', 'attention_of',
+           'load_quantized', 'count_layers', 'check_bits']
 
 # %% ../nbs/07a_models.ipynb #f379bc54
 @contextmanager
@@ -788,6 +788,20 @@ def load_adapter(
         net = PeftModel.from_pretrained(net, folder, config=config)
     refuse_adapter(net, folder)
     return net
+
+
+def copy_adapter(
+    net,  # a `PeftModel` whose adapter has the same settings
+    folder: str | Path,  # of the adapter whose weights it gets
+):
+    "Give the adapter of `net` the weights of another"
+    from peft import set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    refuse_adapter(net, folder)
+    with loading(folder), quiet():
+        weights = load_file(Path(folder) / 'adapter_model.safetensors')
+        set_peft_model_state_dict(net, weights)
 
 # %% ../nbs/07a_models.ipynb #17a38f96
 def attention_of(

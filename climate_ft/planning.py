@@ -200,8 +200,9 @@ def _arranged(m, shape, cfg, work):
         optimizer_bytes=2.0 if '8bit' in cfg.optimizer else 8.0,
         overhead=0.0 if gpu else 0.8,
     )
-    half = width * 8 == 16 and m['dtype'] != 'float16'
-    packs = gpu and own and backend != 'unsloth' and half
+    packs = gpu and own and backend != 'unsloth'
+    new = gpu and float(m['gpus'][0]['capability']) >= 8
+    size['pieces'] = packs and (width == 4 or not new)
     ways = ('off', 'unsloth') if backend == 'unsloth' else ('off', 'half', 'on')
     lengths = work['lengths'] if packs else [max(work['lengths'])]
     found = arrange(shape, _free(m), cfg.batch_size * cfg.accumulation, lengths, ways, **size)

@@ -12,13 +12,14 @@ from pathlib import Path
 from .workspace import CourseError, Record, Workspace, read_json, read_jsonl
 from .preflight import arrange, compute_dtype, pass_tokens, predict_memory, refuse
 from .prompts import check_rows, encode_rows, find_family
-from .compat import say_once
+from .compat import has_flash, say_once
 from .fast import PROVEN
+from .models import load_lora
 
 # %% auto #0
 __all__ = ['SEVEN', 'SMALL', 'TOPICS', 'PROFILES', 'FORM', 'CHOICES', 'RANGES', 'TrainConfig', 'get_profile', 'select_rows',
-           'training_data', 'check_setting', 'check_settings', 'model_kind', 'is_packed', 'is_own', 'settle',
-           'fit_memory', 'spare_memory', 'share']
+           'training_data', 'check_setting', 'check_settings', 'model_kind', 'is_packed', 'is_own', 'as_started',
+           'settle', 'fit_memory', 'spare_memory', 'share']
 
 # %% ../nbs/08b_settings.ipynb #6d8c8303
 SEVEN = ('q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj')
@@ -37,6 +38,7 @@ class TrainConfig(Record):
     alpha: int = 16
     dropout: float = 0.0
     targets: tuple = SEVEN
+    start: str = ''  # folder of an adapter to go on from; empty: a fresh one
     learning_rate: float = 2e-4
     scheduler: str = 'linear'  # linear, cosine or constant
     warmup: int = 5  # steps
@@ -255,7 +257,7 @@ def _backend(cfg, ranks, kind):
     import torch
     from importlib.util import find_spec
 
-    old = torch.cuda.is_available() and torch.cuda.get_device_capability() < (8, 0)
+    old = torch.cuda.is_available() and not has_flash()
     proven = kind is None or kind in PROVEN
     if cfg.backend == 'unsloth' and ranks > 1:
         raise CourseError(
@@ -290,21 +292,30 @@ def _dtype(cfg, kind):
     return chosen if chosen in works else 'float32'
 
 # %% ../nbs/08b_settings.ipynb #e7659e68
-def _layout(cfg, backend, dtype, packs):
+def _layout(cfg, backend):
     "How examples are laid into batches"
     import torch
 
+    packs = backend == 'transformers'
     if cfg.layout == 'auto' and backend != 'unsloth':
         free = torch.cuda.is_available() and packs and cfg.fused
         return 'padding_free' if free else 'padded'
-    if cfg.layout in ('padding_free', 'packed') and not packs and backend != 'unsloth':
-        ours = backend == 'transformers'
-        other = 'dtype to bfloat16' if ours else 'backend to transformers'
+    if cfg.layout in ('padding_free', 'packed') and backend == 'trl':
         raise CourseError(
-            f'layout {cfg.layout} with {dtype if ours else backend} needs the unsloth '
-            f'backend: set layout to padded, or {other}'
+            f'layout {cfg.layout} with {backend} needs the unsloth '
+            'backend: set layout to padded, or backend to transformers'
         )
     return cfg.layout
+
+
+def as_started(cfg: TrainConfig) -> TrainConfig:
+    "The configuration with rank, alpha and layers of the adapter that it goes on from"
+    if not cfg.start:
+        return cfg
+    lora = load_lora(cfg.start)
+    named = [t for t in SEVEN if t in lora.target_modules]
+    targets = tuple(dict.fromkeys([*named, *sorted(lora.target_modules)]))
+    return replace(cfg, r=lora.r, alpha=lora.lora_alpha, targets=targets)
 
 
 def settle(
@@ -313,19 +324,16 @@ def settle(
     kind: str | None = None,  # `model_type` of the base; None: one that our step is proven for
 ) -> TrainConfig:  # without any `auto`
     "What this machine makes of the settings that `cfg` leaves open"
-    import torch
-
+    cfg = as_started(cfg)
     check_settings(cfg.asdict())
-    if cfg.graphs and not torch.cuda.is_available():
-        raise CourseError('graphs is True: an NVIDIA GPU is needed; leave it out')
+    if cfg.graphs and not has_flash():
+        raise CourseError('graphs is True: an NVIDIA GPU from 2020 on is needed; leave it out')
     backend, dtype = _backend(cfg, ranks, kind), _dtype(cfg, kind)
-    # fp16 needs its loss scaled, which a packed step does not do
-    packs = backend == 'transformers' and dtype != 'float16'
-    layout = _layout(cfg, backend, dtype, packs)
+    layout = _layout(cfg, backend)
     graphs, checkpointing = cfg.graphs, cfg.checkpointing
     if graphs is None:  # a layer with dropout cannot be computed again in a recording
-        new = torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 0)
-        graphs = bool(new and packs and layout != 'padded' and not cfg.dropout)
+        packs = backend == 'transformers' and layout != 'padded'
+        graphs = has_flash() and packs and not cfg.dropout
     if backend != 'unsloth' and checkpointing == 'unsloth':
         checkpointing = 'on'
     found = dict(backend=backend, dtype=dtype, layout=layout)
@@ -335,7 +343,9 @@ def settle(
 def _terms(cfg):
     "What `predict_memory` and `arrange` ask about a run"
     import torch
+    from importlib.util import find_spec
 
+    gpu = torch.cuda.is_available()
     return dict(
         bits=cfg.bits,
         r=cfg.r,
@@ -343,7 +353,8 @@ def _terms(cfg):
         dtype_bytes=4 if cfg.dtype == 'float32' else 2,
         optimizer_bytes=2.0 if '8bit' in cfg.optimizer else 8.0,
         overhead=0.0 if cfg.optimizer == 'adamw_8bit' else 0.8,
-        fused=is_own(cfg) and (cfg.graphs or torch.cuda.is_available()),
+        fused=is_own(cfg) and bool(find_spec('liger_kernel') if gpu else cfg.graphs),
+        pieces=is_packed(cfg) and gpu and (cfg.dtype == 'float32' or not has_flash()),
         own=is_own(cfg) or cfg.backend == 'unsloth',
     )
 
@@ -366,12 +377,15 @@ def fit_memory(
     free: float,  # GiB
 ) -> TrainConfig:  # possibly with its step arranged anew
     "Arrange a step for the memory, or refuse the run"
+    import torch
+
     size, ours = _terms(cfg), cfg.layout == 'padding_free'
     longest = cfg.max_length if cfg.layout == 'packed' else max(lengths)
     ways = ('off', 'unsloth') if cfg.backend == 'unsloth' else ('off', 'half', 'on')
     examples = cfg.batch_size * cfg.accumulation
     found = arrange(shape, free, examples, lengths if ours else [longest], ways, **size)
-    if cfg.graphs and cfg.regroup and ours and found:
+    known = is_packed(cfg) and cfg.fused and not cfg.dropout and torch.cuda.is_available()
+    if (cfg.graphs or known) and cfg.regroup and ours and found:
         return replace(cfg, batch_size=found[0], accumulation=found[1], checkpointing=found[2])
     tokens, what = cfg.batch_size * longest, f'{cfg.base} in {cfg.bits} bits'
     need = predict_memory(shape, tokens=tokens, checkpointing=cfg.checkpointing, **size)

@@ -12,7 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 from .workspace import CourseError, Progress, Workspace, read_json, write_json
 from .preflight import GiB, free_memory, read_shape
-from .models import load_config, load_quantized, load_tokenizer, quiet, resolve_base
+from climate_ft.models import (
+    copy_adapter,
+    load_config,
+    load_quantized,
+    load_tokenizer,
+    quiet,
+    resolve_base,
+)
 from .ranks import Ranks, launch, worker
 from .fast import use_lora_linear, use_packed_attention
 from .profiles import *
@@ -52,6 +59,8 @@ def load_for_training(
     how = dict(r=cfg.r, lora_alpha=cfg.alpha, lora_dropout=cfg.dropout, bias='none')
     lora = LoraConfig(target_modules=list(cfg.targets), task_type='CAUSAL_LM', **how)
     model = get_peft_model(model, lora)
+    if cfg.start:
+        copy_adapter(model, cfg.start)
     if fused and not cfg.dropout:
         use_lora_linear(model)
     if cfg.checkpointing != 'off':

@@ -375,8 +375,12 @@ def _recording(base, cfg):
             if not all(l.training for l in self.step.net.model.layers):
                 self.model.train()  # or checkpointing is skipped
             b = self._prepare_inputs(inputs)
-            device = b['input_ids'].device
-            return self.step(b, torch.as_tensor(items, dtype=torch.float32, device=device))
+            device, scaler = b['input_ids'].device, self.accelerator.scaler
+            items = torch.as_tensor(items, dtype=torch.float32, device=device)
+            if scaler is None:
+                return self.step(b, items)
+            scale = scaler.scale(torch.ones_like(items))  # a tensor: the GPU is not asked
+            return self.step(b, items / scale) / scale
 
     return Recording
 
@@ -406,6 +410,7 @@ def packed_trainer(
         def _clip_grad_norm(self, model):
             if self.flat is None:
                 return super()._clip_grad_norm(model)
+            self.accelerator.unscale_gradients()
             norm = torch.linalg.vector_norm(self.flat.grad)
             self.flat.grad.mul_((self.args.max_grad_norm / (norm + 1e-6)).clamp(max=1.0))
             return norm

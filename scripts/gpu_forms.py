@@ -301,7 +301,7 @@ def curve(answers, limits=range(-8, 25, 2)):
     return res
 
 
-def one(spec, asked, base, limit, folder):
+def one(spec, asked, base, limit, folder, keep):
     import torch
     from climate_ft.train import train
 
@@ -319,6 +319,9 @@ def one(spec, asked, base, limit, folder):
         out['training'] = train(cfg, ws) and None
         out['train_seconds'] = round(time.time() - t, 1)
         model = load_for_inference(ws.models / cfg.name)
+        if keep:
+            aside = shutil.ignore_patterns('checkpoints')
+            shutil.copytree(ws.models / cfg.name, keep / cfg.name, ignore=aside)
     t = time.time()
     answers = answers_of(model, asked, 16 if limit else 160)
     answers = merged(answers)
@@ -348,6 +351,7 @@ def main():
     ap.add_argument('--limit', type=int)
     ap.add_argument('--forms', type=Path, help='folder of further variants')
     ap.add_argument('--each', action='store_true', help='every passage alone, too')
+    ap.add_argument('--keep', type=Path, help='folder for the adapters')
     o = ap.parse_args()
     asked = prompts(o.limit, o.each)
     result = dict(
@@ -359,7 +363,7 @@ def main():
         runs=[],
     )
     for spec in o.variants:
-        run, answers = one(spec, asked, o.base, o.limit, o.forms)
+        run, answers = one(spec, asked, o.base, o.limit, o.forms, o.keep)
         result['runs'].append(run)
         print('RESULT', json.dumps(run, ensure_ascii=False), flush=True)
         write_json(o.out, result)

@@ -3,18 +3,21 @@ laptop? Gemma 3 270M on one GPU, one line per recipe: results/own_pdf.json.
 
 Here, make documents of two pages each and what the first stages find in them:
 
-    python scripts/own_pdf.py make FOLDER
+    python scripts/own_pdf.py make FOLDER [PDF:PAGE …]
 
 There:
 
-    python scripts/own_pdf.py run OUT.json FOLDER [RECIPE …] [--base tiny]
+    python scripts/own_pdf.py run OUT.json FOLDER [RECIPE …] [--start ADAPTER] [--base tiny]
 
-Every recipe trains one model for each document. It is asked the short questions that were
-held out by wording and the hand-written questions about these pages: with the passages that
-retrieval finds, and with the best passages that do not hold the answer. `tokens` are those
-that the training reads in all its epochs, of one document in the mean; they set the minutes
-on a processor."""
+Without names of PDFs the documents are pages of the report; PAGE counts from 1. Every recipe
+trains one model for each document, from the weights of ADAPTER if one is named. It is asked
+the short questions that were held out, one more wording of each other short question, which
+is kept out of the training, and the hand-written questions about these pages: with the
+passages that retrieval finds, and with the best passages that do not hold the answer.
+`tokens` are those that the training reads in all its epochs, of one document in the mean;
+they set the minutes on a processor."""
 
+import argparse
 import json
 import random
 import shutil
@@ -41,7 +44,7 @@ from climate_ft.workspace import (
     write_jsonl,
 )
 
-PAGES = (1, 6, 15, 18)  # first of two, counted from 0
+PAGES = (2, 7, 16, 19)  # of the report, the first of two
 CONTRAST = dict(contrast=True, refusals=0.5, refuse_topics=False)
 READ, MIXED = dict(passage=100), dict(base=40, short=40, passage=100, refusal=10)
 BOTH = READ | dict(refusal=25)
@@ -53,6 +56,8 @@ RECIPES = dict(
     today=(None, {}, dict(epochs=6)),
     today_2=(None, {}, dict(epochs=2)),
     today_1=(None, {}, dict(epochs=1)),
+    small=(None, {}, dict(epochs=2, learning_rate=3e-4)),
+    small_4=(None, {}, dict(epochs=4, learning_rate=3e-4)),
     read=(READ, CONTRAST, ONCE),
     read_2=(READ, CONTRAST, TWICE),
     read_50=(dict(passage=50), CONTRAST, ONCE),
@@ -66,13 +71,14 @@ RECIPES = dict(
 )
 
 
-def make(folder):
+def make(folder, *named):
     import fitz
 
-    report = fitz.open(REPO / 'documents' / 'document_01.pdf')
-    for k, a in enumerate(PAGES):
+    report = REPO / 'documents' / 'document_01.pdf'
+    for k, spec in enumerate(named or [f'{report}:{a}' for a in PAGES]):
+        source, _, a = spec.rpartition(':')
         pages, p = fitz.open(), Path(folder) / f'own_{k}.pdf'
-        pages.insert_pdf(report, from_page=a, to_page=a + 1)
+        pages.insert_pdf(fitz.open(source), from_page=int(a) - 1, to_page=int(a))
         p.parent.mkdir(parents=True, exist_ok=True)
         pages.save(p)
         how = ['--pdf', p, '--profile', 'cpu', '--to', 'dataset', '--out', p.with_suffix('')]
@@ -80,15 +86,33 @@ def make(folder):
         p.unlink()
 
 
+def asked_of(ws, name):
+    "The questions of a set, which another document may not have"
+    p = ws.path('splits') / f'{name}.jsonl'
+    return read_questions(p) if p.stat().st_size else []
+
+
+def kept_out(ws):
+    "One wording of each short question, which the training must not see"
+    forms = read_jsonl(ws.path('splits') / 'forms.jsonl')
+    short = [r for r in forms if r['kind'] == 'short']
+    last = {(r['source_id'], r['output']): r for r in short}
+    write_jsonl(ws.path('splits') / 'worded.jsonl', last.values())
+    asked = {r['instruction'] for r in last.values()}
+    left = [r for r in forms if r['instruction'] not in asked]
+    write_jsonl(ws.path('splits') / 'forms.jsonl', left)
+
+
 def chosen(ws, take, mix):
     "The rows of a recipe, from all that can be made of the document"
     chunks = [Chunk.fromdict(c) for c in read_json(ws.path('corpus_chunks'))]
     d = ws.path('splits')
     pairs = [QA.fromdict(r) for r in read_questions(d / 'train.jsonl')]
-    exam = [r for s in ('gold', 'general') for r in read_questions(d / f'{s}.jsonl')]
+    exam = [r for s in ('gold', 'general') for r in asked_of(ws, s)]
+    out = {r['instruction'] for r in read_jsonl(d / 'worded.jsonl')}
     asked = [q for r in exam for q in (r['instruction'], r['extra'].get('question2')) if q]
     rows, _, _ = build_forms(chunks, pairs, asked, 42, Mix(**mix))
-    rows, res = [vars(r) for r in [*pairs, *rows]], []
+    rows, res = [vars(r) for r in [*pairs, *rows] if r.instruction not in out], []
     for kind, n in take.items():
         fit = [r for r in rows if r['kind'] == kind]
         if kind in ('passage', 'refusal'):  # short answers, and prompts as they are asked
@@ -102,12 +126,12 @@ def chosen(ws, take, mix):
     return res
 
 
-def trained(ws, name, base, take, mix, settings):
+def trained(ws, name, base, start, take, mix, settings):
     "A model of the recipe; what the training read"
     from climate_ft.train import get_profile, train
 
     cfg = replace(get_profile('cpu'), name=name, base=base, max_dev=0, tensorboard=False)
-    cfg = replace(cfg, **settings)
+    cfg = replace(cfg, start=start, **settings)
     if take is None:
         cfg = replace(cfg, forms=True, max_forms=200)
     else:
@@ -120,8 +144,8 @@ def trained(ws, name, base, take, mix, settings):
 def prompts(ws):
     "(set, condition, row, passages, do they hold the answer)"
     find = Retriever([Chunk.fromdict(c) for c in read_json(ws.path('corpus_chunks'))])
-    for name in ('short', 'gold'):
-        for r in read_questions(ws.path('splits') / f'{name}.jsonl'):
+    for name in ('short', 'worded', 'gold'):
+        for r in asked_of(ws, name):
             got = [t for _, t in found(question_of(r), find, 6)]
             top, wrong = context(got[:PASSAGES]), lacking(r, got)
             yield name, 'passage', r, top, right(top, r)
@@ -137,7 +161,16 @@ def answers_of(model, asked):
         yield dict(set=name, how=how, question=question_of(row), holds=holds, said=a) | told
 
 
-def one(name, folder, base):
+def untrained(base, start):
+    "The base model, or with an adapter of other documents"
+    from climate_ft.generate import ready
+    from climate_ft.models import load_adapter, load_quantized, resolve_base
+
+    net, tok = load_quantized(resolve_base(base), 4)
+    return ready(load_adapter(net, start) if start else net), tok
+
+
+def one(name, folder, base, start):
     "A recipe on every document"
     take, mix, settings = RECIPES[name]
     answers, tokens, t = [], [], time.time()
@@ -145,14 +178,11 @@ def one(name, folder, base):
     for p in documents:
         ws = Workspace(Path(tempfile.mkdtemp()))
         shutil.copytree(p / 'data', ws.data, dirs_exist_ok=True)
+        kept_out(ws)
         if name == 'untrained':
-            from climate_ft.generate import ready
-            from climate_ft.models import load_quantized, resolve_base
-
-            net, tok = load_quantized(resolve_base(base), 4)
-            model = ready(net), tok
+            model = untrained(base, start)
         else:
-            model, info = trained(ws, name, base, take, mix, settings)
+            model, info = trained(ws, name, base, start, take, mix, settings)
             tokens.append(info['tokens'] * settings['epochs'])
         answers += answers_of(model, list(prompts(ws)))
         shutil.rmtree(ws.root)
@@ -161,19 +191,31 @@ def one(name, folder, base):
     return out | dict(table=counts(answers)), answers
 
 
-def run(out, folder, *names, base='gemma-3-270m'):
+def run(out, folder, *names, base='gemma-3-270m', start=''):
     out = Path(out)
     runs = []
     for name in names or RECIPES:
-        got, answers = one(name, folder, base)
+        got, answers = one(name, folder, base, start)
         runs.append(got)
         print('RESULT', json.dumps(got, ensure_ascii=False), flush=True)
-        write_json(out, dict(model=base, runs=runs))
+        write_json(out, dict(model=base, start=Path(start).name, runs=runs))
         write_jsonl(out.with_name(f'{out.stem}_{name}.jsonl'), answers)
 
 
+def main():
+    ap = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    ap.add_argument('what', choices=['make', 'run'])
+    ap.add_argument('given', nargs='+')
+    ap.add_argument('--start', default='')
+    ap.add_argument('--base', default='gemma-3-270m')
+    o = ap.parse_args()
+    if o.what == 'make':
+        make(*o.given)
+    else:
+        run(*o.given, base=o.base, start=o.start)
+
+
 if __name__ == '__main__':
-    given = sys.argv[1:]
-    tiny = dict(base='tiny') if '--base' in given else {}
-    given = [a for a in given if a not in ('--base', 'tiny')]
-    make(*given[1:]) if given[0] == 'make' else run(*given[1:], **tiny)
+    main()

@@ -167,7 +167,7 @@ def test_each_question_stands_above_its_answers_and_the_passage_below(page, monk
     assert page.locator('#answers h3').all_text_contents() == [KNOWN, BAD]
     newest = page.locator('#answers section').first
     said = newest.locator('h4').all_text_contents()
-    assert said == ['記憶から', '報告書の文章を読んで', '見つけた文章']
+    assert said == ['記憶だけで', '報告書の文章を読んで', '見つけた文章']
     tops = [e.bounding_box()['y'] for e in newest.locator('h4').all()]
     assert tops == sorted(tops)
     assert '--pdf' in page.locator('#no-picture').inner_text()
@@ -293,7 +293,7 @@ def test_a_follow_up_keeps_its_turns_until_a_new_topic(page, chat, monkeypatch):
     ask(page, FOLLOW)
     ended(page)
     page.click('#fresh')
-    page.get_by_text('新しい話題です').wait_for()
+    page.get_by_text('新しい話題を始めます').wait_for()
     ask(page, FOLLOW)
     ended(page)
     assert [h[0] for h in heard] == ['tuned', 'base'] * 3

@@ -111,3 +111,27 @@ def test_memory_for_no_answer_at_all_is_one_line(model, narrow):
     narrow(0)
     with pytest.raises(CourseError, match='does not hold one answer beside the model'):
         D.decode(net, [[1, 2, 3]], [-1], most=2)
+
+
+@pytest.mark.parametrize('bits', [4, 8])
+def test_an_adapter_on_quantised_layers_answers_one_question(bits):
+    "One question is one row, which takes the layers' old way"
+    from peft import LoraConfig, get_peft_model
+    from climate_ft.models import load_quantized, tiny_base
+
+    with quiet():
+        net, tok = load_quantized(tiny_base(), bits, 'float32')
+        lora = LoraConfig(r=4, lora_alpha=8, target_modules=['q_proj', 'down_proj'])
+        net = get_peft_model(net, lora).eval()
+    for name, p in net.named_parameters():
+        if 'lora_B' in name:
+            torch.nn.init.normal_(p, std=0.5)
+    prompt = tok(QUESTIONS[0], add_special_tokens=False).input_ids
+    one = torch.tensor([prompt[:1]])
+    with torch.no_grad():
+        before = net(one).logits
+    D.use_expanded(net)
+    D.use_expanded(net)  # a second time changes nothing
+    with torch.no_grad():
+        assert torch.equal(net(one).logits, before)
+    assert [len(a) for a in D.decode(net, [prompt], [-1], most=8, n=1)] == [8]

@@ -66,6 +66,26 @@ def test_the_chunked_loss_is_cross_entropy(chunk):
     )
 
 
+@pytest.mark.parametrize('scale', [2.0**16, 2.0**20])
+@pytest.mark.parametrize('sure', [0.3, 20.0])
+def test_a_scaled_gradient_in_float16_is_that_of_float32(sure, scale):
+    """One trained token, whose scale float16 cannot hold; sure: the token is known already,
+    and float16 cannot hold the gradient before it is scaled"""
+    with seeded(0):
+        h, w = torch.randn(1, 64), torch.randn(500, 64) / 20
+    h, y = (h + sure * w[7:8] / w[7].norm()).half(), torch.tensor([7])
+
+    def gradient(dtype):
+        x = h.to(dtype).requires_grad_()
+        return torch.autograd.grad(completion_loss(x, w.half().to(dtype), y) * scale, x)[0]
+
+    want, got = gradient(torch.float32), gradient(torch.float16)
+    assert 1e-4 < want.abs().max() < 65504 * 16
+    held = want.abs() < 6e4
+    torch.testing.assert_close(got.float()[held], want[held], atol=0, rtol=0.02)
+    assert got[want.abs() > 65520].isinf().all()
+
+
 def test_scores_that_overflow_do_not():
     h = torch.full((2, 4), 300.0, requires_grad=True)
     loss = completion_loss(h, torch.eye(4) * 100, torch.tensor([0, 1]))
@@ -135,6 +155,18 @@ def test_weights_that_stay_expanded_change_no_bit(bits, monkeypatch):
     again = _loss_and_gradient(model)
     assert loss.item() == again[0].item() and torch.equal(grad, again[1])
     assert keep_expanded(model, torch.float32, -1) == 0
+
+
+@pytest.mark.parametrize('bits', [4, 8, 16])
+def test_layers_in_float16(bits):
+    "Rows of 8-bit codes whose sum float16 cannot hold among them"
+    layer = load_quantized('tiny', bits, 'float16')[0].model.layers[1].mlp.down_proj
+    w, rows = expand(layer, torch.float32)
+    w = w if rows is None else w * rows[:, None]
+    x, A, B = 30 * torch.ones(3, 384) * w[:1].sign(), torch.zeros(4, 384), torch.zeros(128, 4)
+    got = lora_linear(x.half(), layer, A, B, 0.5)
+    assert got.dtype == torch.float16 and (x @ w.T).abs().max() > 30
+    torch.testing.assert_close(got.float(), x @ w.T, atol=0.1, rtol=0.01)
 
 
 def test_an_example_does_not_see_its_neighbour():

@@ -75,13 +75,14 @@ def test_predicted_memory_of_gemma_against_its_log(bits):
     assert abs(m.expected / peak - 1) < 0.1 and m.low <= peak <= m.high
 
 
+@pytest.mark.parametrize('pieces', [False, True])
 @pytest.mark.parametrize('base', ['tiny', 'gemma'])
-def test_what_a_layer_keeps_without_fused_kernels(base):
+def test_what_a_layer_keeps_without_fused_kernels(base, pieces):
     "Counted by PyTorch: what two layers save for the backward pass, less what one saves"
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import Gemma3ForCausalLM, Gemma3TextConfig, Qwen3Config, Qwen3ForCausalLM
-    from climate_ft.fast import use_lora_linear
+    from climate_ft.fast import use_lora_linear, use_packed_attention
 
     shape = P.Shape(
         64, 128, 384, 1, 4, 2, 32, True, dict(tiny='qwen3', gemma='gemma3_text')[base]
@@ -106,6 +107,9 @@ def test_what_a_layer_keeps_without_fused_kernels(base):
         ).bfloat16()
         net = get_peft_model(net, LoraConfig(r=1, target_modules='all-linear'))
         use_lora_linear(net)
+        how = dict(borders=torch.tensor([0, n // 2, n])) if pieces else {}
+        if pieces:
+            use_packed_attention(net.get_base_model())
         weights, sizes = {p.untyped_storage().data_ptr() for p in net.parameters()}, {}
 
         def note(t):
@@ -113,10 +117,11 @@ def test_what_a_layer_keeps_without_fused_kernels(base):
             return t
 
         with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
-            net(torch.arange(n)[None] % 64, use_cache=False)
+            net(torch.arange(n)[None] % 64, use_cache=False, **how)
         return sum(b for p, (b, _) in sizes.items() if p not in weights) / n
 
-    assert abs((kept(2) - kept(1)) / P.layer_bytes(shape, fused=False) - 1) < 0.1
+    want = P.layer_bytes(shape, fused=False, pieces=pieces)
+    assert abs((kept(2) - kept(1)) / want - 1) < 0.1
 
 
 def test_memory_moves_the_right_way():

@@ -1,11 +1,11 @@
 "use strict";
 // Everything that comes from a reader, a model or a document is written with textContent: it is text, never markup.
 const TEXTS = {
-  ja: {question: "質問", how: "答え方", memory: "記憶から", passage: "報告書の文章を読んで", blind: "名前を隠して比べる", ask: "質問する", stop: "止める", fresh: "新しい話題",
-    votes: "投票を保存", source: "見つけた文章", answers: "答え", base: "学習前", tuned: "学習後", better: "こちらがよい", same: "同じくらい",
-    thanks: "投票しました", working: "考えています…", done: "終わりました", begun: "新しい話題です", stopped: "止めました", failed: "つながりません。コマンドは動いていますか。",
+  ja: {question: "質問", how: "答え方", memory: "記憶だけで", passage: "報告書の文章を読んで", blind: "名前を隠して比べる", ask: "質問する", stop: "止める", fresh: "新しい話題",
+    votes: "投票を保存", source: "見つけた文章", answers: "回答", base: "学習前", tuned: "学習後", better: "こちらがよい", same: "同じくらい",
+    thanks: "投票しました", working: "考えています…", done: "終わりました", begun: "新しい話題を始めます", stopped: "止めました", failed: "接続できません。コマンドが動いているか確かめてください。",
     page: "ページ", picture: "報告書のページ。見つけた文章に印がついています。",
-    missing: "この文書のPDFが見つかりません。--pdf で場所を示すと、ページの絵が出ます。"},
+    missing: "この文書のPDFが見つかりません。--pdf で指定すると、ページの画像を表示できます。"},
   en: {question: "Question", how: "How to answer", memory: "from memory", passage: "from the passage", blind: "compare blindly", ask: "Ask", stop: "Stop", fresh: "New topic",
     votes: "Save votes", source: "Passage found", answers: "Answers", base: "before training", tuned: "after training", better: "this one is better",
     same: "about the same", thanks: "Thank you", working: "Thinking…", done: "Done", begun: "A new topic", stopped: "Stopped", failed: "No connection. Is the command running?",
