@@ -343,7 +343,9 @@ def _answers(title, said):
     return bool(first and 2 * shared >= len(words) and (has_term(title) or title in text))
 
 # %% ../nbs/05i_precision.ipynb #05i00017
-_item = re.compile('^[0-9]{1,2}[ \u3000]+(?=[一-龥ァ-ヶ])(?![年月日人個件回])')
+_item = re.compile(
+    '^(?:[-－–—‐・]\\s*|[0-9]{1,2}[ \u3000]+(?=[一-龥ァ-ヶ])(?![年月日人個件回]))'
+)
 
 
 def bare_sentence(s: str) -> str:

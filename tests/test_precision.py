@@ -146,6 +146,7 @@ def test_bullets_numbers_and_connectives_leave_a_sentence():
     assert bare_sentence('1 村は、実態を把握する。') == '村は、実態を把握する。'
     assert bare_sentence('また、村は、実態を把握する。') == '村は、実態を把握する。'
     assert bare_sentence('13 の海溝型地震がある。') == '13 の海溝型地震がある。'
+    assert bare_sentence('–圏点を付けた場合、進入が無効になる。')[0] == '圏'
 
 
 def test_a_heading_is_answered_by_what_speaks_of_it():
