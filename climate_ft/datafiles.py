@@ -226,7 +226,7 @@ def write_forms(
     progress: Progress | None = None,
 ):
     "Every form of the trained sentences into `forms.jsonl`, those held out into `short.jsonl`"
-    from climate_ft.passages import build_forms
+    from climate_ft.passages import build_forms, keep_wordings
 
     sides, whole = split_sections(chunks, seed), report['hold_out'] == 'wordings'
     known, taught = [c for c in chunks if whole or sides[unit_of(c)] == 'train'], ()
@@ -236,6 +236,9 @@ def write_forms(
         taught, report['teacher'] = teach(ws, known, teacher, progress)
     how = _asked_in(sets), seed, mix, taught
     rows, held, report['forms'] = build_forms(known, sets['train'], *how, own=whole)
+    if whole:
+        rows, worded = keep_wordings(rows, seed=seed)
+        held += worded
     note_gaps(ws, known, sets, rows, report)
     for r in held:
         r.split = 'short'

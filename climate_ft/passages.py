@@ -6,7 +6,7 @@
 from __future__ import annotations
 import os
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from .workspace import *
@@ -19,7 +19,7 @@ from .pairs import rank
 # %% auto #0
 __all__ = ['PASSAGES', 'CHARS', 'REFUSAL', 'QUOTED', 'bigrams', 'Retriever', 'passage', 'found', 'context', 'follows', 'thread',
            'cited', 'core', 'around', 'quoted', 'passage_rows', 'general_pairs', 'off_topic', 'Mix', 'mixed',
-           'add_taught', 'reading_rows', 'build_forms', 'select_forms']
+           'add_taught', 'reading_rows', 'build_forms', 'select_forms', 'keep_wordings']
 
 # %% ../nbs/05f_passages.ipynb #042da4df
 def bigrams(
@@ -414,24 +414,44 @@ def build_forms(
 # %% ../nbs/05f_passages.ipynb #6b55f7ca
 def select_forms(
     rows: list[dict],  # of forms.jsonl
-    sources: set,  # facts that are trained
+    sources: set | None,  # facts that are trained; None: all
     most: int | None = None,  # rows; None: all rows of all facts
     refusals: float = 0.1,  # of the prompts with passages
     seed: int = 42,
 ) -> list[dict]:
-    "The rows of a small training: half of them read a passage"
+    "The rows of a small training: two in three read a passage"
     if most is None:
         return rows
-    known = [r for r in rows if r['source_id'] in sources or r['kind'] == 'refusal']
+    whole = sources is None
+    known = [r for r in rows if whole or r['source_id'] in sources or r['kind'] == 'refusal']
 
-    def draw(kinds, n, size=0):
-        fit = [r for r in known if r['kind'] in kinds]
-        return sorted(
-            fit, key=lambda r: (len(r['input']) // 200 * bool(size), rank(seed, r['id']))
-        )[:n]
+    def order(r):
+        long = len((r.get('extra') or {}).get('answer', '')) >= 40
+        return long, len(r['input']) // 200, rank(seed, r['id'])
 
-    read, refuse = most // 2, round(refusals * most / 2)
-    chosen = draw(('passage',), read - refuse, 1) + draw(('refusal',), refuse, 1)
+    def draw(kinds, n):
+        return sorted((r for r in known if r['kind'] in kinds), key=order)[:n]
+
+    read = 2 * most // 3
+    refuse = round(refusals * read)
+    chosen = draw(('passage',), read - refuse) + draw(('refusal',), refuse)
     chosen += draw(SHORT, most - len(chosen))
     ids = {r['id'] for r in chosen}
     return [r for r in rows if r['id'] in ids]
+
+
+def keep_wordings(
+    rows: list[QA],  # from `build_forms`
+    most: int = 40,  # questions
+    seed: int = 42,
+) -> tuple[list[QA], list[QA]]:  # what is trained, what is asked
+    "One wording of each short question kept out of the training, where it has several"
+    words = defaultdict(list)
+    for r in rows:
+        if r.kind == 'short':
+            words[r.source_id, r.output].append(r)
+    last = [rs[-1] for rs in words.values() if len(rs) > 1]
+    last = sorted(last, key=lambda r: rank(seed, r.id, 'kept'))[:most]
+    kept = {r.instruction for r in last}
+    new = [replace(r, id=r.id + '?', kind='asked', split='short') for r in last]
+    return [r for r in rows if r.instruction not in kept], new
