@@ -13,6 +13,7 @@ from .workspace import *
 from .contamination import squeeze
 from .forms import SHORT, apart, casual_rows, coverage, gap_rows
 from .forms import leans, question_rows, text_rows
+from .precision import own_forms
 from .pairs import rank
 
 # %% auto #0
@@ -373,6 +374,16 @@ def reading_rows(
     return read + passage_rows(topics, chunks, 0.6 * share, most // 3, no, **how)
 
 
+def _short_rows(chunks, mix, seed, own):
+    "Short questions, those held out, and the rows whose answers become gaps"
+    if not own:
+        rows, held = question_rows(chunks, mix.wordings, mix.hold, seed)
+        return rows, held, None
+    few = max(mix.hold, 0.3)  # there are few: more of them are kept
+    rows, held = question_rows(chunks, mix.wordings, few, seed, own_forms)
+    return rows, held, question_rows(chunks, 1, 0.0, seed)[0]
+
+
 def build_forms(
     chunks: list[Chunk],  # that are trained
     pairs: list[QA],  # the training pairs of chapter 06
@@ -380,17 +391,18 @@ def build_forms(
     seed: int = 42,
     mix: Mix | None = None,  # None: the defaults
     taught: list[QA] = (),  # of chapter 05g
+    own: bool = False,  # a document of the user's: chapter 05i decides what is asked
 ) -> tuple[list[QA], list[QA], dict]:  # training rows, held-out short questions, and a report
     "Every form of every sentence, alone and with passages"
     mix, ids = mix or Mix(), {c.id for c in chunks}
-    rows, held = question_rows(chunks, mix.wordings, mix.hold, seed)
+    rows, held, all_rows = _short_rows(chunks, mix, seed, own)
     held, _ = apart(held, asked, 95.0)
     rows, exam = apart(rows, asked)
     rows, more = add_taught(rows, taught, [*asked, *(r.instruction for r in held)])
     topics = [r for r in pairs if r.kind in ('base', 'template')]
     topics = [r for r in topics if r.extra.get('chunk') in ids]
     topics += (casual := casual_rows(pairs, seed))
-    out = rows + casual + (gap_rows(rows, chunks, seed) if mix.gaps else [])
+    out = rows + casual + (gap_rows(all_rows or rows, chunks, seed) if mix.gaps else [])
     out += text_rows(chunks) if mix.text else []
     out += reading_rows(rows, topics, chunks, mix, seed)
     out += mixed(pairs + out, chunks, asked, mix, seed)
