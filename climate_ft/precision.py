@@ -413,7 +413,7 @@ ENOUGH = 0.15  # facts for each sentence of the documents, if there are as many 
 def _begins_with_topic(f):
     "Is a fact of chapter 05b good enough where there are few better ones?"
     said, label = bare_sentence(f.answer), re.search('（([^（）]+)）$', f.subject)
-    if not re.match(re.escape(f.topic) + 'と?は', said) or not tells(said):
+    if said != f.answer or not re.match(re.escape(f.topic) + 'と?は', said) or not tells(said):
         return False  # Xがある…: the sentence may be about something else
     several = sum(t.pos == '名詞' for t in tokens(f.topic)) > 1  # one word needs a definition
     if label and label[1] not in f.topic and not names_section(label[1]):

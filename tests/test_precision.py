@@ -219,3 +219,18 @@ def test_the_report_keeps_its_rules_and_a_document_without_good_facts_is_not_los
     assert corpus_facts(cs)
     sets, _ = build_dataset(cs, hold_out='wordings')
     assert sets['train']
+
+
+def test_facts_of_the_report_s_rules_fill_up_where_they_stand_alone():
+    from climate_ft.facts import Fact
+    from climate_ft.precision import _begins_with_topic
+
+    def good(topic, answer, subject=''):
+        return _begins_with_topic(Fact('a', topic, answer, 'topic', None, 0, subject or topic))
+
+    said = 'watchファイルは、新しいソースを公開元のサイトから入手するための設定です。'
+    assert good('watchファイル', said)
+    assert not good('watchファイル', said, 'watchファイル（xリリース）')
+    assert not good('watchファイル', '例えば、' + said)
+    assert not good('watchファイル', said.replace('は、', 'がある場合は、'))
+    assert not good('Debian', 'Debianは利用者の多い大きなプロジェクトの一つとして続いている。')
