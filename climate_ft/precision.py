@@ -416,8 +416,8 @@ def _begins_with_topic(f):
     if said != f.answer or not re.match(re.escape(f.topic) + 'と?は', said) or not tells(said):
         return False  # Xがある…: the sentence may be about something else
     several = sum(t.pos == '名詞' for t in tokens(f.topic)) > 1  # one word needs a definition
-    if label and label[1] not in f.topic and not names_section(label[1]):
-        return False
+    if label and label[1] not in f.topic:
+        return False  # Debian（概要）
     return names_something(f.topic) and (several or bool(_is.search(said)))
 
 
