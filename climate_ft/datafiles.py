@@ -238,11 +238,11 @@ def write_forms(
     rows, held, report['forms'] = build_forms(known, sets['train'], *how, own=whole)
     if whole:
         rows, worded = keep_wordings(rows, seed=seed)
-        held += worded
+        held = _fill_dev(sets, held + worded, seed)
     note_gaps(ws, known, sets, rows, report)
     for r in held:
         r.split = 'short'
-    sets['short'] = held = _fill_dev(sets, held, seed) if whole else held
+    sets['short'] = held
     report['rows'] |= dict(dev=len(sets['dev']), short=len(held), forms=len(rows))
     mark_ocr(rows, chunks)
     write_rows(ws.path('splits') / 'forms.jsonl', rows)

@@ -375,13 +375,16 @@ def reading_rows(
 
 
 def _short_rows(chunks, mix, seed, own):
-    "Short questions, those held out, and the rows whose answers become gaps"
+    "Short questions, those held out, and those that become gaps and are asked with passages"
     if not own:
         rows, held = question_rows(chunks, mix.wordings, mix.hold, seed)
-        return rows, held, None
+        return rows, held, None  # the same
     few = max(mix.hold, 0.3)  # there are few: more of them are kept
     rows, held = question_rows(chunks, mix.wordings, few, seed, own_forms)
-    return rows, held, question_rows(chunks, 1, 0.0, seed)[0]
+    known = {squeeze(r.instruction) for r in [*rows, *held]}
+    more = question_rows(chunks, mix.wordings, 0.0, seed)[0]
+    more = [replace(r, id=r.id + '~') for r in more if squeeze(r.instruction) not in known]
+    return rows, held, rows + more
 
 
 def build_forms(
@@ -404,7 +407,7 @@ def build_forms(
     topics += (casual := casual_rows(pairs, seed))
     out = rows + casual + (gap_rows(all_rows or rows, chunks, seed) if mix.gaps else [])
     out += text_rows(chunks) if mix.text else []
-    out += reading_rows(rows, topics, chunks, mix, seed)
+    out += reading_rows(apart(all_rows, asked)[0] if own else rows, topics, chunks, mix, seed)
     out += mixed(pairs + out, chunks, asked, mix, seed)
     report = dict(rows=len(out), kinds=dict(Counter(r.kind for r in out)))
     report |= dict(held_out=len(held), examination=exam)
@@ -446,12 +449,13 @@ def keep_wordings(
     seed: int = 42,
 ) -> tuple[list[QA], list[QA]]:  # what is trained, what is asked
     "One wording of each short question kept out of the training, where it has several"
-    words = defaultdict(list)
+    words = defaultdict(dict)
     for r in rows:
-        if r.kind == 'short':
-            words[r.source_id, r.output].append(r)
-    last = [rs[-1] for rs in words.values() if len(rs) > 1]
+        if r.kind in ('short', 'passage') and 'shape' in r.extra:
+            words[r.source_id, r.output][r.instruction] = r
+    last = [[*rs.values()][-1] for rs in words.values() if len(rs) > 1]
     last = sorted(last, key=lambda r: rank(seed, r.id, 'kept'))[:most]
     kept = {r.instruction for r in last}
-    new = [replace(r, id=r.id + '?', kind='asked', split='short') for r in last]
+    how = dict(kind='asked', split='short', input='')
+    new = [replace(r, id=r.id + '?', **how) for r in last]
     return [r for r in rows if r.instruction not in kept], new

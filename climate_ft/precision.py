@@ -17,8 +17,8 @@ from .forms import topic_of
 from .forms import _clause_forms, _lead
 
 # %% auto #0
-__all__ = ['refers', 'tells', 'has_term', 'names_something', 'subject_of', 'names_section', 'bare_sentence', 'own_facts',
-           'own_forms']
+__all__ = ['ENOUGH', 'refers', 'tells', 'has_term', 'names_something', 'subject_of', 'names_section', 'bare_sentence',
+           'own_facts', 'own_forms']
 
 # %% ../nbs/05i_precision.ipynb #05i00007
 _elsewhere = re.compile(
@@ -406,8 +406,11 @@ def _document_facts(chunks):
     return res
 
 
+ENOUGH = 0.15  # facts for each sentence of the documents, if there are as many at all
+
+
 def _begins_with_topic(f):
-    "Is a fact of chapter 05b good enough where there is no better one?"
+    "Is a fact of chapter 05b good enough where there are few better ones?"
     return f.answer.startswith(f.topic) and names_something(f.topic) and not refers(f.answer)
 
 
@@ -420,7 +423,12 @@ def own_facts(
     for c in tracked(chunks, progress, 'facts'):
         by.setdefault(c.doc, []).append(c)
     found = [f for cs in by.values() for f in _document_facts(cs)]
-    return found or [f for f in corpus_facts(chunks) if _begins_with_topic(f)]
+    want = round(ENOUGH * sum(len(list(chunk_sentences(c))) for c in chunks)) - len(found)
+    if want <= 0:
+        return found
+    known = {f.id for f in found} | {f.topic for f in found}
+    more = [f for f in corpus_facts(chunks) if not {f.id, f.topic} & known]
+    return found + [f for f in more if _begins_with_topic(f)][:want]
 
 # %% ../nbs/05i_precision.ipynb #05i0001b
 _number = re.compile('(?:約|およそ)?[0-9]|[一二三四五六七八九十](?:つ|か国|種類|段階|年間|倍)')

@@ -543,7 +543,7 @@ def test_of_ones_own_document_everything_is_trained_and_wordings_are_held_out(tm
     assert (
         sets['dev']
         and len(sets['short']) >= 8
-        and all(r.instruction.endswith('か分かりますか。') for r in asked)
+        and any(r.instruction.endswith('か分かりますか。') for r in asked)
     )
     assert {r.output for r in asked} <= {r.output for r in sets['forms']}
     assert not {r.instruction for r in asked} & {r.instruction for r in sets['forms']}
@@ -570,11 +570,33 @@ def test_a_small_training_reads_and_refuses_too():
     assert (
         len(few) == 20
         and n['refusal'] == 1
-        and n['passage'] == 9
+        and n['passage'] == 12
         and few == P.select_forms(every, known, 20)
     )
     assert {r['extra']['chunk'] for r in few if r['kind'] != 'refusal'} <= {'c0', 'c1', 'c2'}
     assert P.select_forms(every, known) == every
+
+
+def test_one_wording_of_each_short_question_is_kept_for_asking():
+    chunks = towns()
+    rows, _ = F.question_rows(chunks, hold=0.0)
+    every = rows + P.passage_rows(rows, chunks, refusals=0.3)
+    left, kept = P.keep_wordings(every)
+    asked = {r.instruction for r in kept}
+    assert kept and not asked & {r.instruction for r in left}
+    assert {(r.source_id, r.output) for r in kept} <= {(r.source_id, r.output) for r in left}
+    assert all(r.input == '' and r.kind == 'asked' for r in kept)
+    assert len(left) + sum(r.instruction in asked for r in every) == len(every)
+    assert len(P.keep_wordings(every, most=3)[1]) == 3
+    once = [r for r in every if r.id.endswith('short0pol')]
+    assert P.keep_wordings(once) == (once, [])
+
+
+def test_all_forms_of_a_short_document_may_be_drawn():
+    rows, _ = F.question_rows(towns(), hold=0.0)
+    every = [vars(r) for r in rows]
+    assert len(P.select_forms(every, set(), 30)) == 0
+    assert len(P.select_forms(every, None, 30)) == 30
 
 
 @pytest.mark.parametrize(
