@@ -6,6 +6,7 @@
 from __future__ import annotations
 import re
 from collections import Counter
+from dataclasses import replace
 from .workspace import *
 from .style import conjugate
 from .facts import Fact, bracket_depth, chunk_sentences, clean_topic, corpus_facts
@@ -411,7 +412,13 @@ ENOUGH = 0.15  # facts for each sentence of the documents, if there are as many 
 
 def _begins_with_topic(f):
     "Is a fact of chapter 05b good enough where there are few better ones?"
-    return f.answer.startswith(f.topic) and names_something(f.topic) and not refers(f.answer)
+    said, label = bare_sentence(f.answer), re.search('（([^（）]+)）$', f.subject)
+    if not re.match(re.escape(f.topic) + 'と?は', said) or not tells(said):
+        return False  # Xがある…: the sentence may be about something else
+    several = sum(t.pos == '名詞' for t in tokens(f.topic)) > 1  # one word needs a definition
+    if label and label[1] not in f.topic and not names_section(label[1]):
+        return False
+    return names_something(f.topic) and (several or bool(_is.search(said)))
 
 
 def own_facts(
@@ -428,7 +435,8 @@ def own_facts(
         return found
     known = {f.id for f in found} | {f.topic for f in found}
     more = [f for f in corpus_facts(chunks) if not {f.id, f.topic} & known]
-    return found + [f for f in more if _begins_with_topic(f)][:want]
+    more = [replace(f, own=True) for f in more if _begins_with_topic(f)]
+    return found + more[:want]
 
 # %% ../nbs/05i_precision.ipynb #05i0001b
 _number = re.compile('(?:約|およそ)?[0-9]|[一二三四五六七八九十](?:つ|か国|種類|段階|年間|倍)')

@@ -369,3 +369,11 @@ def test_own_answers_are_replaced(babbler, tmp_path):
     write_jsonl(q, ROWS[1:3])
     G.answer_file(q, babbler, out, max_new_tokens=2)
     assert [r['question'] for r in read_jsonl(out)] == QUESTIONS[1:3]
+
+
+def test_a_set_without_questions_leaves_an_empty_file(tmp_path):
+    from climate_ft.workspace import read_jsonl
+
+    out = tmp_path / 'answers.jsonl'
+    assert G.answer_rows(lambda: pytest.fail('loaded'), [], out, 'm', 'k') == []
+    assert out.is_file() and read_jsonl(out) == []

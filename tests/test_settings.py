@@ -346,3 +346,30 @@ def test_another_passage_or_other_weights_are_asked_again_another_reference_is_n
     assert answers_of(monkeypatch, f, new, ['c', 'e'])[1] == ['q0', 'q1'] and answers_of(
         monkeypatch, f, new, ['c', 'e'], key='other'
     )[1] == ['q0', 'q1']
+
+
+def test_a_document_of_ones_own_goes_on_from_the_reading_adapter():
+    from climate_ft.profiles import OWN, get_profile
+
+    ours, own = P.resolve_config('cpu'), P.resolve_config('cpu', foreign=True)
+    assert ours == get_profile('cpu') and ours.start == ''
+    assert {k: getattr(own, k) for k in OWN} == OWN and own.name == 'cpu'
+    mine = P.resolve_config('cpu', sets=['epochs=5'], foreign=True)
+    assert (mine.epochs, mine.start) == (5.0, 'reading')
+    for given in ('r=4', 'start=', 'forms=false', 'base=owner/model'):
+        cfg = P.resolve_config('cpu', sets=[given], foreign=True)
+        assert (cfg.start, cfg.epochs) == ('', ours.epochs)
+    assert P.resolve_config('qwen3-8b-4bit', foreign=True) == get_profile('qwen3-8b-4bit')
+    assert P.resolve_config('tiny', foreign=True) == get_profile('tiny')
+
+
+def test_a_workspace_knows_whose_document_it_holds(tmp_path):
+    ours = REPO / 'documents' / 'document_01.pdf'
+    ws = Workspace(tmp_path)
+    assert P.is_foreign(ws, [tmp_path / 'mine.pdf']) and not P.is_foreign(ws, [ours])
+    assert not P.is_foreign(ws, [])  # nothing there yet
+    chunk = read_json(REPO / 'data' / 'corpus_chunks.json')[0]
+    write_json(ws.path('corpus_chunks'), [chunk])
+    assert not P.is_foreign(ws, [])
+    write_json(ws.path('corpus_chunks'), [chunk, chunk | dict(doc='mine')])
+    assert P.is_foreign(ws, [])

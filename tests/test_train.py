@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 import pytest
 import torch
+from safetensors.torch import load_file
 from climate_ft import profiles, train as T, trainer
 from climate_ft.preflight import SHAPES, base_shape, predict_memory
 from climate_ft.workspace import CourseError, Workspace, read_json, read_jsonl, write_jsonl
@@ -836,3 +837,31 @@ def test_the_sampler_depends_on_seed_and_epoch_only():
         and a == list(s) != b
         and list(T.LengthSampler([3, 9, 1, 7, 5] * 5, 4, 43)) != a
     )
+
+
+def test_a_training_goes_on_from_the_weights_of_another_adapter(trained, tmp_path):
+    ws = trained[0]
+    start = ws.models / 't'
+    first = T.settle(replace(CFG, name='next', start=str(start), r=3, alpha=9))
+    assert (first.r, first.alpha) == (CFG.r, CFG.alpha)  # those of the adapter
+    net, _ = T.load_for_training(first)
+    saved = {
+        k.replace('.weight', '.default.weight'): v
+        for k, v in load_file(start / 'adapter_model.safetensors').items()
+    }
+    mine = {k: p for k, p in net.named_parameters() if p.requires_grad}
+    assert mine.keys() == saved.keys()
+    assert all(torch.equal(mine[k].cpu(), saved[k].float()) for k in mine)
+    fresh, _ = T.load_for_training(T.settle(replace(CFG, name='next')))
+    assert not any(p.any() for k, p in fresh.named_parameters() if 'lora_B' in k)
+    marks = [T._fingerprint(replace(CFG, start=s), [], []) for s in ('', str(start))]
+    assert marks[0] != marks[1]
+
+
+def test_an_adapter_that_does_not_fit_is_no_start(tmp_path):
+    with pytest.raises(CourseError, match='adapter_config.json is missing'):
+        T.settle(replace(CFG, start=str(tmp_path)))
+    cfg = T.settle(replace(CFG, start='reading'))  # of Gemma, not of the tiny base
+    assert (cfg.r, cfg.alpha) == (8, 8)
+    with pytest.raises(CourseError):
+        T.load_for_training(cfg)
