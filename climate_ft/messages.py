@@ -51,7 +51,8 @@ def _catalogue():
 
     def pattern(parts):
         letters = sum(c.isalpha() for part in parts for c in part)
-        gap = '(.*?)' if parts[0] or letters > 7 else r'([\d.,]+)'  # "{} of {}": numbers only
+        free = parts[0] or letters > 7 or ': ' in parts
+        gap = '(.*?)' if free else r'([\d.,]+)'  # "{} of {}": numbers only
         return re.compile(gap.join(map(re.escape, parts)).replace(r'\{s\}', 's?'))
 
     return words, [(pattern(own[k]), words[k]) for k in order]
@@ -61,14 +62,14 @@ def tr(
     text: str,  # English
 ) -> str:
     "A message in the language that was asked for"
-    if language() == 'en' or len(text) > 2000:
+    if language() == 'en':
         return text
     words, patterns = _catalogue()
     if text in words:
         return words[text]
     if '\n' in text:
         return '\n'.join(map(tr, text.split('\n')))
-    for pattern, said in patterns:
+    for pattern, said in patterns if len(text) <= 2000 else ():
         if m := pattern.fullmatch(text):
             return said.format(*(tr(g) if ' ' in g and g != text else g for g in m.groups()))
     return text

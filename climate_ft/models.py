@@ -654,12 +654,15 @@ def refuse_keys(
     unknown,  # names that only the files have
 ):
     "A `CourseError` unless both are empty"
-    kinds = (missing, 'are missing from'), (unknown, 'do not belong to the model but stand in')
+    kinds = (
+        (missing, f'weights are missing from {folder}'),
+        (unknown, f'weights do not belong to the model but stand in {folder}'),
+    )
     for names, what in kinds:
         if not (names := sorted(map(str, names))):
             continue
         raise CourseError(
-            f'{len(names)} weights {what} {folder} (the first is {names[0]}): '
+            f'{len(names)} {what} (the first is {names[0]}): '
             'copy the folder again from where it comes from'
         )
 

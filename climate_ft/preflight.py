@@ -4,7 +4,8 @@
 
 # %% ../nbs/01_preflight.ipynb #130cef8c
 from __future__ import annotations
-from .workspace import CourseError, REPO, read_json
+from rich.cells import cell_len
+from .workspace import CourseError, REPO, read_json, tr
 from .hardware import *
 from .shapes import *
 from .memory import *
@@ -76,6 +77,12 @@ def preflight(
     return report
 
 # %% ../nbs/01_preflight.ipynb #describe-fn
+def _filled(text, width):
+    "A cell in the language asked for, filled to its width on a terminal"
+    said = tr(text)
+    return said + ' ' * (width - cell_len(said))
+
+
 def _stage_line(r):  # of `predict_run`, as plain values
     m, t = r['memory'], r['minutes']
     unit, k = ('h', 60) if t and t[1] >= 120 else ('min', 1)
@@ -83,16 +90,17 @@ def _stage_line(r):  # of `predict_run`, as plain values
     need = f"{m['low']:.1f} / {m['expected']:.1f} / {m['high']:.1f} GiB"
     fit = '' if r['ok'] else 'tight: ' if m['low'] <= r['free_gib'] else 'DOES NOT FIT: '
     return (
-        f"  {r['stage']:9}{r['where']:8}{need:22}{r['disk_gb']:5.1f} "
-        f"GB  {time:18}{fit}{r['how']}"
+        f"  {r['stage']:9}{_filled(r['where'], 8)}{need:22}{r['disk_gb']:5.1f} "
+        f"GB  {_filled(time, 18)}{tr(fit + r['how'])}"
     )
 
 
 def _fit_line(r):  # of `fits`
-    head = f"  {r['card']:12} {r['bits']} bits: "
+    bits = tr(f"{r['bits']} bits")
+    head = f"  {r['card']:12} {bits}: "
     if not r['batch']:
-        return head + 'does not fit'
-    return head + (
+        return head + tr('does not fit')
+    return head + tr(
         f"{r['batch']} examples x {r['passes']}, checkpointing {r['checkpointing']}, "
         f"{r['low']:.1f} / {r['expected']:.1f} / {r['high']:.1f} GiB"
     )

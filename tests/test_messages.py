@@ -15,12 +15,16 @@ from climate_ft.workspace import CourseError, speak, system_language, tr
 
 WORDS = json.loads((REPO / 'climate_ft/assets/ja.json').read_text(encoding='utf-8'))
 ERRORS = 0.9  # least share of their messages that is translated
-PUT_TOGETHER = {  # by Typer and by disk_error, whose code does not hold them whole
+PUT_TOGETHER = {  # by Typer, disk_error and records, whose code does not hold them whole
     'change its permissions, or name another file',
     'Missing argument {}.',
     'Missing option {}.',
     'Option {} requires an argument.',
     'Input should be a valid integer, unable to parse string as an integer',
+    '{} is out of range',
+    'a text or a list […]',
+    'a text or a list of texts',
+    'a text or a whole number',
 }
 
 
@@ -128,6 +132,152 @@ def test_an_error_inside_a_line_is_translated_too(ja):
         'a：本文1ページ、20文字、2文。取り分けたもの：1 chart'
     )
     assert tr('nobody knows\n12 of 20') == 'nobody knows\n20のうち12'
+
+
+def test_a_long_text_is_translated_line_by_line(ja):
+    "A long line is searched by no pattern: it is no message, and would take long"
+    assert tr('\n'.join(['12 of 20'] * 400)) == '\n'.join(['20のうち12'] * 400)
+    line = f'{"x" * 2000} is an empty file: copy or download it again'
+    assert tr(line) == line
+    assert tr(f'{line}\n12 of 20') == f'{line}\n20のうち12'
+
+
+def test_a_long_diagnosis_is_japanese_to_its_end(ja, capsys):
+    from climate_ft.mistakes import CAUSES, describe
+    from climate_ft.terminal import show
+
+    case = dict(question='海氷とは何ですか。' * 7, accepted=['海氷'], prediction='雪' * 60)
+    wrong = {cause: [case, case] for cause in CAUSES}
+    found = {'from memory': dict(n=99, right=2, wrong=wrong)}
+    assert len(describe(found)) > 2000
+    show(found, False, describe(found))
+    out = capsys.readouterr().out
+    assert out.startswith('記憶だけ：99問中2問が正答\n') and 'remedy' not in out
+    assert out.count('対策：') == len(CAUSES) and out.count('問 海氷とは') == 2 * len(CAUSES)
+
+
+def columns(line, *words):
+    "Where words of a line begin on a terminal"
+    from rich.cells import cell_len
+
+    return [cell_len(line[: line.index(w)]) for w in words]
+
+
+def test_the_table_of_preflight_is_japanese_and_straight(ja):
+    from climate_ft import preflight as P
+    from climate_ft.pipeline import make_job
+
+    job = make_job(None, 'tiny')
+    r = P.preflight('tiny', job.cfg, job.plan)
+    r['stages'][0] |= dict(minutes=None)
+    r['stages'][1] |= dict(where='GPU', minutes=(60, 600))
+    r['stages'][2] |= dict(ok=False, free_gib=0.0)
+    r['fits'][0] |= dict(batch=0)
+    lines = tr(P.describe(r)).splitlines()
+    (at,) = (n for n, l in enumerate(lines) if l.startswith('このマシンでのプロファイルtiny'))
+    base, extract, train, answer, evaluate, merge = lines[at + 1 : at + 7]
+    assert '  見積もりなし      ダウンロード（すでにあれば不要）' in base
+    assert '  1から10時間       PDFからデータセットまで' in extract
+    assert '収まりません：4ビット、1回に例' in train and '個、勾配チェックポイント：' in train
+    assert '回答' in answer and '件、32ビットの重み、1回に' in answer
+    assert evaluate.endswith('評価指標と信頼区間')
+    assert merge.endswith('ファイルごとに書き出し、32ビットのコピー')
+    hows = ('ダウンロード', 'PDFから', '収まりません', '回答', '評価指標', 'ファイルごと')
+    found = {columns(l, ' GB  ', h)[1] for l, h in zip(lines[at + 1 :], hows)}
+    assert (
+        len(found) == 1 and len({columns(l, ' GB  ')[0] for l in lines[at + 1 : at + 7]}) == 1
+    )
+    fits = [l for l in lines if 'ビット: ' in l]
+    assert fits[0] == '  T4           4ビット: 収まりません'
+    assert fits[1].startswith('  T4           8ビット: 例') and fits[1].endswith(' GiB')
+
+
+@pytest.mark.parametrize(
+    'text,kind,said',
+    [
+        ('[1,', object, 'の1行目が壊れています：Expecting value'),
+        ('[1]', dict, 'はリスト[…]ですが、必要なのはオブジェクト{…}です'),
+        ('{"b": {}}', {'b': {'c': int}}, ': b.cがありません'),
+        ('{"b": "x"}', {'b': int}, ': bは文字列ですが、必要なのは整数です'),
+        (
+            '{"b": 3}',
+            {'b': str | list[str]},
+            ': bは整数ですが、必要なのは文字列かリスト[…]です',
+        ),
+        ('{"b": 1e999}', {'b': float}, ': bが範囲を外れています'),
+        ('3', {'b': int}, '：整数がありますが、必要なのはオブジェクト{…}です'),
+        ('1' * 5000, object, '：数の桁が多すぎます'),
+        (r'"\ud800"', object, r'：サロゲートペアの片方（\ud800 …）は文字ではありません'),
+    ],
+)
+def test_a_file_of_another_shape_is_told_in_japanese(ja, tmp_path, text, kind, said):
+    file = tmp_path / 'a.json'
+    file.write_text(text)
+    with pytest.raises(CourseError) as e:
+        workspace.read_json(file, '', kind)
+    assert tr(str(e.value)) == f'{file}{said}。ファイルを元に戻してください'
+    with pytest.raises(CourseError) as e:
+        workspace.read_json(file, 'clean', kind)
+    assert tr(str(e.value)) == f'{file}{said}。`climate-ft clean`をもう一度実行してください'
+
+
+@pytest.mark.parametrize(
+    'line,said',
+    [
+        ('{"question": 3}', '："question"は整数ではなく文字列でなければなりません'),
+        ('{"id": []}', '："id"はリスト[…]ではなく文字列か整数でなければなりません'),
+        ('3', '：intではなくJSONオブジェクトが必要です'),
+        ('{}', '：xがありません'),
+        ('{"x": true}', '：xはtrueかfalseですが、必要なのは整数です'),
+    ],
+)
+def test_a_line_of_another_shape_is_told_in_japanese(ja, tmp_path, line, said):
+    file = tmp_path / 'a.jsonl'
+    file.write_text(f'{{"x": 1}}\n{line}\n')
+    with pytest.raises(CourseError) as e:
+        workspace.read_jsonl(file, 'dataset', kind={'x': int})
+    again = '。`climate-ft dataset`をもう一度実行してください'
+    assert tr(str(e.value)) == f'{file}の2行目{said}{again}'
+
+
+@pytest.mark.parametrize(
+    'entry,said',
+    [
+        ('3', 'のレコードはintではなくオブジェクト{…}でなければなりません'),
+        ('{"y": 1}', "のレコードに知らない項目['y']があります。使える項目は["),
+        ('{"page": "y"}', "のレコードのpageが正しくありません：'y'。"),
+        ('{"page": 1}', 'のレコードに足りない項目があります：'),
+        (
+            '{"page": 1, "bbox": [], "text": ""}',
+            'のレコードのbboxに数が0個あります。4個必要です。',
+        ),
+    ],
+)
+def test_a_wrong_record_is_told_in_japanese(ja, tmp_path, entry, said):
+    from climate_ft.records import Block, read_records
+
+    file = tmp_path / 'a.json'
+    file.write_text(f'[{entry}]')
+    with pytest.raises(CourseError) as e:
+        read_records(file, Block, 'extract')
+    message = tr(str(e.value))
+    assert message.startswith(f'{file}の1番目：Block{said}'), message
+    assert message.endswith('`climate-ft extract`をもう一度実行してください')
+
+
+def test_weights_that_are_missing_are_told_in_japanese(ja):
+    from climate_ft.models import refuse_keys
+
+    for args, said in (
+        ((['b', 'a'], []), '重み2個がmにありません（最初はa）。フォルダーを'),
+        (
+            ([], ['a']),
+            'mに、このモデルのものではない重みが1個あります（最初はa）。フォルダーを',
+        ),
+    ):
+        with pytest.raises(CourseError) as e:
+            refuse_keys('m', *args)
+        assert tr(str(e.value)) == f'{said}配布元からコピーし直してください'
 
 
 def test_the_system_says_which_language():
