@@ -25,6 +25,6 @@ _all_ = [
     'examples', 'floor_of', 'interval', 'load_answers', 'merge_runs', 'outcomes',
     'plot_outcomes', 'plot_scores', 'question_scores', 'question_sets', 'read_results',
     'recompute', 'resampled', 'results_path', 'run_answers', 'run_evaluate',
-    'score_set', 'set_label', 'settings_of', 'spread', 'table', 'tail', 'tally', 'trained_sources',
-    'training_summary',
+    'score_set', 'set_label', 'settings_of', 'spread', 'table', 'tail', 'tally',
+    'trained_sources', 'training_summary',
 ]  # fmt: skip

@@ -542,7 +542,7 @@ def right_figure(
     both = all(read + memory)
     more = f'; from memory {memory[0][0]} → {memory[1][0]}' if both else ''
     return dict(
-        label=f'{set_label(set)}: right, {way}',
+        label=f'{set_label(set)}: right answers, {way}',
         value=f'{a[0]} → {b[0]} of {b[1]}',
         note=f'base → tuned{more}',
     )
