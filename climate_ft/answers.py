@@ -212,7 +212,7 @@ def answer_rows(
         said = _ask(load, texts, part, key, contexts, batch_size, max_new_tokens, progress)
     before = [*old, *([None] * len(rows))]
     result = [_record(r, said[i], before[i], key, set, name) for i, r in enumerate(rows)]
-    if result != old:
+    if result != old or not out.is_file():  # a set may be empty
         write_jsonl(out, result)
     part.unlink(missing_ok=True)
     return result

@@ -103,7 +103,7 @@ def _digest(rows):
 def _fingerprint(cfg, examples, dev=()):
     "What must be the same for a run to be continued"
     keys = '''base bits r alpha dropout targets learning_rate scheduler warmup
-        weight_decay beta2 epochs max_steps optimizer seed backend layout'''.split()
+        weight_decay beta2 epochs max_steps optimizer seed backend layout start'''.split()
     d = cfg.asdict()
     return {k: d[k] for k in keys} | dict(
         format=3,

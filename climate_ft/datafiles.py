@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from .workspace import *
 from .corpus import load_corpus
 from .facts import corpus_facts
+from .precision import own_facts
 from .contamination import normal
 from .pairs import *
 from .splitting import unit_of, PINNED, split_sections
@@ -89,9 +90,10 @@ def _check_choices(hold_out, figures):
         raise CourseError(f'figures={figures!r} is unknown: use drop, resolve or keep')
 
 
-def _facts_of(chunks, sides, progress):  # side -> facts
+def _facts_of(chunks, sides, progress, own):  # side -> facts
     of = defaultdict(list)
-    for f in corpus_facts(chunks, progress):
+    found = own and own_facts(chunks, progress)
+    for f in found or corpus_facts(chunks, progress):
         of[sides[unit_of(f.chunk)]].append(f)
     if not of['train']:
         raise CourseError(
@@ -151,7 +153,7 @@ def build_dataset(
     sides = split_sections(chunks, seed)
     if hold_out == 'wordings':
         sides = dict.fromkeys(sides, 'train')
-    of = _facts_of(chunks, sides, _part(progress, 0, 0.3))
+    of = _facts_of(chunks, sides, _part(progress, 0, 0.3), hold_out == 'wordings')
     rows, missing = gold_rows(gold or [], chunks, sides)
     reserved = [q for r in rows for q in (r.instruction, r.extra['question2'])]
     how, part = (seed, templates, figures, captions, reserved), _part(progress, 0.3, 0.6)
@@ -202,8 +204,12 @@ def _asked_in(sets):
 
 def _fill_dev(sets, held, seed):  # the rows that stay held out
     "Where no section is held out, a quarter of the held-out wordings steers the training"
-    sets['dev'] = [r for r in held if rank(seed, r.id, 'dev') < 0.25]
-    held = [r for r in held if r not in sets['dev']]
+    few = len(held) < 8  # a short document: wordings of facts too
+    both = held + sets['recall'] * few
+    sets['dev'] = [r for r in both if rank(seed, r.id, 'dev') < 0.25]
+    chosen = {r.id for r in sets['dev']}
+    sets['recall'] = [r for r in sets['recall'] if r.id not in chosen]
+    held = [r for r in held if r.id not in chosen]
     for r in sets['dev']:
         r.split = 'dev'
     return held
@@ -220,7 +226,7 @@ def write_forms(
     progress: Progress | None = None,
 ):
     "Every form of the trained sentences into `forms.jsonl`, those held out into `short.jsonl`"
-    from climate_ft.passages import build_forms
+    from climate_ft.passages import build_forms, keep_wordings
 
     sides, whole = split_sections(chunks, seed), report['hold_out'] == 'wordings'
     known, taught = [c for c in chunks if whole or sides[unit_of(c)] == 'train'], ()
@@ -229,7 +235,10 @@ def write_forms(
 
         taught, report['teacher'] = teach(ws, known, teacher, progress)
     how = _asked_in(sets), seed, mix, taught
-    rows, held, report['forms'] = build_forms(known, sets['train'], *how)
+    rows, held, report['forms'] = build_forms(known, sets['train'], *how, own=whole)
+    if whole:
+        rows, worded = keep_wordings(rows, seed=seed)
+        held += worded
     note_gaps(ws, known, sets, rows, report)
     for r in held:
         r.split = 'short'

@@ -214,6 +214,26 @@ def _step(self: Slots):
 
 
 @patch
+def _capture(self: Slots):
+    """Record the step; nothing is computed yet. False if the driver refuses,
+    which it may while it loads a kernel: the next step tries again"""
+    import torch
+
+    graph, kept = torch.cuda.CUDAGraph(), self.bias
+    try:
+        with torch.cuda.graph(graph):
+            self._step()
+    except RuntimeError as e:
+        if isinstance(e, torch.OutOfMemoryError):
+            raise
+        torch.cuda.synchronize()
+        self.bias = kept
+        return False
+    self.graph = graph
+    return True
+
+
+@patch
 def step(self: Slots):
     """Add a token to every slot: as ordinary code first,
     which builds the kernels; then recorded; then replayed"""
@@ -228,10 +248,8 @@ def step(self: Slots):
         with torch.cuda.stream(side):
             self._step()
         return torch.cuda.current_stream().wait_stream(side)
-    if self.graph is None:
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
-            self._step()
+    if self.graph is None and not self._capture():
+        return self._step()
     self.graph.replay()
 
 

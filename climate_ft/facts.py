@@ -330,6 +330,7 @@ class Fact:
     chunk: Chunk
     start: int  # offset of the answer in the document's corpus text
     subject: str = ''  # the topic, made unique within the document
+    own: bool = False  # of a document that the rules have not seen (chapter 05i)
 
 
 _number = re.compile(

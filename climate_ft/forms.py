@@ -1022,6 +1022,7 @@ def question_rows(
     wordings: int = 3,  # registers of each form
     hold: float = 0.15,  # share of the sentences of which one form is kept for the examination
     seed: int = 42,
+    ask=sentence_forms,  # the forms of a sentence; `own_forms` of chapter 05i
 ) -> tuple[list[QA], list[QA]]:  # training rows, and the rows that are held out
     "Short questions, definitions and reverse questions about every sentence"
     known = glossary([s for c in chunks for _, s in chunk_sentences(c)])
@@ -1031,7 +1032,7 @@ def question_rows(
         for i, (at, s) in enumerate(chunk_sentences(c)):
             if figure_refs(bare(s)) or not _term.match(s) and (s[-1] != '。' or is_piece(s)):
                 continue
-            forms = sentence_forms(s, title, known, not title)
+            forms = ask(s, title, known, not title)
             kept = held_out_form(forms, seed, f'{c.id}.{i}', hold)
             more, out = _form_rows(c, i, at, forms, kept, wordings, seed)
             rows += more

@@ -23,8 +23,8 @@ from .prompts import GEMMA_TEMPLATE, find_family
 __all__ = ['TINY_TOKENIZER', 'TINY_KINDS', 'GEMMA', 'atomic_folder', 'tiny_base', 'quiet', 'tiny_family', 'gemma_parts',
            'join_parts', 'spm_merges', 'gemma_tokenizer', 'gemma_base', 'resolve_base', 'tensor_shapes', 'weight_files',
            'refuse_code', 'check_model_folder', 'loading', 'load_config', 'load_tokenizer', 'refuse_keys',
-           'load_weights', 'load_pair', 'load_lora', 'refuse_adapter', 'load_adapter', 'copy_adapter', 'attention_of',
-           'load_quantized', 'count_layers', 'check_bits']
+           'load_weights', 'load_pair', 'load_lora', 'refuse_adapter', 'load_adapter', 'start_folder', 'copy_adapter',
+           'attention_of', 'load_quantized', 'count_layers', 'check_bits']
 
 # %% ../nbs/07a_models.ipynb #f379bc54
 @contextmanager
@@ -788,6 +788,14 @@ def load_adapter(
         net = PeftModel.from_pretrained(net, folder, config=config)
     refuse_adapter(net, folder)
     return net
+
+
+def start_folder(
+    start: str,  # a folder, or `reading`: the adapter that comes with the course
+) -> Path:
+    "The adapter that a training goes on from"
+    here = Path(__file__).parent if '__file__' in globals() else REPO / 'climate_ft'
+    return here / 'assets' / 'reading' if start == 'reading' else Path(start)
 
 
 def copy_adapter(

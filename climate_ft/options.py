@@ -13,9 +13,10 @@ from .workspace import *
 from .runner import Job, State, is_done
 
 # %% auto #0
-__all__ = ['HOLD_OUT', 'MEASURED', 'DISK_GB', 'source_pdfs', 'is_own', 'find_gold', 'what_to_hold_out', 'setting_types',
-           'from_text', 'as_kind', 'unknown', 'read_settings', 'mix_value', 'read_mix', 'resolve_config', 'check_name',
-           'count_gpus', 'resolve_gpus', 'check_disk', 'check_base', 'pending', 'check_machine']
+__all__ = ['HOLD_OUT', 'MEASURED', 'DISK_GB', 'source_pdfs', 'is_own', 'find_gold', 'is_foreign', 'what_to_hold_out',
+           'setting_types', 'from_text', 'as_kind', 'unknown', 'read_settings', 'mix_value', 'read_mix', 'for_own',
+           'resolve_config', 'check_name', 'count_gpus', 'resolve_gpus', 'check_disk', 'check_base', 'pending',
+           'check_machine']
 
 # %% ../nbs/14c_options.ipynb #dfc11fd1
 def _in_folder(folder):
@@ -89,6 +90,18 @@ def find_gold(
         ),
         None,
     )
+
+
+def is_foreign(
+    ws: Workspace,
+    pdfs: list[Path],  # sources of the run; empty: what is in the workspace already
+) -> bool:
+    "Is the document another than the course's own?"
+    if pdfs:
+        return not all(map(is_own, pdfs))
+    p, ours = ws.path('corpus_chunks'), {f.stem for f in (REPO / 'documents').glob('*.pdf')}
+    docs = {c.doc for c in read_records(p, Chunk, 'corpus')} if p.is_file() else set()
+    return not docs <= ours
 
 
 HOLD_OUT = ('sections', 'wordings')
@@ -229,12 +242,25 @@ def read_mix(
     return {k: mix_value(k, v) for k, v in shares.items()}
 
 # %% ../nbs/14c_options.ipynb #d0f568f8
+def for_own(
+    cfg,  # a profile
+    given: dict,  # settings of the user
+) -> dict:  # settings
+    "What the profile changes for a document of the user's: it goes on from a model that reads"
+    from climate_ft.profiles import OWN
+
+    reads = cfg.base == 'gemma-3-270m' == given.get('base', cfg.base) and not cfg.start
+    shape = {'r', 'alpha', 'targets', 'start', 'forms'} & given.keys()
+    return OWN if reads and not shape else {}
+
+
 def resolve_config(
     profile: str
     | None = None,  # key of `PROFILES`; None: the one that the file names, else cpu
     base: str | None = None,  # --base: a name of the hub, or a folder
     sets: list = (),  # --set
     config_file: Path | None = None,  # --config
+    foreign: bool = False,  # is the document not the course's report?
 ):  # TrainConfig
     "The training configuration that the options make"
     from climate_ft.train import PROFILES, TrainConfig, check_settings, get_profile
@@ -242,7 +268,8 @@ def resolve_config(
     found = read_settings(config_file, sets)
     named = found.get('name')
     start = get_profile(profile or (named if named in PROFILES else 'cpu'))
-    values = start.asdict() | found | (dict(base=str(base)) if base else {})
+    given = found | (dict(base=str(base)) if base else {})
+    values = start.asdict() | (for_own(start, given) if foreign else {}) | given
     as_kind('base', values['base'], (str,))
     check_settings(values)
     check_name(values['name'])

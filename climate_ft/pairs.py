@@ -15,9 +15,9 @@ from .facts import Fact, figure_refs, resolve_figures, wh_question
 from .contamination import normal, sources, squeeze
 
 # %% auto #0
-__all__ = ['BASE', 'TEMPLATES', 'DEFINITIONS', 'RECALL', 'STYLED', 'POLITE', 'COMBINED', 'rank', 'pick', 'pair', 'base_pairs',
-           'template_pairs', 'polite_answer', 'style_pairs', 'polite_pairs', 'combined_pairs', 'filter_figures',
-           'drop_exact', 'near_duplicates']
+__all__ = ['BASE', 'TEMPLATES', 'OWN', 'DEFINITIONS', 'RECALL', 'STYLED', 'POLITE', 'COMBINED', 'rank', 'pick', 'pair',
+           'base_pairs', 'template_pairs', 'polite_answer', 'style_pairs', 'polite_pairs', 'combined_pairs',
+           'filter_figures', 'drop_exact', 'near_duplicates']
 
 # %% ../nbs/05d_pairs.ipynb #6fec80be
 def rank(
@@ -73,6 +73,12 @@ TEMPLATES = (
     '{s}について簡潔に述べてください。',
     '{s}について知りたいです。どのようなことが分かっていますか。',
 )
+OWN = (  # of any document: it need not be a report
+    '{s}について説明してください。',
+    '{s}について簡潔に述べてください。',
+    '{s}について知りたいです。',
+    '{s}について、分かりやすく教えてください。',
+)
 DEFINITIONS = ('{s}とは何ですか。', '{s}の定義を教えてください。')
 RECALL = (
     '{s}に関して、何が述べられていますか。',
@@ -86,12 +92,12 @@ def template_pairs(
     n: int = 3,  # wordings besides the base one
 ) -> list[QA]:
     "The fact in other words"
-    qs = [q for q in [wh_question(f)] if q] + (
+    qs = [q for q in [not f.own and wh_question(f)] if q] + (
         [t.format(s=f.subject) for t in pick(seed, f.id, DEFINITIONS)]
         if f.how == 'definition'
         else []
     )
-    qs += [t.format(s=f.subject) for t in pick(seed, f.id, TEMPLATES, n)]
+    qs += [t.format(s=f.subject) for t in pick(seed, f.id, OWN if f.own else TEMPLATES, n)]
     return [pair(f, 'template', i, q, f.answer) for i, q in enumerate(qs[:n])]
 
 # %% ../nbs/05d_pairs.ipynb #ba6177a7

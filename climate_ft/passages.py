@@ -6,19 +6,20 @@
 from __future__ import annotations
 import os
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from .workspace import *
 from .contamination import squeeze
 from .forms import SHORT, apart, casual_rows, coverage, gap_rows
 from .forms import leans, question_rows, text_rows
+from .precision import own_forms
 from .pairs import rank
 
 # %% auto #0
 __all__ = ['PASSAGES', 'CHARS', 'REFUSAL', 'QUOTED', 'bigrams', 'Retriever', 'passage', 'found', 'context', 'follows', 'thread',
            'cited', 'core', 'around', 'quoted', 'passage_rows', 'general_pairs', 'off_topic', 'Mix', 'mixed',
-           'add_taught', 'reading_rows', 'build_forms', 'select_forms']
+           'add_taught', 'reading_rows', 'build_forms', 'select_forms', 'keep_wordings']
 
 # %% ../nbs/05f_passages.ipynb #042da4df
 def bigrams(
@@ -373,6 +374,16 @@ def reading_rows(
     return read + passage_rows(topics, chunks, 0.6 * share, most // 3, no, **how)
 
 
+def _short_rows(chunks, mix, seed, own):
+    "Short questions, those held out, and the rows whose answers become gaps"
+    if not own:
+        rows, held = question_rows(chunks, mix.wordings, mix.hold, seed)
+        return rows, held, None
+    few = max(mix.hold, 0.3)  # there are few: more of them are kept
+    rows, held = question_rows(chunks, mix.wordings, few, seed, own_forms)
+    return rows, held, question_rows(chunks, 1, 0.0, seed)[0]
+
+
 def build_forms(
     chunks: list[Chunk],  # that are trained
     pairs: list[QA],  # the training pairs of chapter 06
@@ -380,17 +391,18 @@ def build_forms(
     seed: int = 42,
     mix: Mix | None = None,  # None: the defaults
     taught: list[QA] = (),  # of chapter 05g
+    own: bool = False,  # a document of the user's: chapter 05i decides what is asked
 ) -> tuple[list[QA], list[QA], dict]:  # training rows, held-out short questions, and a report
     "Every form of every sentence, alone and with passages"
     mix, ids = mix or Mix(), {c.id for c in chunks}
-    rows, held = question_rows(chunks, mix.wordings, mix.hold, seed)
+    rows, held, all_rows = _short_rows(chunks, mix, seed, own)
     held, _ = apart(held, asked, 95.0)
     rows, exam = apart(rows, asked)
     rows, more = add_taught(rows, taught, [*asked, *(r.instruction for r in held)])
     topics = [r for r in pairs if r.kind in ('base', 'template')]
     topics = [r for r in topics if r.extra.get('chunk') in ids]
     topics += (casual := casual_rows(pairs, seed))
-    out = rows + casual + (gap_rows(rows, chunks, seed) if mix.gaps else [])
+    out = rows + casual + (gap_rows(all_rows or rows, chunks, seed) if mix.gaps else [])
     out += text_rows(chunks) if mix.text else []
     out += reading_rows(rows, topics, chunks, mix, seed)
     out += mixed(pairs + out, chunks, asked, mix, seed)
@@ -402,24 +414,44 @@ def build_forms(
 # %% ../nbs/05f_passages.ipynb #6b55f7ca
 def select_forms(
     rows: list[dict],  # of forms.jsonl
-    sources: set,  # facts that are trained
+    sources: set | None,  # facts that are trained; None: all
     most: int | None = None,  # rows; None: all rows of all facts
     refusals: float = 0.1,  # of the prompts with passages
     seed: int = 42,
 ) -> list[dict]:
-    "The rows of a small training: half of them read a passage"
+    "The rows of a small training: two in three read a passage"
     if most is None:
         return rows
-    known = [r for r in rows if r['source_id'] in sources or r['kind'] == 'refusal']
+    whole = sources is None
+    known = [r for r in rows if whole or r['source_id'] in sources or r['kind'] == 'refusal']
 
-    def draw(kinds, n, size=0):
-        fit = [r for r in known if r['kind'] in kinds]
-        return sorted(
-            fit, key=lambda r: (len(r['input']) // 200 * bool(size), rank(seed, r['id']))
-        )[:n]
+    def order(r):
+        long = len((r.get('extra') or {}).get('answer', '')) >= 40
+        return long, len(r['input']) // 200, rank(seed, r['id'])
 
-    read, refuse = most // 2, round(refusals * most / 2)
-    chosen = draw(('passage',), read - refuse, 1) + draw(('refusal',), refuse, 1)
+    def draw(kinds, n):
+        return sorted((r for r in known if r['kind'] in kinds), key=order)[:n]
+
+    read = 2 * most // 3
+    refuse = round(refusals * read)
+    chosen = draw(('passage',), read - refuse) + draw(('refusal',), refuse)
     chosen += draw(SHORT, most - len(chosen))
     ids = {r['id'] for r in chosen}
     return [r for r in rows if r['id'] in ids]
+
+
+def keep_wordings(
+    rows: list[QA],  # from `build_forms`
+    most: int = 40,  # questions
+    seed: int = 42,
+) -> tuple[list[QA], list[QA]]:  # what is trained, what is asked
+    "One wording of each short question kept out of the training, where it has several"
+    words = defaultdict(list)
+    for r in rows:
+        if r.kind == 'short':
+            words[r.source_id, r.output].append(r)
+    last = [rs[-1] for rs in words.values() if len(rs) > 1]
+    last = sorted(last, key=lambda r: rank(seed, r.id, 'kept'))[:most]
+    kept = {r.instruction for r in last}
+    new = [replace(r, id=r.id + '?', kind='asked', split='short') for r in last]
+    return [r for r in rows if r.instruction not in kept], new

@@ -41,17 +41,15 @@ def make_job(
     from climate_ft.ocr import check_mode
     from climate_ft.teacher import make_teacher
 
-    cfg, pdfs = (
-        resolve_config(profile, base, sets, config),
-        source_pdfs(pdfs) if documents else [],
-    )
+    ws, pdfs = Workspace(out), source_pdfs(pdfs) if documents else []
+    cfg = resolve_config(profile, base, sets, config, is_foreign(ws, pdfs))
     check_base(cfg.base)
     named = dict(profile=[profile], config=[config], base=[base], set=sets)
     options = [o for k, vs in named.items() for v in vs if v for o in (f'--{k}', str(v))]
     plan, gold = PLANS.get(profile or cfg.name) or Plan(), find_gold(pdfs[0]) if pdfs else None
     held = what_to_hold_out(hold_out, all(map(is_own, pdfs)))
     return Job(
-        Workspace(out),
+        ws,
         cfg,
         plan,
         pdfs,

@@ -14,12 +14,12 @@ from .preflight import arrange, compute_dtype, pass_tokens, predict_memory, refu
 from .prompts import check_rows, encode_rows, find_family
 from .compat import has_flash, say_once
 from .fast import PROVEN
-from .models import load_lora
+from .models import load_lora, start_folder
 
 # %% auto #0
-__all__ = ['SEVEN', 'SMALL', 'TOPICS', 'PROFILES', 'FORM', 'CHOICES', 'RANGES', 'TrainConfig', 'get_profile', 'select_rows',
-           'training_data', 'check_setting', 'check_settings', 'model_kind', 'is_packed', 'is_own', 'as_started',
-           'settle', 'fit_memory', 'spare_memory', 'share']
+__all__ = ['SEVEN', 'SMALL', 'TOPICS', 'PROFILES', 'OWN', 'FORM', 'CHOICES', 'RANGES', 'TrainConfig', 'get_profile',
+           'select_rows', 'training_data', 'check_setting', 'check_settings', 'model_kind', 'is_packed', 'is_own',
+           'as_started', 'settle', 'fit_memory', 'spare_memory', 'share']
 
 # %% ../nbs/08b_settings.ipynb #6d8c8303
 SEVEN = ('q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj')
@@ -38,7 +38,8 @@ class TrainConfig(Record):
     alpha: int = 16
     dropout: float = 0.0
     targets: tuple = SEVEN
-    start: str = ''  # folder of an adapter to go on from; empty: a fresh one
+    # folder of an adapter to go on from; reading: the course's own; empty: a fresh one
+    start: str = ''
     learning_rate: float = 2e-4
     scheduler: str = 'linear'  # linear, cosine or constant
     warmup: int = 5  # steps
@@ -108,6 +109,17 @@ PROFILES = {
 }
 PROFILES['cpu-8bit'] = dict(PROFILES['cpu'], bits=8)
 PROFILES = {k: TrainConfig(name=k, **v) for k, v in PROFILES.items()}
+# what the `cpu` profiles change for a document of one's own (chapter 05f)
+OWN = dict(
+    start='reading',
+    forms=True,
+    max_forms=150,
+    wordings=2,
+    max_answer=None,
+    topics=(),
+    epochs=2,
+    batch_size=2,
+)
 
 # %% ../nbs/08b_settings.ipynb #09779ce8
 def get_profile(
@@ -165,7 +177,8 @@ def _training_rows(cfg, path, ws):
     from climate_ft.passages import select_forms
 
     more = read_jsonl(ws.path('splits') / 'forms.jsonl', 'dataset', kind=FORM)
-    sources = {r.get('source_id') for r in rows}
+    there = {r.get('source_id') for r in read_jsonl(path, 'dataset')}
+    sources = {r.get('source_id') for r in rows} if len(there) > (cfg.max_facts or 0) else None
     return rows + select_forms(more, sources, cfg.max_forms, seed=cfg.seed)
 
 
@@ -312,7 +325,7 @@ def as_started(cfg: TrainConfig) -> TrainConfig:
     "The configuration with rank, alpha and layers of the adapter that it goes on from"
     if not cfg.start:
         return cfg
-    lora = load_lora(cfg.start)
+    lora = load_lora(start_folder(cfg.start))
     named = [t for t in SEVEN if t in lora.target_modules]
     targets = tuple(dict.fromkeys([*named, *sorted(lora.target_modules)]))
     return replace(cfg, r=lora.r, alpha=lora.lora_alpha, targets=targets)

@@ -241,8 +241,9 @@ def cards(job: Job) -> list[Path]:
 
 
 def _base(job):
-    "The base model's files, if it is a folder of the user's"
-    return [Path(job.cfg.base)] if Path(job.cfg.base).is_dir() else []
+    "The files of the base model, and of an adapter to go on from, in folders of the user's"
+    given = [job.cfg.base, job.cfg.start]
+    return [Path(p) for p in given if p and Path(p).is_dir()]
 
 
 def _trained_on(job):

@@ -19,6 +19,7 @@ from climate_ft.models import (
     load_tokenizer,
     quiet,
     resolve_base,
+    start_folder,
 )
 from .ranks import Ranks, launch, worker
 from .fast import use_lora_linear, use_packed_attention
@@ -60,7 +61,7 @@ def load_for_training(
     lora = LoraConfig(target_modules=list(cfg.targets), task_type='CAUSAL_LM', **how)
     model = get_peft_model(model, lora)
     if cfg.start:
-        copy_adapter(model, cfg.start)
+        copy_adapter(model, start_folder(cfg.start))
     if fused and not cfg.dropout:
         use_lora_linear(model)
     if cfg.checkpointing != 'off':

@@ -128,7 +128,8 @@ def main():
     shutil.rmtree(REPO / 'runs' / 'first_hour', ignore_errors=True)
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as cache:
-        env = dict(CLIMATE_FT_CACHE=cache, PYTHONPATH=str(REPO), CLIMATE_FT_PROFILE='')
+        path = os.pathsep.join([str(REPO), *filter(None, [os.environ.get('PYTHONPATH')])])
+        env = dict(CLIMATE_FT_CACHE=cache, PYTHONPATH=path, CLIMATE_FT_PROFILE='')
         rows, said = (run_plain if plain else run)(nb, env)
     used = json.loads(
         (

@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 from climate_ft.corpus import build_corpus
 from climate_ft.facts import corpus_facts
-from climate_ft.forms import question_rows
+from climate_ft.forms import question_rows, sentence_forms
 from climate_ft.pairs import base_pairs, rank, template_pairs
+from climate_ft.precision import own_facts, own_forms
 from climate_ft.workspace import REPO, read_json, write_json
 
 DOCUMENTS = ('library', 'water', 'document_01')
@@ -40,13 +41,14 @@ def chunks_of(name):
 
 def pairs_of(name):
     "Half from facts in one of their wordings, half from short questions, drawn by a seed"
-    chunks = chunks_of(name)
+    chunks, report = chunks_of(name), name == 'document_01'
     facts = [
         sorted(base_pairs(f) + template_pairs(f), key=lambda r: rank(SEED, r.id))[0]
-        for f in corpus_facts(chunks)
+        for f in (corpus_facts if report else own_facts)(chunks)
     ]
+    asked = question_rows(chunks, ask=sentence_forms if report else own_forms)[0]
     short = {}
-    for r in sorted(question_rows(chunks)[0], key=lambda r: rank(SEED, r.id)):
+    for r in sorted(asked, key=lambda r: rank(SEED, r.id)):
         short.setdefault(r.source_id, r)  # one question of each sentence
     draw = lambda rows: sorted(rows, key=lambda r: rank(SEED, name, r.id))[: EACH // 2]
     return draw(facts) + draw(short.values())

@@ -11,9 +11,8 @@ There:
 
 Without names of PDFs the documents are pages of the report; PAGE counts from 1. Every recipe
 trains one model for each document, from the weights of ADAPTER if one is named. It is asked
-the short questions that were held out, one more wording of each other short question, which
-is kept out of the training, and the hand-written questions about these pages: with the
-passages that retrieval finds, and with the best passages that do not hold the answer.
+the short questions that were held out and the hand-written questions about these pages: with
+the passages that retrieval finds, and with the best passages that do not hold the answer.
 `tokens` are those that the training reads in all its epochs, of one document in the mean;
 they set the minutes on a processor."""
 
@@ -32,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from gpu_forms import counts, lacking, last_part, right
 from climate_ft.generate import generate, load_for_inference, question_of, read_questions
+from climate_ft.profiles import OWN
 from climate_ft.passages import PASSAGES, Mix, Retriever, build_forms, context, found
 from climate_ft.workspace import (
     QA,
@@ -53,6 +53,7 @@ ONCE, TWICE = dict(epochs=1, batch_size=2), dict(epochs=2, batch_size=2)
 # rows of each kind, proportions of the forms, settings; no rows: the profile's own choice
 RECIPES = dict(
     untrained=(None, {}, {}),
+    own=(None, {}, OWN),  # what the `cpu` profile does
     today=(None, {}, dict(epochs=6)),
     today_2=(None, {}, dict(epochs=2)),
     today_1=(None, {}, dict(epochs=1)),
@@ -92,24 +93,13 @@ def asked_of(ws, name):
     return read_questions(p) if p.stat().st_size else []
 
 
-def kept_out(ws):
-    "One wording of each short question, which the training must not see"
-    forms = read_jsonl(ws.path('splits') / 'forms.jsonl')
-    short = [r for r in forms if r['kind'] == 'short']
-    last = {(r['source_id'], r['output']): r for r in short}
-    write_jsonl(ws.path('splits') / 'worded.jsonl', last.values())
-    asked = {r['instruction'] for r in last.values()}
-    left = [r for r in forms if r['instruction'] not in asked]
-    write_jsonl(ws.path('splits') / 'forms.jsonl', left)
-
-
 def chosen(ws, take, mix):
     "The rows of a recipe, from all that can be made of the document"
     chunks = [Chunk.fromdict(c) for c in read_json(ws.path('corpus_chunks'))]
     d = ws.path('splits')
     pairs = [QA.fromdict(r) for r in read_questions(d / 'train.jsonl')]
     exam = [r for s in ('gold', 'general') for r in asked_of(ws, s)]
-    out = {r['instruction'] for r in read_jsonl(d / 'worded.jsonl')}
+    out = {r['instruction'] for r in asked_of(ws, 'short')}
     asked = [q for r in exam for q in (r['instruction'], r['extra'].get('question2')) if q]
     rows, _, _ = build_forms(chunks, pairs, asked, 42, Mix(**mix))
     rows, res = [vars(r) for r in [*pairs, *rows] if r.instruction not in out], []
@@ -131,9 +121,11 @@ def trained(ws, name, base, start, take, mix, settings):
     from climate_ft.train import get_profile, train
 
     cfg = replace(get_profile('cpu'), name=name, base=base, max_dev=0, tensorboard=False)
-    cfg = replace(cfg, start=start, **settings)
-    if take is None:
+    cfg = replace(cfg, **{'start': start} | settings)
+    if take is None and 'forms' not in settings:
         cfg = replace(cfg, forms=True, max_forms=200)
+    elif take is None:
+        cfg = replace(cfg, start=start or cfg.start)
     else:
         write_jsonl(ws.path('splits') / 'train.jsonl', chosen(ws, take, mix))
         cfg = replace(cfg, max_facts=None, wordings=None, max_answer=None)
@@ -144,7 +136,7 @@ def trained(ws, name, base, start, take, mix, settings):
 def prompts(ws):
     "(set, condition, row, passages, do they hold the answer)"
     find = Retriever([Chunk.fromdict(c) for c in read_json(ws.path('corpus_chunks'))])
-    for name in ('short', 'worded', 'gold'):
+    for name in ('short', 'gold'):
         for r in asked_of(ws, name):
             got = [t for _, t in found(question_of(r), find, 6)]
             top, wrong = context(got[:PASSAGES]), lacking(r, got)
@@ -178,7 +170,6 @@ def one(name, folder, base, start):
     for p in documents:
         ws = Workspace(Path(tempfile.mkdtemp()))
         shutil.copytree(p / 'data', ws.data, dirs_exist_ok=True)
-        kept_out(ws)
         if name == 'untrained':
             model = untrained(base, start)
         else:
