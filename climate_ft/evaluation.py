@@ -13,8 +13,8 @@ __all__ = ['ANSWER', 'CONDITIONS', 'INTERVALS', 'LOWER_IS_BETTER', 'PAIRS', 'PLA
            'add_bertscore', 'answers_path', 'by_source', 'compare_bits', 'cost_table', 'counts_of', 'describe', 'draws',
            'evaluate_answers', 'examples', 'floor_of', 'interval', 'load_answers', 'merge_runs', 'outcomes',
            'plot_outcomes', 'plot_scores', 'question_scores', 'question_sets', 'read_results', 'recompute', 'resampled',
-           'results_path', 'run_answers', 'run_evaluate', 'score_set', 'settings_of', 'spread', 'table', 'tail',
-           'tally', 'trained_sources', 'training_summary']
+           'results_path', 'run_answers', 'run_evaluate', 'score_set', 'set_label', 'settings_of', 'spread', 'table',
+           'tail', 'tally', 'trained_sources', 'training_summary']
 
 # %% ../nbs/12_evaluation.ipynb #41adfa49
 # `from climate_ft.evaluation import *` brings what the chapters 12d to 12f define
@@ -25,6 +25,6 @@ _all_ = [
     'examples', 'floor_of', 'interval', 'load_answers', 'merge_runs', 'outcomes',
     'plot_outcomes', 'plot_scores', 'question_scores', 'question_sets', 'read_results',
     'recompute', 'resampled', 'results_path', 'run_answers', 'run_evaluate',
-    'score_set', 'settings_of', 'spread', 'table', 'tail', 'tally', 'trained_sources',
-    'training_summary',
+    'score_set', 'set_label', 'settings_of', 'spread', 'table', 'tail', 'tally',
+    'trained_sources', 'training_summary',
 ]  # fmt: skip

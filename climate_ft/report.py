@@ -210,11 +210,11 @@ def right_of(
 
 def right_table(results: dict) -> dict:
     "Right answers n of m, for each question set and each way of asking"
-    from climate_ft.evaluation import SETS
+    from climate_ft.evaluation import set_label
 
     rows = []
     for s in results['scores']:
-        row = {'questions': f'{s}: {tr(SETS[s])}'}
+        row = {'questions': set_label(s)}
         for model, how in HOW.items():
             r = right_of(results, s, model)
             row[how] = f'{r[0]} of {r[1]}' if r else '–'
@@ -321,11 +321,15 @@ def training_section(ws, name):
 
 def score_table(results, metric, title):
     "One metric of every model on every question set, with 95 % intervals"
-    from climate_ft.evaluation import table
+    from climate_ft.evaluation import set_label, table
 
-    names = ('set', 'model', 'n', 'score', '95 % interval', 'floor')
     rows = [
-        dict(zip(names, (r['set'], r['model'], r['n'], r['score'], low_high(r), r['floor'])))
+        {
+            'set': set_label(r['set']),
+            **{k: r[k] for k in ('model', 'n', 'score')},
+            '95 % interval': low_high(r),
+            'floor': r['floor'],
+        }
         for r in table(results, metric)
     ]
     return grid(rows, title) if rows else None
@@ -465,14 +469,14 @@ def answers_section(
     picture=lambda a: None,  # from `pictures`
 ):
     "Questions with the answers of every model side by side, right and wrong alike"
-    from climate_ft.evaluation import SETS, spread
+    from climate_ft.evaluation import set_label, spread
 
     groups = []
     for s in sorted(results['scores'], key=[*FIRST, *results['scores']].index):
         all_ = [a for a in results['answers'] if a['set'] == s]
         rows = [answer_row(a, picture) for a in spread(all_, most)]
-        title = f'{s}: {SETS[s]} ({len(rows)} of {len(all_)} questions)'
-        groups.append(dict(title=title, set=s, rows=rows))
+        title = f'{set_label(s)} ({len(rows)} of {len(all_)} questions)'
+        groups.append(dict(title=title, set=s, asks=set_label(s), rows=rows))
     how = 'The questions are taken at even distances, whatever became of them.'
     return section(
         'Answers', [f'{how} Green: what stands in the reference too.'], groups=groups
@@ -526,6 +530,8 @@ def right_figure(
     set: str,
 ) -> dict | None:
     "Right answers of base and tuned model, with the passage if it was asked with"
+    from climate_ft.evaluation import set_label
+
     memory, read = (
         [right_of(results, set, f'{m}{how}') for m in ('base', 'tuned')]
         for how in ('', ' + passage')
@@ -536,7 +542,7 @@ def right_figure(
     both = all(read + memory)
     more = f'; from memory {memory[0][0]} → {memory[1][0]}' if both else ''
     return dict(
-        label=f'{set} questions right, {way}',
+        label=f'{set_label(set)}: right answers, {way}',
         value=f'{a[0]} → {b[0]} of {b[1]}',
         note=f'base → tuned{more}',
     )

@@ -4,15 +4,35 @@
 
 # %% ../nbs/12f_showing.ipynb #feaff554
 from __future__ import annotations
+import re
+import textwrap
+from .messages import language, tr
 from .metrics import SCORERS
 from .examination import SETS, CONDITIONS
 from .scoring import LOWER_IS_BETTER, evaluate_answers
 
 # %% auto #0
-__all__ = ['TOPICS', 'table', 'describe', 'question_scores', 'outcomes', 'tally', 'examples', 'merge_runs', 'compare_bits',
-           'cost_table', 'plot_scores', 'plot_outcomes']
+__all__ = ['TOPICS', 'set_label', 'table', 'describe', 'question_scores', 'outcomes', 'tally', 'examples', 'merge_runs',
+           'compare_bits', 'cost_table', 'plot_scores', 'plot_outcomes']
 
 # %% ../nbs/12f_showing.ipynb #1778b475
+_BREAKS = re.compile('(?<=[の、])|(?=について|（)')  # where a line of Japanese may end
+
+
+def set_label(
+    name: str,  # of a question set
+    width: int = 0,  # Latin letters of a line; 0: one line
+) -> str:
+    "What a question set asks, in the reader's language; an unknown name stays"
+    words = tr(SETS.get(name, name))
+    if not width:
+        return words
+    if language() == 'en':
+        return textwrap.fill(words, width)
+    lines = textwrap.wrap(_BREAKS.sub(' ', words), width // 2)
+    return '\n'.join(l.replace(' ', '') for l in lines)
+
+
 def table(
     results: dict,  # from `evaluate_answers`
     metric: str = 'char_f1',  # a score in `INTERVALS`
@@ -49,12 +69,12 @@ def describe(
             else f'{x:.3f} [{i[0]:.3f}, {i[1]:.3f}]'.rjust(22)
         )
 
-    lines = [f'{"":26}{"n":>5}' + ''.join(m.rjust(22) for m in metrics)]
+    lines = [f'{"":17}{"n":>5}' + ''.join(m.rjust(22) for m in metrics)]
     for s, ms in results['scores'].items():
-        lines += [
-            f'{s + ": " + m:26}{v["n"]:>5}' + ''.join(cell(v, k) for k in metrics)
-            for m, v in ms.items()
-        ]
+        lines.append(set_label(s))
+        for m, v in ms.items():
+            scores = ''.join(cell(v, k) for k in metrics)
+            lines.append(f'{"  " + m:17}{v["n"]:>5}{scores}')
     return '\n'.join(lines)
 
 # %% ../nbs/12f_showing.ipynb #a4d259a4
@@ -168,9 +188,9 @@ def merge_runs(
 def _recommended(better, worse):  # sets
     "What the sets that decide say"
     if better and not worse:
-        return 'use 8 bits if they fit: better on ' + ', '.join(better)
+        return 'use 8 bits if they fit: better on ' + '; '.join(map(set_label, better))
     if worse:
-        return 'use 4 bits: better on ' + ', '.join(worse) + ' and smaller'
+        return 'use 4 bits: better on ' + '; '.join(map(set_label, worse)) + '; and smaller'
     return 'use 4 bits: no difference can be shown, and their weights are smaller'
 
 
@@ -237,6 +257,13 @@ def _score_bar(ax, x, w, r):
         ax.plot(sides, height, color='crimson', lw=2, label='floor')
 
 
+def _set_ticks(ax, sets):
+    "Below each group what its set asks, in lines that fit"
+    room = ax.get_window_extent().width / ax.figure.dpi / max(1, len(sets))  # inches
+    labels = [set_label(s, max(8, int(18 * room))) for s in sets]
+    ax.set_xticks(range(len(sets)), labels, fontsize=8)
+
+
 def plot_scores(
     results: dict,  # from `evaluate_answers`
     metric: str = 'char_f1',  # score
@@ -244,8 +271,9 @@ def plot_scores(
 ):
     "Bars with 95 % intervals, one group a set; a line marks the floor (others' references)"
     import matplotlib.pyplot as plt
+    import matplotlib_fontja
 
-    ax, w = ax or plt.subplots(figsize=(8, 3.2), dpi=90)[1], 0.8 / len(CONDITIONS)
+    ax, w = ax or plt.subplots(figsize=(8, 3.4), dpi=90)[1], 0.8 / len(CONDITIONS)
     for k, s in enumerate(results['scores']):
         group = [r for r in table(results, metric) if r['set'] == s]
         for j, r in enumerate(group):
@@ -253,7 +281,7 @@ def plot_scores(
     legend = {t: h for h, t in zip(*ax.get_legend_handles_labels())}
     names = [n for n in (*CONDITIONS.values(), 'floor') if n in legend]
     ax.legend([legend[n] for n in names], names, fontsize=8)
-    ax.set_xticks(range(len(results['scores'])), results['scores'])
+    _set_ticks(ax, list(results['scores']))
     labels = {'char_f1': 'character F1', 'contains': 'share of right answers'}
     ax.set_ylabel(labels.get(metric, metric))
     return ax
@@ -268,8 +296,9 @@ def plot_outcomes(
 ):
     "Wins, ties and losses of the tuned model against the base, per set"
     import matplotlib.pyplot as plt
+    import matplotlib_fontja
 
-    ax = ax or plt.subplots(figsize=(8, 2.4), dpi=90)[1]
+    ax = ax or plt.subplots(figsize=(8, 2.4), dpi=90, layout='constrained')[1]
     t = tally(outcomes(results))
     left, white = dict.fromkeys(t, 0), dict(fc='white', ec='none', pad=1)
     for k, (color, hatch) in _OUTCOMES.items():
@@ -280,6 +309,7 @@ def plot_outcomes(
             if n := t[s][k]:
                 ax.text(left[s] + x / 2, s, n, ha='center', va='center', bbox=white)
             left[s] += x
+    ax.set_yticks(range(len(t)), [set_label(s, 36) for s in t], fontsize=8)
     ax.set_xlim(0, 1)
     ax.invert_yaxis()
     ax.legend(ncols=3, loc='lower center', bbox_to_anchor=(0.5, 1), fontsize=8, frameon=False)

@@ -22,8 +22,8 @@ from .workspace import read_json, read_jsonl, read_text, write_json, writing
 # %% auto #0
 __all__ = ['METRICS', 'LINKED', 'SAMPLERS', 'Space', 'checked_value', 'read_space', 'direction', 'asked', 'question', 'Watch',
            'answer_now', 'run_trial', 'link_data', 'Trial', 'open_study', 'put_back', 'queue_grid', 'table', 'counted',
-           'describe', 'plot_sweep', 'Sweep', 'note_of', 'begin', 'dataset_of', 'start', 'follow', 'run_sweep',
-           'finish']
+           'describe', 'metric_label', 'plot_sweep', 'Sweep', 'note_of', 'begin', 'dataset_of', 'start', 'follow',
+           'run_sweep', 'finish']
 
 # %% ../nbs/12c_sweep.ipynb #622223b3
 @dataclass
@@ -487,6 +487,19 @@ def describe(
     return '\n'.join([*said, *bad])
 
 # %% ../nbs/12c_sweep.ipynb #5f91aa48
+def metric_label(
+    metric: str,  # of `METRICS`
+) -> str:  # in lines, for an axis
+    "What the figure of a trial says"
+    from climate_ft.showing import set_label
+
+    name, _, passage = metric.partition('+')
+    if name == 'dev_loss':
+        return 'dev loss'
+    asks = set_label('recall' if name == 'known' else name, 30)
+    return 'share of right answers,\n' + asks + (',\nwith passage' if passage else '')
+
+
 def plot_sweep(
     result: dict,  # from `run_sweep`
 ):  # a matplotlib figure
@@ -511,7 +524,7 @@ def plot_sweep(
         if name in result['log']:
             ax.set_xscale('log')
         ax.set_xlabel(name)
-    axes[0][0].set_ylabel(result['metric'].replace('_', ' '))
+    axes[0][0].set_ylabel(metric_label(result['metric']), fontsize=8)
     if any(r['state'] == 'pruned' for r in rows):
         axes[0][-1].legend(fontsize=8)
     return fig

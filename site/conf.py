@@ -154,7 +154,9 @@ class Mermaid(Directive):
     has_content = True
 
     def run(self):
-        src = '\n'.join(self.content)
+        src, page = '\n'.join(self.content), self.state.document.settings.env.docname
+        if JA and page in translate.finished():
+            src = translate.relabelled(src, translate.speaker(page))
         svg = HERE / 'diagrams' / f'{hashlib.sha1(src.strip().encode()).hexdigest()[:12]}.svg'
         if not svg.exists():
             raise self.error(

@@ -7,11 +7,11 @@ import json
 import re
 import sys
 from pathlib import Path
+import translate
 from browser import browser
 
 HERE = Path(__file__).parent
 OUT = HERE / 'diagrams'
-block = re.compile(r'^```\s*\{?mermaid\}?\s*\n(.*?)^```\s*$', re.M | re.S)
 # stand-in colour -> variable of custom.css
 COLOURS = {
     '#010101': '--d-text',
@@ -59,15 +59,24 @@ def name(src):
 
 
 def diagrams():
-    "File name -> source, for every diagram in the notebooks and pages"
-    md = [
-        ''.join(c['source'])
+    "File name -> source, for every diagram in the notebooks and pages, in both languages"
+    md = {
+        p.stem: '\n'.join(
+            ''.join(c['source'])
+            for c in json.loads(p.read_text(encoding='utf-8'))['cells']
+            if c['cell_type'] == 'markdown'
+        )
         for p in (HERE.parent / 'nbs').glob('*.ipynb')
-        for c in json.loads(p.read_text(encoding='utf-8'))['cells']
-        if c['cell_type'] == 'markdown'
-    ]
-    md += [p.read_text(encoding='utf-8') for p in (HERE / 'pages').glob('*.md')]
-    return {name(s): s for t in md for s in block.findall(t)}
+    }
+    md |= {p.stem: p.read_text(encoding='utf-8') for p in (HERE / 'pages').glob('*.md')}
+    out, finished = {}, translate.finished()
+    for page, text in md.items():
+        for src in translate.MERMAID.findall(text):
+            out[name(src)] = src
+            if page in finished:
+                ja = translate.relabelled(src, translate.speaker(page))
+                out[name(ja)] = ja
+    return out
 
 
 def draw(srcs):
@@ -97,6 +106,8 @@ def draw(srcs):
                     re.findall(r'<tspan[^>]*class="text-inner-tspan[^>]*>([^<]+)', svg)
                 )
             )
+            if re.search(translate.CJK, s):
+                label = label.replace('Diagram: ', '図：').replace(', ', '、')
             yield k, re.sub(r'<svg ', f'<svg aria-label="{label}" ', svg, count=1)
 
 

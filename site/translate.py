@@ -1,6 +1,6 @@
 """The Japanese edition. The notebooks stay English; `site/locale/ja/PAGE.po` holds a
-translation for each paragraph, heading, list item, table cell and alternative text of a page,
-in gettext's format, read and written by Babel.
+translation for each paragraph, heading, list item, table cell, alternative text and box of a
+diagram of a page, in gettext's format, read and written by Babel.
 
     make translations PAGE=02_extract    # begin or update a chapter, and say what is missing
     make translations                    # update every catalogue and report on all pages
@@ -73,6 +73,20 @@ def toctree(md):
         yield from re.findall(r'^([^:].*) <\S+>$', block, re.M)
 
 
+MERMAID = re.compile(r'^```\s*\{?mermaid\}?\s*\n(.*?)^```\s*$', re.M | re.S)
+LABEL = re.compile(r'(?<=\[)((?:\d+ )?)([^][()]+)(?=\])')  # number of a chapter, words
+
+
+def labels(md):
+    "What stands in the boxes of the diagrams in Markdown"
+    return [words for src in MERMAID.findall(md) for _, words in LABEL.findall(src)]
+
+
+def relabelled(src, say):
+    "The source of a diagram with what `say` has for the words in its boxes"
+    return LABEL.sub(lambda m: m[1] + (say(m[2]) or m[2]), src)
+
+
 def key(text):
     "A piece of prose as Sphinx looks it up: on one line"
     return text.replace('\n', ' ').strip()
@@ -128,12 +142,13 @@ def pieces(page, alt_text=None, say=None):
     from the sentence before its picture is no message of its own; with `say`, it comes as
     (the English, the last sentence of the Japanese)"""
     if page.suffix == '.md':
-        return [s for _, _, s in prose(page.read_text(encoding='utf-8'))]
+        md = page.read_text(encoding='utf-8')
+        return [*(s for _, _, s in prose(md)), *labels(md)]
     out, before = [], ''
     for c in json.loads(page.read_text(encoding='utf-8'))['cells']:
         if c['cell_type'] == 'markdown':
             before = c['source']
-            out += [*toctree(before), *(s for _, _, s in prose(before))]
+            out += [*toctree(before), *(s for _, _, s in prose(before)), *labels(before)]
             continue
         alt = c['metadata'].get('mystnb', {}).get('image', {}).get('alt')
         if alt and not c['metadata'].get('alt_from_prose'):
@@ -292,6 +307,7 @@ def speaker(name, memory=None):
 def translated(md, say):
     """Markdown with every piece of prose replaced by what `say` has for it; all else stays,
     letter for letter"""
+    md = MERMAID.sub(lambda m: m[0].replace(m[1], relabelled(m[1], say)), md)
     lines, at, gone = md.split('\n'), {}, set()
     for a, b, text in prose(md):
         first = text.split('\n')[0]

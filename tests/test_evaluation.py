@@ -209,11 +209,45 @@ def test_a_lower_likelihood_cost_is_better_and_a_set_without_it_is_left_out():
     assert (
         list(c['sets']) == ['recall']
         and c['sets']['recall']['difference'][1] > 0
-        and c['recommendation'].startswith('use 4 bits: better on recall')
+        and c['recommendation']
+        == 'use 4 bits: better on trained facts, new wording; and smaller'
     )
     assert E.compare_bits(run(20.0), run(10.0), 'nll')['recommendation'].startswith(
         'use 8 bits'
     )
+
+
+@pytest.fixture
+def six():
+    "Results of every question set"
+    return E.evaluate_answers(toy(4, sets=tuple(E.SETS)), 50)
+
+
+def test_a_table_says_what_a_set_asks(six):
+    heads = [l for l in E.describe(six).splitlines()[1:] if not l.startswith(' ')]
+    assert heads == list(E.SETS.values())
+
+
+@pytest.mark.parametrize('language', ['en', 'ja'])
+@pytest.mark.parametrize('width', [5, 8])
+def test_plots_say_what_a_set_asks_and_no_two_labels_touch(six, language, width):
+    import matplotlib.pyplot as plt
+    from climate_ft import messages
+
+    messages.speak(language)
+    try:
+        bars, shares = (plt.subplots(figsize=(width, 3), dpi=90)[1] for _ in range(2))
+        E.plot_scores(six, ax=bars), E.plot_outcomes(six, ax=shares)
+        words = [messages.tr(s) for s in E.SETS.values()]
+    finally:
+        messages.speak('en')
+    for ax, ticks in ((bars, bars.get_xticklabels()), (shares, shares.get_yticklabels())):
+        said = [''.join(t.get_text().split()) for t in ticks]
+        assert said == [w.replace(' ', '') for w in words]
+        ax.figure.canvas.draw()
+        boxes = [t.get_window_extent() for t in ticks]
+        assert not any(a.overlaps(b) for a, b in zip(boxes, boxes[1:]))
+        plt.close(ax.figure)
 
 
 def test_retriever_finds_the_passage_and_cuts_it_around_the_answer():

@@ -48,7 +48,7 @@ def test_its_evaluation_can_be_recomputed(tiny_run):
         and r['signatures']['bleu']
         and set(r['scores']['recall']) >= {'base', 'tuned'}
     )
-    assert E.describe(r).count('\n') == sum(map(len, r['scores'].values()))
+    assert E.describe(r).count('\n') == sum(1 + len(v) for v in r['scores'].values())
 
 
 def test_tiny_run_names_every_stage_and_ends_with_the_report(tiny_run):

@@ -63,7 +63,7 @@ def test_right_answers_and_refusals_are_counted(ws, results):
         ['tuned, with passage', '1 of 2', '1 of 2']
     ]
     labels = {k['label']: k['value'] for k in R.key_figures(results, {}, given)}
-    assert labels['recall questions right, from memory'] == '1 → 1 of 2'
+    assert labels['trained facts, new wording: right answers, from memory'] == '1 → 1 of 2'
     assert labels['refused though the passage has it'] == '1 of 2'
 
 

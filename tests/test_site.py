@@ -350,13 +350,26 @@ def test_the_landing_page_opens_with_ways_in_and_answers(site, top):
 
 @pytest.mark.parametrize('top', ['', 'ja/'])
 def test_the_diagram_of_the_path_leads_to_the_chapters(site, top):
-    svg = re.search(
-        r'<svg aria-label="Diagram.*?</svg>', article(site, f'{top}index.html'), re.S
-    )
+    page = article(site, f'{top}index.html')
+    label = '図：' if top else 'Diagram: '
+    svg = re.search(rf'<svg aria-label="{label}.*?</svg>', page, re.S)
     boxes = re.findall(r'<a href="(\d\d)_\w+\.html">(.*?)</a>', svg[0])
     found = [(n, re.sub('<[^>]+>', ' ', said).split()[0]) for n, said in boxes]
     assert sorted(int(n) for n, _ in found) == [2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13]
     assert all(int(a) == int(b) for a, b in found)
+
+
+def test_a_diagram_speaks_the_language_of_the_page(site):
+    for page, en, ja in (
+        ('index', 'Merge and export', 'マージと書き出し'),
+        ('14_pipeline', 'merged model', 'マージ済みモデル'),
+    ):
+        for top, there, absent in (('', en, ja), ('ja/', ja, en)):
+            drawing = re.search(
+                '<div class="diagram".*?</div>', article(site, f'{top}{page}.html'), re.S
+            )
+            said = re.sub(r'\s+', ' ', re.sub('<[^>]+>', '', drawing[0]))
+            assert there in said and absent not in said
 
 
 def test_what_stands_behind_the_text_is_folded():

@@ -108,6 +108,15 @@ is wrapped, with `code`, a [link](02_extract.ipynb) and [`ask`](#climate_ft.cli.
     )
 
 
+def test_the_boxes_of_a_diagram_are_translated_and_their_names_stay():
+    src = 'flowchart LR\n  a([PDF]) --> run --> b[10 Answers] --> c[2 Read<br/>it]\n'
+    page = f'A [word] here.\n\n```mermaid\n{src}```\n'
+    ja = {'Answers': '回答', 'Read<br/>it': '読む<br/>こと', 'A [word] here.': 'ここ'}
+    assert translate.labels(page) == ['PDF', 'Answers', 'Read<br/>it']
+    drawn = src.replace('Answers', '回答').replace('Read<br/>it', '読む<br/>こと')
+    assert translate.translated(page, ja.get) == f'ここ\n\n```mermaid\n{drawn}```\n'
+
+
 def test_every_cell_of_the_course_comes_back_whole():
     """Taken apart and put together again, each message is what it was, and only line breaks
     inside prose are gone"""
