@@ -245,7 +245,6 @@ def finish(app, exc):
         return
     for f in ('downloads.json', *(['downloads_ja.json'] if JA else [])):
         for stem, s in json.loads((Path(app.srcdir) / f).read_text()).items():
-            s = json.dumps(json.loads(s), ensure_ascii=False, separators=(',', ':'))
             (out / '_sources' / f'{stem}.ipynb').write_text(s, encoding='utf-8')
     tidy(out)
     pages = {
