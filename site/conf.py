@@ -170,9 +170,12 @@ class Mermaid(Directive):
 
 # names, punctuation and operators in code have the colour of all code, and a word of code in
 # a paragraph needs no mark inside its own: they were a quarter of a page
-PLAIN = re.compile(r'<span class="(?:n|p|w|o|pre)">([^<]*)</span>')
+PLAIN = re.compile(r'<span class="(?:n|nn|p|w|o|pre)">([^<]*)</span>')
 # the colour of a word in code hangs on its class, whatever the element: the shortest serves
 TOKEN = re.compile(r'<span class="([a-z]{1,2}\d?)">([^<]*)</span>')
+# the parts of a string have one colour, and imported names that of all code
+SAME = dict(sa='s1', si='s1')
+STRING = re.compile(r'(?:<i class=s1>[^<]*</i>){2,}')
 # MyST-NB says the same twice, for open and closed, and gives both a third name
 FOLD = re.compile(
     r'<details class="admonition hide above-input">\s*<summary[^>]*>\s*'
@@ -209,7 +212,9 @@ VERBATIM = re.compile(r'(<(pre|script|style|textarea|svg|iframe)\b.*?</\2>)', re
 def lean(s):
     """A page without marks that change nothing and without blank lines and indentation of
     the templates"""
-    s = TOKEN.sub(r'<i class=\1>\2</i>', PLAIN.sub(r'\1', UNUSED.sub('', s)))
+    s = PLAIN.sub(r'\1', UNUSED.sub('', s))
+    s = TOKEN.sub(lambda m: f'<i class={SAME.get(m[1], m[1])}>{m[2]}</i>', s)
+    s = STRING.sub(lambda m: f'<i class=s1>{re.sub("</?i[^>]*>", "", m[0])}</i>', s)
     s = FOLD.sub(r'<details class="fold"><summary>\1</summary>', s)
     parts = VERBATIM.split(s)
     for i in range(0, len(parts), 3):
