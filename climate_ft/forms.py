@@ -1137,8 +1137,10 @@ def uncovered(
     "The sentences of the trained sections that no training row covers, with place and reason"
     asked, covered, left, n = set(), set(), [], 0
     for r in rows:
+        # a short question with a passage knows its shape, too
+        short = r.kind in SHORT or r.kind == 'passage' and 'shape' in r.extra
         for s in r.source_id.split('+'):
-            (asked if r.kind in SHORT else covered).add(s)
+            (asked if short else covered).add(s)
     said = squeeze('\n'.join(r.output for r in rows if r.kind in ('text', 'base')))
     for c in chunks:
         for i, (_, s) in enumerate(chunk_sentences(c)):
