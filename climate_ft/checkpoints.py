@@ -19,6 +19,7 @@ from climate_ft.workspace import (
     write_json,
     writing,
 )
+from .models import start_folder
 from .ranks import Ranks
 
 # %% auto #0
@@ -100,13 +101,21 @@ def _digest(rows):
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
 
 
+def _weights_of(start):
+    "What identifies the adapter that a training goes on from; empty without one"
+    if not start:
+        return ''
+    return file_digest(start_folder(start) / 'adapter_model.safetensors')
+
+
 def _fingerprint(cfg, examples, dev=()):
     "What must be the same for a run to be continued"
     keys = '''base bits r alpha dropout targets learning_rate scheduler warmup
-        weight_decay beta2 epochs max_steps optimizer seed backend layout start'''.split()
+        weight_decay beta2 epochs max_steps optimizer seed backend layout'''.split()
     d = cfg.asdict()
     return {k: d[k] for k in keys} | dict(
         format=3,
+        start=_weights_of(cfg.start),
         examples_per_step=cfg.batch_size * cfg.accumulation,
         data=_digest(examples),
         dev=_digest(dev),

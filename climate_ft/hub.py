@@ -518,6 +518,10 @@ def _made(run, kind, parity):
     if kind == 'gguf':
         text += " and converted with llama.cpp's converter"
     text += '.'
+    if s.get('start') == 'reading':
+        text += " The training went on from the course's adapter, which had read its report."
+    elif s.get('start'):
+        text += ' The training went on from another adapter.'
     if s.get('base') == GEMMA['name']:
         text += ' The base is a Q4_K_M file: with the original weights the answers may differ.'
     if not parity or kind == 'adapter' or parity['n'] and 'agree' not in parity:

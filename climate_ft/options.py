@@ -15,8 +15,8 @@ from .runner import Job, State, is_done
 # %% auto #0
 __all__ = ['HOLD_OUT', 'MEASURED', 'DISK_GB', 'source_pdfs', 'is_own', 'find_gold', 'is_foreign', 'what_to_hold_out',
            'setting_types', 'from_text', 'as_kind', 'unknown', 'read_settings', 'mix_value', 'read_mix', 'for_own',
-           'resolve_config', 'check_name', 'count_gpus', 'resolve_gpus', 'check_disk', 'check_base', 'pending',
-           'check_machine']
+           'check_start', 'resolve_config', 'check_name', 'count_gpus', 'resolve_gpus', 'check_disk', 'check_base',
+           'pending', 'check_machine']
 
 # %% ../nbs/14c_options.ipynb #dfc11fd1
 def _in_folder(folder):
@@ -254,6 +254,20 @@ def for_own(
     return OWN if reads and not shape else {}
 
 
+def check_start(start: str) -> str:  # a whole path, or `reading`
+    "A `CourseError` if there is no adapter to go on from"
+    from climate_ft.models import start_folder
+
+    if not start:
+        return start
+    folder = start_folder(start)
+    if not (folder / 'adapter_model.safetensors').is_file():
+        raise CourseError(
+            f'start is {start!r}: name the folder of an adapter, or reading for the course\'s'
+        )
+    return start if start == 'reading' else str(folder.resolve())
+
+
 def resolve_config(
     profile: str
     | None = None,  # key of `PROFILES`; None: the one that the file names, else cpu
@@ -273,6 +287,7 @@ def resolve_config(
     as_kind('base', values['base'], (str,))
     check_settings(values)
     check_name(values['name'])
+    values['start'] = check_start(values['start'])
     if Path(values['base']).is_dir():
         values['base'] = as_kind('base', str(Path(values['base']).resolve()), (str,))
     return TrainConfig(**values)

@@ -375,7 +375,7 @@ def reading_rows(
 
 
 def _short_rows(chunks, mix, seed, own):
-    "Short questions, those held out, and those that become gaps and are asked with passages"
+    "Short questions, those held out, and, of a user's document, what becomes gaps and is read"
     if not own:
         rows, held = question_rows(chunks, mix.wordings, mix.hold, seed)
         return rows, held, None  # the same
@@ -398,16 +398,18 @@ def build_forms(
 ) -> tuple[list[QA], list[QA], dict]:  # training rows, held-out short questions, and a report
     "Every form of every sentence, alone and with passages"
     mix, ids = mix or Mix(), {c.id for c in chunks}
-    rows, held, all_rows = _short_rows(chunks, mix, seed, own)
+    rows, held, wide = _short_rows(chunks, mix, seed, own)
     held, _ = apart(held, asked, 95.0)
     rows, exam = apart(rows, asked)
-    rows, more = add_taught(rows, taught, [*asked, *(r.instruction for r in held)])
+    kept_apart = [*asked, *(r.instruction for r in held)]
+    rows, more = add_taught(rows, taught, kept_apart)
+    wide = add_taught(apart(wide, asked)[0], taught, kept_apart)[0] if own else rows
     topics = [r for r in pairs if r.kind in ('base', 'template')]
     topics = [r for r in topics if r.extra.get('chunk') in ids]
     topics += (casual := casual_rows(pairs, seed))
-    out = rows + casual + (gap_rows(all_rows or rows, chunks, seed) if mix.gaps else [])
+    out = rows + casual + (gap_rows(wide, chunks, seed) if mix.gaps else [])
     out += text_rows(chunks) if mix.text else []
-    out += reading_rows(apart(all_rows, asked)[0] if own else rows, topics, chunks, mix, seed)
+    out += reading_rows(wide, topics, chunks, mix, seed)
     out += mixed(pairs + out, chunks, asked, mix, seed)
     report = dict(rows=len(out), kinds=dict(Counter(r.kind for r in out)))
     report |= dict(held_out=len(held), examination=exam)
@@ -442,7 +444,7 @@ def select_forms(
     ids = {r['id'] for r in chosen}
     return [r for r in rows if r['id'] in ids]
 
-
+# %% ../nbs/05f_passages.ipynb #bde77f8f
 def keep_wordings(
     rows: list[QA],  # from `build_forms`
     most: int = 40,  # questions

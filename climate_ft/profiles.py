@@ -178,7 +178,8 @@ def _training_rows(cfg, path, ws):
 
     more = read_jsonl(ws.path('splits') / 'forms.jsonl', 'dataset', kind=FORM)
     there = {r.get('source_id') for r in read_jsonl(path, 'dataset')}
-    sources = {r.get('source_id') for r in rows} if len(there) > (cfg.max_facts or 0) else None
+    some = cfg.max_facts and len(there) > cfg.max_facts
+    sources = {r.get('source_id') for r in rows} if some else None
     return rows + select_forms(more, sources, cfg.max_forms, seed=cfg.seed)
 
 

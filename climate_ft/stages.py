@@ -241,9 +241,11 @@ def cards(job: Job) -> list[Path]:
 
 
 def _base(job):
-    "The files of the base model, and of an adapter to go on from, in folders of the user's"
-    given = [job.cfg.base, job.cfg.start]
-    return [Path(p) for p in given if p and Path(p).is_dir()]
+    "The folders of the base model, if it is one, and of an adapter to go on from"
+    from climate_ft.models import start_folder
+
+    start = [start_folder(job.cfg.start)] if job.cfg.start else []
+    return [p for p in (Path(job.cfg.base), *start) if p.is_dir()]
 
 
 def _trained_on(job):

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from .workspace import CourseError
 from .compat import check_trainer, liger_knows, unnumber_cpu, use_one_device
-from .models import check_bits, resolve_base
+from .models import check_bits, copy_adapter, resolve_base, start_folder
 from .ranks import Ranks, deal, sum_gradients
 from climate_ft.fast import (
     PROVEN,
@@ -112,6 +112,8 @@ def load_unsloth(
         use_gradient_checkpointing=dict(off=False, on=True).get(cfg.checkpointing, 'unsloth'),
         random_state=cfg.seed,
     )
+    if cfg.start:
+        copy_adapter(model, start_folder(cfg.start))
     return model, tok
 
 # %% ../nbs/08c_trainer.ipynb #4a2f3296

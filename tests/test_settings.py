@@ -373,3 +373,13 @@ def test_a_workspace_knows_whose_document_it_holds(tmp_path):
     assert not P.is_foreign(ws, [])
     write_json(ws.path('corpus_chunks'), [chunk, chunk | dict(doc='mine')])
     assert P.is_foreign(ws, [])
+
+
+def test_an_adapter_to_go_on_from_is_there_before_anything_starts(tmp_path, monkeypatch):
+    with pytest.raises(CourseError, match="start is 'nowhere': name the folder of an adapter"):
+        P.resolve_config('tiny', sets=['start=nowhere'])
+    (tmp_path / 'mine').mkdir()
+    (tmp_path / 'mine' / 'adapter_model.safetensors').write_bytes(b'')
+    monkeypatch.chdir(tmp_path)
+    assert P.resolve_config('tiny', sets=['start=mine']).start == str(tmp_path / 'mine')
+    assert P.resolve_config('tiny', sets=['start=reading']).start == 'reading'
