@@ -131,14 +131,17 @@ def plain_messages(
 ) -> dict:
     "The request with a character without width in each control token that a message spells"
 
-    def plain(value):
+    def plain(value, depth=0):
+        if depth > 30:
+            raise TypeError('parts of messages lie in one another more than 30 deep')
         if isinstance(value, str):
             return '\u200b'.join(pieces(control, value))
         if isinstance(value, list):
-            return [plain(v) for v in value]
+            return [plain(v, depth + 1) for v in value]
         if not isinstance(value, dict):
             return value
-        return value | {k: plain(value[k]) for k in ('content', 'text') if k in value}
+        inner = {k: plain(value[k], depth + 1) for k in ('content', 'text') if k in value}
+        return value | inner
 
     texts = 'messages input system instructions'.split()  # OpenAI's and Anthropic's words
     return body | {k: plain(body[k]) for k in texts if body.get(k)}

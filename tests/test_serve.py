@@ -288,6 +288,7 @@ REFUSED = {
         request(body=b'[' * 100000),
         request(body=b'{"messages": [{"role": "user", "content": "\\ud800"}]}'),
         request(body=b'{"messages": ' + b'[' * 900 + b']' * 900 + b'}'),
+        request(body=b'{"messages": ' + b'[' * 32 + b']' * 32 + b'}'),
         request(path=b'@127.0.0.1/'),
         request(path=b'http://127.0.0.1:1/', method=b'GET'),
         request(path=b'http://[/', method=b'GET'),
