@@ -43,7 +43,7 @@ notebooks: dev ## execute every notebook in place of the tests (nbdev_test)
 	CLIMATE_FT_PROFILE=tiny $(BIN)/nbdev_test --n_workers 2 --do_print
 
 pytest: dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -rs --durations 30 tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 3 --dist loadfile -rs --durations 30 tests
 
 export: dev ## notebooks -> climate_ft/, formatted, checked by ruff, and cleaned
 	$(BIN)/python scripts/insert_setup_cell.py
