@@ -316,6 +316,17 @@ def test_no_saved_output_names_a_folder_of_the_machine_it_ran_on(path):
     assert 'site-packages' not in said and str(REPO) not in said
 
 
+def test_saved_outputs_come_from_the_real_model():
+    "Executed with the tiny profile, these notebooks would show what random weights answer"
+    chosen = {}
+    for path in sorted((REPO / 'nbs').glob('*.ipynb')):
+        cells = json.loads(path.read_text(encoding='utf-8'))['cells']
+        if any("'CLIMATE_FT_PROFILE') or" in ''.join(c['source']) for c in cells):
+            outputs = json.dumps([c.get('outputs') for c in cells])
+            chosen[path.stem] = "'gemma-3-270m'" in outputs
+    assert len(chosen) == 6 and all(chosen.values()), chosen
+
+
 def test_the_lesson_is_short_and_its_model_is_chosen_by_the_tests(tmp_path):
     nb = nbformat.read(REPO / 'nbs/00_first_hour.ipynb', as_version=4)
     code = [
