@@ -7,7 +7,7 @@ from __future__ import annotations
 import sys
 from functools import lru_cache
 from pathlib import Path
-from .workspace import CourseError, Progress, tracked
+from .workspace import CourseError, Progress, counted, tracked
 from .encoder import e5_encoder
 from .counting import alternatives, Scorer
 
@@ -160,9 +160,11 @@ def _nll_ids(model, tok, questions, texts, contexts):
             labels = prompt and [-100] * len(prompt) + answer
         found.append(ids and (ids, labels))
     if cut or None in found:
+        lost = counted(found.count(None), 'reference does', 'references do')
+        cut = counted(cut, 'passage was', 'passages were')
         print(
-            f'climate-ft: likelihood: {found.count(None)} references do not fit into {room:,} '
-            f'tokens and are left out; {cut} passages were shortened',
+            f'climate-ft: likelihood: {lost} not fit into {room:,} tokens and '
+            f'will be left out; {cut} shortened',
             file=sys.stderr,
         )
     return found

@@ -14,7 +14,7 @@ import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from .workspace import CourseError, Progress, REPO, cache_dir, disk_error
+from .workspace import CourseError, Progress, REPO, cache_dir, counted, disk_error
 from .workspace import fits, follow_umask, read_json, write_json, writing
 from .compat import without_gguf_bar
 from .prompts import GEMMA_TEMPLATE, find_family
@@ -655,14 +655,19 @@ def refuse_keys(
 ):
     "A `CourseError` unless both are empty"
     kinds = (
-        (missing, f'weights are missing from {folder}'),
-        (unknown, f'weights do not belong to the model but stand in {folder}'),
+        (missing, 'weight is', 'weights are', f'missing from {folder}'),
+        (
+            unknown,
+            'weight of another model is',
+            'weights of another model are',
+            f'in {folder}',
+        ),
     )
-    for names, what in kinds:
+    for names, one, many, where in kinds:
         if not (names := sorted(map(str, names))):
             continue
         raise CourseError(
-            f'{len(names)} {what} (the first is {names[0]}): '
+            f'{counted(len(names), one, many)} {where} (the first is {names[0]}): '
             'copy the folder again from where it comes from'
         )
 

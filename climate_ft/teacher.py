@@ -343,7 +343,8 @@ def _give_up(t, why, answered):
         'timeout': 'is the model too large for its machine?',
     }
     hint = hints.get(why, 'look at what the server prints')
-    kept = f'; {answered} replies are kept, the same command continues' if answered else ''
+    kept = counted(answered, 'reply is', 'replies are')
+    kept = f'; {kept} kept, the same command continues' if answered else ''
     return CourseError(f'the teacher at {t.url} does not answer ({why}): {hint}{kept}')
 
 
@@ -422,7 +423,7 @@ def _asked(t, of, cache, took, progress):
             for o in ('read', 'written'):
                 took[o] += row[o]
         if progress:
-            progress(n / len(of), f'teacher: {n} of {len(of)} replies')
+            progress(n / len(of), f'teacher: reply {n} of {len(of)}')
 
 
 def ask_all(
@@ -493,16 +494,17 @@ def summary(
     "What a teacher gave and what it cost"
     r, bad = report, report['rejected']
     lines = [
-        f"teacher {r['model']}: {r['kept']} pairs kept, {sum(bad.values())} rejected; "
-        f"{r['asked']} requests and {r['cached']} from the cache, "
-        f"{r['read']:,} tokens read and {r['written']:,} written"
+        f"teacher {r['model']}: {counted(r['kept'], 'pair')} kept, "
+        f"{sum(bad.values())} rejected; "
+        f"{counted(r['asked'], 'request')} and {r['cached']} from the cache, "
+        f"{counted(r['read'], 'token')} read and {r['written']:,} written"
     ]
     if bad:
         lines.append('rejected: ' + ', '.join(f'{n} {why}' for why, n in bad.items()))
     if failed := r['failed']:
         why = ', '.join(f'{n} {w}' for w, n in failed.items())
         lines.append(
-            f'{sum(failed.values())} requests failed ({why}): run again with --from dataset '
-            'to ask these once more'
+            f"{counted(sum(failed.values()), 'request')} failed ({why}): "
+            'run again with --from dataset to ask once more'
         )
     return lines
