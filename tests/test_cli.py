@@ -360,6 +360,7 @@ def test_the_end_of_a_run_names_commands_that_work(tiny_run, cft):
         .removeprefix('Ask it: climate-ft ')
         .split()
     )
+    assert ask == ['ask', '--out', str(tiny_run)]  # as the README has it
     r = cft(*ask, '海氷とは何ですか。')
     assert r.returncode == 0 and r.stdout.strip()
     talk = (
@@ -367,6 +368,7 @@ def test_the_end_of_a_run_names_commands_that_work(tiny_run, cft):
         .partition('climate-ft ')[2]
         .split()
     )
+    assert talk == ['chat', '--out', str(tiny_run)]
     with socket.socket() as s:  # the command is read and gets as far as its port
         s.bind(('127.0.0.1', 0))
         s.listen()
@@ -377,6 +379,24 @@ def test_the_end_of_a_run_names_commands_that_work(tiny_run, cft):
         .split()
     )
     refused(cft(*gguf[:2], 'q9', *gguf[3:]), 'q9')
+
+
+def test_the_end_of_a_run_names_its_own_model_where_another_is_newer(tmp_path):
+    from climate_ft.cli import next_steps
+
+    for n, name in enumerate(('mine', 'other')):
+        d = tmp_path / 'a run/models' / name
+        d.mkdir(parents=True)
+        for f in ('adapter_config.json', 'adapter_model.safetensors'):
+            (d / f).touch()
+        os.utime(d / 'adapter_model.safetensors', (n, n))
+    out = tmp_path / 'a run'
+    for name, how in (('other', f"--out '{out}'"), ('mine', f"--model '{out}/models/mine'")):
+        lines = next_steps(dict(notes=[], name=name, stages={'train': ''}), out)
+        assert lines[:2] == [
+            f'Ask it: climate-ft ask {how}',
+            f'Talk to it in a browser: climate-ft chat {how}',
+        ]
 
 
 def test_ask_names_its_passages_and_can_answer_from_memory(tiny_run, cft, tmp_path):
