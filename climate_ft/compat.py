@@ -4,9 +4,8 @@
 
 # %% ../nbs/06a_compat.ipynb #compat-imports
 from __future__ import annotations
-import sys
 from contextlib import contextmanager
-from .workspace import CourseError
+from .workspace import CourseError, aside
 
 # %% auto #0
 __all__ = ['REPLACED', 'use_one_device', 'unnumber_cpu', 'say_once', 'has_flash', 'flash_kernel', 'attention_name',
@@ -43,7 +42,7 @@ def say_once(
 ):
     "A line on standard error, the first time"
     if text not in said:
-        print(f'climate-ft: {text}', file=sys.stderr)
+        aside(text)
     said.add(text)
 
 

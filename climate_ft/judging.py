@@ -4,10 +4,9 @@
 
 # %% ../nbs/11b_judging.ipynb #b1d25b1f
 from __future__ import annotations
-import sys
 from functools import lru_cache
 from pathlib import Path
-from .workspace import CourseError, Progress, counted, tracked
+from .workspace import CourseError, Progress, aside, counted, tracked
 from .encoder import e5_encoder
 from .counting import alternatives, Scorer
 
@@ -162,10 +161,9 @@ def _nll_ids(model, tok, questions, texts, contexts):
     if cut or None in found:
         lost = counted(found.count(None), 'reference does', 'references do')
         cut = counted(cut, 'passage was', 'passages were')
-        print(
-            f'climate-ft: likelihood: {lost} not fit into {room:,} tokens and '
-            f'will be left out; {cut} shortened',
-            file=sys.stderr,
+        aside(
+            f'likelihood: {lost} not fit into {room:,} tokens and '
+            f'will be left out; {cut} shortened'
         )
     return found
 

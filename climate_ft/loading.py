@@ -5,10 +5,9 @@
 # %% ../nbs/10b_loading.ipynb #191b8609
 from __future__ import annotations
 import logging
-import sys
 from bisect import bisect_left
 from pathlib import Path
-from .workspace import CourseError, Progress, read_json, visible
+from .workspace import CourseError, Progress, aside, read_json, visible
 from .decode import faster
 
 # %% auto #0
@@ -254,5 +253,5 @@ def fit_prompts(
         line = f'question {n} ({visible(q[:20])} …) does not fit into {room:,} tokens: {what}'
         if not ids and len(questions) == 1:
             raise CourseError(f'{line}; shorten it')
-        print(f'climate-ft: {line}', file=sys.stderr)
+        aside(line)
     return [ids for ids, _ in found]

@@ -7,12 +7,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from functools import lru_cache
 from importlib.resources import files
-from .files import CourseError
+from .files import CourseError, visible
 
 # %% auto #0
-__all__ = ['LANGUAGES', 'system_language', 'speak', 'language', 'tr', 'counted']
+__all__ = ['LANGUAGES', 'system_language', 'speak', 'language', 'tr', 'aside', 'counted']
 
 # %% ../nbs/00e_messages.ipynb #dd122f92
 LANGUAGES = ('en', 'ja')
@@ -88,6 +89,13 @@ def tr(
         if m := pattern.fullmatch(text):
             return said.format(*(tr(g) if ' ' in g and g != text else g for g in m.groups()))
     return text
+
+# %% ../nbs/00e_messages.ipynb #ce3d6efc
+def aside(
+    line: str,  # English
+):
+    "Say something beside the result, on standard error, in the language that was asked for"
+    print(visible(tr(f'climate-ft: {line}')), file=sys.stderr, flush=True)
 
 # %% ../nbs/00e_messages.ipynb #9719b007
 def counted(

@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import re
-import sys
 import unicodedata
 from collections import Counter
 from dataclasses import dataclass
@@ -437,8 +436,7 @@ def ask_all(
     of = {k: p for k, p in zip(keys, prompts) if k not in cache.known}
     took = dict(asked=len(of), cached=len(set(keys)) - len(of), failed={}, read=0, written=0)
     if of and not is_local(t.url):
-        to = visible(t.url)
-        print(f'climate-ft: the text of the document goes to {to}', file=sys.stderr)
+        aside(f'the text of the document goes to {t.url}')
     if of:
         _asked(t, of, cache, took, progress)
     return [cache.known.get(k) for k in keys], took
