@@ -13,6 +13,7 @@ from .precision import own_facts
 from .contamination import normal
 from .pairs import *
 from .splitting import unit_of, PINNED, split_sections
+from .text import in_japanese
 from climate_ft.evalsets import (
     funnel,
     ORIGINAL,
@@ -94,6 +95,8 @@ def _facts_of(chunks, sides, progress, own):  # side -> facts
     of = defaultdict(list)
     found = own and own_facts(chunks, progress)
     for f in found or corpus_facts(chunks, progress):
+        if own and not in_japanese(f.answer):
+            continue
         of[sides[unit_of(f.chunk)]].append(f)
     if not of['train']:
         raise CourseError(
