@@ -469,7 +469,7 @@ def test_the_command_trains_what_is_kept_and_leaves_the_examination_alone(serve,
     r = cft(*how)
     assert r.returncode == 0, r.stderr
     assert 'teacher big: 2 pairs kept, 1 rejected; 3 requests and 0 from the cache' in r.stderr
-    assert '1 taught questions are trained; 0 were asked already, 1 came near' in r.stderr
+    assert '1 taught question is trained; 0 were asked already, 1 came near' in r.stderr
     forms = read_jsonl(ws.path('splits') / 'forms.jsonl')
     taught = [f for f in forms if '/taught' in f['id']]
     assert [f['instruction'] for f in taught if not f['input']] == [GOOD[0][0][0]]
