@@ -637,8 +637,8 @@ def load_tokenizer(
     if (Path(folder) / 'config.json').is_file():
         load_config(folder)
     with loading(folder), quiet(), without_copies():
-        how = dict(trust_remote_code=False) | _added_tokens(Path(folder))
-        tok = AutoTokenizer.from_pretrained(folder, **how)
+        more = _added_tokens(Path(folder))
+        tok = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **more)
         tok.decode(tok('気候').input_ids)
     if not len(tok) or not fits(tok.chat_template, str | None):
         raise CourseError(f'{folder} has a damaged tokenizer: copy it again')

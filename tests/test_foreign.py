@@ -345,7 +345,7 @@ ADAPTERS = [
     (first_layer, '4 weights are missing from .*layers.1.mlp.down_proj.lora_A'),
     (foreign, '4 weights are missing'),
     (lambda w: w | {'x': w[min(w)].clone()}, '1 weight of another model is in'),
-    (short, 'cannot be loaded|do not belong'),
+    (short, 'cannot be loaded|of another model'),
 ]
 
 
