@@ -15,19 +15,23 @@ venv: .venv/.cpu ## create .venv with the pinned CPU environment
 
 .venv/.cpu: constraints-cpu.txt settings.ini setup.py
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3,11) <= v <= (3,13) else f"Python 3.11 to 3.13 is needed, this is {v[0]}.{v[1]}: make PYTHON=python3.11 ...")'
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install -q $(TORCH)
-	$(BIN)/pip install -q -e '.[cpu]' $(C)
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo 'PyTorch goes into .venv: a minute to ten, as fast as the network is'
+	@$(BIN)/pip install -q $(TORCH)
+	@echo 'the course and its libraries go into .venv: a minute to five'
+	@$(BIN)/pip install -q -e '.[cpu]' $(C)
 	@touch $@
 
 dev: .venv/.dev ## the same environment with the tools for tests and docs
 
 .venv/.dev: .venv/.cpu
-	$(BIN)/pip install -q -e '.[cpu,dev,docs]' $(C)
+	@echo 'the tools for tests and docs go into .venv: a minute to five'
+	@$(BIN)/pip install -q -e '.[cpu,dev,docs]' $(C)
 	@touch $@
 
 demo: venv ## from the report to a fine-tuned, evaluated model: runs/demo/report.html
-	$(BIN)/climate-ft run --profile cpu --out runs/demo
+	@echo 'a whole run takes about ten minutes on two quiet cores; after Ctrl-C, make demo goes on with it'
+	@$(BIN)/climate-ft run --profile cpu --out runs/demo
 
 test: check-notebooks pytest ## exported code in step with the notebooks, every notebook as on Colab, a whole tiny run, the site in a browser
 
@@ -43,6 +47,7 @@ notebooks: dev ## execute every notebook in place of the tests (nbdev_test)
 	CLIMATE_FT_PROFILE=tiny $(BIN)/nbdev_test --n_workers 2 --do_print
 
 pytest: dev
+	@echo 'all tests take twenty minutes on two quiet cores'
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 3 --dist loadfile -rs --durations 30 tests
 
 export: dev ## notebooks -> climate_ft/, formatted, checked by ruff, and cleaned

@@ -8,14 +8,14 @@ import json
 import os
 import re
 import secrets
-import sys
 import threading
 import unicodedata
 from datetime import datetime, timezone
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
-from .workspace import CourseError, REPO, Workspace, misfit, read_text, writing
+from .workspace import CourseError, REPO, Workspace, aside, misfit
+from .workspace import language, read_text, tr, writing
 from .serve import Handler, Passages, check_port, json_of
 
 # %% auto #0
@@ -136,7 +136,7 @@ class Talk:
             except Stopped:
                 return 'stopped'
             except CourseError as e:
-                say(str(e))
+                say(tr(str(e)))
         return 'done'
 
 
@@ -187,6 +187,16 @@ class _Page(Handler):
     "What the browser asks for"
 
     chat, most = None, 1 << 17
+    error_message_format = '<!DOCTYPE html><title>%(code)d</title><p>%(explain)s'
+
+    def send_error(self, code, message=None, explain=None):
+        "A line for whoever sees it in a browser"
+        known = {
+            403: f'this page is at {self.chat.url}: open that address',
+            404: f'there is nothing at this address: open {self.chat.url}',
+            500: 'the command has said on its terminal what went wrong',
+        }
+        super().send_error(code, message, tr(known.get(code, 'the request was refused')))
 
     def reply(self, body, kind='application/json', **headers):
         if isinstance(body, dict):
@@ -220,7 +230,7 @@ class _Page(Handler):
         return ok
 
     def failed(self, e):
-        print(f'climate-ft: {e}', file=sys.stderr, flush=True)
+        aside(str(e))
         self.send_error(500)
 
     def do_GET(self):

@@ -23,9 +23,12 @@ from .models import start_folder
 from .ranks import Ranks
 
 # %% auto #0
-__all__ = ['checkpoints', 'check_files', 'save_whole', 'resume_point', 'start']
+__all__ = ['SAVE_EVERY', 'checkpoints', 'check_files', 'save_whole', 'resume_point', 'kept', 'start']
 
 # %% ../nbs/08d_checkpoints.ipynb #ebce5d74
+SAVE_EVERY = 120  # seconds without a checkpoint; the step after them is followed by one
+
+
 def _step(folder):
     return int(Path(folder).name.rpartition('-')[2])
 
@@ -155,6 +158,15 @@ def resume_point(
     for c in checkpoints(folder):
         check_files(c)
     return str(checkpoints(folder)[-1])
+
+
+def kept(
+    folder: Path,  # of the checkpoints
+) -> str:
+    "What remains of a training that is interrupted now"
+    if found := checkpoints(folder):
+        return f'the training goes on after step {_step(found[-1])}, its last checkpoint'
+    return 'the training has no checkpoint yet and begins again, what came before it is kept'
 
 # %% ../nbs/08d_checkpoints.ipynb #ffb89cc2
 def start(

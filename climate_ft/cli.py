@@ -57,6 +57,17 @@ def _of_the_system(e):
     return None
 
 
+def _interrupted(e):
+    "What is kept after Ctrl-C, as the stage says that was at work"
+    while e and not isinstance(e, KeyboardInterrupt):
+        e = e.__cause__ or e.__context__
+    said = str(e or '') or 'what was saved is kept, the rest is done again'
+    again = 'run the same command again to continue'
+    if afresh := [a for a in sys.argv if a in ('--no-resume', '--fresh')]:
+        again = f'run the same command again without {afresh[0]} to continue'
+    say(f'climate-ft: interrupted; {said}: {again}')
+
+
 def _open_streams():
     "A stream that the caller has closed is empty, or takes anything"
     for name, mode in dict(stdin='r', stdout='w', stderr='w').items():
@@ -90,10 +101,7 @@ def main():
         _program()()
     except SystemExit as e:
         if e.code == 130:
-            say(
-                'climate-ft: interrupted; what is done is kept: '
-                'run the same command again to continue'
-            )
+            _interrupted(e)
         raise
     except CourseError as e:
         if debug:
@@ -105,11 +113,8 @@ def main():
             raise
         say(f'climate-ft: {line}')
         sys.exit(2)
-    except KeyboardInterrupt:
-        say(
-            'climate-ft: interrupted; what is done is kept: '
-            'run the same command again to continue'
-        )
+    except KeyboardInterrupt as e:
+        _interrupted(e)
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(1)

@@ -4,13 +4,13 @@
 
 # %% ../nbs/06a_compat.ipynb #compat-imports
 from __future__ import annotations
-import sys
 from contextlib import contextmanager
-from .workspace import CourseError
+from .workspace import CourseError, aside
 
 # %% auto #0
 __all__ = ['REPLACED', 'use_one_device', 'unnumber_cpu', 'say_once', 'has_flash', 'flash_kernel', 'attention_name',
-           'set_attention', 'liger_knows', 'can_expand', 'lora_parts', 'check_trainer', 'without_gguf_bar']
+           'set_attention', 'liger_knows', 'can_expand', 'lora_parts', 'check_trainer', 'without_gguf_bar',
+           'without_copies']
 
 # %% ../nbs/06a_compat.ipynb #compat-one
 def use_one_device(
@@ -43,7 +43,7 @@ def say_once(
 ):
     "A line on standard error, the first time"
     if text not in said:
-        print(f'climate-ft: {text}', file=sys.stderr)
+        aside(text)
     said.add(text)
 
 
@@ -178,3 +178,19 @@ def without_gguf_bar():
     finally:
         if bar:
             module.tqdm = bar
+
+# %% ../nbs/06a_compat.ipynb #eb68ef6d
+@contextmanager
+def without_copies():
+    "`copy.deepcopy` hands on a tokenizer and its tokens as they are inside the block"
+    import copyreg
+    from tokenizers import AddedToken, Tokenizer
+
+    kinds = Tokenizer, AddedToken
+    for kind in kinds:
+        copyreg.pickle(kind, lambda it: '')
+    try:
+        yield
+    finally:
+        for kind in kinds:
+            copyreg.dispatch_table.pop(kind, None)

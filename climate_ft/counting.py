@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Callable
-from .workspace import CourseError
+from .workspace import CourseError, counted
 
 # %% auto #0
 __all__ = ['bleu', 'chrf', 'rouge', 'char_f1', 'exact', 'contains', 'number', 'alternatives', 'check_pairs', 'tokens', 'Scorer',
@@ -34,7 +34,8 @@ def check_pairs(
         raise CourseError('lists of answers are needed, not one string; wrap each in a list')
     if len(predictions) != len(references):
         raise CourseError(
-            f'{len(predictions)} predictions but {len(references)} references; '
+            f"{counted(len(predictions), 'prediction')} but "
+            f"{counted(len(references), 'reference')}; "
             'give one reference (or one list of accepted answers) per prediction'
         )
     if not predictions:

@@ -31,6 +31,7 @@ from climate_ft.terminal import (
     nvidia_gpus,
     default_profile,
     job_of,
+    newest_model,
     one_stage,
 )
 
@@ -44,22 +45,18 @@ def next_steps(
 ) -> list[str]:  # lines
     "What a finished run left, and the commands that use it"
     ws, model = Workspace(out), result.get('merged') or Workspace(out).models / result['name']
-    lines = list(result['notes'])
+    lines, folder = list(result['notes']), shlex.quote(str(out))
     if result.get('merged'):
         lines.append(f"Model: {result['merged']}")
     if (model / 'config.json').is_file() or (model / 'adapter_config.json').is_file():
-        lines.append(f'Ask it: climate-ft ask --model {shlex.quote(str(model))}')
-        lines.append(
-            f'Talk to it in a browser: climate-ft chat --model {shlex.quote(str(model))}'
-        )
+        newest = newest_model(out).resolve() == model.resolve()
+        it = f'--out {folder}' if newest else f'--model {shlex.quote(str(model))}'
+        lines.append(f'Ask it: climate-ft ask {it}')
+        lines.append(f'Talk to it in a browser: climate-ft chat {it}')
     if result.get('merged'):
+        lines.append(f'For Ollama and LM Studio: climate-ft export --gguf q8_0 --out {folder}')
         lines.append(
-            'For Ollama and LM Studio: climate-ft export --gguf q8_0 --out '
-            f'{shlex.quote(str(out))}'
-        )
-        lines.append(
-            'Share it: climate-ft push merged --repo user/name --dry-run --out '
-            f'{shlex.quote(str(out))}'
+            f'Share it: climate-ft push merged --repo user/name --dry-run --out {folder}'
         )
     logs = ws.logs / 'tensorboard' / result['name']
     if logs.is_dir():
@@ -95,8 +92,10 @@ def run(
     ),
 ):
     "Every stage in order; what is up to date is skipped, what was interrupted continues."
-    from climate_ft.pipeline import run_all
+    from climate_ft.pipeline import left_out, run_all
 
+    for line in left_out(pdf):
+        say(f'climate-ft: {line}')
     if gpus is None and (n := nvidia_gpus()) > 1:
         say(
             f'climate-ft: this machine has {n} GPUs and the run uses one; '
@@ -153,7 +152,7 @@ def extract(
 ):
     "Text files `documents/extracted_*.txt`, one for each extractor."
     from climate_ft.extract import EXTRACTORS, run_extract
-    from climate_ft.pipeline import source_pdfs
+    from climate_ft.pipeline import left_out, source_pdfs
 
     if using != 'all' and using not in EXTRACTORS:
         raise CourseError(
@@ -165,13 +164,16 @@ def extract(
         Workspace(out),
     )
 
-    def left_out(line):
+    for line in left_out(pdf):
+        say(f'climate-ft: {line}')
+
+    def unreadable(line):
         say(f'climate-ft: left out: {line}')
 
     with locked(ws, 'climate-ft extract'), bar('extract') as progress:
         found = []
         paths = run_extract(
-            ws, pdfs, names, progress, notice=found.append, unreadable=left_out, ocr=ocr
+            ws, pdfs, names, progress, notice=found.append, unreadable=unreadable, ocr=ocr
         )
     for f in found:
         say(f'climate-ft: {f}')

@@ -13,6 +13,7 @@ from .precision import own_facts
 from .contamination import normal
 from .pairs import *
 from .splitting import unit_of, PINNED, split_sections
+from .text import in_japanese
 from climate_ft.evalsets import (
     funnel,
     ORIGINAL,
@@ -94,6 +95,8 @@ def _facts_of(chunks, sides, progress, own):  # side -> facts
     of = defaultdict(list)
     found = own and own_facts(chunks, progress)
     for f in found or corpus_facts(chunks, progress):
+        if own and not in_japanese(f.answer):
+            continue
         of[sides[unit_of(f.chunk)]].append(f)
     if not of['train']:
         raise CourseError(
@@ -282,7 +285,7 @@ def run_dataset(
     say(0.9, 'writing')
     _write_sets(ws, chunks, sets)
     write_json(ws.path('dataset_report'), report)
-    say(1.0, f"{report['rows']['train'] + report['rows']['forms']:,} training pairs")
+    say(1.0, counted(report['rows']['train'] + report['rows']['forms'], 'training pair'))
     return report
 
 
@@ -309,10 +312,12 @@ def told_of_teacher(report):
 
     lines, t = summary(report['teacher']), report['forms'].get('taught')
     if t:
+        kept = counted(t['kept'], 'taught question is', 'taught questions are')
+        known = counted(t['asked_already'], 'was', 'were')
+        near = t['near_examination']['removed']
         lines.append(
-            f"{t['kept']} taught questions are trained; "
-            f"{t['asked_already']} were asked already, "
-            f"{t['near_examination']['removed']} came near a question of the examination"
+            f'{kept} trained; {known} asked already, '
+            f'{near} came near a question of the examination'
         )
     return lines
 
@@ -322,18 +327,18 @@ def told(
 ) -> list[str]:  # lines for a person
     "How much of the document is trained, and what is not"
     c, rows = report['forms']['coverage'], report['rows']
+    facts, told = counted(report['facts']['train'], 'fact'), counted(c['short'], 'sentence')
+    held = counted(rows['short'], 'short question is', 'short questions are')
     lines = [
-        f"{report['facts']['train']} facts and {c['short']} sentences with short questions "
-        f"can be trained, in {rows['train'] + rows['forms']:,} rows; "
-        f"{rows['short']} short questions are held out"
+        f'{facts} and {told} with short questions can be trained, '
+        f"in {counted(rows['train'] + rows['forms'], 'row')}; {held} held out"
     ]
     left = {k: len(v) for k, v in c['left'].items()}
     why = ', '.join(f'{n} {k}' for k, n in left.items())
     if left:
-        lines.append(
-            f"{sum(left.values())} of {c['sentences']} sentences are not covered: "
-            f"{why} (listed in data/uncovered.jsonl)"
-        )
+        of = f"of {c['sentences']} sentences"
+        not_told = counted(sum(left.values()), f'{of} is', f'{of} are')
+        lines.append(f'{not_told} not covered: {why} (listed in data/uncovered.jsonl)')
     if near := report.get('nearest_gold'):
         lines.append(
             f"the trained question most like a hand-written one is {near['ratio']:.0f} % "

@@ -4,7 +4,6 @@
 
 # %% ../nbs/02b_health.ipynb #2d077b59
 from __future__ import annotations
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from .workspace import *
@@ -32,7 +31,7 @@ class Finding(Record):
 
 def tell(finding):  # a `Finding`
     "Say a finding to whoever sits before the screen"
-    print(f'climate-ft: {visible(finding)}', file=sys.stderr, flush=True)
+    aside(str(finding))
 
 # %% ../nbs/02b_health.ipynb #28c48773
 def _some(n, most):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
-from .workspace import CourseError, REPO, Workspace, cache_dir, file_digest
+from .workspace import CourseError, REPO, Workspace, cache_dir, counted, file_digest
 from .workspace import listed, read_json, read_jsonl, in_markdown, read_text, visible
 from .workspace import language, tr, write_json, write_jsonl, write_text
 from .contamination import squeeze
@@ -610,7 +610,8 @@ def model_card(
     )
     held = _have(run.ws.path('dataset_report')).get('hold_out')
     data = (
-        f"{s.get('rows', '?')} training rows about {len(s.get('sources', []))} facts from "
+        f"{counted(s.get('rows', 0), 'training row')} about "
+        f"{counted(len(s.get('sources', [])), 'fact')} from "
         f"{data_source(run, named)}" + (f"; {split[held]}" if held in split else '') + '.'
     )
     sets = '; '.join(f'{k}: {SETS[k]}' for k in results.get('scores', {}) if k in SETS)
@@ -967,7 +968,8 @@ def of_document(
     names = ', '.join(run.docs) or 'the document'
     rows = sum(split_sizes(run.ws).values())
     if kind == 'dataset':
-        what = [f'{rows:,} rows with questions, answers and passages of {names}']
+        rows = counted(rows, 'row')
+        what = [f'{rows} with questions, answers and passages of {names}']
         return (what, []) if include else ([], what)
     weights = [f'weights that learned {names} and can repeat its sentences']
     more = dict(
@@ -1089,7 +1091,7 @@ def describe(
     lines = [
         f'{p.repo} ({p.repo_type}, {seen}), licence {p.licence}',
         *(f'  {n:<{width}}  {size(b):>12}' for n, b in p.files.items()),
-        f"  {len(p.files)} files, {size(sum(p.files.values()))}",
+        f"  {counted(len(p.files), 'file')}, {size(sum(p.files.values()))}",
     ]
     lines += [f'of your document goes: {visible(l)}' for l in p.goes]
     lines += [f'of your document stays here: {visible(l)}' for l in p.stays]
@@ -1153,7 +1155,7 @@ def push(
     try:
         private = _visibility(api, parcel)
         if tell:
-            tell(f'sending {len(parcel.files)} files to {parcel.repo} …')
+            tell(f"sending {counted(len(parcel.files), 'file')} to {parcel.repo} …")
         api.upload_folder(
             repo_id=parcel.repo,
             repo_type=parcel.repo_type,

@@ -4,10 +4,9 @@
 
 # %% ../nbs/11b_judging.ipynb #b1d25b1f
 from __future__ import annotations
-import sys
 from functools import lru_cache
 from pathlib import Path
-from .workspace import CourseError, Progress, tracked
+from .workspace import CourseError, Progress, aside, counted, tracked
 from .encoder import e5_encoder
 from .counting import alternatives, Scorer
 
@@ -160,10 +159,11 @@ def _nll_ids(model, tok, questions, texts, contexts):
             labels = prompt and [-100] * len(prompt) + answer
         found.append(ids and (ids, labels))
     if cut or None in found:
-        print(
-            f'climate-ft: likelihood: {found.count(None)} references do not fit into {room:,} '
-            f'tokens and are left out; {cut} passages were shortened',
-            file=sys.stderr,
+        lost = counted(found.count(None), 'reference does', 'references do')
+        cut = counted(cut, 'passage was', 'passages were')
+        aside(
+            f'likelihood: {lost} not fit into {room:,} tokens and '
+            f'will be left out; {cut} shortened'
         )
     return found
 

@@ -5,6 +5,7 @@
 # %% ../nbs/01a_layout.ipynb #c2762722
 from __future__ import annotations
 import re
+import shlex
 import unicodedata
 from bisect import bisect_left
 from collections import Counter, defaultdict
@@ -17,14 +18,31 @@ from typing import NamedTuple
 from .workspace import *
 
 # %% auto #0
-__all__ = ['BULLET', 'MARK', 'CAPTION', 'SOURCE', 'CELL', 'PAGE_NO', 'END', 'NUMBERED', 'NOTE', 'open_pdf', 'draw_blocks', 'Line',
-           'plain_kanji', 'quarter', 'upright', 'read_lines', 'hull', 'body_size', 'rows_of', 'gaps', 'gutters',
-           'strips', 'bands', 'Region', 'is_prose', 'arrange', 'caption_lines', 'clusters', 'regions', 'region_text',
-           'margins', 'follows', 'paragraphs', 'unsplit', 'watermarks', 'without_readings', 'line_numbers',
-           'without_collisions', 'assemble', 'is_vertical', 'turn', 'Held', 'read_page', 'ordered', 'page_blocks',
-           'document_blocks']
+__all__ = ['DOCUMENTS', 'BULLET', 'MARK', 'CAPTION', 'SOURCE', 'CELL', 'PAGE_NO', 'END', 'NUMBERED', 'NOTE', 'as_pdf', 'open_pdf',
+           'draw_blocks', 'Line', 'plain_kanji', 'quarter', 'upright', 'read_lines', 'hull', 'body_size', 'rows_of',
+           'gaps', 'gutters', 'strips', 'bands', 'Region', 'is_prose', 'arrange', 'caption_lines', 'clusters',
+           'regions', 'region_text', 'margins', 'follows', 'paragraphs', 'unsplit', 'watermarks', 'without_readings',
+           'line_numbers', 'without_collisions', 'assemble', 'is_vertical', 'turn', 'Held', 'read_page', 'ordered',
+           'page_blocks', 'document_blocks']
 
 # %% ../nbs/01a_layout.ipynb #d14c95d9
+DOCUMENTS = set(
+    """.doc .docx .docm .odt .rtf .ppt .pptx .pptm .odp .xls .xlsx .xlsm .ods .txt .md
+    .htm .html .xhtml .epub .mobi .xps .jtd .pages .key .numbers""".split()
+)  # kinds of document that may hold text and are no PDFs
+
+
+def as_pdf(
+    documents: list[Path],  # of `DOCUMENTS`
+) -> str:
+    "What to do about documents that are no PDFs"
+    names, first = ', '.join(p.name for p in documents[:3]), documents[0]
+    folder = '' if first.parent == Path() else f'--outdir {shlex.quote(str(first.parent))} '
+    command = f'soffice --headless --convert-to pdf {folder}{shlex.quote(str(first))}'
+    names += ' …' if len(documents) > 3 else ''
+    return f'{names}: only PDFs are read; save as PDF, e.g. `{command}`'
+
+
 def _opened(pdf):
     "What PyMuPDF makes of a path; a `CourseError` where there is no PDF"
     import pymupdf
@@ -42,6 +60,8 @@ def _opened(pdf):
     try:
         return pymupdf.open(pdf, filetype='pdf')
     except Exception as e:
+        if pdf.suffix.lower() in DOCUMENTS:
+            raise CourseError(as_pdf([pdf])) from None
         raise CourseError(
             f'{pdf.name} is not a PDF or is damaged ({type(e).__name__}): '
             'open it in a viewer, or download it again'

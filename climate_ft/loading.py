@@ -4,16 +4,19 @@
 
 # %% ../nbs/10b_loading.ipynb #191b8609
 from __future__ import annotations
+import gc
 import logging
-import sys
+import os
 from bisect import bisect_left
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from .workspace import CourseError, Progress, read_json, visible
+from .workspace import CourseError, Progress, aside, read_json, visible
 from .decode import faster
 
 # %% auto #0
-__all__ = ['is_adapter', 'adapter_settings', 'check_model', 'dequantize', 'inference_dtype', 'add_adapter', 'load_model', 'pack',
-           'ready', 'load_for_inference', 'context_size', 'fit_prompt', 'fit_prompts']
+__all__ = ['is_adapter', 'adapter_settings', 'check_model', 'dequantize', 'inference_dtype', 'add_adapter', 'load_model',
+           'read_ahead', 'uncollected', 'pack', 'ready', 'load_for_inference', 'context_size', 'fit_prompt',
+           'fit_prompts']
 
 # %% ../nbs/10b_loading.ipynb #46a3e6dd
 def is_adapter(folder: str | Path) -> bool:
@@ -141,6 +144,31 @@ def load_model(
         return _tuned(model, adapter, quantized, dtype, progress)
     return _complete(resolve_base(str(model), progress), dtype)
 
+# %% ../nbs/10b_loading.ipynb #6060b63a
+def read_ahead(
+    folder: str | Path,  # of a model
+    most: int = 1 << 31,  # bytes of a file; larger ones may not stay in the memory
+):
+    "Let the system read the weights in the background, where it can"
+    if not hasattr(os, 'posix_fadvise'):
+        return
+    for p in Path(folder).glob('*.safetensors'):
+        with suppress(OSError), open(p, 'rb') as f:
+            if os.fstat(f.fileno()).st_size < most:
+                os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
+
+
+@contextmanager
+def uncollected():
+    "Without the garbage collector"
+    on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if on:
+            gc.enable()
+
 # %% ../nbs/10b_loading.ipynb #9ab29555
 def pack(
     net,  # fp32 model on a CPU; cannot be saved or trained afterwards
@@ -196,7 +224,9 @@ def load_for_inference(
     progress: Progress | None = None,
 ) -> tuple:  # model, tokenizer
     "A model ready to answer"
-    net, tok = load_model(model, adapter, quantized, dtype, progress)
+    read_ahead(model)
+    with uncollected():
+        net, tok = load_model(model, adapter, quantized, dtype, progress)
     return ready(net), tok
 
 # %% ../nbs/10b_loading.ipynb #5d0b74a3
@@ -254,5 +284,5 @@ def fit_prompts(
         line = f'question {n} ({visible(q[:20])} …) does not fit into {room:,} tokens: {what}'
         if not ids and len(questions) == 1:
             raise CourseError(f'{line}; shorten it')
-        print(f'climate-ft: {line}', file=sys.stderr)
+        aside(line)
     return [ids for ids, _ in found]

@@ -7,12 +7,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from functools import lru_cache
 from importlib.resources import files
-from .files import CourseError
+from .files import CourseError, visible
 
 # %% auto #0
-__all__ = ['LANGUAGES', 'system_language', 'speak', 'language', 'tr']
+__all__ = ['LANGUAGES', 'system_language', 'speak', 'language', 'tr', 'aside', 'counted']
 
 # %% ../nbs/00e_messages.ipynb #dd122f92
 LANGUAGES = ('en', 'ja')
@@ -41,6 +42,15 @@ def language() -> str:  # en or ja
     return _speaks['language']
 
 
+_NUMBER = {
+    '{s}': 's?',
+    '{are}': '(?:is|are)',
+    '{were}': '(?:was|were)',
+    '{do}': '(?:does|do)',
+    '{ies}': '(?:y|ies)',
+}  # forms that a number in a message decides between
+
+
 @lru_cache(maxsize=None)
 def _catalogue():
     "Messages without gaps, and patterns of those with gaps, the most particular first"
@@ -51,9 +61,15 @@ def _catalogue():
 
     def pattern(parts):
         letters = sum(c.isalpha() for part in parts for c in part)
-        free = parts[0] or letters > 7 or ': ' in parts
-        gap = '(.*?)' if free else r'([\d.,]+)'  # "{} of {}": numbers only
-        return re.compile(gap.join(map(re.escape, parts)).replace(r'\{s\}', 's?'))
+        free = parts[0] or letters > 7 or ': ' in parts  # "{} of {}": numbers only
+        whole = re.escape(parts[0])
+        for part in parts[1:]:
+            counts = re.match(r' [a-z ]+\{s\}', part)
+            whole += '(.*?)' if free and not counts else r'([\d.,]+)'
+            whole += re.escape(part)
+        for name, forms in _NUMBER.items():
+            whole = whole.replace(re.escape(name), forms)
+        return re.compile(whole)
 
     return words, [(pattern(own[k]), words[k]) for k in order]
 
@@ -73,3 +89,19 @@ def tr(
         if m := pattern.fullmatch(text):
             return said.format(*(tr(g) if ' ' in g and g != text else g for g in m.groups()))
     return text
+
+# %% ../nbs/00e_messages.ipynb #ce3d6efc
+def aside(
+    line: str,  # English
+):
+    "Say something beside the result, on standard error, in the language that was asked for"
+    print(visible(tr(f'climate-ft: {line}')), file=sys.stderr, flush=True)
+
+# %% ../nbs/00e_messages.ipynb #9719b007
+def counted(
+    n: int,
+    one: str,  # what is counted, e.g. fact
+    many: str = '',  # its plural, where an s does not make it
+) -> str:  # e.g. 1 fact, 2,000 facts
+    "A number with what it counts"
+    return f'{n:,} {one if n == 1 else many or one + "s"}'

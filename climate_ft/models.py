@@ -14,9 +14,9 @@ import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from .workspace import CourseError, Progress, REPO, cache_dir, disk_error
+from .workspace import CourseError, Progress, REPO, cache_dir, counted, disk_error
 from .workspace import fits, follow_umask, read_json, write_json, writing
-from .compat import without_gguf_bar
+from .compat import without_copies, without_gguf_bar
 from .prompts import GEMMA_TEMPLATE, find_family
 
 # %% auto #0
@@ -605,6 +605,28 @@ def load_config(
         return AutoConfig.from_pretrained(folder, trust_remote_code=False)
 
 
+def _added_tokens(folder):
+    "What Transformers would parse the whole of `tokenizer.json` for: the list near its start"
+    from tokenizers import AddedToken
+
+    older = 'special_tokens_map.json', 'added_tokens.json'  # where these say more
+    file, config = folder / 'tokenizer.json', folder / 'tokenizer_config.json'
+    if not file.is_file() or any((folder / n).exists() for n in older):
+        return {}
+    if config.is_file() and b'added_tokens_decoder' in config.read_bytes():
+        return {}
+    with open(file, encoding='utf-8') as f:
+        head = f.read(1 << 22)
+    if not (m := re.search(r'"added_tokens":\s*(?=\[)', head)):
+        return {}
+    try:
+        rows = json.JSONDecoder().raw_decode(head, m.end())[0]
+        found = {r.pop('id'): AddedToken(**r) for r in rows}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return {}  # damaged, or of another form: Transformers says what is wrong
+    return dict(added_tokens_decoder=found)
+
+
 def load_tokenizer(
     folder: str | Path,  # of a model, or of a tokenizer alone
 ):
@@ -614,8 +636,9 @@ def load_tokenizer(
     refuse_code(folder)
     if (Path(folder) / 'config.json').is_file():
         load_config(folder)
-    with loading(folder), quiet():
-        tok = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    with loading(folder), quiet(), without_copies():
+        more = _added_tokens(Path(folder))
+        tok = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **more)
         tok.decode(tok('気候').input_ids)
     if not len(tok) or not fits(tok.chat_template, str | None):
         raise CourseError(f'{folder} has a damaged tokenizer: copy it again')
@@ -655,14 +678,19 @@ def refuse_keys(
 ):
     "A `CourseError` unless both are empty"
     kinds = (
-        (missing, f'weights are missing from {folder}'),
-        (unknown, f'weights do not belong to the model but stand in {folder}'),
+        (missing, 'weight is', 'weights are', f'missing from {folder}'),
+        (
+            unknown,
+            'weight of another model is',
+            'weights of another model are',
+            f'in {folder}',
+        ),
     )
-    for names, what in kinds:
+    for names, one, many, where in kinds:
         if not (names := sorted(map(str, names))):
             continue
         raise CourseError(
-            f'{len(names)} {what} (the first is {names[0]}): '
+            f'{counted(len(names), one, many)} {where} (the first is {names[0]}): '
             'copy the folder again from where it comes from'
         )
 

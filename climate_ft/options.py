@@ -13,23 +13,51 @@ from .workspace import *
 from .runner import Job, State, is_done
 
 # %% auto #0
-__all__ = ['HOLD_OUT', 'MEASURED', 'DISK_GB', 'source_pdfs', 'is_own', 'find_gold', 'is_foreign', 'what_to_hold_out',
+__all__ = ['HOLD_OUT', 'MEASURED', 'DISK_GB', 'left_out', 'source_pdfs', 'is_own', 'find_gold', 'is_foreign', 'what_to_hold_out',
            'setting_types', 'from_text', 'as_kind', 'unknown', 'read_settings', 'mix_value', 'read_mix', 'for_own',
            'check_start', 'resolve_config', 'check_name', 'count_gpus', 'resolve_gpus', 'check_disk', 'check_base',
            'pending', 'check_machine']
 
 # %% ../nbs/14c_options.ipynb #dfc11fd1
-def _in_folder(folder):
-    "The PDFs in a folder and below it, without hidden files such as macOS leaves with others"
+def _of_kind(folder, kinds):
+    """The files of some kinds in a folder and below it,
+    without hidden ones such as macOS and Word leave with others"""
 
     def hidden(p):
-        return any(n.startswith('.') for n in p.relative_to(folder).parts)
+        return any(n.startswith(('.', '~$')) for n in p.relative_to(folder).parts)
 
-    named = [p for p in folder.rglob('*') if p.suffix.lower() == '.pdf']
-    found = sorted(p for p in named if p.is_file() and not hidden(p))
-    if found:
+    named = [p for p in folder.rglob('*') if p.suffix.lower() in kinds]
+    return sorted(p for p in named if p.is_file() and not hidden(p))
+
+
+def _others(folder):
+    "The documents in a folder that are no PDFs, and of which no PDF lies there"
+    from climate_ft.layout import DOCUMENTS
+
+    there = {p.with_suffix('') for p in _of_kind(folder, {'.pdf'})}
+    return [p for p in _of_kind(folder, DOCUMENTS) if p.with_suffix('') not in there]
+
+
+def _in_folder(folder):
+    "The PDFs in a folder and below it"
+    from climate_ft.layout import as_pdf
+
+    if found := _of_kind(folder, {'.pdf'}):
         return found
+    if others := _others(folder):
+        raise CourseError(as_pdf(others))
     raise CourseError(f'{folder} holds no PDF: name a file or another folder with --pdf')
+
+
+def left_out(
+    pdfs=None,  # as for `source_pdfs`
+) -> list[str]:  # a line for each folder, or none
+    "What lies beside the PDFs of a folder and is not read"
+    from climate_ft.layout import as_pdf
+
+    folders = [p for p in map(Path, pdfs or ()) if p.is_dir()]
+    others = [_others(d) for d in folders if _of_kind(d, {'.pdf'})]
+    return [f'left out: {as_pdf(o)}' for o in others if o]
 
 
 def source_pdfs(

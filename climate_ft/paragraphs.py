@@ -336,10 +336,6 @@ def to_tables(
     return '\n\n'.join(out) + '\n'
 
 # %% ../nbs/04c_paragraphs.ipynb #4e7b9d01
-def _counted(n, what):
-    return f"{n:,} {what}{'' if n == 1 else 's'}"
-
-
 def _pages(ps):
     numbers, more = ', '.join(str(p.number) for p in ps[:12]), ' …' if len(ps) > 12 else ''
     return f"page{'s' if len(ps) > 1 else ''} {numbers}{more}"
@@ -348,9 +344,9 @@ def _pages(ps):
 def _said_of(ps, text):
     "Pages, characters and sentences of one document"
     return [
-        _counted(len(ps), 'page'),
-        _counted(sum(map(len, text)), 'character'),
-        _counted(sum(len(sentences(t)) for t in text), 'sentence'),
+        counted(len(ps), 'page'),
+        counted(sum(map(len, text)), 'character'),
+        counted(sum(len(sentences(t)) for t in text), 'sentence'),
     ]
 
 
@@ -359,14 +355,14 @@ def _set_aside(ps, taken):  # pages of a document, its furniture
     out = []
     for role in ('chart', 'table'):
         if found := [b.text for p in ps for b in p.blocks if b.role == role]:
-            size = _counted(sum(map(len, found)), 'character')
-            out.append(f'{_counted(len(found), role)} ({size})')
+            size = counted(sum(map(len, found)), 'character')
+            out.append(f'{counted(len(found), role)} ({size})')
     toc = sum(b.role == 'toc' for b in taken)
     if heads := len(taken) - toc:
-        n = _counted(heads, 'running head')
+        n = counted(heads, 'running head')
         out.append(f'{n}, page numbers and the like included')
     if toc:
-        out.append(_counted(toc, 'block') + ' of a table of contents')
+        out.append(counted(toc, 'block') + ' of a table of contents')
     return out
 
 
@@ -384,7 +380,7 @@ def told_of(
         line = f"{doc}: {', '.join(_said_of(ps, text))} of text; "
         line += f"set aside: {'; '.join(aside) or 'nothing'}"
         if scanned := [p for p in ps if p.ocr]:
-            size = _counted(sum(len(p.text) for p in scanned), 'character')
+            size = counted(sum(len(p.text) for p in scanned), 'character')
             line += f'; read by OCR: {_pages(scanned)} ({size})'
         if silent := [p for p in ps if not p.text.strip()]:
             line += f'; nothing read on {_pages(silent)}'

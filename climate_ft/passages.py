@@ -15,6 +15,7 @@ from .forms import SHORT, apart, casual_rows, coverage, gap_rows
 from .forms import leans, question_rows, text_rows
 from .precision import own_forms
 from .pairs import rank
+from .text import in_japanese
 
 # %% auto #0
 __all__ = ['PASSAGES', 'CHARS', 'REFUSAL', 'QUOTED', 'bigrams', 'Retriever', 'passage', 'found', 'context', 'follows', 'thread',
@@ -411,6 +412,7 @@ def build_forms(
     out += text_rows(chunks) if mix.text else []
     out += reading_rows(wide, topics, chunks, mix, seed)
     out += mixed(pairs + out, chunks, asked, mix, seed)
+    out = [r for r in out if not own or in_japanese(r.output)]
     report = dict(rows=len(out), kinds=dict(Counter(r.kind for r in out)))
     report |= dict(held_out=len(held), examination=exam)
     report |= dict(coverage=coverage(chunks, pairs + out), **more)

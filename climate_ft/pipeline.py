@@ -16,10 +16,10 @@ __all__ = ['make_job', 'run_all', 'run_command', 'CODE', 'DISK_GB', 'HOLD_OUT', 
            'State', 'UNRELATED', 'adapter_files', 'altered', 'answer_files', 'as_kind', 'begins_as_ours', 'cards',
            'check_base', 'check_disk', 'check_machine', 'check_name', 'chosen', 'code_digest', 'count_gpus',
            'course_stages', 'data_stages', 'edited', 'find_gold', 'fingerprint', 'from_text', 'is_done', 'is_merged',
-           'is_own', 'merged_folder', 'merged_from', 'mix_value', 'model_stages', 'modules_of', 'must_run', 'outputs',
-           'pending', 'question_files', 'read_mix', 'read_settings', 'refuse_foreign', 'resolve_config', 'resolve_gpus',
-           'results_file', 'run_one', 'run_stages', 'setting_types', 'source_pdfs', 'split_files', 'unknown',
-           'version_of', 'what_to_hold_out']
+           'is_own', 'left_out', 'merged_folder', 'merged_from', 'mix_value', 'model_stages', 'modules_of', 'must_run',
+           'outputs', 'pending', 'question_files', 'read_mix', 'read_settings', 'refuse_foreign', 'resolve_config',
+           'resolve_gpus', 'results_file', 'run_one', 'run_stages', 'setting_types', 'source_pdfs', 'split_files',
+           'unknown', 'version_of', 'what_to_hold_out']
 
 # %% ../nbs/14_pipeline.ipynb #d0b51b58
 def make_job(
@@ -109,7 +109,7 @@ _all_ = [
     'begins_as_ours', 'cards', 'check_base', 'check_disk', 'check_machine',
     'check_name', 'chosen', 'code_digest', 'count_gpus', 'course_stages', 'data_stages',
     'edited', 'find_gold', 'fingerprint', 'from_text', 'is_done', 'is_merged', 'is_own',
-    'merged_folder', 'merged_from', 'mix_value', 'model_stages', 'modules_of',
+    'left_out', 'merged_folder', 'merged_from', 'mix_value', 'model_stages', 'modules_of',
     'must_run', 'outputs', 'pending', 'question_files', 'read_mix', 'read_settings',
     'refuse_foreign', 'resolve_config', 'resolve_gpus', 'results_file', 'run_one',
     'run_stages', 'setting_types', 'source_pdfs', 'split_files', 'unknown',

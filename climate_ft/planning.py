@@ -8,7 +8,7 @@ import math
 import os
 import shutil
 from pathlib import Path
-from .workspace import CourseError, REPO, course_file, read_json, read_jsonl
+from .workspace import CourseError, REPO, counted, course_file, read_json, read_jsonl
 from .hardware import *
 from .memory import *
 from .memory import _memory
@@ -235,7 +235,7 @@ def _train_stage(m, shape, cfg, work):
         disk_gb=adapter_bytes(shape, cfg.r, 8.0) / 1e9,
         minutes=minutes,
         source=source,
-        how=f'{cfg.bits} bits, {n} examples at a time, checkpointing {way}',
+        how=f"{cfg.bits} bits, {counted(n, 'example')} at a time, checkpointing {way}",
         remedy=_train_remedy(cfg, found),
     )
 
@@ -267,7 +267,7 @@ def _answer_stage(m, shape, cfg, plan, work):
         minutes=minutes,
         source=source,
         remedy=_SMALLER,
-        how=f"{work['answers']:,} answers, {weights}, {a['slots']} at a time",
+        how=f"{counted(work['answers'], 'answer')}, {weights}, {a['slots']} at a time",
     )
 
 

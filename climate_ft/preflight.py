@@ -5,7 +5,7 @@
 # %% ../nbs/01_preflight.ipynb #130cef8c
 from __future__ import annotations
 from rich.cells import cell_len
-from .workspace import CourseError, REPO, read_json, tr
+from .workspace import CourseError, REPO, counted, read_json, tr
 from .hardware import *
 from .shapes import *
 from .memory import *
@@ -100,8 +100,9 @@ def _fit_line(r):  # of `fits`
     head = f"  {r['card']:12} {bits}: "
     if not r['batch']:
         return head + tr('does not fit')
+    examples = counted(r['batch'], 'example')
     return head + tr(
-        f"{r['batch']} examples x {r['passes']}, checkpointing {r['checkpointing']}, "
+        f"{examples} x {r['passes']}, checkpointing {r['checkpointing']}, "
         f"{r['low']:.1f} / {r['expected']:.1f} / {r['high']:.1f} GiB"
     )
 
@@ -115,8 +116,8 @@ def describe(
         f"{g['name']} ({g['memory_gib']} GiB, capability {g['capability']})" for g in m['gpus']
     ]
     lines = [
-        f"{m['system']}, Python {m['python']}, {m['cores']} cores, {m['memory_gib']} GiB of "
-        f"memory, {m['disk_free_gib']} GiB of disk free",
+        f"{m['system']}, Python {m['python']}, {counted(m['cores'], 'core')}, "
+        f"{m['memory_gib']} GiB of memory, {m['disk_free_gib']} GiB of disk free",
         (', '.join(gpus) or 'no GPU') + f"; computes in {m['dtype']}",
         ', '.join(f'{p} {v}' for p, v in m['versions'].items() if v),
     ]

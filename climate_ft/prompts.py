@@ -5,7 +5,7 @@
 # %% ../nbs/07_prompts.ipynb #f25487ee
 from __future__ import annotations
 import html
-from .workspace import CourseError
+from .workspace import CourseError, counted
 from .templates import *
 from .templates import _ids
 
@@ -108,8 +108,8 @@ def encode_rows(
             kept.append(e)
     if not kept:
         raise CourseError(
-            f'{name}: all {len(rows)} rows are longer '
-            f'than {max_length} tokens; raise max_length'
+            f'{name}: {counted(len(rows), "row is", "rows are")} longer '
+            f'than {max_length} tokens, and none is left; raise max_length'
         )
     return kept, long
 

@@ -319,7 +319,7 @@ class Block(Record):
     def __post_init__(self):
         if len(self.bbox) != 4:
             raise CourseError(
-                f'a Block record has {len(self.bbox)} numbers in its bbox: four are needed'
+                f'the bbox of a Block record has four numbers, not {len(self.bbox)}'
             )
 
 

@@ -475,7 +475,7 @@ def answers_section(
     for s in sorted(results['scores'], key=[*FIRST, *results['scores']].index):
         all_ = [a for a in results['answers'] if a['set'] == s]
         rows = [answer_row(a, picture) for a in spread(all_, most)]
-        title = f'{set_label(s)} ({len(rows)} of {len(all_)} questions)'
+        title = f'{set_label(s)} ({len(rows)} of {counted(len(all_), "question")})'
         groups.append(dict(title=title, set=s, asks=set_label(s), rows=rows))
     how = 'The questions are taken at even distances, whatever became of them.'
     return section(

@@ -5,7 +5,7 @@
 # %% ../nbs/11c_scoring_files.ipynb #c159e822
 from __future__ import annotations
 from pathlib import Path
-from .workspace import CourseError, Progress, read_jsonl, tracked
+from .workspace import CourseError, Progress, counted, read_jsonl, tracked
 from .encoder import ENCODER
 from climate_ft.counting import (
     alternatives,
@@ -265,12 +265,12 @@ def describe(
 
     floor = result.get('floor') or {}
     head = (
-        f"{result['n']} answers"
-        + (f" from {result['sources']} sources" if 'sources' in result else '')
+        counted(result['n'], 'answer')
+        + (f" from {counted(result['sources'], 'source')}" if 'sources' in result else '')
         + (f", {result['empty']} empty" if result['empty'] else '')
     )
     if result.get('cut'):
-        head += f"; BERTScore reads only the beginning of {result['cut']} texts"
+        head += f"; BERTScore reads only the beginning of {counted(result['cut'], 'text')}"
     return '\n'.join(
         [
             head,

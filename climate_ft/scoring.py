@@ -9,6 +9,7 @@ from climate_ft.workspace import (
     CourseError,
     Progress,
     Workspace,
+    counted,
     read_json,
     read_jsonl,
     tracked,
@@ -192,7 +193,7 @@ def _same_questions(ws, name, asked):
         for here, there in ((a, b), (b, a)):
             if lost := len(asked[there] - asked[here]):
                 raise CourseError(
-                    f'{answers_path(ws, name, here)} lacks {lost} answers that '
+                    f'{answers_path(ws, name, here)} lacks {counted(lost, "answer")} that '
                     f'{answers_path(ws, name, there).name} has: run `climate-ft answers` again'
                 )
 

@@ -167,7 +167,8 @@ def load_corpus(
     )
     if len(docs) != len(texts):
         raise CourseError(
-            f'{ws.path("corpus")} holds {len(texts)} documents and {path} {len(docs)}; {again}'
+            f'{ws.path("corpus")} and {path} differ in their documents '
+            f'({len(texts)} and {len(docs)}); {again}'
         )
     texts = dict(zip(docs, texts))
     if bad := next((c for c in chunks if texts[c.doc][c.start : c.end] != c.text), None):

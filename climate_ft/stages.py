@@ -65,15 +65,17 @@ def _dataset(job, progress):
 
 # %% ../nbs/14b_stages.ipynb #8229e40a
 def _train(job, progress):
-    from climate_ft.train import train
+    from climate_ft.checkpoints import kept
+    from climate_ft.train import train, train_distributed
 
     was = [file_digest(p) for p in adapter_files(job)]
-    if job.gpus > 1:
-        from climate_ft.train import train_distributed
-
-        train_distributed(job.cfg, job.ws, job.gpus, not job.fresh, progress)
-    else:
-        train(job.cfg, job.ws, resume=not job.fresh, progress=progress)
+    try:
+        if job.gpus > 1:
+            train_distributed(job.cfg, job.ws, job.gpus, not job.fresh, progress)
+        else:
+            train(job.cfg, job.ws, resume=not job.fresh, progress=progress)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(kept(job.ws.models / job.name / 'checkpoints')) from None
     merged, card = merged_folder(job), job.ws.models / job.name / 'README.md'
     card.unlink(missing_ok=True)  # of an earlier adapter of this name
     if merged.exists() and not is_merged(job):

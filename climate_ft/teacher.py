@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import re
-import sys
 import unicodedata
 from collections import Counter
 from dataclasses import dataclass
@@ -343,7 +342,8 @@ def _give_up(t, why, answered):
         'timeout': 'is the model too large for its machine?',
     }
     hint = hints.get(why, 'look at what the server prints')
-    kept = f'; {answered} replies are kept, the same command continues' if answered else ''
+    kept = counted(answered, 'reply is', 'replies are')
+    kept = f'; {kept} kept, the same command continues' if answered else ''
     return CourseError(f'the teacher at {t.url} does not answer ({why}): {hint}{kept}')
 
 
@@ -422,7 +422,7 @@ def _asked(t, of, cache, took, progress):
             for o in ('read', 'written'):
                 took[o] += row[o]
         if progress:
-            progress(n / len(of), f'teacher: {n} of {len(of)} replies')
+            progress(n / len(of), f'teacher: reply {n} of {len(of)}')
 
 
 def ask_all(
@@ -436,8 +436,7 @@ def ask_all(
     of = {k: p for k, p in zip(keys, prompts) if k not in cache.known}
     took = dict(asked=len(of), cached=len(set(keys)) - len(of), failed={}, read=0, written=0)
     if of and not is_local(t.url):
-        to = visible(t.url)
-        print(f'climate-ft: the text of the document goes to {to}', file=sys.stderr)
+        aside(f'the text of the document goes to {t.url}')
     if of:
         _asked(t, of, cache, took, progress)
     return [cache.known.get(k) for k in keys], took
@@ -493,16 +492,17 @@ def summary(
     "What a teacher gave and what it cost"
     r, bad = report, report['rejected']
     lines = [
-        f"teacher {r['model']}: {r['kept']} pairs kept, {sum(bad.values())} rejected; "
-        f"{r['asked']} requests and {r['cached']} from the cache, "
-        f"{r['read']:,} tokens read and {r['written']:,} written"
+        f"teacher {r['model']}: {counted(r['kept'], 'pair')} kept, "
+        f"{sum(bad.values())} rejected; "
+        f"{counted(r['asked'], 'request')} and {r['cached']} from the cache, "
+        f"{counted(r['read'], 'token')} read and {r['written']:,} written"
     ]
     if bad:
         lines.append('rejected: ' + ', '.join(f'{n} {why}' for why, n in bad.items()))
     if failed := r['failed']:
         why = ', '.join(f'{n} {w}' for w, n in failed.items())
         lines.append(
-            f'{sum(failed.values())} requests failed ({why}): run again with --from dataset '
-            'to ask these once more'
+            f"{counted(sum(failed.values()), 'request')} failed ({why}): "
+            'run again with --from dataset to ask once more'
         )
     return lines

@@ -286,21 +286,36 @@ def between(
     return _between(tok.chat_template, str(tok.name_or_path), tuple(sorted(tokens.items())))
 
 # %% ../nbs/07e_templates.ipynb #cbaccc07
-def control_words(
-    added: dict[str, bool],  # tokens beside the vocabulary: are they special?
-) -> re.Pattern:
-    "A pattern that finds control tokens in a text"
+def _control_names(added):
+    "Control tokens, the longest first"
 
     def counts(s, special):
         return len(s) > 1 and (special or re.fullmatch(r'[<\[].*[>\]]', s))
 
     names = sorted((s for s, special in added.items() if counts(s, special)), key=len)
-    return re.compile('|'.join(map(re.escape, names[::-1])) or '(?!)')
+    return names[::-1]
+
+
+def control_words(
+    added: dict[str, bool],  # tokens beside the vocabulary: are they special?
+) -> re.Pattern:
+    "A pattern that finds control tokens in a text"
+    return re.compile('|'.join(map(re.escape, _control_names(added))) or '(?!)')
+
+
+def _added(tok):
+    return {str(a): a.special for a in tok.added_tokens_decoder.values()}
+
+
+# asked for each text; the tokens of a loaded tokenizer stay as they are
+@lru_cache(maxsize=8)
+def _control(tok):
+    return control_words(_added(tok))
 
 
 @lru_cache(maxsize=8)
-def _control(tok):  # asked for each text; the tokens of a loaded tokenizer stay as they are
-    return control_words({str(a): a.special for a in tok.added_tokens_decoder.values()})
+def _begins(tok):  # Gemma has 6,000 of them: the pattern is built only where it may find one
+    return frozenset(s[0] for s in _control_names(_added(tok)))
 
 
 def pieces(
@@ -319,7 +334,8 @@ def _ids(tok, *texts):
     "A template's tokens and a person's in turn; control tokens only from the template"
     parts = ['']
     for k, text in enumerate(texts):
-        new = pieces(_control(tok), text) if k % 2 else [text]
+        may = k % 2 and not _begins(tok).isdisjoint(text)
+        new = pieces(_control(tok), text) if may else [text]
         parts[-1] += new[0]
         parts += new[1:]
     return [i for ids in tok(parts, add_special_tokens=False).input_ids for i in ids]

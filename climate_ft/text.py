@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 
 # %% auto #0
-__all__ = ['japanese_stops', 'sentence_spans', 'sentences']
+__all__ = ['japanese_stops', 'sentence_spans', 'sentences', 'in_japanese']
 
 # %% ../nbs/00a_text.ipynb #e0a10007
 _JA = r'[\u3005-\u3007\u3041-\u30ff\u4e00-\u9fff」』）)】〉》］\]]'
@@ -112,3 +112,19 @@ def sentences(
 ) -> list[str]:
     "The sentences of a text, paragraph by paragraph, without blanks around them"
     return [s for p in text.split('\n') for a, b in sentence_spans(p) if (s := p[a:b].strip())]
+
+# %% ../nbs/00a_text.ipynb #1fb87b0a
+def in_japanese(
+    text: str,  # an answer
+) -> bool:
+    "Is each of its sentences Japanese, or only a name in other letters?"
+
+    def fine(s):
+        words = len(re.findall('[A-Za-z]{2,}', s))
+        name = s.endswith('です。') or s[-1] not in '.．。!?'
+        return name or words < 5 or len(_JAPANESE.findall(s)) > words
+
+    return all(map(fine, sentences(text)))
+
+
+_JAPANESE = re.compile('[ぁ-んァ-ヶ一-鿿]')

@@ -16,6 +16,7 @@ from climate_ft.workspace import (
     CourseError,
     Progress,
     Workspace,
+    counted,
     misfit,
     read_json,
     read_jsonl,
@@ -26,7 +27,7 @@ from .preflight import GiB, versions
 from .models import atomic_folder, count_layers
 from .ranks import Ranks
 from .fast import expand
-from .checkpoints import _step
+from .checkpoints import SAVE_EVERY, _step
 from .profiles import TrainConfig
 
 # %% auto #0
@@ -93,7 +94,7 @@ def _memory():
 class _Rows:
     "What the log callback writes, and when"
 
-    last, trainer, asked, watch = {}, None, (), None
+    last, trainer, watch = {}, None, None
 
     def write(self, state, row):
         row = dict(step=state.global_step, epoch=round(state.epoch or 0, 3)) | row
@@ -105,23 +106,21 @@ class _Rows:
     def on_train_begin(self, args, state, control, **kw):
         main, self.tokens = self.ranks.main, state.num_input_tokens_seen
         self.trainer.seen, self.trainer.begun = self.tokens if main else 0, True
-        self.mark = time.perf_counter()
+        self.mark = self.saved = time.perf_counter()
+        # the dev loss that belongs to a checkpoint has been asked
+        args.eval_on_start = args.eval_on_start and not state.global_step
         if not main:
             return
         go_on = state.global_step and self.log.is_file()
         old = read_log(self.ws, self.cfg.name) if go_on else []
-        old = [r for r in old if r['step'] <= state.global_step]
-        # the dev loss of these steps is asked again on continuing
-        self.asked = {r['step'] for r in old if 'eval_loss' in r}
-        write_jsonl(self.log, old)
+        write_jsonl(self.log, [r for r in old if r['step'] <= state.global_step])
 
     def on_epoch_begin(self, args, state, control, **kw):
         if self.trainer.order:
             self.trainer.order.set_epoch(int(state.epoch or 0))
 
     def on_log(self, args, state, control, logs=None, **kw):
-        new = 'eval_loss' in logs and state.global_step not in self.asked
-        if new:
+        if 'eval_loss' in logs:
             self.write(state, dict(eval_loss=logs['eval_loss']))
         if 'loss' in logs:
             self.write(state, _log_row(self, self.cfg, state, logs, self.ranks))
@@ -138,7 +137,7 @@ def log_callback(
 
     class Log(_Rows, TrainerCallback):
         def on_save(self, *a, **kw):
-            self.mark = time.perf_counter()
+            self.mark = self.saved = time.perf_counter()
 
         def on_evaluate(self, *a, **kw):
             if self.watch:
@@ -151,6 +150,8 @@ def log_callback(
             said = ' '.join(f'{k} {v:.3g}' for k, v in self.last.items())
             if progress:
                 progress(state.global_step / state.max_steps, said)
+            if log.ranks.first(lambda: time.perf_counter() - self.saved > SAVE_EVERY):
+                control.should_save = True
 
     log = Log()
     log.cfg, log.ws, log.ranks = cfg, ws, ranks or Ranks()
@@ -296,7 +297,7 @@ def _run_info(trainer, kept, old, seconds, folder):
         kept_step=kept,
         pass_tokens=trainer.widest or old.get('pass_tokens', 0),
         seconds=old.get('seconds', round(seconds, 1)),
-        device=torch.cuda.get_device_name() if gpu else f'CPU, {threads} threads',
+        device=torch.cuda.get_device_name() if gpu else f"CPU, {counted(threads, 'thread')}",
         versions=versions(),
     )
 
@@ -349,7 +350,7 @@ def _curve_checks(info, steps):
         _checked(
             'all steps were taken', all_taken, f"{info['steps']} of {info['planned_steps']}"
         ),
-        _checked('the loss is finite', finite, f'{len(losses)} values'),
+        _checked('the loss is finite', finite, counted(len(losses), 'value')),
         _checked('the loss fell', end < first, f'{first:.3f} to {end:.3f}'),
         _checked('grad_norm is finite', skipped <= most, largest),
         _checked('grad_norm is not zero', moving, f'smallest {min(gn):.3g}'),
@@ -376,6 +377,7 @@ def _data_checks(info):
     "What was noted about layers and rows"
     kind = {4: 'Linear4bit', 8: 'Linear8bitLt', 16: 'Linear'}[info['bits']]
     layers, trained = info['layers'], info['trained_tokens']
+    over = f"over {info['max_length']} tokens"
     return [
         _checked(
             'the layers are in the precision asked for',
@@ -390,7 +392,7 @@ def _data_checks(info):
         _checked(
             'nothing was cut',
             info['rows'] > 0,
-            f"{info['too_long']} rows over {info['max_length']} tokens were left out",
+            counted(info['too_long'], f'row {over} was', f'rows {over} were') + ' left out',
         ),
     ]
 

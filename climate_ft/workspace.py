@@ -13,12 +13,12 @@ from .messages import *
 
 # %% auto #0
 __all__ = ['ARTEFACTS', 'REPO', 'Progress', 'STAGE', 'find_root', 'course_file', 'Workspace', 'tracked', 'read_state', 'run_file',
-           'stages_of', 'LANGUAGES', 'language', 'speak', 'system_language', 'tr', 'Answer', 'Block', 'Chunk',
-           'CourseError', 'FIELDS', 'LARGE', 'Page', 'QA', 'Record', 'as_records', 'atomic_path', 'cache_dir',
-           'checked', 'decoded', 'disk_error', 'encoding_of', 'escaped', 'file_bytes', 'file_digest', 'fits',
-           'follow_umask', 'in_markdown', 'listed', 'locked', 'misfit', 'on_disk', 'own_output', 'parsed', 'read_json',
-           'read_jsonl', 'read_records', 'read_rows', 'read_text', 'sweep', 'visible', 'write_json', 'write_jsonl',
-           'write_text', 'writing']
+           'stages_of', 'LANGUAGES', 'aside', 'counted', 'language', 'speak', 'system_language', 'tr', 'Answer',
+           'Block', 'Chunk', 'CourseError', 'FIELDS', 'LARGE', 'Page', 'QA', 'Record', 'as_records', 'atomic_path',
+           'cache_dir', 'checked', 'decoded', 'disk_error', 'encoding_of', 'escaped', 'file_bytes', 'file_digest',
+           'fits', 'follow_umask', 'in_markdown', 'listed', 'locked', 'misfit', 'on_disk', 'own_output', 'parsed',
+           'read_json', 'read_jsonl', 'read_records', 'read_rows', 'read_text', 'sweep', 'visible', 'write_json',
+           'write_jsonl', 'write_text', 'writing']
 
 # %% ../nbs/00_workspace.ipynb #9d52d6fb
 ARTEFACTS = dict(
@@ -165,8 +165,9 @@ def stages_of(
 # %% ../nbs/00_workspace.ipynb #47ffdddf
 # `from climate_ft.workspace import *` brings what the chapters 00b to 00e define
 _all_ = [
-    'LANGUAGES', 'language', 'speak', 'system_language', 'tr', 'Answer', 'Block',
-    'Chunk', 'CourseError', 'FIELDS', 'LARGE', 'Page', 'QA', 'Record', 'as_records',
+    'LANGUAGES', 'aside', 'counted', 'language', 'speak', 'system_language', 'tr',
+    'Answer', 'Block', 'Chunk', 'CourseError', 'FIELDS', 'LARGE', 'Page', 'QA',
+    'Record', 'as_records',
     'atomic_path', 'cache_dir', 'checked', 'decoded', 'disk_error', 'encoding_of',
     'escaped', 'file_bytes', 'file_digest', 'fits', 'follow_umask', 'in_markdown',
     'listed', 'locked', 'misfit', 'on_disk', 'own_output', 'parsed', 'read_json',

@@ -1,6 +1,7 @@
 "Chapter 13d: the chat page in Chromium, with real (tiny) models and the course's own report"
 
 import json
+import re
 import socket
 import sys
 import threading
@@ -85,7 +86,12 @@ def test_base_and_tuned_from_memory_and_from_the_passage(page, chat):
         and answers[0][1].strip() == TAUGHT[KNOWN]
         and answers[0][0].strip() != TAUGHT[KNOWN]
     )
-    assert 'document_01, ページ' in page.text_content('#where')
+    where = page.text_content('#where')
+    assert re.fullmatch('document_01、[0-9]+ページ「.+」', where), where
+    page.click('#language')
+    assert re.fullmatch(r'document_01, page [0-9]+ \(.+\)', page.text_content('#where'))
+    page.click('#language')
+    assert page.text_content('#where') == where
     page.locator('#picture').evaluate('i => i.decode()')
     assert page.locator('#picture').evaluate('i => i.naturalWidth') == 800
     page.get_by_role('button', name='B: こちらがよい').first.click()
@@ -242,6 +248,49 @@ def test_what_is_refused(chat, path, data, headers, code):
     with pytest.raises(HTTPError) as e:
         post(chat, path, data, **headers)
     assert e.value.code == code and not chat.votes_file.exists()
+
+
+JAPANESE = re.compile('[ぁ-んァ-ヶ一-鿿]')
+
+
+def test_a_japanese_reader_meets_no_english(chat, capfd, monkeypatch):
+    "What goes wrong is told in Japanese: in the answer, in the browser, on the terminal"
+    from climate_ft.workspace import speak
+
+    speak('ja')
+    try:
+        long = json.dumps(dict(model='tuned', question='海' * 2000)).encode()
+        said = post(chat, '/ask', long).read().decode()
+        assert re.fullmatch(
+            '質問1（海+…）は長すぎて[0-9,]+トークンに収まりません。短くしてください', said
+        )
+        for path, headers, words in (
+            ('/nothing', {}, f'このアドレスには何もありません。{chat.url}を開いてください'),
+            ('/', dict(Host='example.org'), f'このページのアドレスは{chat.url}です。'),
+        ):
+            with pytest.raises(HTTPError) as e:
+                post(chat, path, None, **headers)
+            assert words in e.value.read().decode()
+        chat.ws.data.mkdir()
+        chat.votes_file.write_bytes('海'.encode('cp932'))
+        with pytest.raises(HTTPError) as e:
+            post(chat, '/votes', None)
+        assert 'ターミナルに表示されています' in e.value.read().decode()
+        err = capfd.readouterr().err
+        assert err.startswith(f'climate-ft: {chat.votes_file}はUTF-8ではな'), err
+    finally:
+        speak('en')
+
+
+def test_every_text_of_the_page_is_there_in_both_languages():
+    js = (REPO / 'climate_ft/assets/chat/chat.js').read_text()
+    ja, en = (
+        js[js.index(f'  {l}: {{') :][:1600].split('}};')[0].split('\n  en:')[0]
+        for l in ('ja', 'en')
+    )
+    names = [re.findall(r'[ {](\w+): (?:"|\()', t) for t in (ja, en)]
+    assert names[0] == names[1] and len(names[0]) > 20
+    assert all(JAPANESE.search(t) for t in re.findall(r'\w: "([^"]+)"', ja))
 
 
 def test_the_passage_is_marked_where_it_stands():

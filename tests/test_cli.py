@@ -266,9 +266,54 @@ def test_an_interrupted_command_says_so_and_how_to_continue(tmp_path):
         rest = p.stderr.read()
         p.wait()
         assert p.returncode == 130 and rest.strip().splitlines()[-1].startswith(
-            'climate-ft: interrupted; what is done is kept: run the same command again'
+            'climate-ft: interrupted; what was saved is kept, the rest is done again: run the '
+            'same command again to continue'
         ), rest[-500:]
         assert 'Traceback' not in rest and not list(tmp_path.rglob('*.tmp'))
+
+
+FILES = ('trainer_state.json', 'optimizer.pt', 'scheduler.pt', 'adapter_model.safetensors')
+
+
+@pytest.mark.parametrize(
+    'saved,options,said',
+    [
+        (0, [], 'the training has no checkpoint yet and begins again'),
+        (24, [], 'the training goes on after step 24, its last checkpoint: run the same'),
+        (24, ['--no-resume'], 'run the same command again without --no-resume to continue'),
+        (
+            24,
+            ['--lang', 'ja'],
+            '中断しました。学習は最後のチェックポイント（ステップ24）から続きます。',
+        ),
+    ],
+)
+def test_an_interrupted_training_says_what_is_kept(tmp_path, earlier, saved, options, said):
+    code = f"""
+import sys
+from climate_ft import cli, train
+from climate_ft.workspace import Workspace
+
+def interrupted(cfg, ws, **how):
+    folder = ws.models / cfg.name / 'checkpoints' / 'checkpoint-{saved}'
+    for n in {FILES if saved else ()}:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / n).touch()
+    raise KeyboardInterrupt
+
+train.train = interrupted
+cli.main()
+"""
+    args = ['train', '--profile', 'tiny', '--out', earlier, *options]
+    r = subprocess.run(
+        [sys.executable, '-c', code, *map(str, args)],
+        capture_output=True,
+        text=True,
+        cwd=REPO,
+        env={**os.environ, 'PYTHONPATH': str(REPO)},
+    )
+    assert r.returncode == 130 and said in r.stderr, r.stderr[-500:]
+    assert 'Traceback' not in r.stderr
 
 
 def test_missing_answers_name_their_command(cft, tiny_run, tmp_path):
@@ -315,6 +360,7 @@ def test_the_end_of_a_run_names_commands_that_work(tiny_run, cft):
         .removeprefix('Ask it: climate-ft ')
         .split()
     )
+    assert ask == ['ask', '--out', str(tiny_run)]  # as the README has it
     r = cft(*ask, '海氷とは何ですか。')
     assert r.returncode == 0 and r.stdout.strip()
     talk = (
@@ -322,6 +368,7 @@ def test_the_end_of_a_run_names_commands_that_work(tiny_run, cft):
         .partition('climate-ft ')[2]
         .split()
     )
+    assert talk == ['chat', '--out', str(tiny_run)]
     with socket.socket() as s:  # the command is read and gets as far as its port
         s.bind(('127.0.0.1', 0))
         s.listen()
@@ -332,6 +379,24 @@ def test_the_end_of_a_run_names_commands_that_work(tiny_run, cft):
         .split()
     )
     refused(cft(*gguf[:2], 'q9', *gguf[3:]), 'q9')
+
+
+def test_the_end_of_a_run_names_its_own_model_where_another_is_newer(tmp_path):
+    from climate_ft.cli import next_steps
+
+    for n, name in enumerate(('mine', 'other')):
+        d = tmp_path / 'a run/models' / name
+        d.mkdir(parents=True)
+        for f in ('adapter_config.json', 'adapter_model.safetensors'):
+            (d / f).touch()
+        os.utime(d / 'adapter_model.safetensors', (n, n))
+    out = tmp_path / 'a run'
+    for name, how in (('other', f"--out '{out}'"), ('mine', f"--model '{out}/models/mine'")):
+        lines = next_steps(dict(notes=[], name=name, stages={'train': ''}), out)
+        assert lines[:2] == [
+            f'Ask it: climate-ft ask {how}',
+            f'Talk to it in a browser: climate-ft chat {how}',
+        ]
 
 
 def test_ask_names_its_passages_and_can_answer_from_memory(tiny_run, cft, tmp_path):

@@ -377,3 +377,47 @@ def test_a_set_without_questions_leaves_an_empty_file(tmp_path):
     out = tmp_path / 'answers.jsonl'
     assert G.answer_rows(lambda: pytest.fail('loaded'), [], out, 'm', 'k') == []
     assert out.is_file() and read_jsonl(out) == []
+
+
+# --- the first answer
+
+
+def test_the_collector_is_off_while_a_model_is_loaded(babbler, monkeypatch):
+    import gc
+    from climate_ft import loading as L
+
+    seen, load = [], L.load_model
+
+    def watched(*a):
+        seen.append(gc.isenabled())
+        return load(*a)
+
+    monkeypatch.setattr(L, 'load_model', watched)
+    L.load_for_inference(babbler)
+    assert seen == [False] and gc.isenabled()
+    with pytest.raises(CourseError):
+        L.load_for_inference(babbler / 'config.json')
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        with L.uncollected():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
+def test_weights_are_asked_for_before_anything_is_imported(tmp_path, monkeypatch):
+    from climate_ft import loading as L
+
+    asked = []
+    monkeypatch.setattr(
+        os, 'posix_fadvise', lambda f, a, n, how: asked.append((a, n, how)), raising=False
+    )
+    monkeypatch.setattr(os, 'POSIX_FADV_WILLNEED', 3, raising=False)
+    for n, size in (('a.safetensors', 10), ('large.safetensors', 30), ('tokenizer.json', 5)):
+        (tmp_path / n).write_bytes(b'x' * size)
+    (tmp_path / 'link.safetensors').symlink_to(tmp_path / 'nowhere')
+    for folder in (tmp_path, tmp_path / 'none', 'owner/model'):
+        L.read_ahead(folder, most=20)
+    assert asked == [(0, 0, 3)]

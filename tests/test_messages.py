@@ -28,6 +28,9 @@ PUT_TOGETHER = {  # by Typer, disk_error and records, whose code does not hold t
 }
 
 
+MANY = dict(s='s', are='are', were='were', do='do', ies='ies')
+
+
 @pytest.fixture
 def ja():
     speak('ja')
@@ -83,7 +86,7 @@ def gaps(s):
 
 def test_no_message_is_left_over():
     def alive(key):
-        parts = re.split(r'\{s?\}|(?<=[:;.,]) | and ', ' '.join(key.split()))
+        parts = re.split(r'\{\w*\}|(?<=[:;.,]) | and ', ' '.join(key.split()))
         parts = [p for p in (p.strip(' :;.,()`') for p in parts) if len(p) > 2]
         return any(all(p in texts for p in parts) for texts in told())
 
@@ -105,7 +108,7 @@ def test_each_message_has_the_gaps_of_its_english():
 def test_a_message_with_gaps_is_told_with_what_stood_in_them(ja):
     for en in WORDS:
         if '{}' in en and ' ' in en.strip('{} '):
-            filled = en.format(*(str(i) for i in range(41, 41 + en.count('{}'))), s='s')
+            filled = en.format(*(str(i) for i in range(41, 41 + en.count('{}'))), **MANY)
             assert tr(filled) != filled or WORDS[en] == en, en
             numbers = re.findall(r'4\d', filled)
             assert all(n in tr(filled) for n in numbers), en
@@ -132,6 +135,76 @@ def test_an_error_inside_a_line_is_translated_too(ja):
         'a：本文1ページ、20文字、2文。取り分けたもの：1 chart'
     )
     assert tr('nobody knows\n12 of 20') == 'nobody knows\n20のうち12'
+
+
+@pytest.mark.parametrize(
+    'n,lines,japanese',
+    [
+        (
+            1,
+            [
+                '1 fact and 1 sentence with short questions can be trained, in 1 row; '
+                '1 short question is held out',
+                '1 of 9 sentences is not covered: 1 speaks of a figure '
+                '(listed in data/uncovered.jsonl)',
+            ],
+            '事実1件と、短い質問のある文1個を、1行で学習できます。短い質問1件は取っておきます',
+        ),
+        (
+            2000,
+            [
+                '2,000 facts and 2,000 sentences with short questions can be trained, in '
+                '2,000 rows; 2,000 short questions are held out',
+                '2,000 of 9 sentences are not covered: 2000 speaks of a figure '
+                '(listed in data/uncovered.jsonl)',
+            ],
+            '事実2,000件と、短い質問のある文2,000個を、2,000行で学習できます。'
+            '短い質問2,000件は取っておきます',
+        ),
+    ],
+)
+def test_one_is_told_as_one(ja, n, lines, japanese):
+    from climate_ft.datafiles import told
+
+    left = {'speaks of a figure': ['文'] * n}
+    report = dict(
+        facts=dict(train=n),
+        rows=dict(train=n, forms=0, short=n),
+        forms=dict(coverage=dict(short=n, sentences=9, left=left)),
+    )
+    assert told(report) == lines and tr(lines[0]) == japanese
+
+
+def test_what_counts_is_translated_inside_a_message(ja):
+    said = tr('tuned.jsonl lacks 1 answer that base.jsonl has: run `climate-ft answers` again')
+    assert said.startswith('base.jsonlにある回答1件がtuned.jsonlにありません。')
+    assert tr('3 answers from 1 source, 1 empty') == '回答3件、出典1件、うち空の回答1件'
+    said = tr('t: 1 row is longer than 64 tokens, and none is left; raise max_length')
+    assert said.startswith('t：1行すべてが64トークンを超えていて')
+    assert tr('some strange row') == 'some strange row'
+
+
+def test_no_count_stands_before_a_plural_only():
+    "Numbers are written with `counted`, but for those that are never one"
+    never = {'training prompts', 'greedy answers', 'prompts', 'answers', 'pages', 'tokens'}
+    never |= {'matrices', 'numbers', 'bytes', 'sentences', 'characters', 'values', 'bits'}
+    found = []
+    for p in (REPO / 'climate_ft').glob('*.py'):
+        for n in ast.walk(ast.parse(p.read_text(encoding='utf-8'))):
+            parts = n.values if isinstance(n, ast.JoinedStr) else []
+            for a, b in zip(parts, parts[1:]):
+                text = getattr(b, 'value', '') if isinstance(a, ast.FormattedValue) else ''
+                m = isinstance(text, str) and re.match(f' ({PLURAL})', text)
+                if m and m[1] not in never:
+                    found.append((p.name, m[0]))
+    assert found == []
+
+
+PLURAL = (
+    r'(?!holds|that|is|are|has|names|with)(?:\w+ )?'
+    r'(?:facts|questions|rows|answers|pairs|files|examples|cores|sources|documents|'
+    r'replies|requests|passages|references|predictions|weights|texts|threads)\b'
+)
 
 
 def test_a_long_text_is_translated_line_by_line(ja):
@@ -249,7 +322,7 @@ def test_a_line_of_another_shape_is_told_in_japanese(ja, tmp_path, line, said):
         ('{"page": 1}', 'のレコードに足りない項目があります：'),
         (
             '{"page": 1, "bbox": [], "text": ""}',
-            'のレコードのbboxに数が0個あります。4個必要です。',
+            'のレコードのbboxの数は0個ではなく4個でなければなりません。',
         ),
     ],
 )

@@ -199,3 +199,80 @@ def test_tiny_families_are_what_they_say(kind, tmp_path):
     again = load_file(M.tiny_family(kind, tmp_path / 'again') / 'model.safetensors')
     assert w.keys() == again.keys() and all(torch.equal(v, again[k]) for k, v in w.items())
     assert all(v.std() > 0 for k, v in w.items() if k.endswith(('bias', 'norm.weight')))
+
+
+# --- a tokenizer is read once
+
+
+def everything(tok, folder):
+    "What a tokenizer is, and the files that it saves"
+    tok.save_pretrained(folder)
+    return dict(
+        kind=type(tok),
+        core=tok.backend_tokenizer.to_str(),
+        special=tok.special_tokens_map,
+        added={i: repr(a) for i, a in tok.added_tokens_decoder.items()},
+        files={p.name: p.read_bytes() for p in sorted(folder.iterdir())},
+        ids=tok('<bos>海氷 <|im_end|>\n[x]<unused7>', add_special_tokens=False).input_ids,
+    )
+
+
+def a_tokenizer(kind, folder):
+    "A folder with a tokenizer of one kind"
+    if kind == 'gemma':
+        base = M.cache_dir() / M.GEMMA['name']
+        if not (base / 'tokenizer.json').is_file():
+            pytest.skip('Gemma is not here')
+        return base
+    shutil.copytree(M.TINY_TOKENIZER, folder)
+    if kind in ('saved', 'plain'):
+        M.load_tokenizer(folder).save_pretrained(folder)
+    if kind == 'plain':  # as Gemma's
+        config = json.loads((folder / 'tokenizer_config.json').read_text())
+        config['tokenizer_class'] = 'TokenizersBackend'
+        (folder / 'tokenizer_config.json').write_text(json.dumps(config))
+    if kind == 'with an older file':
+        more = dict(additional_special_tokens=['<older>'])
+        (folder / 'special_tokens_map.json').write_text(json.dumps(more))
+    return folder
+
+
+@pytest.mark.parametrize('kind', ['gemma', 'tiny', 'saved', 'plain', 'with an older file'])
+def test_a_tokenizer_is_what_transformers_makes_of_its_files(kind, tmp_path):
+    from transformers import AutoTokenizer
+
+    folder = a_tokenizer(kind, tmp_path / 'it')
+    ours, theirs = M.load_tokenizer(folder), AutoTokenizer.from_pretrained(folder)
+    assert everything(ours, tmp_path / 'a') == everything(theirs, tmp_path / 'b')
+    assert bool(M._added_tokens(folder)) == (kind in ('gemma', 'saved', 'plain'))
+
+
+def test_no_large_file_is_parsed_and_no_tokenizer_copied(tmp_path, monkeypatch):
+    import copy
+    from transformers import tokenization_utils_base as base
+
+    folder, read, copied = a_tokenizer('plain', tmp_path / 'it'), [], []
+    plain = copy.deepcopy
+
+    def deepcopy(it, *a):
+        new = plain(it, *a)
+        copied.append(new is not it and 'Tokenizer' in type(it).__name__)
+        return new
+
+    monkeypatch.setattr(copy, 'deepcopy', deepcopy)
+    monkeypatch.setattr(
+        base.json, 'load', lambda f: read.append(f.name) or json.loads(f.read())
+    )
+    M.load_tokenizer(folder)
+    assert read and not [n for n in read if n.endswith('tokenizer.json')] and not any(copied)
+
+
+@pytest.mark.parametrize(
+    'text', ['{', '{"added_tokens": [{"id": 0}]}', '{"added_tokens": [3]}']
+)
+def test_a_damaged_list_of_tokens_is_left_to_transformers(tmp_path, text):
+    folder = a_tokenizer('tiny', tmp_path / 'it')
+    (folder / 'tokenizer.json').write_text(text)
+    assert M._added_tokens(folder) == {}
+    with pytest.raises(CourseError, match='is damaged or not of this model'):
+        M.load_tokenizer(folder)

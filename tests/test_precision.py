@@ -221,6 +221,36 @@ def test_the_report_keeps_its_rules_and_a_document_without_good_facts_is_not_los
     assert sets['train']
 
 
+ENGLISH = (
+    'The roof snow sensor is a device that measures the weight of the snow on a roof. '
+    'It was installed in 120 buildings of Yamagata Prefecture in the winter of 2019. '
+    'The World Health Organization (WHO) published the guideline in 2020.'
+)
+
+
+@pytest.mark.parametrize('stop', ['. ', '。 '])
+def test_a_paragraph_in_another_language_answers_nothing(stop):
+    "Neither by the rules of a document of one's own nor by those it falls back on"
+    snow = (
+        '屋根雪センサーは、屋根に積もった雪の重さを測る装置である。'
+        '屋根雪センサーは2019年に山形県の120棟に取り付けられた。測定値は10分ごとに送られる。'
+    )
+    english = f'{ENGLISH} '.replace('. ', stop)
+    few = ('学校の施設', '図書館は、毎年4月に新しい利用証を配っています。')
+    for good in (snow, few[1]):
+        cs = chunks(
+            ('屋根雪センサー', good),
+            ('電源装置の概要', english),
+            ('融雪計画', english + good),
+            ('学校の施設', f'{few[1]} {english}'),
+        )
+        assert bool(own_facts(cs)) == (good is snow)
+        sets, _ = build_dataset(cs, hold_out='wordings')
+        rows, held, _ = build_forms(cs, sets['train'], [], own=True)
+        said = [r.output for r in [*sets['train'], *rows, *held]]
+        assert len(said) > 10 and not [s for s in said if 'snow' in s or 'WHO' in s]
+
+
 def test_facts_of_the_report_s_rules_fill_up_where_they_stand_alone():
     from climate_ft.facts import Fact
     from climate_ft.precision import _begins_with_topic

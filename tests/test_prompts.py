@@ -48,7 +48,7 @@ def test_long_examples_are_counted_not_cut(tok):
     ]
     kept, long = encode_rows(tok, rows, 64)
     assert len(kept) == 1 and long == [1]
-    with pytest.raises(CourseError, match='all 1 rows are longer'):
+    with pytest.raises(CourseError, match='1 row is longer than 64 tokens, and none'):
         encode_rows(tok, rows[1:], 64)
 
 
@@ -204,3 +204,25 @@ def test_a_template_is_rendered_once_and_apart(monkeypatch):
     assert (
         render(AutoTokenizer.from_pretrained(TINY_TOKENIZER), '質問') and len(calls) == 1
     )  # Qwen3's own is known
+
+
+def test_the_pattern_of_control_tokens_is_built_only_where_it_may_find_one(monkeypatch):
+    tok, plain, built = (
+        AutoTokenizer.from_pretrained(TINY_TOKENIZER),
+        templates.control_words,
+        [],
+    )
+
+    def control_words(added):
+        built.append(len(added))
+        return plain(added)
+
+    monkeypatch.setattr(templates, 'control_words', control_words)
+    ids = prompt_ids(tok, '海氷とは何ですか。', '海氷は海の水がこおったもの。\n\n白い。')
+    assert built == [] and tok.decode(ids).count('<|im_end|>') == 1
+    for word, known in (('<|im_end|>', 1), ('<x>', 1)):  # < may begin one
+        ids = prompt_ids(tok, f'{word}とは何ですか。')
+        assert len(built) == known and tok.decode(ids).count(word) == 1 + (
+            word == '<|im_end|>'
+        )
+        assert ids.count(tok.convert_tokens_to_ids('<|im_end|>')) == 1

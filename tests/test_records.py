@@ -6,6 +6,7 @@ import shutil
 import pytest
 from climate_ft import pipeline as P
 from climate_ft.workspace import (
+    counted,
     CourseError,
     Workspace,
     read_state,
@@ -185,7 +186,8 @@ def test_a_file_that_lacks_answers_is_named(tiny_run, tmp_path):
     lines = p.read_text().splitlines(True)
     for kept in (len(lines) - 1, 0):
         p.write_text(''.join(lines[:kept]))
-        words = f'tuned.jsonl lacks {len(lines) - kept} answers that answers_tiny_base.jsonl'
+        lost = counted(len(lines) - kept, 'answer')
+        words = f'tuned.jsonl lacks {lost} that answers_tiny_base.jsonl'
         with pytest.raises(CourseError, match=words):
             load_answers(Workspace(tmp_path), 'tiny')
 

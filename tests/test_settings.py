@@ -221,6 +221,50 @@ def test_a_folder_holds_pdfs_of_any_spelling_and_below(tmp_path):
         P.source_pdfs([tmp_path])
 
 
+def test_what_lies_beside_the_pdfs_is_told_with_what_to_do(tmp_path, cft):
+    d = tmp_path / 'my docs'
+    for n in ('b.pdf', 'a.docx', 'sub/c.PPTX', 'b.txt', '~$a.docx', '.d.doc', 'picture.png'):
+        (d / n).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(BED / 'one_column.pdf', d / n)
+    (line,) = P.left_out([d, d / 'b.pdf'])
+    assert line == (
+        'left out: a.docx, c.PPTX: only PDFs are read; save as PDF, e.g. `soffice --headless '
+        f"--convert-to pdf --outdir '{d}' '{d}/a.docx'`"
+    )
+    for n in 'efg':
+        (d / f'{n}.html').write_text('')
+    assert P.left_out([d])[0].startswith('left out: a.docx, e.html, f.html …: only PDFs')
+    out = ('--with', 'direct', '--out', tmp_path / 'ws')
+    r = cft('extract', d, *out)
+    assert r.returncode == 0 and r.stderr.count('left out') == 1, r.stderr
+    r = cft('--lang', 'ja', 'extract', d, *out)
+    said = (
+        '次のものは読み込みませんでした：a.docx, e.html, f.html …：読み込めるのはPDFだけです'
+    )
+    assert said in r.stderr
+    how = ('--profile', 'tiny', '--to', 'extract', '--out', tmp_path / 'run')
+    assert cft('run', '--pdf', d, *how).stderr.startswith('climate-ft: left out: a.docx')
+    (d / 'b.pdf').unlink()
+    for given in (d, d / 'a.docx'):
+        assert P.left_out([given]) == []
+    with pytest.raises(CourseError, match='^a.docx, b.txt, e.html …: only PDFs are read'):
+        P.source_pdfs([d])
+
+
+def test_another_kind_of_document_is_told_to_become_a_pdf(tmp_path, cft):
+    shutil.copy(BED / 'one_column.pdf', tmp_path)
+    (tmp_path / 'a.docx').write_bytes(b'PK\x03\x04 not read')
+    r = cft('extract', 'a.docx', '--out', 'ws', cwd=tmp_path)
+    line = (
+        'a.docx: only PDFs are read; save as PDF, e.g. `soffice --headless --convert-to pdf '
+    )
+    assert (r.returncode, r.stderr.count('\n')) == (2, 1)
+    assert f'climate-ft: {line}a.docx`' in r.stderr
+    args = ('extract', 'one_column.pdf', 'a.docx', '--with', 'direct', '--out', 'ws')
+    r = cft(*args, cwd=tmp_path)
+    assert r.returncode == 0 and f'climate-ft: left out: {line}a.docx`' in r.stderr
+
+
 def test_a_pipe_is_no_pdf(tmp_path):
     os.mkfifo(tmp_path / 'x.pdf')
     with pytest.raises(CourseError, match='no regular file'):

@@ -358,7 +358,7 @@ def test_a_dead_server_ends_the_asking_and_nothing_is_lost(serve, tmp_path):
         )
     many = [Chunk(f'd-{i}', 'd', [], f'{t}{i}', [1], 0, 9) for i in range(5) for t in TEXTS]
     s = serve(lambda n, body, h: good(n, body, h) if n == 1 else 503)
-    with pytest.raises(CourseError, match=r'HTTP 503.*1 replies are kept'):
+    with pytest.raises(CourseError, match=r'HTTP 503.*1 reply is kept'):
         teach(s, tmp_path, many, retries=0, workers=1)
     assert len(s.bodies) == 1 + T.IN_A_ROW
     assert len(read_jsonl(tmp_path / 'data/teacher.jsonl')) == 1
@@ -469,7 +469,7 @@ def test_the_command_trains_what_is_kept_and_leaves_the_examination_alone(serve,
     r = cft(*how)
     assert r.returncode == 0, r.stderr
     assert 'teacher big: 2 pairs kept, 1 rejected; 3 requests and 0 from the cache' in r.stderr
-    assert '1 taught questions are trained; 0 were asked already, 1 came near' in r.stderr
+    assert '1 taught question is trained; 0 were asked already, 1 came near' in r.stderr
     forms = read_jsonl(ws.path('splits') / 'forms.jsonl')
     taught = [f for f in forms if '/taught' in f['id']]
     assert [f['instruction'] for f in taught if not f['input']] == [GOOD[0][0][0]]

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file
-from climate_ft import profiles, train as T, trainer
+from climate_ft import profiles, train as T, trainer, trainlog
 from climate_ft.preflight import SHAPES, base_shape, predict_memory
 from climate_ft.workspace import CourseError, Workspace, read_json, read_jsonl, write_jsonl
 
@@ -335,6 +335,49 @@ def test_a_stopped_run_continues_bit_for_bit(trained, tmp_path, step):
     assert all(torch.equal(a[k], b[k]) for k in a)
 
 
+def test_a_long_epoch_is_saved_within_and_continues_bit_for_bit(tmp_path, monkeypatch):
+    "One epoch of eight steps; here every step comes too long after the last checkpoint"
+    cfg = replace(CFG, epochs=1, batch_size=1, save_steps=0)
+    whole, cut = workspace(tmp_path / 'whole'), workspace(tmp_path / 'cut')
+    T.train(cfg, whole)
+    folder = cut.models / 't/checkpoints'
+    with pytest.raises(Stop):
+        T.train(cfg, cut, progress=until(5))
+    assert T.checkpoints(folder) == []
+    monkeypatch.setattr(trainlog, 'SAVE_EVERY', -1)
+    with pytest.raises(Stop):
+        T.train(cfg, cut, progress=until(5))
+    assert [p.name for p in T.checkpoints(folder)] == ['checkpoint-4']
+    T.train(cfg, cut)
+    assert losses(cut, 't') == losses(whole, 't')
+    dev = [
+        [r['step'] for r in read_jsonl(w.logs / 't.jsonl') if 'eval_loss' in r]
+        for w in (whole, cut)
+    ]
+    assert dev == [[0, 8], [0, 8]]
+    a, b = weights(whole, 't'), weights(cut, 't')
+    assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_at_most_two_minutes_are_lost(monkeypatch):
+    "A step takes 50 seconds: each third is followed by a checkpoint, which takes ten"
+    from types import SimpleNamespace as N
+
+    now = [0.0]
+    monkeypatch.setattr(trainlog.time, 'perf_counter', lambda: now[0])
+    log, saved = trainlog.log_callback(CFG, Workspace('unused')), []
+    log.saved = 0.0
+    for step in range(1, 9):
+        now[0] += 50
+        control = N(should_save=False)
+        log.on_step_end(None, N(global_step=step, max_steps=8), control)
+        if control.should_save:
+            saved.append(step)
+            now[0] += 10
+            log.on_save()
+    assert saved == [3, 6]
+
+
 def test_half_a_checkpoint_is_not_one(tmp_path):
     d = tmp_path / 'checkpoint-4'
     d.mkdir()
@@ -634,7 +677,7 @@ def test_long_rows_are_counted(tmp_path):
         tmp_path, [*rows(4), dict(rows(1)[0], source_id='long', output='長い。' * 300)], dev=0
     )
     info = T.train(replace(CFG, name='l', max_length=64, max_steps=1), ws)
-    assert info['too_long'] == 1 and '1 rows over 64 tokens' in T.describe(
+    assert info['too_long'] == 1 and '1 row over 64 tokens was left out' in T.describe(
         T.verify_training(ws, 'l')
     )
 

@@ -4,17 +4,17 @@ const TEXTS = {
   ja: {question: "質問", how: "答え方", memory: "記憶だけで", passage: "報告書の文章を読んで", blind: "名前を隠して比べる", ask: "質問する", stop: "止める", fresh: "新しい話題",
     votes: "投票を保存", source: "見つけた文章", answers: "回答", base: "学習前", tuned: "学習後", better: "こちらがよい", same: "同じくらい",
     thanks: "投票しました", working: "考えています…", done: "終わりました", begun: "新しい話題を始めます", stopped: "止めました", failed: "接続できません。コマンドが動いているか確かめてください。",
-    page: "ページ", picture: "報告書のページ。見つけた文章に印がついています。",
+    where: (doc, page, section) => `${doc}、${page}ページ` + (section ? `「${section}」` : ""), picture: "報告書のページ。見つけた文章に印がついています。",
     missing: "この文書のPDFが見つかりません。--pdf で指定すると、ページの画像を表示できます。"},
   en: {question: "Question", how: "How to answer", memory: "from memory", passage: "from the passage", blind: "compare blindly", ask: "Ask", stop: "Stop", fresh: "New topic",
     votes: "Save votes", source: "Passage found", answers: "Answers", base: "before training", tuned: "after training", better: "this one is better",
     same: "about the same", thanks: "Thank you", working: "Thinking…", done: "Done", begun: "A new topic", stopped: "Stopped", failed: "No connection. Is the command running?",
-    page: "page", picture: "Page of the report, with the passage marked.",
+    where: (doc, page, section) => `${doc}, page ${page}` + (section ? ` (${section})` : ""), picture: "Page of the report, with the passage marked.",
     missing: "The PDF of this document is not where it was: name it with --pdf to see the page."}};
 const $ = id => document.getElementById(id);
 let language = "ja", about = {models: [], passages: false}, stopped = false, running = null;
 // What was said so far, for questions that take up the one before: the questions, and the turns of each mode and model.
-let asked = [], turns = {};
+let asked = [], turns = {}, place = null;
 const KEPT = 8;
 const said = (mode, model) => turns[`${mode} ${model}`] ??= [];
 const say = key => TEXTS[language][key];
@@ -38,12 +38,17 @@ function status(key) {
   label($("status"), key);
 }
 
+function showPlace() {
+  $("where").textContent = place ? TEXTS[language].where(...place) : "";
+}
+
 function translate() {
   document.documentElement.lang = language;
   document.querySelectorAll("[data-text]").forEach(e => { e.textContent = say(e.dataset.text); });
   $("language").textContent = language === "ja" ? "English" : "日本語";
   $("language").lang = language === "ja" ? "en" : "ja";
   $("picture").alt = say("picture");
+  showPlace();
 }
 
 const post = (path, body, signal) => fetch(path, {method: "POST", body: JSON.stringify(body), signal})
@@ -59,9 +64,8 @@ async function showPassage(question, box) {
   $("source").hidden = !p.id;
   if (!p.id) return null;
   box.append($("source"));
-  $("where").textContent = `${p.doc}, `;
-  label($("where"), "page");
-  $("where").append(` ${p.page}` + (p.section ? ` (${p.section})` : ""));
+  place = [p.doc, p.page, p.section];
+  showPlace();
   $("text").textContent = p.text;
   $("picture").hidden = !p.picture;
   $("no-picture").hidden = p.picture;
