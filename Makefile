@@ -47,7 +47,7 @@ notebooks: dev ## execute every notebook in place of the tests (nbdev_test)
 	CLIMATE_FT_PROFILE=tiny $(BIN)/nbdev_test --n_workers 2 --do_print
 
 pytest: dev
-	@echo 'all tests take twenty minutes on two quiet cores'
+	@echo 'all tests take twenty minutes to forty on two quiet cores'
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 3 --dist loadfile -rs --durations 30 tests
 
 export: dev ## notebooks -> climate_ft/, formatted, checked by ruff, and cleaned
