@@ -22,7 +22,7 @@ __all__ = ['refers', 'tells', 'has_term', 'names_something', 'subject_of', 'titl
 # %% ../nbs/05i_precision.ipynb #05i00007
 _elsewhere = re.compile(
     '[上下前左右先後](?:記|図(?!書)|表(?![現面示情]))|[前後先]述|次の|次期|次に[掲示述定記]'
-    '|(?<![0-9人年件円%])以[下上][のにがをはで]|残りの'
+    '|(?<![0-9人年件円%])以[下上][のにがをはで]|残りの|その逆'
     '|別の|ほかの|(?<![一-龥ぁ-ん])[上下]の|段落|先ほど|もう(?:一|1|ひと)つ|のとおり|の通り'
     '|(?<![一-龥])両[国者社方校]|[前本各同当](?:[条号節章]|項(?!目))|別[紙表添記]|[前後]者|[前次]号'
     '|(?<![法律令例則])第[0-9一二三四五六七八九十]+[条項号章節編部]|[項節章] ?[A-Z]?[0-9]'
@@ -30,7 +30,7 @@ _elsewhere = re.compile(
     '|(?<![第約計成和正治前後])[一-龥][0-9]{1,2}(?=[はがをのでと、。])'
     '|[一-龥ぁ-んァ-ヶ][0-9]{1,2}」|[るうくすつむぬぐぶ][0-9]{1,2}(?=[と、])'
     '|参照|ご覧|見てください|[0-9次前左右]ページ|\\[[0-9]+\\]|以下「'
-    '|本年|先般|今般|現時点|前年|翌年|今[年回日月]|昨[年日]|(?<![月0-9])[0-9]{1,2}日[にはのまか]'
+    '|[当翌]日|カッコ書き|以[降前]の|本年|先般|今般|現時点|前年|翌年|今[年回日月春夏秋冬]|は代わりに|昨[年日]|(?<![月0-9])[0-9]{1,2}日[にはのまか]'
     '|(?<![一-龥])[当本][社市町村県館校院室課書稿研製]|弊社'
     '|(?<![一-龥])同[社国省庁市町村県年氏校館法誌]'
     '|[⁰¹²³⁴-⁹†‡§①-⓿※→⇒■◆●○◎＜＞<>=＝|{}\\\\*☎]|(?<![A-Za-z])_|https?:|www|\\.\\.|…|・・'
@@ -72,6 +72,13 @@ _brackets = ('（）', '「」', '『』', '()', '[]')
 _colon = re.compile('[:：;；]|．(?![0-9])')  # 注意：…, and what is no sentence
 
 
+def _claims(s):
+    "Does a sentence end in a predicate?"
+    last = tokens(s)[-2]
+    ends = last.pos in ('動詞', '助動詞', '形容詞') and last.cform == '基本形'
+    return ends or s.endswith('ください。')
+
+
 def tells(s: str) -> bool:
     "Is a sentence whole, does it end in a predicate, and does it stand alone?"
     if not 18 <= len(s) <= 160 or s[-1] != '。' or s.count('。') > 1 or is_piece(s):
@@ -82,11 +89,7 @@ def tells(s: str) -> bool:
         return False
     if len(re.findall('[ぁ-んァ-ヶー一-龥、。]', s)) < 0.6 * len(s):
         return False
-    first, *_, last, _ = tokens(s)
-    if first.pos in ('接続詞', '副詞', '感動詞'):
-        return False
-    ends = last.pos in ('動詞', '助動詞', '形容詞') and last.cform == '基本形'
-    return ends or s.endswith('ください。')
+    return tokens(s)[0].pos not in ('接続詞', '副詞', '感動詞') and _claims(s)
 
 # %% ../nbs/05i_precision.ipynb #05i0000c
 _general = set(
@@ -166,7 +169,7 @@ def has_term(phrase: str, least: int = 5) -> bool:
 # %% ../nbs/05i_precision.ipynb #05i0000e
 _joins = {'の', 'への', 'との', 'での', 'による', 'に関する', 'における', 'に対する'}
 _actor = re.compile(
-    '(?:者|員|人|長|課|係|社|会社|企業|団体|職員|国|政府|省|庁|県|市|町|村|部局|本部|機関|先生|氏|方|さん|様|君'
+    '(?:者|員|人|長|課|係|社|会社|企業|団体|職員|国|政府|省|庁|県|市|町|村|部局|本部|機関|先生|氏|方々?|さん|様|君'
     '|家庭|世帯|チーム|グループ|等|など|ら|達|たち|側)(?:（[^）]*）)?$'
 )
 _loose = re.compile(
@@ -209,7 +212,7 @@ def names_something(
         return False
     if re.search(r'(\w{3,}) \1', p):
         return False  # RAID6 RAID6
-    during = re.search('[後前中]$', p) and ts[-1].sub in ('副詞可能', '接尾')
+    during = re.search('[後前中上]$', p) and ts[-1].sub in ('副詞可能', '接尾')
     bare = len(ts) > 1 and ts[-2].surface == 'の' and len(ts[-1].surface) == 1  # Xの値
     told = has_term(p, least) or len({*_telling(ts)}) > 1 and len(_compounds(ts)) > 1
     return not during and not bare and told
@@ -223,7 +226,7 @@ _little = re.compile(
     '|必要が(?:ある|あり))(?:である|です|だ|ます)?。$'
 )
 _also = re.compile(
-    '(?:こと|場合)も(?:でき|可能|あ[りる])|でもあ[りる]|はな(?:く|い)、|では.*では'
+    '(?:こと|場合)も(?:でき|可能|あ[りる])|でもあ[りる]|はな(?:く|い)、|では.*では|.*は、[^。]*[一-龥ァ-ヶー]は、'
     '|は[^、]{1,12}が、|も(?:期待|考えられ)'
 )  # one of several things
 _one_word = re.compile('[ァ-ヶー]+|.{1,3}|[A-Za-z]+')
@@ -269,7 +272,7 @@ def _past(c, t):
 def _condition(s):
     "The condition that opens a sentence: Xした場合, Xする方法"
     m = _case.match(s)
-    if not m or len(_telling(ts := tokens(c := m['what']))) < 2 and not has_term(c, 4):
+    if not m or len(_telling(ts := tokens(c := m['what']))) < 2 and not has_term(c):
         return None
     whole = any(t.sub == '格助詞' and t.surface in 'をが' for t in ts)
     whole = whole and not any(t.sub == '係助詞' for t in ts) and ts[-1].pos != '形容詞'
@@ -278,7 +281,12 @@ def _condition(s):
         return None
     rest = s[m.end() :]
     nobody = _nobody_does.search(s) and not re.search('[はが]', rest)
-    if nobody or m['way'] and re.search('があ(?:る|ります)。$', rest):
+    if (
+        nobody
+        or re.match('どう|何|いか', rest)
+        or m['way']
+        and re.search('があ(?:る|ります)。$', rest)
+    ):
         return None
     if m['case']:
         return c + '場合', 'case'
@@ -318,17 +326,25 @@ def _describes(p, about=False):
     return bool(noun and whole and telling) and (about or not _acts(p, head))
 
 
+def _has_name(p):
+    "Is there a name in a phrase, or a foreign or quoted word?"
+    proper = any(t.sub == '固有名詞' for t in tokens(p))
+    return (
+        proper or what_is(p) == 'organisation' or bool(re.search('[A-Za-z「]|[ァ-ヶー]{5}', p))
+    )
+
+
 def _framed(s):
     "Xについては, Xにおいては, Xでは, or a described X with は, at the beginning of a sentence"
     m = _frame.match(s)
     rest = s[m.end() :] if m else ''
-    if len(rest) < 20 or not _says_enough(rest) or _also.search(s):
+    if len(rest) < 20 or not _says_enough(rest) or _also.search(s) or 'とは' in rest:
         return None
     if _little.search(rest) and len(rest) <= 45:
         return None
     p, plain = m['what'], s[m.end('what')] == 'は'
-    good = not plain and names_something(p, 40) or _describes(p, bool(m['of']))
-    return (p, 'topic') if good else None
+    named = not plain and names_something(p, 40) and (m['of'] or _has_name(p))
+    return (p, 'topic') if named or _describes(p, bool(m['of'])) else None
 
 
 def _founded(s):
@@ -412,7 +428,7 @@ def _goes_on(s):
     "May a sentence follow the first one of an answer?"
     whole = 12 < len(s) < 100 and s[-1] == '。' and not is_piece(s) and not figure_refs(s)
     whole = whole and not _colon.search(s) and not _elsewhere.search(s)
-    return whole and not _weak_end.search(s)
+    return whole and not _weak_end.search(s) and _claims(s)
 
 
 def _opening(sents):
@@ -574,7 +590,7 @@ def _sensible(c, f):
         return False
     if f.shape == 'topic':  # what is defined
         what = c.endswith('である') and f.question.endswith('は何') and len(f.question) >= 22
-        what = what and not re.search('に[一-龥]{2}は何$', f.question)  # に最適
+        what = what and not topic_of(c)[0] and not re.search('に[一-龥]{2}は何$', f.question)
         what = what and _name.fullmatch(f.answer) and not re.fullmatch('[a-z]+', f.answer)
         what = what and not _actor.search(f.question[:-2])  # 創始者: asked with 誰
         return bool(what) and names_something(f.answer)
@@ -586,8 +602,14 @@ _pre = re.compile(
     '(?P<what>[^、。]{4,34}?)(?:(?:について|に関して|に対して|において|に|で)?は)、?'
 )
 _verb = re.compile(
-    '[をが](?!なっ|ある|ない|推奨|推薦|お?勧め)(?:[^、をがは]|(?<=こと)[をが]){2,30}'
+    '[をが](?!なっ|ある|ない|[ごお]|推奨|推薦|お?勧め)(?:[^、をがは]|(?<=こと)[をが]){2,30}'
 )
+
+
+def _one_of_many(p):
+    "Does a phrase name something, but neither a place nor what the whole document is about?"
+    wide = what_is(p) in ('place', 'country') or re.fullmatch('[A-Za-z ]+', p)
+    return names_something(p, 34) and not wide
 
 
 def _worth(p):
@@ -605,14 +627,14 @@ def object_forms(
         two = post[0] == 'が' and not re.search('[でにて]は、?$', pre)  # Xは、何がVか
         if not m or s.what != 'thing' or two or not there and not _verb.fullmatch(post):
             continue
-        named = names_something(m['what'], 34) or _describes(m['what'], True)
+        named = _one_of_many(m['what']) or _describes(m['what'], True)
         q = pre + '何がある' if there else in_place(c, s)
         if named and _worth(s.value) and q and len(q) <= 80:
             return [Form('short', 'place', q, s.value, s.value)]
     return []
 
 # %% ../nbs/05i_precision.ipynb #05i0001p
-_opens = re.compile('[^、。は]{4,24}(?:場合|ときは?|には|では|に)、?')
+_opens = re.compile('[^、。は]{4,24}(?:場合|ときは?|には|では)、?')
 
 
 def own_forms(
