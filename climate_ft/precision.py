@@ -64,8 +64,9 @@ _weak_end = re.compile(
     '|考え(?:てい)?ます|たい|たいです|次第です|ところ(?:です|である)|よう(?:です|だ)|か|ね|よ'
     '|か(?:も|と)(?:しれ|知れ)(?:ません|ない)|(?:させて)?いただき(?:ます|ました)|こと(?:は|も)(?:可能です|可能である|できます|できる)|限りです|でした'
     '|(?:という|との)こと(?:です|である)|らしい|はず(?:です|である|だ)|(?:ように|なく)なり?ました'
-    '|(?:多く|いくつ|様々|さまざま|複数|何か).{0,12}あ(?:る|ります)|では(?:ありません|ない)'
-    '|ことに(?:注意|留意)してください|(?:記し|述べ|説明し|紹介し|レビューし|確認し|扱い|取り上げ)ます'
+    '|(?:多く|いくつ|簡単|様々|さまざま|複数|何か).{0,12}あ(?:る|ります)|では(?:ありません|ない)'
+    '|ことに(?:注意|留意)してください|(?:記し|述べ|レビューし|確認し|扱い|取り上げ)ます|(?:記し|述べ)ています'
+    '|(?:説明|紹介|解説|カバー)し(?:ます|ました|た|ている|ています)|見てきました'
     '|見ることができます|に(?:文書|ドキュメント|説明)があります)。$'
 )
 _brackets = ('（）', '「」', '『』', '()', '[]')
@@ -137,7 +138,7 @@ def _compounds(ts):  # lists of tokens
     return [r for r in runs if r]
 
 
-def _is_term(run, least=5):  # characters; one less if two of its words are telling
+def _is_term(run, least=5):  # characters; one less if all of its words are telling
     "Is a compound a name, a foreign word, or made of nouns of which not all are general?"
     text = ''.join(t.surface for t in run)
     if text in _general or re.fullmatch('[0-9０-９.年月日]+', text):
@@ -147,7 +148,7 @@ def _is_term(run, least=5):  # characters; one less if two of its words are tell
         return True
     nouns = [t for t in run if t.pos != '記号' and t.sub not in ('数', '接尾')]
     told = [t for t in nouns if t.surface not in _general]
-    several = len(told) > 1 and all(len(t.surface) > 1 for t in told)
+    several = len(told) == len(nouns) and all(len(t.surface) > 1 for t in told)
     return bool(told) and len(text) >= least - several
 
 
@@ -202,7 +203,7 @@ def _nominal(ts):
 def names_something(
     p: str,  # a noun phrase
     longest: int = 24,  # characters
-    least: int = 4,  # characters of a term
+    least: int = 5,  # characters of a term
 ) -> bool:
     "Is a phrase the name of something that a person could ask about?"
     if not 3 <= len(p) <= longest or _loose.search(p) or refers(p):
@@ -243,7 +244,7 @@ def _topic(s):
     if not top or top[0]:
         return None
     p, rest, defines = clean_topic(top[2]), s[top[1] :], 'とは' in s[: top[1]][-3:]
-    if not names_something(p, least=3 if defines else 4):
+    if not names_something(p, least=3 if defines else 5):
         return None
     if defines:
         return (
@@ -457,7 +458,7 @@ def _answers(title, said):
 
 # %% ../nbs/05i_precision.ipynb #05i00017
 _item = re.compile(
-    '^(?:[-－–—‐・]\\s*|[0-9]{1,2}[ \u3000]+(?=[一-龥ァ-ヶ])(?![年月日人個件回]))'
+    '^(?:[-－–—‐・]\\s*|[0-9]{1,2}[ \u3000]+(?=[一-龥ァ-ヶ])(?![年月日人個件回番種]))'
 )
 
 
@@ -608,7 +609,7 @@ _verb = re.compile(
 
 def _one_of_many(p):
     "Does a phrase name something, but neither a place nor what the whole document is about?"
-    wide = what_is(p) in ('place', 'country') or re.fullmatch('[A-Za-z ]+', p)
+    wide = what_is(p) in ('place', 'country') or re.fullmatch('[A-Za-z ]+|.{,4}', p)
     return names_something(p, 34) and not wide
 
 
