@@ -374,7 +374,7 @@ def reading_rows(
     return read + passage_rows(topics, chunks, 0.6 * share, most // 3, no, **how)
 
 
-ENOUGH = 30  # rows to read: ten questions in three wordings
+ENOUGH = 100  # rows to read: what a small training takes
 
 
 def _new_rows(rows, known, mark):

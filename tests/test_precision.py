@@ -480,6 +480,7 @@ def test_a_short_document_has_enough_to_read_and_a_long_one_only_what_is_clear()
     clear = ''.join(
         f'{p}県の防災センターでは、地震に備える訓練の計画を作成しています。'
         f'{p}県の図書館では、古い地図を集めた展示の準備を進めています。'
+        f'{p}県の農業試験場では、寒さに強い品種の種子を配布しています。'
         for p in '青森 秋田 岩手 宮城 山形 福島 茨城 栃木 群馬 埼玉 千葉 神奈川'.split()
     )
 
