@@ -414,10 +414,7 @@ def build_forms(
     rows, exam = apart(rows, asked)
     kept_apart = [*asked, *(r.instruction for r in held)]
     rows, more = add_taught(rows, taught, kept_apart)
-
-    def kept(more):
-        return add_taught(apart(more, asked)[0], taught, kept_apart)[0] if own else rows
-
+    kept = lambda w: add_taught(apart(w, asked)[0], taught, kept_apart)[0] if own else rows
     topics = [r for r in pairs if r.kind in ('base', 'template')]
     topics = [r for r in topics if r.extra.get('chunk') in ids]
     topics += (casual := casual_rows(pairs, seed))
