@@ -202,7 +202,7 @@ def _nominal(ts):
 
 def names_something(
     p: str,  # a noun phrase
-    longest: int = 24,  # characters
+    longest: int = 30,  # characters
     least: int = 5,  # characters of a term
 ) -> bool:
     "Is a phrase the name of something that a person could ask about?"
@@ -309,20 +309,26 @@ _begins = re.compile(
 )
 
 
+def _head(ts):  # tokens of a phrase
+    "The nouns behind the clause that describes them; none if there is no clause"
+    verbs = [i for i, t in enumerate(ts) if t.pos in ('動詞', '助動詞', '形容詞')]
+    return ts[verbs[-1] + 1 :] if verbs and ts[verbs[-1]].cform == '基本形' else []
+
+
 def _describes(p, about=False):
     "Is a phrase a noun with a clause that describes it: 利用できる暗号化キーのサイズ"
     if any(p.count(a) != p.count(b) for a, b in _brackets) or re.search('[はも]', p):
         return False
     ts = tokens(p)
-    verbs = [i for i, t in enumerate(ts) if t.pos in ('動詞', '助動詞', '形容詞')]
-    head = ts[verbs[-1] + 1 :] if verbs else []
-    if not head or ts[verbs[-1]].cform != '基本形':
+    head = _head(ts)
+    if not head:
         return False
+    verbs = ts[: -len(head)]
     a, b = head[0], head[-1]
     noun = a.pos in ('名詞', '接頭詞') or a.surface in '「『'
     noun = noun and b.pos != '助詞' and a.sub != '接尾'
     noun = noun and not {a.sub, b.sub} & {'非自立', '副詞可能'}
-    whole = any(t.sub == '格助詞' for t in ts[: verbs[-1]]) and ts[0].pos != '助詞'
+    whole = any(t.sub == '格助詞' for t in verbs) and ts[0].pos != '助詞'
     telling = any(map(_is_term, _compounds(head))) or len(_telling(ts)) > 2 and has_term(p)
     return bool(noun and whole and telling) and (about or not _acts(p, head))
 
