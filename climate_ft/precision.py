@@ -170,8 +170,8 @@ def has_term(phrase: str, least: int = 5) -> bool:
 # %% ../nbs/05i_precision.ipynb #05i0000e
 _joins = {'の', 'への', 'との', 'での', 'による', 'に関する', 'における', 'に対する'}
 _actor = re.compile(
-    '(?:者|員|人|長|課|係|社|会社|企業|団体|職員|国|政府|省|庁|県|市|町|村|部局|本部|機関|先生|氏|方々?|さん|様|君'
-    '|家庭|世帯|チーム|グループ|リーダー|等|など|ら|達|たち|側)(?:（[^）]*）)?$'
+    '(?:者|員|人|長|課|(?<!関)係|社|会社|企業|団体|職員|国|政府|省|庁|県|市|町|村|部局|本部|機関|先生|氏|方々?|さん|様|君'
+    '|家庭|世帯|チーム|グループ|リーダー|等|など|ら|達|たち|側|選手)(?:[（(][^（）()]*[)）])?$'
 )
 _loose = re.compile(
     '^(?:[一二三四五六七八九十0-9]+つの|通常の|最新|最も|現行|新た|当面|現在|今|近年|最近'
@@ -304,7 +304,7 @@ _called = re.compile(
 )
 _begins = re.compile(
     '(?P<what>「[^「」]{4,40}」|[^、。「」はがをにで]{5,40})(?:（[^（）]{2,30}）)?[をが]'
-    '(?:公[表開布]|創設|[設成]立|発[表足]|提供|開[始発設催]|[策制]定|設置|導入|採択|締結|施行'
+    '(?:公[表開布]|創設|[設成]立|発[表足]|開[始発設催]|[策制]定|設置|導入|採択|締結|施行'
     '|定め|まとめ|立ち上げ|設け)(?:(?!ない|よう)[^、。がはを]){1,10}。$'
 )
 
@@ -391,8 +391,9 @@ def subject_of(
     return _as_asked(*top, s) if top else _founded(s)
 
 # %% ../nbs/05i_precision.ipynb #05i00016
-_number = re.compile(  # what `heading_title` leaves: －1．, A.1, II
-    '^(?:[\\s0-9.．・–—－-]+|[A-Z]?[0-9]*(?:[.．-][0-9]+)+ ?|[A-Z][.．)）]|[IVX]+[.．]? )'
+_number = re.compile(  # what `heading_title` leaves: －1．, A.1, II; not 100 in 100万人
+    '^(?:(?:[\\s.．・–—－-]|[0-9]{1,2}(?=[\\s.．・–—－-]))+'
+    '|[A-Z]?[0-9]*(?:[.．-][0-9]+)+ ?|[A-Z][.．)）]|[IVX]+[.．]? )'
 )
 _about = re.compile('(?:について|に関して|のお知らせ|とは)?[！？!?]*$')
 _no_title = re.compile(
@@ -448,7 +449,7 @@ def _opening(sents):
 
 def _speaks_of(title, text):
     "Is the name in a heading the topic, the subject or the object of a sentence?"
-    said = re.sub('(?:する)?方法$', '', title)
+    said = re.sub('(?:する|(?<=[るうくすつむぬぐぶ]))方法$', '', title)
     end = '(?:[はがを「」“”（）()]|と?は|では|について)' if said == title else ''
     words = [re.escape(t.surface) for t in tokens(said) if t.surface != 'の']
     return bool(re.search(f'(?<![ァ-ヶー一-龥]){"の?".join(words)}{end}', text))
@@ -621,7 +622,8 @@ def _one_of_many(p):
 
 def _worth(p):
     "Is a phrase worth asking for?"
-    return len(p) >= 6 and p[:2] != '通常' and has_term(p) and not refers(p)
+    fine = len(p) >= 6 and p[:2] != '通常' and not _actor.search(p)
+    return fine and has_term(p) and not refers(p)
 
 
 def object_forms(

@@ -345,6 +345,7 @@ def test_a_heading_without_its_number_asks_for_the_way(heading, title):
     'title',
     [
         '国民年金保険料の納付は前納がお得',
+        '100万人のクラシックライブ',
         'ディスクをマウントせずに操作',
         '(行番号は筆者による)',
         '広告募集中',
@@ -358,6 +359,11 @@ def test_headings_that_are_no_names(title):
 @pytest.mark.parametrize(
     'heading, said, asked',
     [
+        (
+            '交付申請の方法',
+            '氏名などの情報に変更が生じている場合、交付申請書は使用できません。',
+            False,
+        ),
         (
             'quiltのセットアップ',
             'quiltプログラムは修正を記録する、基本的な方法を提供します。',
@@ -436,6 +442,7 @@ def test_one_sentence_answers_one_question_and_of_two_the_longer_is_taken():
             'シンクライアントは、現実的には高速なプロセッサーを搭載したマシンを推奨します。',
             None,
         ),
+        ('音威子府大会では、吉田選手(自衛隊体育学校)が男子10kmで10位に入賞しました。', None),
         ('2023年12月には、AIのリスク、国際的なガバナンスの中間報告書が公表された。', None),
         ('バージョン番号は、通常+debXuYを付加することで指定されます。', None),
         ('環境変数のデフォールト値はPAMシステムが初期設定されます。', None),
