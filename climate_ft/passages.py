@@ -13,13 +13,13 @@ from .workspace import *
 from .contamination import squeeze
 from .forms import SHORT, apart, casual_rows, coverage, gap_rows
 from .forms import leans, question_rows, text_rows
-from .precision import own_forms
+from .precision import clear_forms, own_forms
 from .pairs import rank
 from .text import in_japanese
 
 # %% auto #0
-__all__ = ['PASSAGES', 'CHARS', 'REFUSAL', 'QUOTED', 'bigrams', 'Retriever', 'passage', 'found', 'context', 'follows', 'thread',
-           'cited', 'core', 'around', 'quoted', 'passage_rows', 'general_pairs', 'off_topic', 'Mix', 'mixed',
+__all__ = ['PASSAGES', 'CHARS', 'REFUSAL', 'QUOTED', 'ENOUGH', 'bigrams', 'Retriever', 'passage', 'found', 'context', 'follows',
+           'thread', 'cited', 'core', 'around', 'quoted', 'passage_rows', 'general_pairs', 'off_topic', 'Mix', 'mixed',
            'add_taught', 'reading_rows', 'build_forms', 'select_forms', 'keep_wordings']
 
 # %% ../nbs/05f_passages.ipynb #042da4df
@@ -375,17 +375,28 @@ def reading_rows(
     return read + passage_rows(topics, chunks, 0.6 * share, most // 3, no, **how)
 
 
+ENOUGH = 100  # rows to read: what a small training takes
+
+
+def _new_rows(rows, known, mark):
+    "The rows with questions that are not known yet; their ids end in `mark`"
+    known = {squeeze(r.instruction) for r in known}
+    return [replace(r, id=r.id + mark) for r in rows if squeeze(r.instruction) not in known]
+
+
 def _short_rows(chunks, mix, seed, own):
-    "Short questions, those held out, and, of a user's document, what becomes gaps and is read"
+    "Short questions, those held out, what becomes gaps, and what is read with passages"
     if not own:
         rows, held = question_rows(chunks, mix.wordings, mix.hold, seed)
-        return rows, held, None  # the same
+        return rows, held, rows, rows
     few = max(mix.hold, 0.3)  # there are few: more of them are kept
     rows, held = question_rows(chunks, mix.wordings, few, seed, own_forms)
-    known = {squeeze(r.instruction) for r in [*rows, *held]}
-    more = question_rows(chunks, mix.wordings, 0.0, seed)[0]
-    more = [replace(r, id=r.id + '~') for r in more if squeeze(r.instruction) not in known]
-    return rows, held, rows + more
+    clear = question_rows(chunks, mix.wordings, 0.0, seed, clear_forms)[0]
+    every = question_rows(chunks, mix.wordings, 0.0, seed)[0]
+    gaps = rows + _new_rows(every, rows + held, '~')
+    read = rows + _new_rows(clear, rows + held, '=')
+    fill = _new_rows(every, read + held, '~')
+    return rows, held, gaps, read + fill[: max(0, ENOUGH - len(read))]
 
 
 def build_forms(
@@ -399,18 +410,18 @@ def build_forms(
 ) -> tuple[list[QA], list[QA], dict]:  # training rows, held-out short questions, and a report
     "Every form of every sentence, alone and with passages"
     mix, ids = mix or Mix(), {c.id for c in chunks}
-    rows, held, wide = _short_rows(chunks, mix, seed, own)
+    rows, held, gaps, read = _short_rows(chunks, mix, seed, own)
     held, _ = apart(held, asked, 95.0)
     rows, exam = apart(rows, asked)
     kept_apart = [*asked, *(r.instruction for r in held)]
     rows, more = add_taught(rows, taught, kept_apart)
-    wide = add_taught(apart(wide, asked)[0], taught, kept_apart)[0] if own else rows
+    kept = lambda w: add_taught(apart(w, asked)[0], taught, kept_apart)[0] if own else rows
     topics = [r for r in pairs if r.kind in ('base', 'template')]
     topics = [r for r in topics if r.extra.get('chunk') in ids]
     topics += (casual := casual_rows(pairs, seed))
-    out = rows + casual + (gap_rows(wide, chunks, seed) if mix.gaps else [])
+    out = rows + casual + (gap_rows(kept(gaps), chunks, seed) if mix.gaps else [])
     out += text_rows(chunks) if mix.text else []
-    out += reading_rows(wide, topics, chunks, mix, seed)
+    out += reading_rows(kept(read), topics, chunks, mix, seed)
     out += mixed(pairs + out, chunks, asked, mix, seed)
     out = [r for r in out if not own or in_japanese(r.output)]
     report = dict(rows=len(out), kinds=dict(Counter(r.kind for r in out)))

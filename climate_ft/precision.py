@@ -8,30 +8,32 @@ import re
 from collections import Counter
 from dataclasses import replace
 from .workspace import *
-from .style import conjugate
-from .facts import Fact, bracket_depth, chunk_sentences, clean_topic, corpus_facts
-from .facts import figure_refs
-from .facts import is_piece, section_title
-from .facts import _bullet
-from .forms import Form, abbreviation_forms, amounts, clauses, dates, tokens
-from .forms import topic_of
-from .forms import _clause_forms, _lead
+from .style import Token, conjugate
+from .facts import Fact, bracket_depth, chunk_sentences, clean_topic, figure_refs
+from .facts import heading_title, is_piece, _bullet
+from .forms import Form, abbreviation_forms, amounts, clauses, dates, in_place, names
+from .forms import sentence_forms, tokens, topic_of, what_is
+from .forms import _clause_forms, _lead, _note_mark
 
 # %% auto #0
-__all__ = ['ENOUGH', 'refers', 'tells', 'has_term', 'names_something', 'subject_of', 'names_section', 'bare_sentence',
-           'own_facts', 'own_forms']
+__all__ = ['refers', 'tells', 'has_term', 'names_something', 'subject_of', 'title_of', 'names_section', 'bare_sentence',
+           'own_facts', 'object_forms', 'own_forms', 'clear_forms']
 
 # %% ../nbs/05i_precision.ipynb #05i00007
 _elsewhere = re.compile(
-    '[上下前左右先後]記|[前後先]述|次[のに]|(?<![0-9人年件円%])以[下上][のにがをはで]|別の|ほかの|[上下][ので]|段落|先ほど|両[国者社方校]'
-    '|[前本各同当][条項号節章]|別[紙表添記]|第[0-9一二三四五六七八九十]+[条項号章節編部]'
-    '|(?:図表?|表|写真) ?[0-9]|[項節章] ?[A-Z]?[0-9]|手順 ?[0-9]|参照|ご覧|ページ'
-    '|\\[[0-9]+\\]|[前後]者|[前次]号|[0-9] ?節|見てください|以下「|もう(?:一|1|ひと)つ'
-    '|の(?:とおり|通り)'
-    '|本年|先般|今般|現時点|前年|翌年|今[年回日月]|昨[年日]|(?<![月0-9])[0-9]{1,2}日[にはのまか]'
-    '|[当本][社市町村県館校院室課書稿研製]|同[社国省庁市町村県年氏校館法誌]|弊社'
-    '|[しいるたす」）][0-9]{1,2}(?:[、。]|$)'
-    '|[⁰¹²³⁴-⁹†‡§①-⓿※→⇒■◆●○◎＜＞<>=＝|{}\\\\*_]|https?:|www|\\.\\.|…|・・'
+    '[上下前左右先後](?:記|図(?!書)|表(?![現面示情]))|[前後先]述|次の|次期|次に[掲示述定記]'
+    '|(?<![0-9人年件円%])以[下上][のにがをはで]|残りの|その逆'
+    '|別の|ほかの|(?<![一-龥ぁ-ん])[上下]の|段落|先ほど|もう(?:一|1|ひと)つ|のとおり|の通り'
+    '|(?<![一-龥])両[国者社方校]|[前本各同当](?:[条号節章]|項(?!目))|別[紙表添記]|[前後]者|[前次]号'
+    '|(?<![法律令例則])第[0-9一二三四五六七八九十]+[条項号章節編部]|[項節章] ?[A-Z]?[0-9]'
+    '|[0-9] ?節|(?:図表?|表|写真) ?[0-9]'
+    '|(?<![第約計成和正治前後])[一-龥][0-9]{1,2}(?=[はがをのでと、。])'
+    '|[一-龥ぁ-んァ-ヶ][0-9]{1,2}」|[るうくすつむぬぐぶ][0-9]{1,2}(?=[と、])'
+    '|参照|ご覧|見てください|[0-9次前左右]ページ|\\[[0-9]+\\]|以下「'
+    '|[当翌]日|カッコ書き|以[降前]の|本年|先般|今般|現時点|前年|翌年|今[年回日月春夏秋冬]|は代わりに|昨[年日]|(?<![月0-9])[0-9]{1,2}日[にはのまか]'
+    '|(?<![一-龥])[当本][社市町村県館校院室課書稿研製]|弊社'
+    '|(?<![一-龥])同[社国省庁市町村県年氏校館法誌]'
+    '|[⁰¹²³⁴-⁹†‡§①-⓿※→⇒■◆●○◎＜＞<>=＝|{}\\\\*☎]|(?<![A-Za-z])_|https?:|www|\\.\\.|…|・・'
 )
 _harmless = set('ある あらゆる いわゆる 大きな 小さな 主な 単なる さらなる いかなる'.split())
 _open_pronouns = {'その他', 'いずれ', 'いくつ', 'あなた', '誰'}
@@ -60,10 +62,22 @@ def refers(text: str) -> bool:
 _weak_end = re.compile(
     '(?:(?:から|ため)(?:です|である|だ)|でしょう|ましょう|だろう|であろう|思(?:い|われ)ます|思う'
     '|考え(?:てい)?ます|たい|たいです|次第です|ところ(?:です|である)|よう(?:です|だ)|か|ね|よ'
-    '|かもしれ(?:ません|ない)|限りです|でした|(?:という|との)こと(?:です|である)|らしい|(?:ように|なく)なり?ました|いくつかあ(?:る|ります))。$'
+    '|か(?:も|と)(?:しれ|知れ)(?:ません|ない)|(?:させて)?いただき(?:ます|ました)|こと(?:は|も)(?:可能です|可能である|できます|できる)|限りです|でした'
+    '|(?:という|との)こと(?:です|である)|らしい|はず(?:です|である|だ)|(?:ように|なく)なり?ました'
+    '|(?:多く|いくつ|簡単|様々|さまざま|複数|何か).{0,12}あ(?:る|ります)|では(?:ありません|ない)'
+    '|ことに(?:注意|留意)してください|(?:記し|述べ|レビューし|確認し|扱い|取り上げ)ます|(?:記し|述べ)ています'
+    '|(?:説明|紹介|解説|カバー)し(?:ます|ました|た|ている|ています)|見てきました'
+    '|見ることができます|に(?:文書|ドキュメント|説明)があります)。$'
 )
 _brackets = ('（）', '「」', '『』', '()', '[]')
-_colon = re.compile('[:：;；]')  # 注意：…, and what is no sentence
+_colon = re.compile('[:：;；]|．(?![0-9])')  # 注意：…, and what is no sentence
+
+
+def _claims(s):
+    "Does a sentence end in a predicate?"
+    last = tokens(s)[-2]
+    ends = last.pos in ('動詞', '助動詞', '形容詞') and last.cform == '基本形'
+    return ends or s.endswith('ください。')
 
 
 def tells(s: str) -> bool:
@@ -76,11 +90,7 @@ def tells(s: str) -> bool:
         return False
     if len(re.findall('[ぁ-んァ-ヶー一-龥、。]', s)) < 0.6 * len(s):
         return False
-    first, *_, last, _ = tokens(s)
-    if first.pos in ('接続詞', '副詞', '感動詞'):
-        return False
-    ends = last.pos in ('動詞', '助動詞', '形容詞') and last.cform == '基本形'
-    return ends or s.endswith('ください。')
+    return tokens(s)[0].pos not in ('接続詞', '副詞', '感動詞') and _claims(s)
 
 # %% ../nbs/05i_precision.ipynb #05i0000c
 _general = set(
@@ -112,7 +122,7 @@ _general = set(
     ハードウェア アプリケーション アプリ 場面 立場 視点 観点 側面 意味 意義 価値 意識
     知識 能力 スキル 経験 実績 成果 効率 品質 性能 精度 安全 安心 信頼 デフォルト
     バージョン インストール アップロード ダウンロード コミュニティ プロジェクト
-    スクリプト ディスク ターミナル セクション エントリ ライブラリ プロセス
+    スクリプト ディスク ターミナル セクション エントリ ライブラリ プロセス 可能
     '''.split()
 )
 
@@ -128,7 +138,7 @@ def _compounds(ts):  # lists of tokens
     return [r for r in runs if r]
 
 
-def _is_term(run, least=5):  # characters; one less if two of its words are telling
+def _is_term(run, least=5):  # characters; one less if all of its words are telling
     "Is a compound a name, a foreign word, or made of nouns of which not all are general?"
     text = ''.join(t.surface for t in run)
     if text in _general or re.fullmatch('[0-9０-９.年月日]+', text):
@@ -138,14 +148,19 @@ def _is_term(run, least=5):  # characters; one less if two of its words are tell
         return True
     nouns = [t for t in run if t.pos != '記号' and t.sub not in ('数', '接尾')]
     told = [t for t in nouns if t.surface not in _general]
-    several = len(told) > 1 and all(len(t.surface) > 1 for t in told)
+    several = len(told) == len(nouns) and all(len(t.surface) > 1 for t in told)
     return bool(told) and len(text) >= least - several
+
+
+def _is_noun(t):
+    "Is a token a noun of two characters or more?"
+    noun = t.pos == '名詞' and t.sub not in ('非自立', '形容動詞語幹', '副詞可能')
+    return noun and len(t.surface) > 1
 
 
 def _telling(ts):
     "The nouns of a phrase that are not general"
-    nouns = [t.surface for t in ts if t.pos == '名詞' and len(t.surface) > 1]
-    return [n for n in nouns if n not in _general]
+    return [t.surface for t in ts if _is_noun(t) and t.surface not in _general]
 
 
 def has_term(phrase: str, least: int = 5) -> bool:
@@ -153,15 +168,16 @@ def has_term(phrase: str, least: int = 5) -> bool:
     return any(_is_term(r, least) for r in _compounds(tokens(phrase)))
 
 # %% ../nbs/05i_precision.ipynb #05i0000e
-_joins = {'の', 'への', 'との', 'での'}
+_joins = {'の', 'への', 'との', 'での', 'による', 'に関する', 'における', 'に対する'}
 _actor = re.compile(
-    '(?:者|員|人|長|課|係|社|会社|企業|団体|職員|国|政府|省|庁|県|市|町|村|部局|本部|機関|先生|氏|方|さん|様|君'
-    '|家庭|世帯|チーム|グループ|等|など|ら|達|たち|側)(?:（[^）]*）)?$'
+    '(?:者|員|人|長|課|(?<!関)係|社|会社|企業|団体|職員|国|政府|省|庁|県|市|町|村|部局|本部|機関|先生|氏|方々?|さん|様|君'
+    '|家庭|世帯|チーム|グループ|リーダー|等|など|ら|達|たち|側|選手)(?:[（(][^（）()]*[)）])?$'
 )
 _loose = re.compile(
-    '^(?:最新|最も|現行|新た|当面|現在|今|近年|最近|今後|当時|昨今|従来|過去|将来|我が国|お|各|全て|すべて|一部'
+    '^(?:[一二三四五六七八九十0-9]+つの|通常の|最新|最も|現行|新た|当面|現在|今|近年|最近'
+    '|今後|当時|昨今|過去|将来|我が国|お|各|全て|すべて|一部'
     '|多く|他の|その他|ほか|[^の]{0,6}以外)|場合$|自体$| - |円|時点|の各|(?:年度?|月)の'
-    '|[0-9]年|(?:大半|多く|一部|ほとんど)$'
+    '|[0-9]年|あなた|自分|自身|(?:大半|多く|一部|ほとんど|別)$'
     '|[も、。：:；？！]'
 )
 
@@ -173,19 +189,20 @@ def _acts(p, ts):
 
 def _nominal(ts):
     "Is a phrase made of nouns and what joins them, outside of brackets?"
-    for t, d in zip(ts, bracket_depth(ts)):
+    for t, d, after in zip(ts, bracket_depth(ts), [*ts[1:], ts[-1]]):
         noun = t.pos in ('名詞', '接頭詞', '記号') and t.sub != '非自立'
-        if not d and not noun and t.surface not in _joins:
+        joins = t.surface in _joins or t.surface in 'でへと' and after.surface == 'の'
+        if not d and not noun and not joins:
             return False
     first, last = ts[0], ts[-1]
-    starts = first.pos in ('名詞', '接頭詞') or first.surface in '「『'
+    starts = first.pos in ('名詞', '接頭詞') or first.surface in '「『“”"'
     starts = starts and first.sub not in ('接尾', '数', '副詞可能')
     return starts and last.surface not in _joins and sum(t.surface in _joins for t in ts) <= 2
 
 
 def names_something(
     p: str,  # a noun phrase
-    longest: int = 24,  # characters
+    longest: int = 30,  # characters
     least: int = 5,  # characters of a term
 ) -> bool:
     "Is a phrase the name of something that a person could ask about?"
@@ -194,9 +211,12 @@ def names_something(
     ts = tokens(p)
     if not _nominal(ts) or _acts(p, ts):
         return False
-    during = re.search('[後前中]$', p) and ts[-1].sub in ('副詞可能', '接尾')
+    if re.search(r'(\w{3,}) \1', p):
+        return False  # RAID6 RAID6
+    during = re.search('[後前中上]$', p) and ts[-1].sub in ('副詞可能', '接尾')
     bare = len(ts) > 1 and ts[-2].surface == 'の' and len(ts[-1].surface) == 1  # Xの値
-    return not during and not bare and has_term(p, least)
+    told = has_term(p, least) or len({*_telling(ts)}) > 1 and len(_compounds(ts)) > 1
+    return not during and not bare and told
 
 # %% ../nbs/05i_precision.ipynb #05i00011
 _is = re.compile(
@@ -207,10 +227,15 @@ _little = re.compile(
     '|必要が(?:ある|あり))(?:である|です|だ|ます)?。$'
 )
 _also = re.compile(
-    '(?:こと|場合)も(?:でき|可能|あ[りる])|でもあ[りる]|はな(?:く|い)、'
+    '(?:こと|場合)も(?:でき|可能|あ[りる])|でもあ[りる]|はな(?:く|い)、|では.*では|.*は、[^。]*[一-龥ァ-ヶー]は、'
+    '|は[^、]{1,12}が、|も(?:期待|考えられ)'
 )  # one of several things
-_one_word = re.compile('[ァ-ヶー]+|.{1,4}|[A-Za-z]+')
-_about = re.compile('^(?P<what>[^、。]{3,24}?)(?:について|に関して)は、')
+_one_word = re.compile('[ァ-ヶー]+|.{1,3}|[A-Za-z]+')
+
+
+def _says_enough(rest):
+    "Does the rest of a sentence hold three nouns, or two in a definition?"
+    return len({t.surface for t in tokens(rest) if _is_noun(t)}) > 2 - bool(_is.search(rest))
 
 
 def _topic(s):
@@ -222,8 +247,10 @@ def _topic(s):
     if not names_something(p, least=3 if defines else 5):
         return None
     if defines:
-        return (p, 'definition') if _is.search(s) else None
-    if _also.search(s) or len(rest) <= 15 or _little.search(rest) and len(rest) <= 25:
+        return (
+            (p, 'definition') if _is.search(s) or re.search('(?:もの|こと)で、', s) else None
+        )
+    if _also.search(s) or not _says_enough(rest) or _little.search(rest) and len(rest) <= 45:
         return None
     one = len([t for t in tokens(p) if t.pos != '記号']) == 1 or _one_word.fullmatch(p)
     return (p, 'topic') if not one or _is.search(s) else None
@@ -233,7 +260,8 @@ _case = re.compile(
     '^(?P<what>[^、。「」:：]{6,36}[るたいうくすつむぬぐぶ])'
     '(?:(?P<case>場合|とき|時|際)(?:に?は、?|、)|(?P<way>ため)?には、?|(?P<then>と)、)'
 )
-_no_then = ('よる', 'みる', '考える', 'いう')  # 調査によると
+_nobody_does = re.compile('を.*(?<!られ)(?<!され)て(?:いる|います|いた|いました)。$')  # who?
+_no_then = ('よる', 'みる', '考える', 'いう', 'にする')  # 調査によると
 
 
 def _past(c, t):
@@ -245,19 +273,21 @@ def _past(c, t):
 def _condition(s):
     "The condition that opens a sentence: Xした場合, Xする方法"
     m = _case.match(s)
-    if not m or len(_telling(ts := tokens(c := m['what']))) < 2 and not has_term(c, 4):
+    if not m or len(_telling(ts := tokens(c := m['what']))) < 2 and not has_term(c):
         return None
     whole = any(t.sub == '格助詞' and t.surface in 'をが' for t in ts)
+    whole = whole and not any(t.sub == '係助詞' for t in ts) and ts[-1].pos != '形容詞'
+    first = ts[0].pos in ('助詞', '接続詞', '副詞', '動詞') or ts[0].sub == '副詞可能'
+    if len(s) < m.end() + 9 or first or not whole or ts[-1].cform != '基本形':
+        return None
+    rest = s[m.end() :]
+    nobody = _nobody_does.search(s) and not re.search('[はが]', rest)
     if (
-        len(s) < m.end() + 14
-        or not whole
-        or any(t.sub == '係助詞' for t in ts)
-        or ts[-1].cform != '基本形'
+        nobody
+        or re.match('どう|何|いか', rest)
+        or m['way']
+        and re.search('があ(?:る|ります)。$', rest)
     ):
-        return None
-    if ts[0].pos in ('助詞', '接続詞', '副詞', '動詞') or ts[0].sub == '副詞可能':
-        return None
-    if ts[-1].pos == '形容詞':
         return None
     if m['case']:
         return c + '場合', 'case'
@@ -266,39 +296,85 @@ def _condition(s):
     return (_past(c, ts[-1]) + '場合' if m['then'] else c + '方法'), 'case'
 
 # %% ../nbs/05i_precision.ipynb #05i00013
-_clause_topic = re.compile('^(?P<what>[^、。はも]{8,34})は、?')
-_founded = re.compile(
-    'は、?.*(?P<name>「[^「」、。]{4,40}」)(?:（[^（）]{2,30}）)?を'
-    '(?:公表|創設|設立|発表|提供|開始|開発|策定|制定|公開|設置|導入|開設|採択|締結|定め|まとめ|立ち上げ)'
-    '[^、。がは]{1,10}。$'
+_frame = re.compile(
+    '(?P<what>[^、。]{4,40}?)(?:(?P<of>について|に関して|に対して|において)は|で?は)、?(?=[^、。])'
+)
+_called = re.compile(
+    '(?P<what>「[^「」、。]{2,24}」)と(?:い(?:う|います)|呼(?:ぶ|びます|ばれ(?:る|ます)))。$'
+)
+_begins = re.compile(
+    '(?P<what>「[^「」]{4,40}」|[^、。「」はがをにで]{5,40})(?:（[^（）]{2,30}）)?[をが]'
+    '(?:公[表開布]|創設|[設成]立|発[表足]|開[始発設催]|[策制]定|設置|導入|採択|締結|施行'
+    '|定め|まとめ|立ち上げ|設け)(?:(?!ない|よう)[^、。がはを]){1,10}。$'
 )
 
 
-def _described(s):
-    "A topic with the clause that describes it: 利用できる暗号化キーのサイズ"
-    m, top = _clause_topic.match(s), topic_of(s.rstrip('。'))
-    if not m or not top or top[0] or top[2] != m['what']:
-        return None
-    ts = tokens(m['what'])
+def _head(ts):  # tokens of a phrase
+    "The nouns behind the clause that describes them; none if there is no clause"
     verbs = [i for i, t in enumerate(ts) if t.pos in ('動詞', '助動詞', '形容詞')]
-    if not verbs or ts[verbs[-1]].cform != '基本形':
-        return None
-    head = ts[verbs[-1] + 1 :]
-    if not head or not any(t.sub == '格助詞' for t in ts[: verbs[-1]]):
-        return None
+    return ts[verbs[-1] + 1 :] if verbs and ts[verbs[-1]].cform == '基本形' else []
+
+
+def _describes(p, about=False):
+    "Is a phrase a noun with a clause that describes it: 利用できる暗号化キーのサイズ"
+    if any(p.count(a) != p.count(b) for a, b in _brackets) or re.search('[はも]', p):
+        return False
+    ts = tokens(p)
+    head = _head(ts)
+    if not head:
+        return False
+    verbs = ts[: -len(head)]
     a, b = head[0], head[-1]
-    noun = a.pos in ('名詞', '接頭詞') and a.sub not in ('非自立', '副詞可能', '接尾')
-    if not noun or b.sub in ('副詞可能', '非自立') or _acts(m['what'], head):
-        return None
-    return (m['what'], 'topic') if any(map(_is_term, _compounds(head))) else None
+    noun = a.pos in ('名詞', '接頭詞') or a.surface in '「『'
+    noun = noun and b.pos != '助詞' and a.sub != '接尾'
+    noun = noun and not {a.sub, b.sub} & {'非自立', '副詞可能'}
+    whole = any(t.sub == '格助詞' for t in verbs) and ts[0].pos != '助詞'
+    telling = any(map(_is_term, _compounds(head))) or len(_telling(ts)) > 2 and has_term(p)
+    return bool(noun and whole and telling) and (about or not _acts(p, head))
 
 
-def _quoted(s):
-    "The name in quotation marks that is the object of the last verb"
-    m = _founded.search(s)
-    if not m or re.search('[るたすいくん]」|など', m['name']) or not has_term(m['name']):
+def _has_name(p):
+    "Is there a name in a phrase, or a foreign or quoted word?"
+    proper = any(t.sub == '固有名詞' for t in tokens(p))
+    return (
+        proper or what_is(p) == 'organisation' or bool(re.search('[A-Za-z「]|[ァ-ヶー]{5}', p))
+    )
+
+
+def _framed(s):
+    "Xについては, Xにおいては, Xでは, or a described X with は, at the beginning of a sentence"
+    m = _frame.match(s)
+    rest = s[m.end() :] if m else ''
+    if len(rest) < 20 or not _says_enough(rest) or _also.search(s) or 'とは' in rest:
         return None
-    return m['name'], 'name'
+    if _little.search(rest) and len(rest) <= 45:
+        return None
+    p, plain = m['what'], s[m.end('what')] == 'は'
+    named = not plain and names_something(p, 40) and (m['of'] or _has_name(p))
+    return (p, 'topic') if named or _describes(p, bool(m['of'])) else None
+
+
+def _founded(s):
+    "What somebody founds, publishes, begins or holds, with its name"
+    m = _begins.search(s)
+    if not m or re.search('[るたすいくん]」|など', m['what']):
+        return None
+    if _nobody_does.search(s) and not re.search('[はが]', s[: m.start()]):
+        return None
+    p = m['what']
+    quoted = p[0] == '「' and has_term(p)
+    return (p, 'name') if quoted or names_something(p, 40, 6) else None
+
+
+def _as_asked(p, how, s):
+    "What is asked of somebody who acts is the act; a place and a person need a definition"
+    if how == 'definition' or _is.search(s):
+        return p, how
+    kind, done = what_is(p), re.search('(?:た|ている|ています)。$', s)
+    if kind in ('place', 'country', 'person') or re.search('(?:長|氏|さん|様|議員)$', p):
+        return None
+    acts = kind == 'organisation' and not p.endswith('会') and done
+    return (p + 'の取組' if acts else p), how
 
 
 def subject_of(
@@ -306,52 +382,102 @@ def subject_of(
 ) -> tuple[str, str] | None:  # what it is about; topic, definition, case or name
     "What a sentence answers if somebody asks about it"
     if top := _topic(s):
+        return _as_asked(*top, s)
+    if m := _called.search(s):
+        return m['what'], 'definition'
+    if top := _condition(s):
         return top
-    if (m := _about.match(s)) and names_something(m['what']):
-        return m['what'], 'topic'
-    return _condition(s) or _described(s) or _quoted(s)
+    top = _framed(s)
+    return _as_asked(*top, s) if top else _founded(s)
 
 # %% ../nbs/05i_precision.ipynb #05i00016
-_no_title = re.compile(
-    '^(?:その他|ほか)|(?:とき|もの|こと|編|例|一覧|表|図|とは|文|他|資料|メンバー|目次|まとめ|ほか)$'
-    '|^[（(）)〔【■◆「・]|[■◆→／/：:？?！!、0-9]'
+_number = re.compile(  # what `heading_title` leaves: －1．, A.1, II; not 100 in 100万人
+    '^(?:(?:[\\s.．・–—－-]|[0-9]{1,2}(?=[\\s.．・–—－-]))+'
+    '|[A-Z]?[0-9]*(?:[.．-][0-9]+)+ ?|[A-Z][.．)）]|[IVX]+[.．]? )'
 )
+_about = re.compile('(?:について|に関して|のお知らせ|とは)?[！？!?]*$')
+_no_title = re.compile(
+    '^(?:その他|ほか)|(?:とき|もの|こと|編|例|一覧|表|図|文|他|資料|メンバー|目次|まとめ|ほか|別|中|前|後)$'
+    '|[■◆→／/：:？?！!、。0-9*|#]|[ 　].*[ 　]'
+)
+
+
+def title_of(
+    section: list,  # headings, outermost first
+) -> str:  # '' if there is none
+    "The last heading, without its number, in words that can be asked about"
+    title = _about.sub('', _number.sub('', heading_title(section[-1]))) if section else ''
+    last = (tokens(title) or [None])[-1]
+    if last and last.pos == '動詞' and last.cform == '基本形':
+        return title + '方法'  # バグを修正する
+    return title
 
 
 def names_section(title: str) -> bool:
     "Does a heading name something that a person could ask about?"
     if not 4 <= len(title) <= 30 or _no_title.search(title) or refers(title):
         return False
-    first, *_, last = tokens(title) * 2
-    if first.pos in ('助詞', '助動詞') or last.pos != '名詞':
+    if any(title.count(a) != title.count(b) for a, b in _brackets):
         return False
-    return last.sub not in ('非自立', '数') and has_term(title, 4)
+    ts = tokens(re.sub('[（(][^（）()]*[)）]$', '', title))
+    first, last = (ts[0], ts[-1]) if ts else (Token(''), Token(''))
+    if (
+        first.pos in ('助詞', '助動詞')
+        or first.sub in ('接尾', '非自立')
+        or last.pos != '名詞'
+    ):
+        return False
+    particles = not title.endswith('方法') and any(t.surface in 'はがを' for t in ts)
+    ends = last.sub not in ('非自立', '数', '形容動詞語幹')
+    return ends and not particles and has_term(title, 4)
 
 
 def _goes_on(s):
     "May a sentence follow the first one of an answer?"
     whole = 12 < len(s) < 100 and s[-1] == '。' and not is_piece(s) and not figure_refs(s)
-    return whole and not _colon.search(s) and not _elsewhere.search(s)
+    whole = whole and not _colon.search(s) and not _elsewhere.search(s)
+    return whole and not _weak_end.search(s) and _claims(s)
+
+
+def _opening(sents):
+    "The first of some sentences, with those that may follow it in an answer"
+    n = 1
+    while n < min(3, len(sents)) and _goes_on(sents[n]):
+        n += 1
+    return sents[:n]
+
+
+def _speaks_of(title, text):
+    "Is the name in a heading the topic, the subject or the object of a sentence?"
+    said = re.sub('(?:する|(?<=[るうくすつむぬぐぶ]))方法$', '', title)
+    end = '(?:[はがを「」“”（）()]|と?は|では|について)' if said == title else ''
+    words = [re.escape(t.surface) for t in tokens(said) if t.surface != 'の']
+    return bool(re.search(f'(?<![ァ-ヶー一-龥]){"の?".join(words)}{end}', text))
 
 
 def _answers(title, said):
-    "Do the sentences under a heading speak of what it names?"
+    "Do sentences under a heading say something of what it names?"
     text = ''.join(said)
-    words = _telling(tokens(title)) or [title]
-    shared = sum(w in text for w in words)
     first = tells(said[0]) and not re.match('[^は。]{1,20}も、', said[0])
-    first = first and (len(said) > 1 or len(text) >= 30 and not _little.search(text))
-    return bool(first and 2 * shared >= len(words) and (has_term(title) or title in text))
+    told = {t.surface for t in tokens(text) if _is_noun(t) and t.surface not in title}
+    first = first and (len(said) > 1 or len(told) > 3 and not _little.search(text))
+    return bool(first and _speaks_of(title, said[0]))
 
 # %% ../nbs/05i_precision.ipynb #05i00017
 _item = re.compile(
-    '^(?:[-－–—‐・]\\s*|[0-9]{1,2}[ \u3000]+(?=[一-龥ァ-ヶ])(?![年月日人個件回]))'
+    '^(?:[-－–—‐・]\\s*|[0-9]{1,2}[ \u3000]+(?=[一-龥ァ-ヶ])(?![年月日人個件回番種]))'
+)
+
+
+_figured = re.compile(  # （第1-4-6図）, (項5.11参照)
+    '[（(][^（）()]{0,16}(?:参照|[0-9][図表節章])[)）]|[（(](?:図表?|表|写真|項)[ 0-9.-]+[)）]'
 )
 
 
 def bare_sentence(s: str) -> str:
-    "A sentence without bullet, number and what joins it to the one before"
-    return _lead.sub('', _item.sub('', _bullet.sub('', s)))
+    "A sentence without bullet, number, footnote, figure and what joins it to the one before"
+    s = _item.sub('', _bullet.sub('', _figured.sub('', _note_mark.sub('', s))))
+    return _lead.sub('', s)
 
 
 def _heading_facts(chunks):
@@ -359,19 +485,18 @@ def _heading_facts(chunks):
     firsts, res = {}, []
     for c in chunks:
         firsts.setdefault(tuple(c.section), c)
-    titles = {k: re.sub('(?:について|に関して)$', '', section_title(k)) for k in firsts}
+    titles = {k: title_of(k) for k in firsts}
     times = Counter(titles.values())
     for k, c in firsts.items():
         sents = [(at, bare_sentence(s)) for at, s in chunk_sentences(c)]
         if times[titles[k]] > 1 or not sents or not names_section(titles[k]):
             continue
-        n = 1
-        while n < min(3, len(sents)) and _goes_on(sents[n][1]):
-            n += 1
-        said = [s for _, s in sents[:n]]
-        if _answers(titles[k], said):
-            how = ''.join(said), 'heading', c, sents[0][0], titles[k], True
-            res.append(Fact(f'{c.id}.h', titles[k], *how))
+        for i in range(min(3, len(sents))):
+            said = _opening([s for _, s in sents[i:]])
+            if _answers(titles[k], said):
+                how = ''.join(said), 'heading', c, sents[i][0], titles[k], True
+                res.append(Fact(f'{c.id}.h', titles[k], *how))
+                break
     return res
 
 # %% ../nbs/05i_precision.ipynb #05i00019
@@ -383,42 +508,31 @@ def _sentence_facts(chunks):
             torn = before not in '。！？!?' and not _bullet.match(s)
             t, before = bare_sentence(s), s[-1]
             if not torn and tells(t) and (o := subject_of(t)):
-                yield Fact(f'{c.id}.{i}', o[0], t, o[1], c, at + len(s) - len(t), o[0], True)
+                start = at + max(0, s.find(t[:6]))
+                yield Fact(f'{c.id}.{i}', o[0], t, o[1], c, start, o[0], True)
 
 
-def _recurs(topic, whole):
-    "Does a term of a topic stand in the document more than once?"
-    runs = [r for r in _compounds(tokens(topic)) if _is_term(r)]
-    return any(whole.count(''.join(t.surface for t in r)) > 1 for r in runs)
+def _key(topic):
+    "A topic without marks"
+    return re.sub(r'[\W_]', '', topic)
 
 
 def _document_facts(chunks):
+    "One fact of each topic; of one that stands in many places only what defines it"
     found, res = list(_sentence_facts(chunks)), _heading_facts(chunks)
-    whole = '\n'.join(c.text for c in chunks)
-    found = [f for f in found if f.how in ('definition', 'case') or _recurs(f.topic, whole)]
-    times, seen = Counter(f.topic for f in found), {f.topic for f in res}
+    whole, by = ''.join(c.text for c in chunks), {}
     for f in found:
-        often = times[f.topic] > 1 or whole.count(f.topic) > max(8, len(whole) / 2500)
-        if f.topic not in seen and (
-            not often or f.how == 'definition' or _is.search(f.answer)
-        ):
-            seen.add(f.topic)
-            res.append(f)
+        by.setdefault(f.topic, []).append(f)
+    seen, said = {_key(f.topic) for f in res}, ''.join(f.answer for f in res)
+    for p, fs in by.items():
+        often = len(fs) > 2 or whole.count(p) > max(8, len(whole) / 2500)
+        told = [f for f in fs if f.how == 'definition' or _is.search(f.answer)]
+        if not told and not often:
+            told = sorted(fs, key=lambda f: -len(f.answer))
+        if told and _key(p) not in seen and told[0].answer not in said:
+            seen.add(_key(p))
+            res.append(told[0])
     return res
-
-
-ENOUGH = 0.15  # facts for each sentence of the documents, if there are as many at all
-
-
-def _begins_with_topic(f):
-    "Is a fact of chapter 05b good enough where there are few better ones?"
-    said, label = bare_sentence(f.answer), re.search('（([^（）]+)）$', f.subject)
-    if said != f.answer or not re.match(re.escape(f.topic) + 'と?は', said) or not tells(said):
-        return False  # Xがある…: the sentence may be about something else
-    several = sum(t.pos == '名詞' for t in tokens(f.topic)) > 1  # one word needs a definition
-    if label and label[1] not in f.topic:
-        return False  # Debian（概要）
-    return names_something(f.topic) and (several or bool(_is.search(said)))
 
 
 def own_facts(
@@ -429,23 +543,16 @@ def own_facts(
     by = {}
     for c in tracked(chunks, progress, 'facts'):
         by.setdefault(c.doc, []).append(c)
-    found = [f for cs in by.values() for f in _document_facts(cs)]
-    want = round(ENOUGH * sum(len(list(chunk_sentences(c))) for c in chunks)) - len(found)
-    if want <= 0:
-        return found
-    known = {f.id for f in found} | {f.topic for f in found}
-    more = [f for f in corpus_facts(chunks) if not {f.id, f.topic} & known]
-    more = [replace(f, own=True) for f in more if _begins_with_topic(f)]
-    return found + more[:want]
+    return [f for cs in by.values() for f in _document_facts(cs)]
 
 # %% ../nbs/05i_precision.ipynb #05i0001b
-_number = re.compile('(?:約|およそ)?[0-9]|[一二三四五六七八九十](?:つ|か国|種類|段階|年間|倍)')
+_figure = re.compile('(?:約|およそ)?[0-9]|[一二三四五六七八九十](?:つ|か国|種類|段階|年間|倍)')
 _before = re.compile(
     '(?:^.{0,5}|分の|時|[，0-9A-Za-z.．・/／第約〜～-]|うち|という|の|[一-龥])$'
 )
 _after = re.compile(
     'から(?!は)|まで|である|に(?!つき|対|わた|かけ|も)|を(?!除|超|含)|が|で(?!は|も)'
-    '|の(?:[^、の]{2,14})(?:を|が|から|で|に|である)|以上|以下|以内|程度|高|低|増|減|上昇|低下'
+    '|の(?:[^、の]{2,14})(?:を|が|から|で|に|である)|以上|以下|以内|程度|高|低|増|減|上昇|低下|あ[るり]'
 )
 _name = re.compile('[A-Za-z][A-Za-z0-9 .+-]{2,}|[ァ-ヶー・]{4,}|「[^」]+」')
 _tacked = re.compile('ため(?:に|の)?、|と(?:呼び|いい)')
@@ -460,7 +567,9 @@ def _countable(c, f):
     other = re.search('(?<![A-Za-z0-9.])[0-9]+(?![年0-9])', c[:at] + c[at + len(f.answer) :])
     if other or f.answer in ('1つ', '一つ') or c.count('、') > 2 or _before.search(c[:at]):
         return False
-    return bool(_after.match(c[at + len(f.answer) :]))
+    told = [r for r in _compounds(tokens(c.replace(f.answer, ''))) if _telling(r)]
+    after = c[at + len(f.answer) :]
+    return len(told) > 1 and 'こと' not in after and bool(_after.match(after))
 
 
 def _defines(c, f):
@@ -485,17 +594,56 @@ def _sensible(c, f):
         return False
     if f.shape == 'what':
         return _defines(c, f)
-    if len(f.question) < 14:
+    if len(f.question) < 12:
         return False
     if f.shape == 'topic':  # what is defined
         what = c.endswith('である') and f.question.endswith('は何') and len(f.question) >= 22
-        what = what and not re.search('に[一-龥]{2}は何$', f.question)  # に最適
-        return bool(what and _name.fullmatch(f.answer)) and names_something(f.answer)
-    asked = _number.match(f.answer) and re.search('何(?![がをにでとも])|いつ|いく', f.question)
+        what = what and not topic_of(c)[0] and not re.search('に[一-龥]{2}は何$', f.question)
+        what = what and _name.fullmatch(f.answer) and not re.fullmatch('[a-z]+', f.answer)
+        what = what and not _actor.search(f.question[:-2])  # 創始者: asked with 誰
+        return bool(what) and names_something(f.answer)
+    asked = _figure.match(f.answer) and re.search('何(?![がをにでとも])|いつ|いく', f.question)
     return bool(asked) and f.shape in ('place', 'end') and _countable(c, f)
 
+# %% ../nbs/05i_precision.ipynb #05i0001n
+_pre = re.compile(
+    '(?P<what>[^、。]{4,34}?)(?:(?:について|に関して|に対して|において|に|で)?は)、?'
+)
+_verb = re.compile(
+    '[をが](?!なっ|ある|ない|[ごお]|推奨|推薦|お?勧め)(?:[^、をがは]|(?<=こと)[をが]){2,30}'
+)
 
-_opens = re.compile('[^、。は]{4,24}(?:場合|ときは?|には|では|に)、?')
+
+def _one_of_many(p):
+    "Does a phrase name something, but neither a place nor what the whole document is about?"
+    wide = what_is(p) in ('place', 'country') or re.fullmatch('[A-Za-z ]+|.{,4}', p)
+    return names_something(p, 34) and not wide
+
+
+def _worth(p):
+    "Is a phrase worth asking for?"
+    fine = len(p) >= 6 and p[:2] != '通常' and not _actor.search(p)
+    return fine and has_term(p) and not refers(p)
+
+
+def object_forms(
+    c: str,  # a clause
+) -> list[Form]:
+    "Xでは、何をVか: what stands between a topic and the last verb of a clause"
+    for s in names(c):
+        pre, post = c[: s.start], c[s.end :]
+        m, there = _pre.fullmatch(pre), post == 'がある' and re.search('には、?$', pre)
+        two = post[0] == 'が' and not re.search('[でにて]は、?$', pre)  # Xは、何がVか
+        if not m or s.what != 'thing' or two or not there and not _verb.fullmatch(post):
+            continue
+        named = _one_of_many(m['what']) or _describes(m['what'], True)
+        q = pre + '何がある' if there else in_place(c, s)
+        if named and _worth(s.value) and q and len(q) <= 80:
+            return [Form('short', 'place', q, s.value, s.value)]
+    return []
+
+# %% ../nbs/05i_precision.ipynb #05i0001p
+_opens = re.compile('[^、。は]{4,24}(?:場合|ときは?|には|では)、?')
 
 
 def own_forms(
@@ -509,10 +657,43 @@ def own_forms(
     if not tells(t):
         return []
     found = [Form(k, 'what', q, a, a) for k, q, a in abbreviation_forms(t)]
-    found = [f for f in found if _sensible(t, f)]
+    found = [f for f in found if _sensible(t, f) and not f.question.endswith('の別名は何')]
     for c in map(clean_topic, clauses(t)[:1]):
         top = topic_of(c)
         if top and not top[0] or _opens.match(c):
             found += [f for f in _clause_forms(c, '', known) if _sensible(c, f)]
+    found += [f for c in map(clean_topic, clauses(t)) for f in object_forms(c)][:1]
     called = {f.answer for f in found if f.kind == 'reverse' and f.shape == 'what'}
     return [f for f in found if f.shape != 'topic' or f.answer not in called]
+
+# %% ../nbs/05i_precision.ipynb #05i0001r
+_gap = re.compile('(?:何|いつ|いく[つら]|どこ|どの)')
+
+
+_points_back = re.compile(
+    '[のにをはがでとも]|.*[ァ-ヶー]、$|[^、]{0,3}、|.*[るたうくすつむぬぐぶ](?<!した)、$'
+)
+
+
+def _clean(q):
+    "Is the question word in the last clause of a question, and behind a whole phrase?"
+    m = _gap.search(q)
+    before, after = (q[: m.start()], q[m.end() :]) if m else ('', '、')
+    if not before or '、' in after or _points_back.match(before):
+        return False
+    last = tokens(before)[-1]
+    whole = last.pos == '助詞' and last.surface != 'の' or last.surface == '、'
+    return whole and len([r for r in _compounds(tokens(before + after)) if _telling(r)]) > 1
+
+
+def clear_forms(
+    s: str,  # one sentence
+    title: str = '',  # not used: a question must be clear without it
+    known: dict | None = None,  # see `glossary`
+    bare_title: bool = False,  # not used
+) -> list[Form]:
+    "More questions, asked only with the page beside them: of the forms of chapter 05e"
+    t = bare_sentence(s)
+    found = sentence_forms(t, '', known, True) if tells(t) else []
+    found = [f for f in found if f.shape in ('place', 'end', 'object') and len(f.answer) > 1]
+    return [f for f in found if _clean(f.question)]

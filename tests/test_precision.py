@@ -6,8 +6,8 @@ from climate_ft.dataset import build_dataset
 from climate_ft.facts import corpus_facts
 from climate_ft.forms import sentence_forms
 from climate_ft.passages import build_forms
-from climate_ft.precision import names_section, names_something, own_facts, own_forms
-from climate_ft.precision import bare_sentence, refers, subject_of, tells
+from climate_ft.precision import bare_sentence, clear_forms, names_section, names_something
+from climate_ft.precision import own_facts, own_forms, refers, subject_of, tells, title_of
 
 SECURITY = '緊急地震速報(警報)は、地震による強い揺れが来ることをあらかじめ知らせる警報である。'
 
@@ -251,16 +251,292 @@ def test_a_paragraph_in_another_language_answers_nothing(stop):
         assert len(said) > 10 and not [s for s in said if 'snow' in s or 'WHO' in s]
 
 
-def test_facts_of_the_report_s_rules_fill_up_where_they_stand_alone():
-    from climate_ft.facts import Fact
-    from climate_ft.precision import _begins_with_topic
+@pytest.mark.parametrize(
+    's, elsewhere',
+    [
+        ('女性活躍推進法(平成27年法律第64号)が平成27年9月に公布されました。', False),
+        ('最初に構造の割合を推定し、次に構造の時間変化を推定する必要があります。', False),
+        ('熊本県による調査結果は、2001年3月にまとめられた。', False),
+        ('日本社会では、生成AIの利用機会が拡大している。', False),
+        ('dh_perl(1)は、Perl依存関係を計算します。', False),
+        ('マニュアルページは/usr/share/manにインストールする。', False),
+        ('本市の観光客数は減少傾向で推移している。', True),
+        ('制度2は、2018年4月に始まった。', True),
+        ('この弁法は「生成AIサービス管理暫定弁法4」と呼ばれる。', True),
+        ('残りの1区画は伐採せず、10年周期で調査のみ行っています。', True),
+        ('宗谷線デザイン(下図)は、寄せられたアイデアを基にデザインした。', True),
+        ('次期リリースへ向けたフリーズが2001年6月1日に始まった。', True),
+    ],
+)
+def test_a_law_s_number_is_no_reference_and_a_footnote_s_is(s, elsewhere):
+    assert refers(s) == elsewhere
 
-    def good(topic, answer, subject=''):
-        return _begins_with_topic(Fact('a', topic, answer, 'topic', None, 0, subject or topic))
 
-    said = 'watchファイルは、新しいソースを公開元のサイトから入手するための設定です。'
-    assert good('watchファイル', said)
-    assert not good('watchファイル', said, 'watchファイル（xリリース）')
-    assert not good('watchファイル', '例えば、' + said)
-    assert not good('watchファイル', said.replace('は、', 'がある場合は、'))
-    assert not good('Debian', 'Debianは利用者の多い大きなプロジェクトの一つとして続いている。')
+def test_footnotes_and_figures_in_brackets_leave_a_sentence():
+    said = '全自動で物質探索を行うシステムを令和2年に開発しました3。'
+    assert bare_sentence(said) == said.replace('3。', '。')
+    assert (
+        bare_sentence('汎化性が期待されています（第1-4-7図）。')
+        == '汎化性が期待されています。'
+    )
+    assert bare_sentence('インストール(項5.11参照)に使う。') == 'インストールに使う。'
+    assert bare_sentence('図書館（学校図書館）を開く。') == '図書館（学校図書館）を開く。'
+
+
+@pytest.mark.parametrize(
+    's, subject',
+    [
+        (
+            '北海道警察公式防犯アプリ「ほくとポリス」では、特殊詐欺被害の発生情報を配信しています。',
+            '北海道警察公式防犯アプリ「ほくとポリス」',
+        ),
+        (
+            '2012年度に実施した高校生アンケートでは、村への定住が困難な現状が浮き彫りになりました。',
+            '2012年度に実施した高校生アンケート',
+        ),
+        (
+            '業法・規制法がない重要インフラ等に関しては、技術の変化に応じて機動的な対応が望まれる。',
+            '業法・規制法がない重要インフラ等',
+        ),
+        (
+            '軽油に灯油などを混ぜた「混和軽油」や「製造軽油」などを「不正軽油」といいます。',
+            '「不正軽油」',
+        ),
+        (
+            '1966年にはワイゼンバウム博士により、初の自然言語処理プログラム「ELIZA」が開発されました。',
+            '「ELIZA」',
+        ),
+        (
+            '中頓別ウィンドファーム合同株式会社では、陸上風力発電事業に関する手続を進めています。',
+            '中頓別ウィンドファーム合同株式会社の取組',
+        ),
+        (
+            '第2回策定審議会では、10年後の村の在り方について意見交換を行いました。',
+            '第2回策定審議会',
+        ),
+        ('上川地方では、最小湿度30%以下を予想した場合に注意報を発表します。', None),
+        ('料金収入については、現行料金で算出しています。', None),
+        ('親子競技では、お父さんやお母さんと協力して、真剣に競技へ取り組んでいました。', None),
+        ('find(1)はしばしば慣用的なスタイルで使われます。', None),
+        (
+            'RAID6 RAID6はパリティデバイスが1つではなく2つである点を除きRAID5と似ています。',
+            None,
+        ),
+        ('あなたのデバイスのサポートは、カーネルを再コンパイルすれば追加できます。', None),
+        (
+            'AIモデルの使用を認めている場合、論文内に使用について記載するよう求めています。',
+            None,
+        ),
+    ],
+)
+def test_what_a_topic_must_have(s, subject):
+    assert tells(s)
+    assert (subject_of(s) or (None,))[0] == subject
+
+
+@pytest.mark.parametrize(
+    's',
+    [
+        'BIOSのバージョン番号に関する情報は古いかも知れません。',
+        'PAMとNSSがアクセスする注目すべき設定ファイルを次に記します。',
+        '現代的なDebianシステムの基本的ネットワークインフラをレビューします。',
+        'サーバーサービスへのアクセスを制限するには多くの方法があります。',
+        'AIモデルは必ずしも内容に対して責任を負うものではありません。',
+        'AIモデルは、論文の草案やセクションを自動的に生成することは可能です。',
+        'changesファイルは最後に転送する必要があることに注意してください。',
+        'LATEXパッケージには.insファイルが要ります．.dtxファイルを.insファイルで処理します。',
+    ],
+)
+def test_what_announces_doubts_or_denies_is_not_asked(s):
+    assert not tells(s)
+
+
+@pytest.mark.parametrize(
+    'heading, title',
+    [
+        ('A.1 インストールシステム', 'インストールシステム'),
+        ('2.2.1 セキュリティアップロード', 'セキュリティアップロード'),
+        ('(1)妊娠中及び出産後における配慮', '妊娠中及び出産後における配慮'),
+        ('①給水人口の予測', '給水人口の予測'),
+        (
+            '1　－2．AIを活用したシミュレーションの高度化',
+            'AIを活用したシミュレーションの高度化',
+        ),
+        ('3.2　アップストリームのバグを修正する', 'アップストリームのバグを修正する方法'),
+        ('不正軽油とは?', '不正軽油'),
+        ('新型コロナワクチンの定期接種について', '新型コロナワクチンの定期接種'),
+    ],
+)
+def test_a_heading_without_its_number_asks_for_the_way(heading, title):
+    assert title_of([heading]) == title
+
+
+@pytest.mark.parametrize(
+    'title',
+    [
+        '国民年金保険料の納付は前納がお得',
+        '100万人のクラシックライブ',
+        'ディスクをマウントせずに操作',
+        '(行番号は筆者による)',
+        '広告募集中',
+        '各種ファイルの例',
+    ],
+)
+def test_headings_that_are_no_names(title):
+    assert not names_section(title)
+
+
+@pytest.mark.parametrize(
+    'heading, said, asked',
+    [
+        (
+            '交付申請の方法',
+            '氏名などの情報に変更が生じている場合、交付申請書は使用できません。',
+            False,
+        ),
+        (
+            'quiltのセットアップ',
+            'quiltプログラムは修正を記録する、基本的な方法を提供します。',
+            False,
+        ),
+        (
+            'スペース',
+            '入力ファイルにおける行頭のホワイトスペースは通常は処理系により無視されます。',
+            False,
+        ),
+        (
+            '未就学の子ども数',
+            '様々な子育て支援策は、結果として出現する未就学の子ども数に応じた対応策でもあります。',
+            False,
+        ),
+        (
+            '幼児センター運動会',
+            '9月28日、小中学校の体育館で幼児センターの運動会が開催されました。',
+            True,
+        ),
+        (
+            'ページスタイル',
+            'LATEXでは、ヘッダ・フッタの組み合わせで三種類のページスタイルが設定できます。',
+            True,
+        ),
+    ],
+)
+def test_a_heading_needs_a_sentence_of_which_it_is_topic_subject_or_object(
+    heading, said, asked
+):
+    facts = own_facts(chunks((heading, said)))
+    assert ((heading, 'heading') in [(f.subject, f.how) for f in facts]) == asked
+
+
+def test_the_second_sentence_may_be_the_one_that_answers_a_heading():
+    said = (
+        '自然なことです。消防フェスタの会場では、放水体験と救急車の展示が毎年行われています。'
+    )
+    (f,) = own_facts(chunks(('消防フェスタの会場', said)))
+    assert (f.how, f.answer) == ('heading', said[len('自然なことです。') :])
+
+
+def test_one_sentence_answers_one_question_and_of_two_the_longer_is_taken():
+    said = '国民年金制度は、不慮の事故など万が一のときにも心強い味方となる制度です。'
+    facts = own_facts(chunks(('国民年金制度', said)))
+    assert [f.how for f in facts] == ['heading']
+    said = 'LATEXでは、ヘッダ・フッタの組み合わせで三種類のページスタイルが設定できます。'
+    assert subject_of(said) == ('LATEX', 'topic')
+    facts = own_facts(chunks(('ページスタイル', said)))
+    assert [f.how for f in facts] == ['heading']
+    short = '高校生アンケートでは、生活の不便さが定住への課題として示されました。'
+    long = '高校生アンケートでは、就業の場の不足から、村への定住が困難な現状が示されました。'
+    facts = own_facts(chunks(('結果', short), ('考察', long)))
+    assert [f.answer for f in facts] == [long]
+
+
+@pytest.mark.parametrize(
+    's, asked',
+    [
+        (
+            '科学研究でのAIの活用には、研究プロセス全般で生まれる研究データの公開・共有が重要になります。',
+            (
+                '科学研究でのAIの活用には、何が重要になる',
+                '研究プロセス全般で生まれる研究データの公開・共有',
+            ),
+        ),
+        (
+            'dh_shlibdeps(1)は、バイナリーパッケージのライブラリー依存関係を計算します。',
+            ('dh_shlibdeps(1)は、何を計算する', 'バイナリーパッケージのライブラリー依存関係'),
+        ),
+        (
+            'Debianウェブサイトには、Debianに関するたくさんの文書があります。',
+            ('Debianウェブサイトには、何がある', 'Debianに関するたくさんの文書'),
+        ),
+        (
+            'シンクライアントは、現実的には高速なプロセッサーを搭載したマシンを推奨します。',
+            None,
+        ),
+        ('音威子府大会では、吉田選手(自衛隊体育学校)が男子10kmで10位に入賞しました。', None),
+        ('2023年12月には、AIのリスク、国際的なガバナンスの中間報告書が公表された。', None),
+        ('バージョン番号は、通常+debXuYを付加することで指定されます。', None),
+        ('環境変数のデフォールト値はPAMシステムが初期設定されます。', None),
+        ('「発熱・感染症外来」時間は、一般外来診療をお断りさせていただきます。', None),
+    ],
+)
+def test_what_a_thing_does_is_asked_where_nothing_stands_between(s, asked):
+    found = [(f.question, f.answer) for f in own_forms(s) if f.shape == 'place']
+    assert found == ([asked] if asked else [])
+
+
+def test_nobody_is_asked_for_with_what():
+    said = 'Debianプロジェクトの創始者として知られるのはイアン・マードックである。'
+    assert own_forms(said) == []
+    said = 'イアン・マードックは、Debianプロジェクトを1993年に始めた最初の開発者である。'
+    assert not [f for f in own_forms(said) if '何' in f.question]
+    for who in ('議長', 'リーダー'):
+        said = f'フレデリックは、自由なソフトウェアだけを集める計画を担った最初の{who}である。'
+        assert tells(said) and own_forms(said) == []
+    assert (
+        subject_of('赤崎鹿児島市長は、6月の市議会において協議会に参加する意向を表明した。')
+        is None
+    )
+
+
+def test_a_number_of_a_question_without_content_is_not_asked():
+    assert own_forms('今後、音威子府村では3,000円で実施します。') == []
+    (f,) = own_forms('GNU/Linuxファイルのタイムスタンプには3種類あります。')
+    assert (f.question, f.answer) == (
+        'GNU/Linuxファイルのタイムスタンプには何種類ある',
+        '3種類',
+    )
+
+
+@pytest.mark.parametrize(
+    's, question',
+    [
+        (
+            '抗体創薬では、ロボティクスの活用により、抗体の多面的な最適化を実現しています。',
+            '抗体創薬では、ロボティクスの活用により、何を実現している',
+        ),
+        ('9月7日(土)、音威子府公民館前でわくわく消防フェスタが開催されました。', None),
+        ('一部のAI開発者のみにデータや利益が集中する、不公平が指摘されている。', None),
+    ],
+)
+def test_beside_the_page_whole_phrases_in_the_last_clause_are_asked(s, question):
+    asked = [f.question for f in clear_forms(s) if '何' in f.question]
+    assert question in asked if question else asked == []
+
+
+def test_a_short_document_has_enough_to_read_and_a_long_one_only_what_is_clear():
+    plain = '9月7日、公民館前で消防フェスタが開かれた。おさしまセンターが5月に開館した。'
+    clear = ''.join(
+        f'{p}県の防災センターでは、地震に備える訓練の計画を作成しています。'
+        f'{p}県の図書館では、古い地図を集めた展示の準備を進めています。'
+        f'{p}県の農業試験場では、寒さに強い品種の種子を配布しています。'
+        for p in '青森 秋田 岩手 宮城 山形 福島 茨城 栃木 群馬 埼玉 千葉 神奈川'.split()
+    )
+
+    def read(text):
+        rows, _, _ = build_forms(chunks(('行事', text)), [], [], own=True)
+        return {r.instruction for r in rows if r.kind == 'passage'}
+
+    assert any('公民館前' in q for q in read(plain))
+    many = read(plain + clear)
+    assert len(many) > 20
+    assert not any('公民館前' in q for q in many)
