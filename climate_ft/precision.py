@@ -31,6 +31,7 @@ _elsewhere = re.compile(
     '|[一-龥ぁ-んァ-ヶ][0-9]{1,2}」|[るうくすつむぬぐぶ][0-9]{1,2}(?=[と、])'
     '|参照|ご覧|見てください|[0-9次前左右]ページ|\\[[0-9]+\\]|以下「'
     '|[当翌]日|カッコ書き|以[降前]の|本年|先般|今般|現時点|前年|翌年|今[年回日月春夏秋冬]|は代わりに|昨[年日]|(?<![月0-9])[0-9]{1,2}日[にはのまか]'
+    '|(?<![年毎0-9])[0-9]{1,2}月[0-9]{1,2}日'
     '|(?<![一-龥])[当本][社市町村県館校院室課書稿研製]|弊社'
     '|(?<![一-龥])同[社国省庁市町村県年氏校館法誌]'
     '|[⁰¹²³⁴-⁹†‡§①-⓿※→⇒■◆●○◎＜＞<>=＝|{}\\\\*☎]|(?<![A-Za-z])_|https?:|www|\\.\\.|…|・・'
@@ -270,88 +271,45 @@ def _past(c, t):
     return c[: t.start] + te[:-1] + ('だ' if te[-1] == 'で' else 'た')
 
 
-def _condition(s):
-    "The condition that opens a sentence: Xした場合, Xする方法"
-    m = _case.match(s)
-    if not m or len(_telling(ts := tokens(c := m['what']))) < 2 and not has_term(c):
-        return None
-    whole = any(t.sub == '格助詞' and t.surface in 'をが' for t in ts)
-    whole = whole and not any(t.sub == '係助詞' for t in ts) and ts[-1].pos != '形容詞'
+def _act(ts):  # tokens of a clause
+    "Does a clause say what somebody does with a thing: 料金を支払った?"
+    verb = ts[-2] if ts[-1].base == 'た' and len(ts) > 1 else ts[-1]
+    does = verb.pos == '動詞' and verb.sub != '非自立' and ts[-1].cform == '基本形'
     first = ts[0].pos in ('助詞', '接続詞', '副詞', '動詞') or ts[0].sub == '副詞可能'
-    if len(s) < m.end() + 9 or first or not whole or ts[-1].cform != '基本形':
+    particles = [(t.surface, t.sub) for t in ts if t.pos == '助詞']
+    topic = any(sub == '係助詞' for _, sub in particles)
+    return does and not first and not topic and ('を', '格助詞') in particles
+
+
+def _condition(s):
+    "The act that opens a sentence: Xした場合, Xする方法"
+    m = _case.match(s)
+    if not m or len(s) < m.end() + 9 or not _act(ts := tokens(c := m['what'])):
         return None
     rest = s[m.end() :]
     nobody = _nobody_does.search(s) and not re.search('[はが]', rest)
-    if (
-        nobody
-        or re.match('どう|何|いか', rest)
-        or m['way']
-        and re.search('があ(?:る|ります)。$', rest)
-    ):
+    if nobody or re.match('どう|何|いか', rest) or len(_telling(ts)) < 2 and not has_term(c):
         return None
     if m['case']:
         return c + '場合', 'case'
     if ts[-1].pos != '動詞' or c.endswith(_no_then):
         return None
-    return (_past(c, ts[-1]) + '場合' if m['then'] else c + '方法'), 'case'
+    if m['then']:
+        return _past(c, ts[-1]) + '場合', 'case'
+    told = m['way'] and re.search('があ(?:る|ります)。$', rest)  # Xのためには, Yがある
+    return None if told else (c + '方法', 'case')
 
 # %% ../nbs/05i_precision.ipynb #05i00013
-_frame = re.compile(
-    '(?P<what>[^、。]{4,40}?)(?:(?P<of>について|に関して|に対して|において)は|で?は)、?(?=[^、。])'
-)
 _called = re.compile(
     '(?P<what>「[^「」、。]{2,24}」)と(?:い(?:う|います)|呼(?:ぶ|びます|ばれ(?:る|ます)))。$'
 )
+_at = re.compile('(?P<what>[^、。はがを]{4,40}?)では、')  # 研究所では、…
+_WORK = 'の取組'
 _begins = re.compile(
     '(?P<what>「[^「」]{4,40}」|[^、。「」はがをにで]{5,40})(?:（[^（）]{2,30}）)?[をが]'
     '(?:公[表開布]|創設|[設成]立|発[表足]|開[始発設催]|[策制]定|設置|導入|採択|締結|施行'
     '|定め|まとめ|立ち上げ|設け)(?:(?!ない|よう)[^、。がはを]){1,10}。$'
 )
-
-
-def _head(ts):  # tokens of a phrase
-    "The nouns behind the clause that describes them; none if there is no clause"
-    verbs = [i for i, t in enumerate(ts) if t.pos in ('動詞', '助動詞', '形容詞')]
-    return ts[verbs[-1] + 1 :] if verbs and ts[verbs[-1]].cform == '基本形' else []
-
-
-def _describes(p, about=False):
-    "Is a phrase a noun with a clause that describes it: 利用できる暗号化キーのサイズ"
-    if any(p.count(a) != p.count(b) for a, b in _brackets) or re.search('[はも]', p):
-        return False
-    ts = tokens(p)
-    head = _head(ts)
-    if not head:
-        return False
-    verbs = ts[: -len(head)]
-    a, b = head[0], head[-1]
-    noun = a.pos in ('名詞', '接頭詞') or a.surface in '「『'
-    noun = noun and b.pos != '助詞' and a.sub != '接尾'
-    noun = noun and not {a.sub, b.sub} & {'非自立', '副詞可能'}
-    whole = any(t.sub == '格助詞' for t in verbs) and ts[0].pos != '助詞'
-    telling = any(map(_is_term, _compounds(head))) or len(_telling(ts)) > 2 and has_term(p)
-    return bool(noun and whole and telling) and (about or not _acts(p, head))
-
-
-def _has_name(p):
-    "Is there a name in a phrase, or a foreign or quoted word?"
-    proper = any(t.sub == '固有名詞' for t in tokens(p))
-    return (
-        proper or what_is(p) == 'organisation' or bool(re.search('[A-Za-z「]|[ァ-ヶー]{5}', p))
-    )
-
-
-def _framed(s):
-    "Xについては, Xにおいては, Xでは, or a described X with は, at the beginning of a sentence"
-    m = _frame.match(s)
-    rest = s[m.end() :] if m else ''
-    if len(rest) < 20 or not _says_enough(rest) or _also.search(s) or 'とは' in rest:
-        return None
-    if _little.search(rest) and len(rest) <= 45:
-        return None
-    p, plain = m['what'], s[m.end('what')] == 'は'
-    named = not plain and names_something(p, 40) and (m['of'] or _has_name(p))
-    return (p, 'topic') if named or _describes(p, bool(m['of'])) else None
 
 
 def _founded(s):
@@ -367,14 +325,18 @@ def _founded(s):
 
 
 def _as_asked(p, how, s):
-    "What is asked of somebody who acts is the act; a place and a person need a definition"
+    "Places and persons need a definition, events a year; organisations are asked for acts"
     if how == 'definition' or _is.search(s):
         return p, how
-    kind, done = what_is(p), re.search('(?:た|ている|ています)。$', s)
-    if kind in ('place', 'country', 'person') or re.search('(?:長|氏|さん|様|議員)$', p):
+    if what_is(p) in ('place', 'country', 'person'):
         return None
-    acts = kind == 'organisation' and not p.endswith('会') and done
-    return (p + 'の取組' if acts else p), how
+    if what_is(p) == 'organisation':
+        acts = re.search('(?:た|ている|ています)。$', s) and not p.endswith('会')
+        return (p + _WORK, 'topic') if acts else None
+    if re.search('(?:長|氏|さん|様|議員|園児|児童|生徒)の?$', p):
+        return None
+    event = re.search('(?:た|ました)。$', s) and not re.search('[0-9元]年', s)
+    return None if event else (p, how)
 
 
 def subject_of(
@@ -385,10 +347,11 @@ def subject_of(
         return _as_asked(*top, s)
     if m := _called.search(s):
         return m['what'], 'definition'
-    if top := _condition(s):
-        return top
-    top = _framed(s)
-    return _as_asked(*top, s) if top else _founded(s)
+    if m := _at.match(s):
+        return (
+            _as_asked(m['what'], 'topic', s) if what_is(m['what']) == 'organisation' else None
+        )
+    return _condition(s) or _founded(s)
 
 # %% ../nbs/05i_precision.ipynb #05i00016
 _number = re.compile(  # what `heading_title` leaves: －1．, A.1, II; not 100 in 100万人
@@ -525,10 +488,9 @@ def _document_facts(chunks):
         by.setdefault(f.topic, []).append(f)
     seen, said = {_key(f.topic) for f in res}, ''.join(f.answer for f in res)
     for p, fs in by.items():
-        often = len(fs) > 2 or whole.count(p) > max(8, len(whole) / 2500)
         told = [f for f in fs if f.how == 'definition' or _is.search(f.answer)]
-        if not told and not often:
-            told = sorted(fs, key=lambda f: -len(f.answer))
+        if not told and len(fs) == 1 and whole.count(p.removesuffix(_WORK)) < 4:
+            told = fs
         if told and _key(p) not in seen and told[0].answer not in said:
             seen.add(_key(p))
             res.append(told[0])
@@ -606,18 +568,14 @@ def _sensible(c, f):
     return bool(asked) and f.shape in ('place', 'end') and _countable(c, f)
 
 # %% ../nbs/05i_precision.ipynb #05i0001n
-_pre = re.compile(
-    '(?P<what>[^、。]{4,34}?)(?:(?:について|に関して|に対して|において|に|で)?は)、?'
-)
-_verb = re.compile(
-    '[をが](?!なっ|ある|ない|[ごお]|推奨|推薦|お?勧め)(?:[^、をがは]|(?<=こと)[をが]){2,30}'
-)
+_pre = re.compile('(?P<what>[^、。]{4,34}?)は、?')
+_verb = re.compile('を(?![ごお]|推奨|推薦|お?勧め)(?:[^、をがは]|(?<=こと)[をが]){2,30}')
 
 
 def _one_of_many(p):
-    "Does a phrase name something, but neither a place nor what the whole document is about?"
+    "Does a phrase of two telling words name something that is no place?"
     wide = what_is(p) in ('place', 'country') or re.fullmatch('[A-Za-z ]+|.{,4}', p)
-    return names_something(p, 34) and not wide
+    return names_something(p, 34) and not wide and len({*_telling(tokens(p))}) > 1
 
 
 def _worth(p):
@@ -629,16 +587,13 @@ def _worth(p):
 def object_forms(
     c: str,  # a clause
 ) -> list[Form]:
-    "Xでは、何をVか: what stands between a topic and the last verb of a clause"
+    "Xは、何をVか: what stands between a topic and the last verb of a clause"
     for s in names(c):
-        pre, post = c[: s.start], c[s.end :]
-        m, there = _pre.fullmatch(pre), post == 'がある' and re.search('には、?$', pre)
-        two = post[0] == 'が' and not re.search('[でにて]は、?$', pre)  # Xは、何がVか
-        if not m or s.what != 'thing' or two or not there and not _verb.fullmatch(post):
+        m = _pre.fullmatch(c[: s.start])
+        if not m or s.what != 'thing' or not _verb.fullmatch(c[s.end :]):
             continue
-        named = _one_of_many(m['what']) or _describes(m['what'], True)
-        q = pre + '何がある' if there else in_place(c, s)
-        if named and _worth(s.value) and q and len(q) <= 80:
+        q = in_place(c, s)
+        if _one_of_many(m['what']) and _worth(s.value) and q and len(q) <= 80:
             return [Form('short', 'place', q, s.value, s.value)]
     return []
 

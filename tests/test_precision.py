@@ -288,15 +288,15 @@ def test_footnotes_and_figures_in_brackets_leave_a_sentence():
     [
         (
             '北海道警察公式防犯アプリ「ほくとポリス」では、特殊詐欺被害の発生情報を配信しています。',
-            '北海道警察公式防犯アプリ「ほくとポリス」',
+            None,
         ),
         (
             '2012年度に実施した高校生アンケートでは、村への定住が困難な現状が浮き彫りになりました。',
-            '2012年度に実施した高校生アンケート',
+            None,
         ),
         (
             '業法・規制法がない重要インフラ等に関しては、技術の変化に応じて機動的な対応が望まれる。',
-            '業法・規制法がない重要インフラ等',
+            None,
         ),
         (
             '軽油に灯油などを混ぜた「混和軽油」や「製造軽油」などを「不正軽油」といいます。',
@@ -312,7 +312,7 @@ def test_footnotes_and_figures_in_brackets_leave_a_sentence():
         ),
         (
             '第2回策定審議会では、10年後の村の在り方について意見交換を行いました。',
-            '第2回策定審議会',
+            None,
         ),
         ('上川地方では、最小湿度30%以下を予想した場合に注意報を発表します。', None),
         ('料金収入については、現行料金で算出しています。', None),
@@ -411,8 +411,13 @@ def test_headings_that_are_no_names(title):
         ),
         (
             '幼児センター運動会',
-            '9月28日、小中学校の体育館で幼児センターの運動会が開催されました。',
+            '令和7年9月28日、小中学校の体育館で幼児センターの運動会が開催されました。',
             True,
+        ),
+        (
+            '幼児センター運動会',
+            '9月28日、小中学校の体育館で幼児センターの運動会が開催されました。',
+            False,
         ),
         (
             'ページスタイル',
@@ -436,18 +441,21 @@ def test_the_second_sentence_may_be_the_one_that_answers_a_heading():
     assert (f.how, f.answer) == ('heading', said[len('自然なことです。') :])
 
 
-def test_one_sentence_answers_one_question_and_of_two_the_longer_is_taken():
+def test_one_sentence_answers_one_question_and_of_several_the_one_that_defines():
     said = '国民年金制度は、不慮の事故など万が一のときにも心強い味方となる制度です。'
     facts = own_facts(chunks(('国民年金制度', said)))
     assert [f.how for f in facts] == ['heading']
     said = 'LATEXでは、ヘッダ・フッタの組み合わせで三種類のページスタイルが設定できます。'
-    assert subject_of(said) == ('LATEX', 'topic')
+    assert subject_of(said) is None
     facts = own_facts(chunks(('ページスタイル', said)))
     assert [f.how for f in facts] == ['heading']
-    short = '高校生アンケートでは、生活の不便さが定住への課題として示されました。'
-    long = '高校生アンケートでは、就業の場の不足から、村への定住が困難な現状が示されました。'
-    facts = own_facts(chunks(('結果', short), ('考察', long)))
-    assert [f.answer for f in facts] == [long]
+    first = '高校生アンケートは、生活の不便さを定住への課題として示している。'
+    second = '高校生アンケートは、就業の場の不足を村への定住が困難な理由として示している。'
+    assert [f.answer for f in own_facts(chunks(('結果', first)))] == [first]
+    assert own_facts(chunks(('結果', first), ('考察', second))) == []  # which of the two?
+    said = '高校生アンケートは、村への定住の意向を毎年尋ねる調査である。'
+    facts = own_facts(chunks(('結果', first), ('考察', second), ('方法', said)))
+    assert [f.answer for f in facts] == [said]
 
 
 @pytest.mark.parametrize(
@@ -455,10 +463,7 @@ def test_one_sentence_answers_one_question_and_of_two_the_longer_is_taken():
     [
         (
             '科学研究でのAIの活用には、研究プロセス全般で生まれる研究データの公開・共有が重要になります。',
-            (
-                '科学研究でのAIの活用には、何が重要になる',
-                '研究プロセス全般で生まれる研究データの公開・共有',
-            ),
+            None,
         ),
         (
             'dh_shlibdeps(1)は、バイナリーパッケージのライブラリー依存関係を計算します。',
@@ -466,7 +471,7 @@ def test_one_sentence_answers_one_question_and_of_two_the_longer_is_taken():
         ),
         (
             'Debianウェブサイトには、Debianに関するたくさんの文書があります。',
-            ('Debianウェブサイトには、何がある', 'Debianに関するたくさんの文書'),
+            None,
         ),
         (
             'シンクライアントは、現実的には高速なプロセッサーを搭載したマシンを推奨します。',
