@@ -502,5 +502,5 @@ def test_the_likelihood_is_taken_within_what_the_model_reads(adapted, monkeypatc
     monkeypatch.setattr(net.config, 'max_position_embeddings', room)
     got = nll_rows(net, tok, [q, q, q], [a, a, '長い' * room], [first, cut, first])
     assert got[0] == got[1] == pytest.approx(whole[0], rel=1e-4) and got[2] == [0.0, 0]
-    assert '1 references do not fit' in (said := capsys.readouterr().err)
-    assert '1 passages were shortened' in said and len(said.splitlines()) == 1
+    assert '1 reference does not fit' in (said := capsys.readouterr().err)
+    assert '1 passage was shortened' in said and len(said.splitlines()) == 1
