@@ -1097,12 +1097,12 @@ def casual_rows(
     pairs: list[QA],  # of chapter 05d; the base pairs are used
     seed: int = 42,
 ) -> list[QA]:
-    "Topics asked casually, answered politely"
+    "Topics that are told of as a whole, asked casually, answered politely"
     res = []
     for r in pairs:
-        if r.kind != 'base':
-            continue
         s = r.instruction.removesuffix('について教えてください。')
+        if r.kind != 'base' or s == r.instruction:
+            continue
         q = pick(seed, r.id, CASUAL)[0].format(s=s)
         new = dict(
             id=r.id.replace('/base', '/casual'),

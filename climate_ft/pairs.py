@@ -15,9 +15,9 @@ from .facts import Fact, figure_refs, resolve_figures, wh_question
 from .contamination import normal, sources, squeeze
 
 # %% auto #0
-__all__ = ['BASE', 'TEMPLATES', 'OWN', 'DEFINITIONS', 'RECALL', 'STYLED', 'POLITE', 'COMBINED', 'rank', 'pick', 'pair',
-           'base_pairs', 'template_pairs', 'polite_answer', 'style_pairs', 'polite_pairs', 'combined_pairs',
-           'filter_figures', 'drop_exact', 'near_duplicates']
+__all__ = ['BASE', 'SAID', 'TEMPLATES', 'OWN', 'OWN_SAID', 'DEFINITIONS', 'RECALL', 'STYLED', 'POLITE', 'COMBINED', 'rank',
+           'pick', 'pair', 'one_of_many', 'base_pairs', 'template_pairs', 'polite_answer', 'style_pairs',
+           'polite_pairs', 'combined_pairs', 'filter_figures', 'drop_exact', 'near_duplicates']
 
 # %% ../nbs/05d_pairs.ipynb #6fec80be
 def rank(
@@ -59,11 +59,18 @@ def pair(f: Fact, kind: str, i: int, question: str, answer: str, **extra) -> QA:
 
 
 BASE = '{s}について教えてください。'
+SAID = '{s}について、文書には何と書かれていますか。'
+
+
+def one_of_many(f: Fact) -> bool:
+    "Does a fact of any document tell one thing about its subject, not what that is?"
+    return f.own and (f.how == 'topic' or f.how == 'case' and f.subject.endswith('場合'))
 
 
 def base_pairs(f: Fact, seed: int = 42) -> list[QA]:
     "The fact in its simplest wording"
-    return [pair(f, 'base', 0, BASE.format(s=f.subject), f.answer)]
+    wording = SAID if one_of_many(f) else BASE
+    return [pair(f, 'base', 0, wording.format(s=f.subject), f.answer)]
 
 # %% ../nbs/05d_pairs.ipynb #f8976a39
 TEMPLATES = (
@@ -78,6 +85,11 @@ OWN = (  # of any document: it need not be a report
     '{s}について簡潔に述べてください。',
     '{s}について知りたいです。',
     '{s}について、分かりやすく教えてください。',
+)
+OWN_SAID = (  # where the answer is one of the things that can be said
+    '文書では、{s}についてどのように述べられていますか。',
+    '{s}に関して、文書からどのようなことが分かりますか。',
+    '文書に書かれている、{s}に関する事実を一つ挙げてください。',
 )
 DEFINITIONS = ('{s}とは何ですか。', '{s}の定義を教えてください。')
 RECALL = (
@@ -97,7 +109,8 @@ def template_pairs(
         if f.how == 'definition'
         else []
     )
-    qs += [t.format(s=f.subject) for t in pick(seed, f.id, OWN if f.own else TEMPLATES, n)]
+    others = OWN_SAID if one_of_many(f) else OWN if f.own else TEMPLATES
+    qs += [t.format(s=f.subject) for t in pick(seed, f.id, others, n)]
     return [pair(f, 'template', i, q, f.answer) for i, q in enumerate(qs[:n])]
 
 # %% ../nbs/05d_pairs.ipynb #ba6177a7

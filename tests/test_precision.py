@@ -5,6 +5,7 @@ from climate_ft.corpus import build_corpus
 from climate_ft.dataset import build_dataset
 from climate_ft.facts import corpus_facts
 from climate_ft.forms import sentence_forms
+from climate_ft.pairs import base_pairs, template_pairs
 from climate_ft.passages import build_forms
 from climate_ft.precision import bare_sentence, clear_forms, names_section, names_something
 from climate_ft.precision import own_facts, own_forms, refers, subject_of, tells, title_of
@@ -205,7 +206,7 @@ def test_a_document_of_ones_own_is_asked_by_these_rules_and_covered_by_the_other
     cs = chunks(('地震のときの行動', text), ('庁舎の移転', text[-25:]))
     sets, report = build_dataset(cs, hold_out='wordings')
     asked = {r.instruction for r in sets['train'] if r.kind in ('base', 'template')}
-    assert '緊急地震速報(警報)について教えてください。' in asked
+    assert '緊急地震速報(警報)について、文書には何と書かれていますか。' in asked
     assert not any('会社' in q or '報告書' in q for q in asked)
     rows, _, _ = build_forms(cs, sets['train'], [], own=True)
     kinds = {r.kind for r in rows if '30人' in r.instruction + r.output}
@@ -545,3 +546,20 @@ def test_a_short_document_has_enough_to_read_and_a_long_one_only_what_is_clear()
     many = read(plain + clear)
     assert len(many) > 20
     assert not any('公民館前' in q for q in many)
+
+
+def test_a_sentence_that_tells_one_thing_of_many_is_asked_for_as_what_the_document_says():
+    told = '屋根雪センサーは、測定値を10分ごとに山形県の観測所へ送っている。'
+    what = '融雪計画とは、屋根の雪の重さを測り、雪下ろしの日を決める計画である。'
+    act = '観測所の予備電源を切り替えるには、配電盤の赤いレバーを下に引きます。'
+    cs = chunks(('運用', told), ('用語', what), ('手順', act))
+    asked = {}
+    for f in own_facts(cs):
+        asked[f.answer] = [r.instruction for r in base_pairs(f) + template_pairs(f)]
+    assert asked.keys() == {told, what, act}
+    assert all('文書' in q and '屋根雪センサー' in q for q in asked[told])
+    assert not [q for q in asked[what] + asked[act] if '文書' in q]
+    assert (
+        '融雪計画とは何ですか。' in asked[what]
+        or '融雪計画の定義を教えてください。' in asked[what]
+    )
