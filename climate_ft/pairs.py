@@ -64,7 +64,9 @@ SAID = '{s}について、文書には何と書かれていますか。'
 
 def one_of_many(f: Fact) -> bool:
     "Does a fact of any document tell one thing about its subject, not what that is?"
-    return f.own and (f.how == 'topic' or f.how == 'case' and f.subject.endswith('場合'))
+    short = f.how == 'heading' and f.answer.count('。') == 1
+    case = f.how == 'case' and f.subject.endswith('場合')
+    return f.own and (f.how in ('topic', 'name') or short or case)
 
 
 def base_pairs(f: Fact, seed: int = 42) -> list[QA]:
@@ -88,8 +90,8 @@ OWN = (  # of any document: it need not be a report
 )
 OWN_SAID = (  # where the answer is one of the things that can be said
     '文書では、{s}についてどのように述べられていますか。',
-    '{s}に関して、文書からどのようなことが分かりますか。',
-    '文書に書かれている、{s}に関する事実を一つ挙げてください。',
+    '文書には、{s}についてどのようなことが書かれていますか。',
+    '{s}について、文書では何が述べられていますか。',
 )
 DEFINITIONS = ('{s}とは何ですか。', '{s}の定義を教えてください。')
 RECALL = (

@@ -178,7 +178,7 @@ _loose = re.compile(
     '^(?:[一二三四五六七八九十0-9]+つの|通常の|最新|最も|現行|新た|当面|現在|今|近年|最近'
     '|今後|当時|昨今|過去|将来|我が国|お|各|全て|すべて|一部'
     '|多く|他の|その他|ほか|[^の]{0,6}以外)|場合$|自体$| - |円|時点|の各|(?:年度?|月)の'
-    '|[0-9]年|あなた|自分|自身|(?:大半|多く|一部|ほとんど|別)$'
+    '|[0-9]年|あなた|自分|自身|(?:大半|多く|一部|ほとんど|別|一つ|ひとつ|1つ)$'
     '|[も、。：:；？！]'
 )
 
@@ -300,16 +300,63 @@ def _condition(s):
     return None if told else (c + '方法', 'case')
 
 # %% ../nbs/05i_precision.ipynb #05i00013
+_frame = re.compile(
+    '(?P<what>[^、。]{4,40}?)(?:(?P<of>について|に関して|に対して|において)は|で?は)、?(?=[^、。])'
+)
 _called = re.compile(
     '(?P<what>「[^「」、。]{2,24}」)と(?:い(?:う|います)|呼(?:ぶ|びます|ばれ(?:る|ます)))。$'
 )
-_at = re.compile('(?P<what>[^、。はがを]{4,40}?)では、')  # 研究所では、…
 _WORK = 'の取組'
 _begins = re.compile(
     '(?P<what>「[^「」]{4,40}」|[^、。「」はがをにで]{5,40})(?:（[^（）]{2,30}）)?[をが]'
     '(?:公[表開布]|創設|[設成]立|発[表足]|開[始発設催]|[策制]定|設置|導入|採択|締結|施行'
     '|定め|まとめ|立ち上げ|設け)(?:(?!ない|よう)[^、。がはを]){1,10}。$'
 )
+
+
+def _head(ts):  # tokens of a phrase
+    "The nouns behind the clause that describes them; none if there is no clause"
+    verbs = [i for i, t in enumerate(ts) if t.pos in ('動詞', '助動詞', '形容詞')]
+    return ts[verbs[-1] + 1 :] if verbs and ts[verbs[-1]].cform == '基本形' else []
+
+
+def _describes(p, about=False):
+    "Is a phrase a noun with a clause that describes it: 利用できる暗号化キーのサイズ"
+    if any(p.count(a) != p.count(b) for a, b in _brackets) or re.search('[はも]', p):
+        return False
+    ts = tokens(p)
+    head = _head(ts)
+    if not head:
+        return False
+    verbs = ts[: -len(head)]
+    a, b = head[0], head[-1]
+    noun = a.pos in ('名詞', '接頭詞') or a.surface in '「『'
+    noun = noun and b.pos != '助詞' and a.sub != '接尾'
+    noun = noun and not {a.sub, b.sub} & {'非自立', '副詞可能'}
+    whole = any(t.sub == '格助詞' for t in verbs) and ts[0].pos != '助詞'
+    telling = any(map(_is_term, _compounds(head))) or len(_telling(ts)) > 2 and has_term(p)
+    return bool(noun and whole and telling) and (about or not _acts(p, head))
+
+
+def _has_name(p):
+    "Is there a name in a phrase, or a foreign or quoted word?"
+    proper = any(t.sub == '固有名詞' for t in tokens(p))
+    return (
+        proper or what_is(p) == 'organisation' or bool(re.search('[A-Za-z「]|[ァ-ヶー]{5}', p))
+    )
+
+
+def _framed(s):
+    "Xについては, Xにおいては, Xでは, or a described X with は, at the beginning of a sentence"
+    m = _frame.match(s)
+    rest = s[m.end() :] if m else ''
+    if len(rest) < 20 or not _says_enough(rest) or _also.search(s) or 'とは' in rest:
+        return None
+    if _little.search(rest) and len(rest) <= 45:
+        return None
+    p, plain = m['what'], s[m.end('what')] == 'は'
+    named = not plain and names_something(p, 40) and (m['of'] or _has_name(p))
+    return (p, 'topic') if named or _describes(p, bool(m['of'])) else None
 
 
 def _founded(s):
@@ -347,11 +394,10 @@ def subject_of(
         return _as_asked(*top, s)
     if m := _called.search(s):
         return m['what'], 'definition'
-    if m := _at.match(s):
-        return (
-            _as_asked(m['what'], 'topic', s) if what_is(m['what']) == 'organisation' else None
-        )
-    return _condition(s) or _founded(s)
+    if top := _condition(s):
+        return top
+    top = _framed(s)
+    return _as_asked(*top, s) if top else _founded(s)
 
 # %% ../nbs/05i_precision.ipynb #05i00016
 _number = re.compile(  # what `heading_title` leaves: －1．, A.1, II; not 100 in 100万人
@@ -489,8 +535,8 @@ def _document_facts(chunks):
     seen, said = {_key(f.topic) for f in res}, ''.join(f.answer for f in res)
     for p, fs in by.items():
         told = [f for f in fs if f.how == 'definition' or _is.search(f.answer)]
-        if not told and len(fs) == 1 and whole.count(p.removesuffix(_WORK)) < 4:
-            told = fs
+        if not told and len(fs) < 3 and whole.count(p.removesuffix(_WORK)) < 9:
+            told = sorted(fs, key=lambda f: -len(f.answer))
         if told and _key(p) not in seen and told[0].answer not in said:
             seen.add(_key(p))
             res.append(told[0])
@@ -518,7 +564,7 @@ _after = re.compile(
 )
 _name = re.compile('[A-Za-z][A-Za-z0-9 .+-]{2,}|[ァ-ヶー・]{4,}|「[^」]+」')
 _tacked = re.compile('ため(?:に|の)?、|と(?:呼び|いい)')
-_short_name = re.compile('(.*)(?:は何と略される|の(?:略称|別名)は何)$')
+_short_name = re.compile('(.*)(?:は何と略される|の略称は何)$')
 
 
 def _countable(c, f):
@@ -560,6 +606,7 @@ def _sensible(c, f):
         return False
     if f.shape == 'topic':  # what is defined
         what = c.endswith('である') and f.question.endswith('は何') and len(f.question) >= 22
+        what = what and 'とは' not in c  # the definition is asked for
         what = what and not topic_of(c)[0] and not re.search('に[一-龥]{2}は何$', f.question)
         what = what and _name.fullmatch(f.answer) and not re.fullmatch('[a-z]+', f.answer)
         what = what and not _actor.search(f.question[:-2])  # 創始者: asked with 誰
@@ -612,7 +659,7 @@ def own_forms(
     if not tells(t):
         return []
     found = [Form(k, 'what', q, a, a) for k, q, a in abbreviation_forms(t)]
-    found = [f for f in found if _sensible(t, f) and not f.question.endswith('の別名は何')]
+    found = [f for f in found if _sensible(t, f) and _short_name.match(f.question)]
     for c in map(clean_topic, clauses(t)[:1]):
         top = topic_of(c)
         if top and not top[0] or _opens.match(c):

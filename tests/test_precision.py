@@ -289,15 +289,15 @@ def test_footnotes_and_figures_in_brackets_leave_a_sentence():
     [
         (
             '北海道警察公式防犯アプリ「ほくとポリス」では、特殊詐欺被害の発生情報を配信しています。',
-            None,
+            '北海道警察公式防犯アプリ「ほくとポリス」',
         ),
         (
             '2012年度に実施した高校生アンケートでは、村への定住が困難な現状が浮き彫りになりました。',
-            None,
+            '2012年度に実施した高校生アンケート',
         ),
         (
             '業法・規制法がない重要インフラ等に関しては、技術の変化に応じて機動的な対応が望まれる。',
-            None,
+            '業法・規制法がない重要インフラ等',
         ),
         (
             '軽油に灯油などを混ぜた「混和軽油」や「製造軽油」などを「不正軽油」といいます。',
@@ -447,16 +447,19 @@ def test_one_sentence_answers_one_question_and_of_several_the_one_that_defines()
     facts = own_facts(chunks(('国民年金制度', said)))
     assert [f.how for f in facts] == ['heading']
     said = 'LATEXでは、ヘッダ・フッタの組み合わせで三種類のページスタイルが設定できます。'
-    assert subject_of(said) is None
+    assert subject_of(said) == ('LATEX', 'topic')
     facts = own_facts(chunks(('ページスタイル', said)))
     assert [f.how for f in facts] == ['heading']
     first = '高校生アンケートは、生活の不便さを定住への課題として示している。'
     second = '高校生アンケートは、就業の場の不足を村への定住が困難な理由として示している。'
     assert [f.answer for f in own_facts(chunks(('結果', first)))] == [first]
-    assert own_facts(chunks(('結果', first), ('考察', second))) == []  # which of the two?
+    facts = own_facts(chunks(('結果', first), ('考察', second)))
+    assert [f.answer for f in facts] == [second]  # the longer one
+    third = first.replace('生活の不便さ', '交通の不便さ')
+    many = ('結果', first), ('考察', second), ('まとめ', third)
+    assert own_facts(chunks(*many)) == []  # one of many
     said = '高校生アンケートは、村への定住の意向を毎年尋ねる調査である。'
-    facts = own_facts(chunks(('結果', first), ('考察', second), ('方法', said)))
-    assert [f.answer for f in facts] == [said]
+    assert [f.answer for f in own_facts(chunks(*many, ('方法', said)))] == [said]
 
 
 @pytest.mark.parametrize(
