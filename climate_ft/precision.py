@@ -11,13 +11,13 @@ from .workspace import *
 from .style import Token, conjugate
 from .facts import Fact, bracket_depth, chunk_sentences, clean_topic, figure_refs
 from .facts import heading_title, is_piece, _bullet
-from .forms import Form, abbreviation_forms, amounts, clauses, dates, in_place, names
+from .forms import Form, abbreviation_forms, amounts, clauses, dates
 from .forms import sentence_forms, tokens, topic_of, what_is
 from .forms import _clause_forms, _lead, _note_mark
 
 # %% auto #0
 __all__ = ['refers', 'tells', 'has_term', 'names_something', 'subject_of', 'title_of', 'names_section', 'bare_sentence',
-           'own_facts', 'object_forms', 'own_forms', 'clear_forms']
+           'own_facts', 'own_forms', 'clear_forms']
 
 # %% ../nbs/05i_precision.ipynb #05i00007
 _elsewhere = re.compile(
@@ -274,7 +274,8 @@ def _past(c, t):
 def _act(ts):  # tokens of a clause
     "Does a clause say what somebody does with a thing: 料金を支払った?"
     verb = ts[-2] if ts[-1].base == 'た' and len(ts) > 1 else ts[-1]
-    does = verb.pos == '動詞' and verb.sub != '非自立' and ts[-1].cform == '基本形'
+    does = verb.pos == '動詞' and verb.sub != '非自立' and verb.base not in ('ある', 'なる')
+    does = does and ts[-1].cform == '基本形'
     first = ts[0].pos in ('助詞', '接続詞', '副詞', '動詞') or ts[0].sub == '副詞可能'
     particles = [(t.surface, t.sub) for t in ts if t.pos == '助詞']
     topic = any(sub == '係助詞' for _, sub in particles)
@@ -614,36 +615,6 @@ def _sensible(c, f):
     asked = _figure.match(f.answer) and re.search('何(?![がをにでとも])|いつ|いく', f.question)
     return bool(asked) and f.shape in ('place', 'end') and _countable(c, f)
 
-# %% ../nbs/05i_precision.ipynb #05i0001n
-_pre = re.compile('(?P<what>[^、。]{4,34}?)は、?')
-_verb = re.compile('を(?![ごお]|推奨|推薦|お?勧め)(?:[^、をがは]|(?<=こと)[をが]){2,30}')
-
-
-def _one_of_many(p):
-    "Does a phrase of two telling words name something that is no place?"
-    wide = what_is(p) in ('place', 'country') or re.fullmatch('[A-Za-z ]+|.{,4}', p)
-    return names_something(p, 34) and not wide and len({*_telling(tokens(p))}) > 1
-
-
-def _worth(p):
-    "Is a phrase worth asking for?"
-    fine = len(p) >= 6 and p[:2] != '通常' and not _actor.search(p)
-    return fine and has_term(p) and not refers(p)
-
-
-def object_forms(
-    c: str,  # a clause
-) -> list[Form]:
-    "Xは、何をVか: what stands between a topic and the last verb of a clause"
-    for s in names(c):
-        m = _pre.fullmatch(c[: s.start])
-        if not m or s.what != 'thing' or not _verb.fullmatch(c[s.end :]):
-            continue
-        q = in_place(c, s)
-        if _one_of_many(m['what']) and _worth(s.value) and q and len(q) <= 80:
-            return [Form('short', 'place', q, s.value, s.value)]
-    return []
-
 # %% ../nbs/05i_precision.ipynb #05i0001p
 _opens = re.compile('[^、。は]{4,24}(?:場合|ときは?|には|では)、?')
 
@@ -664,7 +635,6 @@ def own_forms(
         top = topic_of(c)
         if top and not top[0] or _opens.match(c):
             found += [f for f in _clause_forms(c, '', known) if _sensible(c, f)]
-    found += [f for c in map(clean_topic, clauses(t)) for f in object_forms(c)][:1]
     called = {f.answer for f in found if f.kind == 'reverse' and f.shape == 'what'}
     return [f for f in found if f.shape != 'topic' or f.answer not in called]
 

@@ -462,37 +462,6 @@ def test_one_sentence_answers_one_question_and_of_several_the_one_that_defines()
     assert [f.answer for f in own_facts(chunks(*many, ('方法', said)))] == [said]
 
 
-@pytest.mark.parametrize(
-    's, asked',
-    [
-        (
-            '科学研究でのAIの活用には、研究プロセス全般で生まれる研究データの公開・共有が重要になります。',
-            None,
-        ),
-        (
-            'dh_shlibdeps(1)は、バイナリーパッケージのライブラリー依存関係を計算します。',
-            ('dh_shlibdeps(1)は、何を計算する', 'バイナリーパッケージのライブラリー依存関係'),
-        ),
-        (
-            'Debianウェブサイトには、Debianに関するたくさんの文書があります。',
-            None,
-        ),
-        (
-            'シンクライアントは、現実的には高速なプロセッサーを搭載したマシンを推奨します。',
-            None,
-        ),
-        ('音威子府大会では、吉田選手(自衛隊体育学校)が男子10kmで10位に入賞しました。', None),
-        ('2023年12月には、AIのリスク、国際的なガバナンスの中間報告書が公表された。', None),
-        ('バージョン番号は、通常+debXuYを付加することで指定されます。', None),
-        ('環境変数のデフォールト値はPAMシステムが初期設定されます。', None),
-        ('「発熱・感染症外来」時間は、一般外来診療をお断りさせていただきます。', None),
-    ],
-)
-def test_what_a_thing_does_is_asked_where_nothing_stands_between(s, asked):
-    found = [(f.question, f.answer) for f in own_forms(s) if f.shape == 'place']
-    assert found == ([asked] if asked else [])
-
-
 def test_nobody_is_asked_for_with_what():
     said = 'Debianプロジェクトの創始者として知られるのはイアン・マードックである。'
     assert own_forms(said) == []
