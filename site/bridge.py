@@ -339,7 +339,8 @@ def stage(path, head, syms):
 
 def download(path, say=None):
     """The notebook to take away: everything that runs is there, the directives are not, nor
-    the outputs, which stand on the page; `say` translates its prose"""
+    the outputs, which stand on the page, nor the ids of cells, which format 4.4 does not have;
+    `say` translates its prose"""
     nb = nbformat.read(path, as_version=4)
     cells = []
     for c in nb.cells:
@@ -350,8 +351,9 @@ def download(path, say=None):
             continue
         if say and c.cell_type == 'markdown':
             c.source = translate.translated(c.source, say)
+        c.pop('id', None)
         cells.append(c)
-    nb.cells = cells
+    nb.cells, nb.nbformat_minor = cells, 4
     return json.dumps(nb, ensure_ascii=False, separators=(',', ':'))
 
 

@@ -130,6 +130,7 @@ def math(display):
     return visit
 
 
+FRACTION = re.compile(r'(\d\.\d\d)\d+')  # of a pixel: two decimals are enough
 NODE = re.compile(r'<g class="node default" id="flowchart-[\w-]+".*?</text></g></g></g>', re.S)
 
 
@@ -163,7 +164,7 @@ class Mermaid(Directive):
                 'a mermaid diagram has not been drawn: '
                 f'run `make diagrams` and commit {svg.name}'
             )
-        drawing = linked(svg.read_text(encoding='utf-8'))
+        drawing = linked(FRACTION.sub(r'\1', svg.read_text(encoding='utf-8')))
         html = f'<div class="diagram" tabindex="0">{drawing}</div>'
         return [nodes.raw('', html, format='html')]
 
@@ -194,6 +195,8 @@ UNUSED = re.compile(
             r'(?<= class=")docutils (?=literal)| docutils container(?=")',
             r'(?<= class="docutils literal) notranslate(?=")',
             r'<span></span>',
+            r'(?<= class=")reference internal (?=nav-link)|(?<=noreferrer) noopener(?=")',
+            r'(?<=<a) class="reference (?:in|ex)ternal"',
             # the contents again, for paper only
             r'<div id="jb-print-toc">(?:(?!<div id="searchbox).)*?</nav>\s*</div>',
             r'<link rel="preload" as="script"[^>]*>',
