@@ -15,7 +15,7 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 from .workspace import CourseError, REPO, Workspace, aside, misfit
-from .workspace import language, read_text, tr, writing
+from .workspace import read_text, tr, writing
 from .serve import Handler, Passages, check_port, json_of
 
 # %% auto #0

@@ -6,6 +6,7 @@
 from __future__ import annotations
 import json
 from collections import Counter, defaultdict
+from dataclasses import replace
 from .workspace import *
 from .corpus import load_corpus
 from .facts import corpus_facts
@@ -93,10 +94,13 @@ def _check_choices(hold_out, figures):
 
 def _facts_of(chunks, sides, progress, own):  # side -> facts
     of = defaultdict(list)
-    found = own and own_facts(chunks, progress)
-    for f in found or corpus_facts(chunks, progress):
-        if own and not in_japanese(f.answer):
-            continue
+    facts = own_facts(chunks, progress) if own else []
+    facts = [f for f in facts if in_japanese(f.answer)]
+    if not facts:
+        facts = corpus_facts(chunks, progress)
+    if own:
+        facts = [replace(f, own=True) for f in facts if in_japanese(f.answer)]
+    for f in facts:
         of[sides[unit_of(f.chunk)]].append(f)
     if not of['train']:
         raise CourseError(

@@ -16,7 +16,7 @@ from .contamination import normal, sources, squeeze
 
 # %% auto #0
 __all__ = ['BASE', 'SAID', 'TEMPLATES', 'OWN', 'OWN_SAID', 'DEFINITIONS', 'RECALL', 'STYLED', 'POLITE', 'COMBINED', 'rank',
-           'pick', 'pair', 'one_of_many', 'base_pairs', 'template_pairs', 'polite_answer', 'style_pairs',
+           'pick', 'pair', 'one_of_many', 'asked_as', 'base_pairs', 'template_pairs', 'polite_answer', 'style_pairs',
            'polite_pairs', 'combined_pairs', 'filter_figures', 'drop_exact', 'near_duplicates']
 
 # %% ../nbs/05d_pairs.ipynb #6fec80be
@@ -63,10 +63,15 @@ SAID = '{s}について、文書には何と書かれていますか。'
 
 
 def one_of_many(f: Fact) -> bool:
-    "Does a fact of any document tell one thing about its subject, not what that is?"
+    "May a fact of any document be one of several things that are said of its subject?"
     short = f.how == 'heading' and f.answer.count('。') == 1
     case = f.how == 'case' and f.subject.endswith('場合')
     return f.own and (f.how in ('topic', 'name') or short or case)
+
+
+def asked_as(f: Fact) -> str:
+    "The subject of a question: of one thing among several, what the document says of it"
+    return f'文書に書かれている{f.subject}' if one_of_many(f) else f.subject
 
 
 def base_pairs(f: Fact, seed: int = 42) -> list[QA]:
@@ -91,7 +96,7 @@ OWN = (  # of any document: it need not be a report
 OWN_SAID = (  # where the answer is one of the things that can be said
     '文書では、{s}についてどのように述べられていますか。',
     '文書には、{s}についてどのようなことが書かれていますか。',
-    '{s}について、文書では何が述べられていますか。',
+    '{s}について、文書の内容を教えてください。',
 )
 DEFINITIONS = ('{s}とは何ですか。', '{s}の定義を教えてください。')
 RECALL = (
@@ -139,11 +144,11 @@ def polite_answer(
 def style_pairs(f: Fact, seed: int = 42) -> list[QA]:
     "A plain question with the plain answer, and a request for polite style with the polite"
     plain = [
-        _plain_wording(t).format(s=f.subject)
+        _plain_wording(t).format(s=asked_as(f))
         for t in pick(seed, f.id, (TEMPLATES[0], TEMPLATES[3]))
     ]
     polite = (
-        [t.format(s=f.subject) for t in pick(seed, f.id, STYLED)]
+        [t.format(s=asked_as(f)) for t in pick(seed, f.id, STYLED)]
         if polite_answer(f.answer)
         else []
     )
@@ -164,7 +169,12 @@ def polite_pairs(f: Fact, seed: int = 42) -> list[QA]:
     return (
         [
             pair(
-                f, 'polite', 0, t.format(s=f.subject), polite_answer(f.answer), style='polite'
+                f,
+                'polite',
+                0,
+                t.format(s=asked_as(f)),
+                polite_answer(f.answer),
+                style='polite',
             )
             for t in pick(seed, f.id, POLITE)
         ]
@@ -193,7 +203,7 @@ def combined_pairs(
             a,
             'combined',
             0,
-            pick(seed, a.id, COMBINED)[0].format(a=a.subject, b=b.subject),
+            pick(seed, a.id, COMBINED)[0].format(a=asked_as(a), b=b.subject),
             a.answer + b.answer,
         )
         p.source_id = f'{a.id}+{b.id}'

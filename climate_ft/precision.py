@@ -6,7 +6,6 @@
 from __future__ import annotations
 import re
 from collections import Counter
-from dataclasses import replace
 from .workspace import *
 from .style import Token, conjugate
 from .facts import Fact, bracket_depth, chunk_sentences, clean_topic, figure_refs
@@ -383,7 +382,9 @@ def _as_asked(p, how, s):
         return (p + _WORK, 'topic') if acts else None
     if re.search('(?:長|氏|さん|様|議員|園児|児童|生徒)の?$', p):
         return None
-    event = re.search('(?:た|ました)。$', s) and not re.search('[0-9元]年', s)
+    event = re.search('(?:た|ました)。$', s) and not re.search(
+        '(?:[0-9]{4}|(?:明治|大正|昭和|平成|令和)[0-9元]+)年', s
+    )
     return None if event else (p, how)
 
 
@@ -403,7 +404,8 @@ def subject_of(
 # %% ../nbs/05i_precision.ipynb #05i00016
 _number = re.compile(  # what `heading_title` leaves: －1．, A.1, II; not 100 in 100万人
     '^(?:(?:[\\s.．・–—－-]|[0-9]{1,2}(?=[\\s.．・–—－-]))+'
-    '|[A-Z]?[0-9]*(?:[.．-][0-9]+)+ ?|[A-Z][.．)）]|[IVX]+[.．]? )'
+    '|[A-Z]?[0-9]*(?:[.．][0-9]+)+ ?|[A-Z]?[0-9]*(?:-[0-9]+)+[ 　.．]+'
+    '|[A-Z][.．)）]|[IVX]+[.．]? )'
 )
 _about = re.compile('(?:について|に関して|のお知らせ|とは)?[！？!?]*$')
 _no_title = re.compile(
@@ -462,7 +464,7 @@ def _speaks_of(title, text):
     said = re.sub('(?:する|(?<=[るうくすつむぬぐぶ]))方法$', '', title)
     end = '(?:[はがを「」“”（）()]|と?は|では|について)' if said == title else ''
     words = [re.escape(t.surface) for t in tokens(said) if t.surface != 'の']
-    return bool(re.search(f'(?<![ァ-ヶー一-龥]){"の?".join(words)}{end}', text))
+    return bool(re.search(f'(?<![ァ-ヶー一-龥]){"[ 　]?の?".join(words)}{end}', text))
 
 
 def _answers(title, said):

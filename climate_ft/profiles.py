@@ -58,7 +58,7 @@ class TrainConfig(Record):
     # off, half (of the layers), on; unsloth: on, what is kept in the processor's memory
     checkpointing: str = 'unsloth'
     seed: int = 42
-    save_steps: int = 0  # evaluate and save; 0: once an epoch
+    save_steps: int = 0  # evaluate and save; 0: once an epoch (and save every two minutes)
     keep: str = 'last'  # the adapter of the last step, or of the best dev loss
     forms: bool = False  # short questions and passages (chapters 05e, 05f) beside the pairs
     max_forms: int | None = None  # rows of these, about the chosen sources; None: all

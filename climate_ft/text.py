@@ -117,7 +117,7 @@ def sentences(
 def in_japanese(
     text: str,  # an answer
 ) -> bool:
-    "Is each of its sentences Japanese, or only a name in other letters?"
+    "Is no sentence of it in a language of Latin letters? Names in such letters are allowed"
 
     def fine(s):
         words = len(re.findall('[A-Za-z]{2,}', s))

@@ -545,7 +545,7 @@ def training_arguments(
     cfg: TrainConfig,  # settled
     folder: Path,  # for checkpoints
     logs: Path,  # for TensorBoard
-    dev: bool,  # evaluate at the start and whenever a checkpoint is saved
+    dev: bool,  # evaluate at the start and after each epoch, or `save_steps`
 ):
     "The `SFTConfig` of a run"
     import torch

@@ -115,6 +115,12 @@ class _Rows:
         old = read_log(self.ws, self.cfg.name) if go_on else []
         write_jsonl(self.log, [r for r in old if r['step'] <= state.global_step])
 
+    def late(self, state):
+        "Is a checkpoint due? The end of an epoch has its own, after the dev loss"
+        ends = math.isclose(state.epoch or 0, round(state.epoch or 0))
+        waited = lambda: time.perf_counter() - self.saved > SAVE_EVERY
+        return not ends and self.ranks.first(waited)
+
     def on_epoch_begin(self, args, state, control, **kw):
         if self.trainer.order:
             self.trainer.order.set_epoch(int(state.epoch or 0))
@@ -150,8 +156,7 @@ def log_callback(
             said = ' '.join(f'{k} {v:.3g}' for k, v in self.last.items())
             if progress:
                 progress(state.global_step / state.max_steps, said)
-            if log.ranks.first(lambda: time.perf_counter() - self.saved > SAVE_EVERY):
-                control.should_save = True
+            control.should_save |= self.late(state)
 
     log = Log()
     log.cfg, log.ws, log.ranks = cfg, ws, ranks or Ranks()

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -335,6 +336,19 @@ def test_a_stopped_run_continues_bit_for_bit(trained, tmp_path, step):
     assert all(torch.equal(a[k], b[k]) for k in a)
 
 
+def test_the_end_of_an_epoch_has_its_own_checkpoint():
+    "Saved before the dev loss of the epoch is asked, a continued run would never ask it"
+    rows = trainlog._Rows()
+    rows.ranks, rows.saved = trainlog.Ranks(), -math.inf
+    assert [rows.late(SimpleNamespace(epoch=e)) for e in (0.625, 1.0, 1.25)] == [
+        True,
+        False,
+        True,
+    ]
+    rows.saved = math.inf
+    assert not rows.late(SimpleNamespace(epoch=0.625))
+
+
 def test_a_long_epoch_is_saved_within_and_continues_bit_for_bit(tmp_path, monkeypatch):
     "One epoch of eight steps; here every step comes too long after the last checkpoint"
     cfg = replace(CFG, epochs=1, batch_size=1, save_steps=0)
@@ -370,7 +384,7 @@ def test_at_most_two_minutes_are_lost(monkeypatch):
     for step in range(1, 9):
         now[0] += 50
         control = N(should_save=False)
-        log.on_step_end(None, N(global_step=step, max_steps=8), control)
+        log.on_step_end(None, N(global_step=step, max_steps=8, epoch=step / 10), control)
         if control.should_save:
             saved.append(step)
             now[0] += 10
