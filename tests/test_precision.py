@@ -542,3 +542,8 @@ def test_a_sentence_that_tells_one_thing_of_many_is_asked_for_as_what_the_docume
         '融雪計画とは何ですか。' in asked[what]
         or '融雪計画の定義を教えてください。' in asked[what]
     )
+
+
+def test_a_sign_of_a_private_font_joins_what_does_not_belong_together():
+    assert refers('中間ベンダ\uf09eベンダは、製品の脆弱性に対応する。')
+    assert not refers('中間ベンダは、製品の脆弱性に対応する。')
