@@ -13,7 +13,8 @@ parts copied into one folder:
     mkdir -p $SITE && tar xJf .gpu/eval_site.tar.xz -C $SITE
     python scripts/gpu_eval.py base PARTS         joins, checks the hash, converts (1 minute)
     python scripts/gpu_eval.py run 4              trains, merges, answers every set (minutes);
-                                                  `--epochs 1 --limit 40` to try it
+                                                  `--epochs 1 --limit 40` to try it,
+                                                  `--forms FILE` with the rows of mixes.py
     python scripts/gpu_eval.py run 8
     python scripts/gpu_eval.py variants           the wrong merges (1 minute)
     python scripts/gpu_eval.py speed [--tokenizer DIR] [--model DIR]
@@ -32,6 +33,7 @@ import sys
 import tarfile
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -42,10 +44,13 @@ PART = 40_000_000
 BASE = 'gemma-3-270m'  # --base tiny tries the script on a CPU
 
 
+SETTINGS = {}  # --set and --forms
+
+
 def config(bits, epochs=5.0):
     from climate_ft.train import TrainConfig
 
-    return TrainConfig(
+    cfg = TrainConfig(
         f'{BASE.split("-")[0]}-{bits}bit',
         BASE,
         bits,
@@ -61,6 +66,8 @@ def config(bits, epochs=5.0):
         keep='last',
         tensorboard=False,
     )
+    kinds = {f: type(getattr(cfg, f)) for f in SETTINGS}
+    return replace(cfg, **{f: kinds[f](v) for f, v in SETTINGS.items()})
 
 
 def plan(limit):
@@ -71,7 +78,6 @@ def plan(limit):
         limits,
         max_new_tokens=128,
         batch_size=128,
-        passage_chars=600,
         bertscore=False,
         resamples=2000,
     )
@@ -356,6 +362,8 @@ def workspace(o):
     if not ws.path('splits').is_dir():
         shutil.copytree(REPO / 'data' / 'splits', ws.path('splits'))
         shutil.copy(REPO / 'data' / 'corpus_chunks.json', ws.data)
+    if getattr(o, 'forms', None):
+        shutil.copy(o.forms, ws.path('splits') / 'forms.jsonl')
     return ws
 
 
@@ -444,6 +452,8 @@ def main():
         ('bits', dict(type=int, choices=(4, 8))),
         ('--epochs', dict(type=float, default=5.0)),
         ('--limit', dict(type=int)),
+        ('--forms', dict(help='rows of scripts/mixes.py')),
+        ('--set', dict(action='append', default=[], metavar='KEY=VALUE')),
     )
     command('variants', variants)
     command('speed', speed, ('--tokenizer', {}), ('--model', {}))
@@ -458,6 +468,9 @@ def main():
     )
     o = ap.parse_args()
     globals()['BASE'] = o.base
+    SETTINGS.update(s.split('=', 1) for s in getattr(o, 'set', []))
+    if getattr(o, 'forms', None):
+        SETTINGS['forms'] = True
     if o.share < 1:
         import torch
 
