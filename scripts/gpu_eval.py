@@ -161,6 +161,8 @@ def run(o):
         timed('train', train, cfg, ws)
     for c in verify_training(ws, cfg.name):
         print('ok ' if c['ok'] else 'BAD', c['check'], c['detail'])
+    if o.train_only:
+        return
     if not (ws.models / f'{cfg.name}-merged' / 'parity.json').is_file():
         timed('merge', run_merge, ws, cfg.name, 40, 'float32')
     say(
@@ -453,6 +455,7 @@ def main():
         ('--epochs', dict(type=float, default=5.0)),
         ('--limit', dict(type=int)),
         ('--forms', dict(help='rows of scripts/mixes.py')),
+        ('--train-only', dict(action='store_true')),
         ('--set', dict(action='append', default=[], metavar='KEY=VALUE')),
     )
     command('variants', variants)

@@ -3,7 +3,7 @@ of the data.
 
 usage: python scripts/gpu_forms.py OUT.json VARIANT … [--base tiny] [--limit 8]
 A variant is NAME[:key=value,…]; names are the entries of `VARIANTS`, keys those of
-`TrainConfig`. `untrained` asks the base model. With `--forms FOLDER`, FOLDER/NAME.jsonl holds
+`TrainConfig`. `untrained` asks the base model, `model:folder=…` one that was trained before. With `--forms FOLDER`, FOLDER/NAME.jsonl holds
 the forms of further variants, as `scripts/mixes.py` writes them.
 
 `scripts/gpu_eval.py base PARTS` makes the base model; `--base tiny` tries the script on a CPU.
@@ -94,7 +94,7 @@ def config(base, name, settings):
 
 def safe(spec):
     "A variant with its settings as a part of a file's name"
-    return spec.translate(str.maketrans(':=,.', '____'))
+    return spec.translate(str.maketrans(':=,./', '_____'))
 
 
 def forms(name, folder):
@@ -308,7 +308,9 @@ def one(spec, asked, base, limit, folder, keep):
     name, _, rest = spec.partition(':')
     settings = dict(s.split('=') for s in rest.split(',') if s)
     t, out = time.time(), dict(variant=name, settings=settings)
-    if name == 'untrained':
+    if name == 'model':
+        model = load_for_inference(Path(settings['folder']))
+    elif name == 'untrained':
         from climate_ft.models import load_quantized, resolve_base
 
         net, tok = load_quantized(resolve_base(base), int(settings.get('bits', 4)))
