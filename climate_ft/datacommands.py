@@ -27,6 +27,7 @@ from climate_ft.terminal import (
     Ocr,
     TeacherUrl,
     TeacherModel,
+    Practice,
     HoldOut,
     nvidia_gpus,
     default_profile,
@@ -87,6 +88,7 @@ def run(
     ocr: Ocr = 'auto',
     teacher: TeacherUrl = None,
     teacher_model: TeacherModel = None,
+    practice: Practice = None,
     out: Annotated[Path, typer.Option('--out', help='Workspace folder of this run.')] = Path(
         'runs/demo'
     ),
@@ -117,6 +119,7 @@ def run(
             ocr=ocr,
             teacher=teacher,
             teacher_model=teacher_model,
+            practice=practice,
         )
     for line in next_steps(result, out):
         say(line)
@@ -232,15 +235,18 @@ def dataset(
     seed: Annotated[int, typer.Option(help='Seed of the split and of the sampling.')] = 42,
     teacher: TeacherUrl = None,
     teacher_model: TeacherModel = None,
+    practice: Practice = None,
 ):
     "Question-answer pairs and their splits from the corpus."
     from climate_ft.pipeline import Job, what_to_hold_out
+    from climate_ft.passages import practice_files
     from climate_ft.teacher import make_teacher
 
     ws = Workspace(out)
     own = _documents(ws) <= {p.stem for p in (REPO / 'documents').glob('*.pdf')}
     job = Job(ws, hold_out=what_to_hold_out(hold_out, own), seed=seed)
     job.teacher = make_teacher(teacher, teacher_model)
+    job.practice = practice_files(practice)
     one_stage('dataset', job)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import get_type_hints
 from .workspace import *
@@ -15,8 +16,8 @@ from .runner import Job, State, is_done
 # %% auto #0
 __all__ = ['HOLD_OUT', 'MEASURED', 'DISK_GB', 'left_out', 'source_pdfs', 'is_own', 'find_gold', 'is_foreign', 'what_to_hold_out',
            'setting_types', 'from_text', 'as_kind', 'unknown', 'read_settings', 'mix_value', 'read_mix', 'for_own',
-           'check_start', 'resolve_config', 'check_name', 'count_gpus', 'resolve_gpus', 'check_disk', 'check_base',
-           'pending', 'check_machine']
+           'check_start', 'for_practice', 'resolve_config', 'check_name', 'count_gpus', 'resolve_gpus', 'check_disk',
+           'check_base', 'pending', 'check_machine']
 
 # %% ../nbs/14c_options.ipynb #dfc11fd1
 def _of_kind(folder, kinds):
@@ -294,6 +295,22 @@ def check_start(start: str) -> str:  # a whole path, or `reading`
             f'start is {start!r}: name the folder of an adapter, or reading for the course\'s'
         )
     return start if start == 'reading' else str(folder.resolve())
+
+
+def for_practice(
+    cfg,  # `TrainConfig`
+    path: Path | str | None,  # --practice
+) -> tuple:  # the settings with forms, the files
+    "Questions about other texts are trained with the forms, where all of them are trained"
+    from climate_ft.passages import practice_files
+
+    files = practice_files(path)
+    if files and (cfg.max_facts or cfg.max_forms is not None):
+        raise CourseError(
+            f'--practice: {cfg.name} trains a part of the document only; '
+            'take a profile for a GPU'
+        )
+    return replace(cfg, forms=True) if files else cfg, files
 
 
 def resolve_config(

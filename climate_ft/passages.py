@@ -9,6 +9,7 @@ import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from .workspace import *
 from .contamination import squeeze
 from .forms import SHORT, apart, casual_rows, coverage, gap_rows
@@ -19,8 +20,9 @@ from .text import in_japanese
 
 # %% auto #0
 __all__ = ['PASSAGES', 'CHARS', 'REFUSAL', 'QUOTED', 'ENOUGH', 'bigrams', 'Retriever', 'passage', 'found', 'context', 'follows',
-           'thread', 'cited', 'core', 'around', 'quoted', 'passage_rows', 'general_pairs', 'off_topic', 'Mix', 'mixed',
-           'add_taught', 'reading_rows', 'build_forms', 'select_forms', 'keep_wordings']
+           'thread', 'cited', 'core', 'around', 'quoted', 'passage_rows', 'general_pairs', 'off_topic',
+           'practice_files', 'read_squad', 'practice_rows', 'Mix', 'mixed', 'add_taught', 'reading_rows', 'build_forms',
+           'select_forms', 'keep_wordings']
 
 # %% ../nbs/05f_passages.ipynb #042da4df
 def bigrams(
@@ -311,6 +313,64 @@ def off_topic(
             res.append(QA(**vars(r) | new | dict(extra=dict(answer=core(r.output)))))
     return res
 
+# %% ../nbs/05f_passages.ipynb #43d454e0
+_QUESTION = {'id?': str, 'question': str, 'answers': list[{'text': str}]}
+_PARAGRAPH = {'context': str, 'qas': list[_QUESTION]}
+_SQUAD = {'data': list[{'paragraphs': list[_PARAGRAPH]}]}
+
+
+def practice_files(
+    path: Path | str | None,  # a JSON file, or a folder with some
+) -> list[Path]:  # [] without a path
+    "The files of a set of questions; a `CourseError` if there are none"
+    if not path:
+        return []
+    p = Path(path)
+    files = sorted(p.rglob('*.json')) if p.is_dir() else [p]
+    if not files or not all(f.is_file() for f in files):
+        raise CourseError(f'{path}: no JSON file with questions is there')
+    return [f.resolve() for f in files]
+
+
+def read_squad(
+    files: list[Path],  # from `practice_files`
+) -> tuple[list[Chunk], list[QA]]:  # paragraphs; questions with their first answer
+    "Questions about paragraphs in the format of SQuAD; questions without answer are left out"
+    chunks, rows = [], []
+    for n, f in enumerate(files):
+        if bad := misfit(got := read_json(f), _SQUAD):
+            raise CourseError(f'{f} is not in the format of SQuAD: {bad}')
+        for k, p in enumerate(p for a in got['data'] for p in a['paragraphs']):
+            text = p['context'].rpartition('[SEP]')[2].strip()  # JSQuAD: title [SEP] text
+            c = Chunk(f'practice/{n}/{k}', 'practice', [], text, [], 0, 0)
+            chunks.append(c)
+            for i, q in enumerate(q for q in p['qas'] if q['answers']):
+                key = 'practice/' + q.get('id', f'{n}/{k}/{i}')
+                said = q['answers'][0]['text']
+                known = dict(doc=c.doc, chunk=c.id)
+                rows.append(QA(key, key, q['question'], '', said, 'short', extra=known))
+    return chunks, rows
+
+
+def practice_rows(
+    files: list[Path],  # from `practice_files`
+    asked: list[str],  # questions of the examination
+    most: int = 10_000,  # questions, drawn evenly
+    refusals: float = 0.15,  # of the prompts
+    near: float = 0.5,  # of the refusals: see `passage_rows`
+    seed: int = 42,
+    **more,  # see `passage_rows`
+) -> list[QA]:
+    "Questions that people wrote about other texts, with passages of those texts"
+    chunks, rows = read_squad(files)
+    texts = {c.id: c.text for c in chunks}
+    rows = [r for r in rows if core(r.output) and r.output in texts[r.extra['chunk']]]
+    rows = apart(sorted(rows, key=lambda r: rank(seed, r.id))[:most], asked)[0]
+    if not rows:
+        raise CourseError(f'{files[0]}: no question has its answer in its paragraph')
+    how = dict(refusals=refusals, near=near, seed=seed, most=most)
+    return passage_rows(rows, chunks, **how, **more)
+
 # %% ../nbs/05f_passages.ipynb #bf8ca536
 @dataclass
 class Mix:
@@ -441,7 +501,8 @@ def select_forms(
     if most is None:
         return rows
     whole = sources is None
-    known = [r for r in rows if whole or r['source_id'] in sources or r['kind'] == 'refusal']
+    known = [r for r in rows if not r['id'].startswith('practice/')]
+    known = [r for r in known if whole or r['source_id'] in sources or r['kind'] == 'refusal']
 
     def order(r):
         long = len((r.get('extra') or {}).get('answer', '')) >= 40

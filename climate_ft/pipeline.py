@@ -35,6 +35,7 @@ def make_job(
     ocr: str = 'auto',  # pages without usable text: auto, never, always
     teacher: str | None = None,  # address of a server that writes further questions
     teacher_model: str | None = None,  # its model
+    practice: Path | str | None = None,  # questions about other texts, see chapter 05f
 ) -> Job:
     "A job with everything resolved and checked; nothing is written"
     from climate_ft.evaluation import PLANS, Plan
@@ -43,6 +44,7 @@ def make_job(
 
     ws, pdfs = Workspace(out), source_pdfs(pdfs) if documents else []
     cfg = resolve_config(profile, base, sets, config, is_foreign(ws, pdfs))
+    cfg, practice = for_practice(cfg, practice)
     check_base(cfg.base)
     named = dict(profile=[profile], config=[config], base=[base], set=sets)
     options = [o for k, vs in named.items() for v in vs if v for o in (f'--{k}', str(v))]
@@ -60,6 +62,7 @@ def make_job(
         options=options,
         mix=read_mix(config),
         teacher=make_teacher(teacher, teacher_model),
+        practice=practice,
     )
 
 # %% ../nbs/14_pipeline.ipynb #75d7cb54

@@ -41,6 +41,7 @@ class Job:
     options: list = field(default_factory=list)  # of the command line: profile and settings
     mix: dict = field(default_factory=dict)  # shares of the dataset, see `Mix` of chapter 05f
     teacher: object = None  # `Teacher` that writes further questions; None: nobody is asked
+    practice: list = field(default_factory=list)  # files of questions about other texts
 
     @property
     def name(self):

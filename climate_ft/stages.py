@@ -61,7 +61,8 @@ def _dataset(job, progress):
     from climate_ft.passages import Mix
 
     how = dict(hold_out=job.hold_out, mix=Mix(**job.mix), teacher=job.teacher)
-    return told(run_dataset(job.ws, job.seed, progress=progress, **how))
+    how |= dict(practice=job.practice, progress=progress)
+    return told(run_dataset(job.ws, job.seed, **how))
 
 # %% ../nbs/14b_stages.ipynb #8229e40a
 def _train(job, progress):
@@ -302,6 +303,7 @@ def data_stages() -> list[Stage]:
             lambda j: [
                 *paths('corpus', 'corpus_chunks', 'cleaned_blocks')(j),
                 *question_files(j.ws),
+                *j.practice,
             ],
             lambda j: [
                 *paths('dataset', 'alpaca', 'dataset_report', 'uncovered', 'gold_distance')(j),

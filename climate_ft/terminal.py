@@ -15,7 +15,7 @@ from .workspace import *
 
 # %% auto #0
 __all__ = ['app', 'Out', 'Json', 'Profile', 'Pdf', 'Base', 'Sets', 'Config', 'Gpus', 'Ocr', 'TeacherUrl', 'TeacherModel',
-           'HoldOut', 'errors_page', 'say', 'show', 'tell', 'StageBars', 'bar', 'profiles', 'nvidia_gpus',
+           'Practice', 'HoldOut', 'errors_page', 'say', 'show', 'tell', 'StageBars', 'bar', 'profiles', 'nvidia_gpus',
            'default_profile', 'job_of', 'one_stage', 'newest_model', 'workspace_of', 'chosen_language', 'in_japanese']
 
 # %% ../nbs/15a_terminal.ipynb #ff72f3ae
@@ -199,6 +199,14 @@ TeacherUrl = Annotated[
 ]
 TeacherModel = Annotated[
     Optional[str], typer.Option('--teacher-model', help='Its model, as the server calls it.')
+]
+Practice = Annotated[
+    Optional[Path],
+    typer.Option(
+        '--practice',
+        help="Questions about other texts in SQuAD's format (a JSON file or a folder), e.g. "
+        'JaQuAD: practice in reading.',
+    ),
 ]
 HoldOut = Annotated[
     Optional[str],

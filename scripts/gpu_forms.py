@@ -3,8 +3,9 @@ of the data.
 
 usage: python scripts/gpu_forms.py OUT.json VARIANT … [--base tiny] [--limit 8]
 A variant is NAME[:key=value,…]; names are the entries of `VARIANTS`, keys those of
-`TrainConfig`. `untrained` asks the base model, `model:folder=…` one that was trained before. With `--forms FOLDER`, FOLDER/NAME.jsonl holds
-the forms of further variants, as `scripts/mixes.py` writes them.
+`TrainConfig`. `untrained` asks the base model, `model:folder=…` one that was trained before.
+With `--forms FOLDER`, FOLDER/NAME.jsonl holds the forms of further variants, as
+`scripts/mixes.py` writes them.
 
 `scripts/gpu_eval.py base PARTS` makes the base model; `--base tiny` tries the script on a CPU.
 

@@ -2,7 +2,8 @@
 
 usage: python scripts/mixes.py FOLDER NAME[:key=value,…] …  e.g. `default fewer:refusals=0.05`
 Keys are those of `climate_ft.passages.Mix`, values are numbers (0 and 1 for no and yes);
-FOLDER/NAME.jsonl is written."""
+FOLDER/NAME.jsonl is written. `practice=PATH` adds questions about other texts
+(`practice_rows` of chapter 05f)."""
 
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from climate_ft.dataset import split_sections, unit_of, write_rows
 from climate_ft.generate import read_questions
-from climate_ft.passages import Mix, build_forms
+from climate_ft.passages import Mix, build_forms, practice_files, practice_rows
 from climate_ft.workspace import QA, REPO, Chunk, read_json
 
 SEED = 42  # of the committed splits
@@ -27,8 +28,11 @@ def main(folder, *specs):
     for spec in specs:
         name, _, rest = spec.partition(':')
         given = dict(s.split('=') for s in rest.split(',') if s)
+        files = practice_files(given.pop('practice', None))
         mix = Mix(**{k: type(getattr(Mix, k))(float(v)) for k, v in given.items()})
         rows, _, report = build_forms(known, pairs, asked, SEED, mix)
+        if files:
+            rows += practice_rows(files, asked, seed=SEED, quote=mix.quote)
         write_rows(Path(folder) / f'{name}.jsonl', rows)
         print(name, given, report['rows'], report['kinds'], flush=True)
 

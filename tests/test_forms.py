@@ -1,6 +1,7 @@
 """Chapters 05e and 05f: what is asked of a sentence,
 what a prompt with passages holds, and what stays out"""
 
+import json
 from collections import Counter
 import pytest
 from climate_ft import dataset as D
@@ -12,7 +13,7 @@ from climate_ft.corpus import document_chunks, load_corpus
 from climate_ft.loading import fit_prompt
 from climate_ft.models import TINY_KINDS, _tiny_tokenizer
 from climate_ft.prompts import encode_rows
-from climate_ft.workspace import REPO, QA, Chunk, Workspace, read_jsonl
+from climate_ft.workspace import REPO, QA, Chunk, CourseError, Workspace, read_jsonl
 
 
 def chunk(text, id='c0', section=('5 雪氷圏', '5.2 海氷の変化')):
@@ -851,3 +852,99 @@ def test_a_piece_of_a_sentence_gives_no_question():
     said = '第2回の協議の場で、JR九州は第三セクター化の試算を公表した。'
     assert F.question_rows([chunk(said)], hold=0)[0]
     assert not F.question_rows([chunk('の、' + said)], hold=0)[0]
+
+
+# ---- questions that people wrote about other texts ------------------------------------------
+
+GLACIER = '氷河は雪が押し固まった氷の流れである。その氷は1年に数mから数百m動く。'
+
+
+def squad(folder, paragraphs, name='a.json'):
+    p = folder / name
+    shown = [dict(context=c, qas=qas) for c, qas in paragraphs]
+    p.write_text(json.dumps(dict(data=[dict(title='t', paragraphs=shown)])), encoding='utf-8')
+    return p
+
+
+def wrote(question, *answers, **more):
+    return dict(question=question, answers=[dict(text=a) for a in answers], **more)
+
+
+def test_other_peoples_questions_are_read_with_their_paragraph(tmp_path):
+    ice = wrote('氷の流れのことを何と呼ぶ?', '氷河', '氷の流れ', id='x1')
+    none = wrote('氷河は何色?', is_impossible=True)  # SQuAD 2.0
+    squad(tmp_path, [(f'氷河 [SEP] {GLACIER}', [ice, none])])
+    squad(
+        tmp_path,
+        [(TEXT := '海氷は海水が凍ったもの。', [wrote('何が凍る?', '海水')])],
+        'b.json',
+    )
+    (tmp_path / 'readme.txt').write_text('no set')
+    rows = P.practice_rows(P.practice_files(tmp_path), [], refusals=0)
+    assert {(r.instruction, r.output, r.kind) for r in rows} == {
+        (ice['question'], '氷河', 'passage'),
+        ('何が凍る?', '海水', 'passage'),
+    }
+    assert {'practice/x1+', 'practice/1/0/0+'} == {r.id for r in rows}
+    by = {r.output: r for r in rows}
+    assert GLACIER in by['氷河'].input and '[SEP]' not in by['氷河'].input
+    assert TEXT in by['海水'].input
+
+
+def test_a_refusal_of_the_practice_sees_the_paragraph_without_the_sentence(tmp_path):
+    p = squad(tmp_path, [(GLACIER, [wrote('氷は1年にどれだけ動く?', '数mから数百m')])])
+    (r,) = P.practice_rows([p], [], refusals=1.0, near=1.0)
+    assert (r.kind, r.output) == ('refusal', P.REFUSAL)
+    assert r.input == '氷河は雪が押し固まった氷の流れである。'
+
+
+def test_the_practice_keeps_apart_from_the_examination_and_draws_evenly(tmp_path):
+    many = [
+        (f'第{i}号機は{i}年に飛んだ。', [wrote(f'第{i}号機が飛んだのは?', f'{i}年')])
+        for i in range(60)
+    ]
+    p = squad(tmp_path, [*many, (GLACIER, [wrote('氷河は何の流れですか。', '氷の流れ')])])
+    asked = ['氷河は何の流れですか。']
+    rows = P.practice_rows([p], asked, most=61, refusals=0)
+    assert len(rows) == 60 and not [r for r in rows if r.instruction in asked]
+    some = P.practice_rows([p], asked, most=20, refusals=0)
+    assert len(some) in (19, 20) and some == P.practice_rows([p], asked, most=20, refusals=0)
+    assert max(int(r.output[:-1]) for r in some) > 30  # not the first ones
+
+
+@pytest.mark.parametrize(
+    'content,words',
+    [
+        (
+            '{"data": [{"paragraphs": [{"qas": []}]}]}',
+            'data.1.paragraphs.1.context is missing',
+        ),
+        ('[1]', 'is not in the format of SQuAD'),
+        ('{"data": []}', 'no question has its answer'),
+        ('{', 'a.json'),
+    ],
+)
+def test_files_that_are_no_set_are_named(tmp_path, content, words):
+    p = tmp_path / 'a.json'
+    p.write_text(content)
+    with pytest.raises(CourseError) as e:
+        P.practice_rows(P.practice_files(p), [])
+    assert words in str(e.value) and '\n' not in str(e.value)
+
+
+def test_an_answer_that_is_not_in_its_paragraph_is_left_out(tmp_path):
+    p = squad(
+        tmp_path,
+        [(GLACIER, [wrote('何?', '海'), wrote('誰?', ''), wrote('流れ?', '氷の流れ')])],
+    )
+    assert [r.output for r in P.practice_rows([p], [], refusals=0)] == ['氷の流れ']
+
+
+def test_a_small_training_leaves_the_practice_out(tmp_path):
+    p = squad(tmp_path, [(GLACIER, [wrote('流れ?', '氷の流れ')])])
+    own = QA('d.1/short0', 'd.1', 'いつか。', '', '1年', 'short')
+    read = QA('d.1/short0+', 'd.1', 'いつか。', '1年である。', '1年', 'passage')
+    rows = [vars(r) for r in (own, read, *P.practice_rows([p], [], refusals=0))]
+    few = P.select_forms(rows, None, 3, refusals=0.0)
+    assert {r['id'] for r in few} == {own.id, read.id}
+    assert len(P.select_forms(rows, None)) == 3  # all rows, on a GPU

@@ -236,3 +236,29 @@ def test_checkpoints_of_another_program_stay(tmp_path):
         with pytest.raises(CourseError, match='holds files of another program'):
             resume_point(tmp_path / 'checkpoints', {}, resume)
     assert f.read_text() == 'x'
+
+
+def test_the_practice_is_trained_with_all_forms_or_refused(tmp_path):
+    p = tmp_path / 'set.json'
+    p.write_text('{"data": []}')
+    how = dict(documents=False, practice=tmp_path)
+    job = P.make_job(tmp_path / 'ws', 'qwen3-8b-4bit', **how)
+    assert job.cfg.forms and job.practice == [p.resolve()]
+    plain = P.make_job(tmp_path / 'ws', 'qwen3-8b-4bit', documents=False)
+    assert not plain.cfg.forms and plain.practice == []
+    with pytest.raises(CourseError, match='trains a part of the document only'):
+        P.make_job(tmp_path / 'ws', 'cpu', **how)
+    with pytest.raises(CourseError, match='no JSON file'):
+        P.make_job(tmp_path / 'ws', 'qwen3-8b-4bit', documents=False, practice=tmp_path / 'x')
+
+
+def test_the_dataset_is_made_again_when_the_practice_changes(tmp_path):
+    p = tmp_path / 'set.json'
+    (stage,) = [s for s in P.course_stages() if s.name == 'dataset']
+    marks = []
+    for content in ('{"data": []}', '{"data": [ ]}'):
+        p.write_text(content)
+        job = P.make_job(tmp_path / 'ws', 'qwen3-8b-4bit', documents=False, practice=p)
+        marks.append(P.fingerprint(stage, job))
+    job = P.make_job(tmp_path / 'ws', 'qwen3-8b-4bit', documents=False)
+    assert len({*marks, P.fingerprint(stage, job)}) == 3

@@ -516,3 +516,19 @@ def test_a_killed_run_asks_only_for_what_is_missing(serve, ws):
     rows, report = teach(s, ws.root, workers=1)
     assert (report['cached'], report['asked'], len(s.bodies) - before) == (1, 2, 2)
     assert len(read_jsonl(cache)) == 3
+
+
+def test_other_peoples_questions_are_trained_beside_the_documents(ws, cft, tmp_path):
+    p = tmp_path / 'set.json'
+    text = '氷河は雪が押し固まった氷の流れである。'
+    ask = dict(question='氷の流れは何?', answers=[dict(text='氷河')])
+    p.write_text(json.dumps(dict(data=[dict(paragraphs=[dict(context=text, qas=[ask])])])))
+    r = cft('dataset', '--out', ws.root, '--practice', p)
+    assert r.returncode == 0 and '1 question about other texts practise reading' in r.stderr
+    forms = read_jsonl(ws.path('splits') / 'forms.jsonl')
+    more = [f for f in forms if f['id'].startswith('practice/')]
+    assert [(f['output'], f['input'], f['kind']) for f in more] == [('氷河', text, 'passage')]
+    r = cft('dataset', '--out', ws.root, '--practice', tmp_path / 'none.json')
+    assert r.returncode == 2 and r.stderr.count('\n') == 1 and 'no JSON file' in r.stderr
+    left = read_jsonl(ws.path('splits') / 'forms.jsonl')
+    assert left == forms  # nothing was lost
