@@ -26,10 +26,10 @@ from .models import GEMMA, TINY_TOKENIZER
 __all__ = ['SHARED', 'QWEN3', 'GEMMAS', 'KINDS', 'METRICS', 'PASSAGES', 'COURSE', 'NOT_NAMED', 'ASKING', 'MERGED', 'ADAPTER',
            'TEMPLATE', 'SPLITS', 'FIELDS', 'DATASET', 'LISTS', 'FILES', 'of_the_course', 'chunk_of', 'Run', 'about',
            'rows_of', 'shown', 'base_licence', 'no_sharing', 'licence_text', 'notices', 'reading', 'kinds_md',
-           'scores_of', 'scores_md', 'eval_results', 'as_code', 'data_source', 'hub_base', 'usage', 'card_data',
-           'japanese_text', 'in_both', 'model_card', 'split_sizes', 'dataset_card', 'folders', 'write_cards',
-           'write_gguf_card', 'cleaned', 'machine_paths', 'leaks', 'refusal', 'of_document', 'Parcel', 'check_repo',
-           'pushed', 'packed', 'describe', 'push', 'pick']
+           'scores_of', 'scores_md', 'eval_results', 'as_code', 'practised', 'data_source', 'hub_base', 'usage',
+           'card_data', 'japanese_text', 'in_both', 'model_card', 'split_sizes', 'dataset_card', 'folders',
+           'write_cards', 'write_gguf_card', 'cleaned', 'machine_paths', 'leaks', 'refusal', 'of_document', 'Parcel',
+           'check_repo', 'pushed', 'packed', 'describe', 'push', 'pick']
 
 # %% ../nbs/13e_hub.ipynb #1b49446a
 @lru_cache
@@ -371,6 +371,15 @@ def as_code(text: str) -> str:
     return '`' + visible(' '.join(str(text).split())).replace('`', "'") + '`'
 
 
+def practised(
+    ws: Workspace,
+) -> str:  # empty without `--practice`
+    "What the rows hold beside the document"
+    n = (_have(ws.path('dataset_report')).get('forms') or {}).get('practice', 0)
+    said = counted(n, 'further question is', 'further questions are')
+    return f' {said} about other texts; their licence is theirs.' if n else ''
+
+
 def data_source(
     run: Run,
     named: bool = True,  # may a document of the user be named?
@@ -614,6 +623,7 @@ def model_card(
         f"{counted(len(s.get('sources', [])), 'fact')} from "
         f"{data_source(run, named)}" + (f"; {split[held]}" if held in split else '') + '.'
     )
+    data += practised(run.ws)
     sets = '; '.join(f'{k}: {SETS[k]}' for k in results.get('scores', {}) if k in SETS)
     title = f"{run.name}, {dict(adapter='adapter', merged='merged', gguf='GGUF')[kind]}"
     what = f'{_WHAT[kind]} that answers Japanese questions about one document.'
@@ -759,12 +769,13 @@ def dataset_card(
     forms = (report.get('forms') or {}).get('kinds', {})
     kinds = Counter(report.get('kinds') or {}) + Counter(forms)
     licence = 'Unknown: the rows are sentences of the document, and its licence is theirs.'
+    more = practised(ws)
     if run.own:
         licence = 'CC BY 4.0: name the climate_ft authors.'
     whose = 'climate report' if run.own else 'document'
     table = [f'| {s} | {n:,} | {SPLITS[s]} |' for s, n in sizes.items()]
     return DatasetCard.from_template(
-        _dataset_data(run.own, sizes),
+        _dataset_data(run.own and not more, sizes),
         template_str=DATASET,
         title=f'Question-answer pairs from a Japanese {whose}',
         table='\n'.join(table),
@@ -775,7 +786,7 @@ def dataset_card(
         seed=report.get('seed', '?'),
         split=_how_split(report),
         repo=repo or 'data/splits',
-        licence=licence,
+        licence=licence + more,
     )
 
 # %% ../nbs/13e_hub.ipynb #e73141a0

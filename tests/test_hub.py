@@ -362,6 +362,18 @@ def test_the_card_says_what_the_training_held(course):
     assert 'how many was not noted' in limits(forms=True)
 
 
+def test_the_cards_name_the_texts_of_others(course):
+    run, told = H.about(course, 'toy'), read_json(course.path('dataset_report'))
+    assert H.dataset_card(course).data.license == 'cc-by-4.0'
+    assert 'about other texts' not in str(H.dataset_card(course))
+    told['forms']['practice'] = 9990
+    write_json(course.path('dataset_report'), told)
+    card = H.dataset_card(course)
+    words = '9,990 further questions are about other texts; their licence is theirs.'
+    assert card.data.license == 'unknown' and words in card.text
+    assert words in H.model_card(run, 'adapter').text
+
+
 def test_scores_of_other_weights_are_not_on_the_card(mine):
     assert '| recall | 9 |' in H.model_card(H.about(mine, 'toy'), 'merged').text
     write_json(
