@@ -174,6 +174,8 @@ class Mermaid(Directive):
 PLAIN = re.compile(r'<span class="(?:n|nn|p|w|o|pre)">([^<]*)</span>')
 # the colour of a word in code hangs on its class, whatever the element: the shortest serves
 TOKEN = re.compile(r'<span class="([a-z]{1,2}\d?)">([^<]*)</span>')
+# no rule of a style sheet asks for the language of a block of code
+LANGUAGE = re.compile(r'(?<=highlight-)(?:python|myst-ansi)(?= notranslate">)')
 # the parts of a string have one colour, and imported names that of all code
 SAME = dict(sa='s1', si='s1')
 STRING = re.compile(r'(?:<i class=s1>[^<]*</i>){2,}')
@@ -195,7 +197,8 @@ UNUSED = re.compile(
             r'(?<= class=")docutils (?=literal)| docutils container(?=")',
             r'(?<= class="docutils literal) notranslate(?=")',
             r'<span></span>',
-            r'(?<= class=")reference internal (?=nav-link)|(?<=noreferrer) noopener(?=")',
+            r'(?<= class=")reference internal (?=nav-link)',
+            r' rel="noreferrer(?: noopener)?"(?= target="_blank")',  # which means noopener
             r'(?<=<a) class="reference (?:in|ex)ternal"',
             # the contents again, for paper only
             r'<div id="jb-print-toc">(?:(?!<div id="searchbox).)*?</nav>\s*</div>',
@@ -215,7 +218,7 @@ VERBATIM = re.compile(r'(<(pre|script|style|textarea|svg|iframe)\b.*?</\2>)', re
 def lean(s):
     """A page without marks that change nothing and without blank lines and indentation of
     the templates"""
-    s = PLAIN.sub(r'\1', UNUSED.sub('', s))
+    s = PLAIN.sub(r'\1', LANGUAGE.sub('', UNUSED.sub('', s)))
     s = TOKEN.sub(lambda m: f'<i class={SAME.get(m[1], m[1])}>{m[2]}</i>', s)
     s = STRING.sub(lambda m: f'<i class=s1>{re.sub("</?i[^>]*>", "", m[0])}</i>', s)
     s = FOLD.sub(r'<details class="fold"><summary>\1</summary>', s)
