@@ -7,11 +7,10 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from dataclasses import replace
-from pathlib import Path
 from .workspace import *
 from .corpus import load_corpus
 from .facts import corpus_facts
-from .precision import own_facts
+from .precision import bare_sentence, own_facts, tells
 from .contamination import normal
 from .pairs import *
 from .splitting import unit_of, PINNED, split_sections
@@ -99,6 +98,8 @@ def _facts_of(chunks, sides, progress, own):  # side -> facts
     facts = [f for f in facts if in_japanese(f.answer)]
     if not facts:
         facts = corpus_facts(chunks, progress)
+        sure = [f for f in facts if tells(bare_sentence(f.answer))]
+        facts = sure if own and sure else facts
     if own:
         facts = [replace(f, own=True) for f in facts if in_japanese(f.answer)]
     for f in facts:
@@ -223,6 +224,16 @@ def _fill_dev(sets, held, seed):  # the rows that stay held out
     return held
 
 
+def _keep_apart(sets, rows, held, report, seed):  # rows, held out
+    "Of a document of one's own: wordings for the examination, and how many are asked alone"
+    from climate_ft.forms import SHORT
+    from climate_ft.passages import keep_wordings
+
+    report['alone'] = len({r.source_id for r in rows if r.kind in SHORT})
+    rows, worded = keep_wordings(rows, seed=seed)
+    return rows, _fill_dev(sets, held + worded, seed)
+
+
 def write_forms(
     ws: Workspace,
     chunks: list[Chunk],
@@ -231,11 +242,10 @@ def write_forms(
     seed: int = 42,
     mix=None,  # `Mix` of chapter 05f
     teacher=None,  # `Teacher` of chapter 05g; None: nothing is sent anywhere
-    practice: list[Path] = (),  # see `practice_rows` of chapter 05f
     progress: Progress | None = None,
 ):
     "Every form of the trained sentences into `forms.jsonl`, those held out into `short.jsonl`"
-    from climate_ft.passages import build_forms, keep_wordings, practice_rows
+    from climate_ft.passages import build_forms
 
     sides, whole = split_sections(chunks, seed), report['hold_out'] == 'wordings'
     known, taught = [c for c in chunks if whole or sides[unit_of(c)] == 'train'], ()
@@ -246,13 +256,8 @@ def write_forms(
     how = _asked_in(sets), seed, mix, taught
     rows, held, report['forms'] = build_forms(known, sets['train'], *how, own=whole)
     if whole:
-        rows, worded = keep_wordings(rows, seed=seed)
-        held = _fill_dev(sets, held + worded, seed)
+        rows, held = _keep_apart(sets, rows, held, report, seed)
     note_gaps(ws, known, sets, rows, report)
-    if practice:
-        more = practice_rows(practice, _asked_in(sets), seed=seed)
-        report['forms']['practice'] = len(more)
-        rows += more
     for r in held:
         r.split = 'short'
     sets['short'] = held
@@ -281,7 +286,6 @@ def run_dataset(
     hold_out: str = 'sections',  # see `build_dataset`
     mix=None,  # `Mix` of chapter 05f
     teacher=None,  # `Teacher` of chapter 05g
-    practice: list[Path] = (),  # see `practice_rows` of chapter 05f
 ) -> dict:  # the report
     "Chapter 06 for a whole workspace"
     say = progress or (lambda f, m='': None)
@@ -292,7 +296,7 @@ def run_dataset(
     )
     say(0.7, 'short questions and passages')
     part = _part(progress, 0.7, 0.9)
-    write_forms(ws, chunks, sets, report, seed, mix, teacher, practice, part)
+    write_forms(ws, chunks, sets, report, seed, mix, teacher, part)
     say(0.9, 'writing')
     _write_sets(ws, chunks, sets)
     write_json(ws.path('dataset_report'), report)
@@ -350,13 +354,18 @@ def told(
         of = f"of {c['sentences']} sentences"
         not_told = counted(sum(left.values()), f'{of} is', f'{of} are')
         lines.append(f'{not_told} not covered: {why} (listed in data/uncovered.jsonl)')
+    asked = report['facts']['train'] + report.get('alone', 10)
+    if asked < 10 and 'teacher' not in report:
+        lines.append(
+            f"few sentences can be asked about alone: {asked} of {c['sentences']}; "
+            'the text, its gaps and passages are trained all the same, '
+            'and --teacher makes more questions'
+        )
     if near := report.get('nearest_gold'):
         lines.append(
             f"the trained question most like a hand-written one is {near['ratio']:.0f} % "
             'alike (listed in data/gold_distance.jsonl)'
         )
-    if n := report['forms'].get('practice'):
-        lines.append(f'{counted(n, "question")} about other texts practise reading')
     return lines + told_of_teacher(report)
 
 # %% ../nbs/06d_writing.ipynb #a9803cca

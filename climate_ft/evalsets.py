@@ -114,7 +114,7 @@ def recall_rows(
     "The facts behind the training pairs, asked in a wording that training never uses"
     used = {s for r in train for s in sources(r)}
     res = [
-        pair(f, 'recall', 0, pick(seed, f.id, RECALL)[0].format(s=f.subject), f.answer)
+        pair(f, 'recall', 0, pick(seed, f.id, RECALL)[0].format(s=asked_as(f)), f.answer)
         for f in facts
         if f.id in used and not figure_refs(f.answer)
     ]

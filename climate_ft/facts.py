@@ -6,7 +6,7 @@
 from __future__ import annotations
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from .workspace import *
 from .corpus import sentence_spans, load_corpus
 from .style import Token, tokens, to_polite
@@ -331,6 +331,7 @@ class Fact:
     start: int  # offset of the answer in the document's corpus text
     subject: str = ''  # the topic, made unique within the document
     own: bool = False  # of a document that the rules have not seen (chapter 05i)
+    place: str = field(default='', repr=False)  # a heading that a question names (05i)
 
 
 _number = re.compile(

@@ -9,41 +9,46 @@ from collections import Counter
 from .workspace import *
 from .style import Token, conjugate
 from .facts import Fact, bracket_depth, chunk_sentences, clean_topic, figure_refs
-from .facts import heading_title, is_piece, _bullet
+from .facts import heading_title, is_piece, long_sections
+from .facts import _bullet, _general as _general_title, _label_only
 from .forms import Form, abbreviation_forms, amounts, clauses, dates
 from .forms import sentence_forms, tokens, topic_of, what_is
-from .forms import _clause_forms, _lead, _note_mark
+from .forms import _clause_forms, _kind_of, _lead, _note_mark
 
 # %% auto #0
 __all__ = ['refers', 'tells', 'has_term', 'names_something', 'subject_of', 'title_of', 'names_section', 'bare_sentence',
-           'own_facts', 'own_forms', 'clear_forms']
+           'place_of', 'own_facts', 'own_forms', 'clear_forms']
 
 # %% ../nbs/05i_precision.ipynb #05i00007
 _elsewhere = re.compile(
     '[上下前左右先後](?:記|図(?!書)|表(?![現面示情]))|[前後先]述|次の|次期|次に[掲示述定記]'
     '|(?<![0-9人年件円%])以[下上][のにがをはで]|残りの|その逆'
     '|別の|ほかの|(?<![一-龥ぁ-ん])[上下]の|段落|先ほど|もう(?:一|1|ひと)つ|のとおり|の通り'
-    '|(?<![一-龥])両[国者社方校]|[前本各同当](?:[条号節章]|項(?!目))|別[紙表添記]|[前後]者|[前次]号'
+    '|(?<![一-龥])両[国者社方校]|[前本各同当][0-9]?(?:[条号節章]|項(?!目))|別[紙表添記]|[前後]者|[前次]号'
     '|(?<![法律令例則])第[0-9一二三四五六七八九十]+[条項号章節編部]|[項節章] ?[A-Z]?[0-9]'
-    '|[0-9] ?節|(?:図表?|表|写真) ?[0-9]'
+    '|附則|登場した|[前後]ろ?の[項式]|[0-9] ?節|(?:図表?|表|写真|リスト|コード|例|式) ?[0-9]'
     '|(?<![第約計成和正治前後])[一-龥][0-9]{1,2}(?=[はがをのでと、。])'
+    '|(?<!レベル)(?<!バージョン)(?<!フェーズ)(?<!ステップ)(?<!タイプ)[ァ-ヶー][0-9]{1,2}(?=[はがをで]|には)'
     '|[一-龥ぁ-んァ-ヶ][0-9]{1,2}」|[るうくすつむぬぐぶ][0-9]{1,2}(?=[と、])'
-    '|参照|ご覧|見てください|[0-9次前左右]ページ|\\[[0-9]+\\]|以下「'
+    '|参照|ご覧|一読|お読み|見てください|[0-9次前左右]ページ|\\[[0-9]+\\]|以下「'
     '|[当翌]日|カッコ書き|以[降前]の|本年|先般|今般|現時点|前年|翌年|今[年回日月春夏秋冬]'
-    '|は代わりに|昨[年日]|(?<![月0-9])[0-9]{1,2}日[にはのまか]'
+    '|は代わりに|昨[年日]|(?<![月0-9])[0-9]{1,2}日(?:には|は、|に、|の[朝昼夕夜午])'
     '|(?<![年毎0-9])[0-9]{1,2}月[0-9]{1,2}日'
     '|(?<![一-龥])[当本][社市町村県館校院室課書稿研製]|弊社'
     '|(?<![一-龥])同[社国省庁市町村県年氏校館法誌]'
     '|[\ue000-\uf8ff]|[⁰¹²³⁴-⁹†‡§①-⓿※→⇒■◆●○◎＜＞<>=＝|{}\\\\*☎]|(?<![A-Za-z])_|https?:|www|\\.\\.|…|・・'
 )
-_harmless = set('ある あらゆる いわゆる 大きな 小さな 主な 単なる さらなる いかなる'.split())
+_harmless = set('あらゆる いわゆる 大きな 小さな 主な 単なる さらなる いかなる'.split())
 _open_pronouns = {'その他', 'いずれ', 'いくつ', 'あなた', '誰'}
 
 
 def _points(text, t):
     "Does a word of a text point at something?"
+    after = text[t.end :]
     if t.surface == 'その' and t.start > 12 and '、' in text[6 : t.start]:
-        return False
+        return after.startswith('よう')
+    if t.surface == 'ある':  # ある人: of an example
+        return t.pos == '連体詞' and not after.startswith(('程度', '種', '意味'))
     return (
         t.pos == '連体詞'
         and t.surface not in _harmless
@@ -51,6 +56,7 @@ def _points(text, t):
         and t.surface not in _open_pronouns
         or t.pos == '接頭詞'
         and t.surface in ('同', '本', '当', '両', '該')
+        and not after.startswith(('一', '時代'))
         or t.surface in ('当該', 'こう', 'そう')
     )
 
@@ -68,8 +74,8 @@ _weak_end = re.compile(
     '|(?:という|との)こと(?:です|である)|らしい|はず(?:です|である|だ)|(?:ように|なく)なり?ました'
     '|(?:多く|いくつ|簡単|様々|さまざま|複数|何か).{0,12}あ(?:る|ります)|では(?:ありません|ない)'
     '|ことに(?:注意|留意)してください|(?:記し|述べ|レビューし|確認し|扱い|取り上げ)ます|(?:記し|述べ)ています'
-    '|(?:説明|紹介|解説|カバー)し(?:ます|ました|た|ている|ています)|見てきました'
-    '|見ることができます|に(?:文書|ドキュメント|説明)があります)。$'
+    '|(?:説明|紹介|解説|カバー)(?:する|し(?:ます|ました|た|ている|ています))|見てきました'
+    '|見ることができます|の(?:です|である)|趣旨である|可能性が高い|である場合があ(?:る|ります)|に(?:文書|ドキュメント|説明)があります)。$'
 )
 _brackets = ('（）', '「」', '『』', '()', '[]')
 _colon = re.compile('[:：;；]|．(?![0-9])')  # 注意：…, and what is no sentence
@@ -79,7 +85,7 @@ def _claims(s):
     "Does a sentence end in a predicate?"
     last = tokens(s)[-2]
     ends = last.pos in ('動詞', '助動詞', '形容詞') and last.cform == '基本形'
-    return ends or s.endswith('ください。')
+    return ends or s.endswith(('ください。', 'ること。', 'ないこと。'))
 
 
 def tells(s: str) -> bool:
@@ -105,7 +111,7 @@ _general = set(
     人 者 物 部分 項目 事項 規定 規則 法律 条件 基準 設定 機能 操作 画面 ファイル
     システム サービス プログラム モデル ツール メニュー ボタン 質問 回答 意見 考え
     考え方 考慮 検討 議論 説明 表示 選択 確認 利用 使用 変更 追加 削除 作成 導入 推進
-    支援 整備 強化 活用 実現 提供 構築 向上 改善 検証 評価 分析 解析 事 名 名前 形 形式
+    性質 支援 整備 強化 活用 実現 提供 構築 向上 改善 検証 評価 分析 解析 事 名 名前 形 形式
     方式 方針 方向 方向性 取扱い 取り扱い 様子 段階 単位 関係 関連 現状 将来 今後 近年
     最近 当時 現在 昨今 内 外 中 上 下 前 後 間 他 別 各種 様々 さまざま 多様 一般 全 総
     新 旧 大 小 主 主要 重要な 特定 通常 標準 最初 最後 最大 最小 第 第一 第二 一 二 三
@@ -116,8 +122,8 @@ _general = set(
     届出 報告 連絡 通知 指示 命令 許可 承認 決定 判断 採用 適用 運用 運営 維持 保存 保管
     保護 保持 取得 入力 出力 印刷 起動 停止 終了 開始 実行 注意 警告 注意点 留意点
     ポイント 例外 特例 備考 補足 参考 詳細 全般 見直し 対処 解決 防止 予防 促進 拡大
-    縮小 増加 減少 発展 成長 普及 啓発 教育 訓練 研修 指導 育成 人材 資源 資金 予算 財源
-    財政 経済 産業 市場 競争 国際 国内 海外 都市 地方 農村 住民 市民 国民 家族 テーマ
+    縮小 増加 減少 発展 普及 啓発 教育 訓練 研修 指導 育成 人材 資源 資金 予算 財源
+    財政 産業 市場 競争 国際 国内 海外 都市 地方 農村 住民 市民 国民 家族 テーマ
     タイトル メモ コメント パフォーマンス データベース フォルダ ディレクトリ パッケージ
     コマンド オプション パラメータ ユーザ ユーザー ページ サイト ウェブ メール
     ネットワーク サーバ サーバー クライアント マシン コンピュータ ソフトウェア
@@ -172,21 +178,31 @@ def has_term(phrase: str, least: int = 5) -> bool:
 # %% ../nbs/05i_precision.ipynb #05i0000e
 _joins = {'の', 'への', 'との', 'での', 'による', 'に関する', 'における', 'に対する'}
 _actor = re.compile(
-    '(?:者|員|人|長|課|(?<!関)係|社|会社|企業|団体|職員|国|政府|省|庁|県|市|町|村|部局|本部|機関|先生|氏|方々?|さん|様|君'
-    '|家庭|世帯|チーム|グループ|リーダー|等|など|ら|達|たち|側|選手)(?:[（(][^（）()]*[)）])?$'
+    '(?:者|員|人|(?<![成延身全特伸])長|課|(?<!関)係|社|会社|企業|団体|職員|国|政府|省|庁|県|市|町|村|部局|本部|機関|先生|氏|方々?|さん|様|君'
+    '|家庭|世帯|チーム|グループ|リーダー|メンバー|スタッフ|マネー?ジャー|オーナー|エンジニア|ベンダー?|等|など|ら|達|たち|側|選手)(?:[（(][^（）()]*[)）])?$'
 )
 _loose = re.compile(
-    '^(?:[一二三四五六七八九十0-9]+つの|通常の|最新|最も|現行|新た|当面|現在|今|近年|最近'
+    '^(?:FY|最初の|最後の|[一二三四五六七八九十0-9]+つの|通常の|最新|最も|現行|新た|当面|現在|近年|最近'
     '|今後|当時|昨今|過去|将来|我が国|お|各|全て|すべて|一部'
-    '|多く|他の|その他|ほか|[^の]{0,6}以外)|場合$|自体$| - |円|時点|の各|(?:年度?|月)の'
+    '|多く|他の|その他|ほか|[^の]{0,6}以外)|場合$|自体$| - |[0-9]円|時点|の各|(?:年度?|月)の'
+    '|[（(][0-9]+[)）].|」の「|[ぁ-んァ-ヶ一-龥] [ぁ-んァ-ヶ一-龥]'
+    '|^具体の|[0-9](?:年|か月|ヶ月|カ月|日|時間|分|週)間?$'
     '|[0-9]年|あなた|自分|自身|(?:大半|多く|一部|ほとんど|別|一つ|ひとつ|1つ)$'
     '|[も、。：:；？！]'
 )
 
 
+def _proper(ts):
+    "Is a proper name among tokens, and not a piece of a foreign word (クラ|ウド)?"
+    names = [t for t in ts if t.sub == '固有名詞']
+    text = ''.join(t.surface for t in ts)
+    runs = re.findall('[ァ-ヶー]+', text)
+    return any(not re.match('[ァ-ヶー]', t.surface) or t.surface in runs for t in names)
+
+
 def _acts(p, ts):
     "Does a phrase name somebody who does things, but not by a name?"
-    return bool(_actor.search(p)) and not any(t.sub == '固有名詞' for t in ts)
+    return bool(_actor.search(p)) and not _proper(ts)
 
 
 def _nominal(ts):
@@ -202,6 +218,9 @@ def _nominal(ts):
     return starts and last.surface not in _joins and sum(t.surface in _joins for t in ts) <= 2
 
 
+_twice = re.compile(r'(\w{3,}) \1|([一-龥]{2,}|[ァ-ヶー]{2,})\2')  # two cells, read as one
+
+
 def names_something(
     p: str,  # a noun phrase
     longest: int = 30,  # characters
@@ -211,10 +230,8 @@ def names_something(
     if not 3 <= len(p) <= longest or _loose.search(p) or refers(p):
         return False
     ts = tokens(p)
-    if not _nominal(ts) or _acts(p, ts):
+    if not _nominal(ts) or _acts(p, ts) or _twice.search(p):
         return False
-    if re.search(r'(\w{3,}) \1', p):
-        return False  # RAID6 RAID6
     during = re.search('[後前中上]$', p) and ts[-1].sub in ('副詞可能', '接尾')
     bare = len(ts) > 1 and ts[-2].surface == 'の' and len(ts[-1].surface) == 1  # Xの値
     told = has_term(p, least) or len({*_telling(ts)}) > 1 and len(_compounds(ts)) > 1
@@ -225,14 +242,37 @@ _is = re.compile(
     '(?:である|です|を意味(?:する|します)|をい(?:う|います)|を指(?:す|します)|のこと(?:です|である))。$'
 )
 _little = re.compile(
-    '(?:一つ|ひとつ|同様|一般的|重要|必要|大切|課題|不可欠|可能|有効|便利|難しい|よい|良い'
+    '(?:一つ|ひとつ|同様|一般的|重要|必要|大切|課題|不可欠|可能|有効|便利|難しい|よい|良い|異なる|異なります|による|によります'
     '|必要が(?:ある|あり))(?:である|です|だ|ます)?。$'
+)
+_beside = re.compile(  # it says what something is not, or what it is like
+    'とは(?:独立|別|異な|違|対照|区別)|より(?!な)|と(?:同じ|同様|同等|似)|に比べ|ではな|だけでな|のみならず|がち(?:です|である)'
+    '|素晴らし|すばらし|最[良善適]|鍵(?:で|と)'
+    '|(?:重要|大切|不可欠|必須|便利|有用|有名|代表的|基本的|一般的)な'
 )
 _also = re.compile(
     '(?:こと|場合)も(?:でき|可能|あ[りる])|でもあ[りる]|はな(?:く|い)、|では.*では|.*は、[^。]*[一-龥ァ-ヶー]は、'
-    '|は[^、]{1,12}が、|も(?:期待|考えられ)'
+    '|は[^、]{1,12}が、|も(?:期待|考えられ|役立)|は(?:もちろん|もとより|おろか)'
 )  # one of several things
+_denies = re.compile(
+    '(?:て(?:い|おり)?ません|て(?:い|おら)ない|は?存在し(?:ない|ません)|(?:が|は)(?:ない|ありません))。$'
+)
+_whose = re.compile(  # of whom? and a book that tells of somebody
+    '『|(?:[長次三末]?[兄弟姉妹男女子]|[父母夫妻嫁娘孫]|[祖叔伯][父母]|息子|嫡男|両親|夫人)(?=の|$)'
+)
 _one_word = re.compile('[ァ-ヶー]+|.{1,3}|[A-Za-z]+')
+
+
+def _explains(s):
+    "Does a sentence say what something is, in more than a word of praise?"
+    m = _is.search(s)
+    if _beside.search(s) or not m:
+        return not m and 'であり、' in s
+    before, what = [Token(''), *tokens(s[: m.start()])][-2:]
+    described = before.cform == '基本形' or before.surface == 'の'
+    noun = what.sub not in ('形容動詞語幹', '副詞可能')
+    noun = noun and (what.sub != 'サ変接続' or described)
+    return m.start() - s.find('は') > 14 and noun and what.pos in ('名詞', '記号')
 
 
 def _says_enough(rest):
@@ -240,13 +280,13 @@ def _says_enough(rest):
     return len({t.surface for t in tokens(rest) if _is_noun(t)}) > 2 - bool(_is.search(rest))
 
 
-def _topic(s):
+def _topic(s, placed):
     "Xは, Xとは at the beginning of a sentence"
     top = topic_of(s.rstrip('。'))
     if not top or top[0]:
         return None
-    p, rest, defines = clean_topic(top[2]), s[top[1] :], 'とは' in s[: top[1]][-3:]
-    if not names_something(p, least=3 if defines else 5):
+    p, rest, defines = clean_topic(top[2]).strip(), s[top[1] :], 'とは' in s[: top[1]][-3:]
+    if not names_something(p, least=3 if defines or _explains(s) else 5 - placed):
         return None
     if defines:
         return (
@@ -254,8 +294,12 @@ def _topic(s):
         )
     if _also.search(s) or not _says_enough(rest) or _little.search(rest) and len(rest) <= 45:
         return None
+    if _denies.search(s) or _whose.match(p):
+        return None
+    if _is.search(s) and not _explains(s) and len(rest) <= 45:
+        return None
     one = len([t for t in tokens(p) if t.pos != '記号']) == 1 or _one_word.fullmatch(p)
-    return (p, 'topic') if not one or _is.search(s) else None
+    return (p, 'topic') if placed or not one or _explains(s) else None
 
 # %% ../nbs/05i_precision.ipynb #05i00012
 _case = re.compile(
@@ -263,7 +307,16 @@ _case = re.compile(
     '(?:(?P<case>場合|とき|時|際)(?:に?は、?|、)|(?P<way>ため)?には、?|(?P<then>と)、)'
 )
 _nobody_does = re.compile('を.*(?<!られ)(?<!され)て(?:いる|います|いた|いました)。$')  # who?
-_no_then = ('よる', 'みる', '考える', 'いう', 'にする')  # 調査によると
+_no_then = (
+    'よる',
+    'みる',
+    '見る',
+    '比べる',
+    '比較する',
+    '考える',
+    'いう',
+    'にする',
+)  # 調査によると
 
 
 def _past(c, t):
@@ -272,25 +325,35 @@ def _past(c, t):
     return c[: t.start] + te[:-1] + ('だ' if te[-1] == 'で' else 'た')
 
 
-def _act(ts):  # tokens of a clause
-    "Does a clause say what somebody does with a thing: 料金を支払った?"
-    verb = ts[-2] if ts[-1].base == 'た' and len(ts) > 1 else ts[-1]
-    does = verb.pos == '動詞' and verb.sub != '非自立' and verb.base not in ('ある', 'なる')
-    does = does and ts[-1].cform == '基本形'
+def _act(ts, placed):  # tokens of a clause
+    "Does a clause say what somebody does with a thing (料金を支払った), or what happens?"
+    verb = ts[-2] if ts[-1].base in ('た', 'たい') and len(ts) > 1 else ts[-1]
+    does = verb.pos == '動詞' and verb.sub != '非自立' and ts[-1].cform == '基本形'
+    does = does and (placed or verb.base not in ('ある', 'なる'))
     first = ts[0].pos in ('助詞', '接続詞', '副詞', '動詞') or ts[0].sub == '副詞可能'
     particles = [(t.surface, t.sub) for t in ts if t.pos == '助詞']
     topic = any(sub == '係助詞' for _, sub in particles)
-    return does and not first and not topic and ('を', '格助詞') in particles
+    what = {s for s, sub in particles if sub == '格助詞'} & set('をがでに' if placed else 'を')
+    return bool(does and not first and not topic and what)
 
 
-def _condition(s):
+def _tells_nothing(rest, case):  # what follows a condition; is it one with 場合?
+    "Is it a step of a story, what an example shows, half of a case, or that it differs?"
+    thin = case and _little.search(rest.replace('必要が', '')) and len(rest) <= 45
+    shown = not case and re.search('こと(?:が|に)(?:わか|分か|気づ)[^。]*。$', rest)
+    half = re.match('又は|または|若しくは|もしくは|及び|および|どう|何|いか', rest)
+    return bool(re.search('(?:た|だ|でした)。$', rest) or thin or shown or half)
+
+
+def _condition(s, placed):
     "The act that opens a sentence: Xした場合, Xする方法"
     m = _case.match(s)
-    if not m or len(s) < m.end() + 9 or not _act(ts := tokens(c := m['what'])):
+    if not m or len(s) < m.end() + 9 or not _act(ts := tokens(c := m['what']), placed):
         return None
     rest = s[m.end() :]
     nobody = _nobody_does.search(s) and not re.search('[はが]', rest)
-    if nobody or re.match('どう|何|いか', rest) or len(_telling(ts)) < 2 and not has_term(c):
+    named = len(_telling(ts)) >= 2 - placed or has_term(c)
+    if nobody or not named or _tells_nothing(rest, m['case']):
         return None
     if m['case']:
         return c + '場合', 'case'
@@ -298,21 +361,24 @@ def _condition(s):
         return None
     if m['then']:
         return _past(c, ts[-1]) + '場合', 'case'
-    told = m['way'] and re.search('があ(?:る|ります)。$', rest)  # Xのためには, Yがある
-    return None if told else (c + '方法', 'case')
+    there = m['way'] and re.search('があ(?:る|ります)。$', rest)  # Xのためには, Yがある
+    there = there or re.search('が(?:必要|不可欠|重要)(?:です|である|に?な[りる])', rest)
+    return None if there else (c + '方法', 'case')
 
 # %% ../nbs/05i_precision.ipynb #05i00013
 _frame = re.compile(
-    '(?P<what>[^、。]{4,40}?)(?:(?P<of>について|に関して|に対して|において)は|で?は)、?(?=[^、。])'
+    '(?P<what>[^、。]{4,40}?)(?<!又)(?<!また)(?<!しく)(?<!るい)(?:(?P<of>について|に[関対際]して|において|に(?:当|あ)たって|にあって'
+    '|として)は|で?は)、?(?=[^、。])'
 )
+_exists = re.compile('(?:が|も)(?:ある|あります|存在する|存在します)。$')
 _called = re.compile(
-    '(?P<what>「[^「」、。]{2,24}」)と(?:い(?:う|います)|呼(?:ぶ|びます|ばれ(?:る|ます)))。$'
+    '(?P<what>「[^「」、。]{2,24}」|(?<=を)[^、。「」をはがに]{3,24})と(?:い(?:う|います)|呼(?:ぶ|びます|ばれ(?:る|ます)))。$'
 )
 _WORK = 'の取組'
 _begins = re.compile(
     '(?P<what>「[^「」]{4,40}」|[^、。「」はがをにで]{5,40})(?:（[^（）]{2,30}）)?[をが]'
     '(?:公[表開布]|創設|[設成]立|発[表足]|開[始発設催]|[策制]定|設置|導入|採択|締結|施行'
-    '|定め|まとめ|立ち上げ|設け)(?:(?!ない|よう)[^、。がはを]){1,10}。$'
+    '|定め|まとめ|立ち上げ|設け)(?:(?!ない|ません|よう)[^、。がはを]){1,10}。$'
 )
 
 
@@ -331,6 +397,8 @@ def _describes(p, about=False):
     if not head:
         return False
     verbs = ts[: -len(head)]
+    if any(t.sub == '接続助詞' and t.surface not in ('て', 'で') for t in verbs):
+        return False  # 明治に入ると…に在った法華堂
     a, b = head[0], head[-1]
     noun = a.pos in ('名詞', '接頭詞') or a.surface in '「『'
     noun = noun and b.pos != '助詞' and a.sub != '接尾'
@@ -340,11 +408,18 @@ def _describes(p, about=False):
     return bool(noun and whole and telling) and (about or not _acts(p, head))
 
 
+def _person(p):
+    "Does a phrase end in the name of a person, or in what persons are called?"
+    called = re.search('(?:(?<![成延身全特伸])長|氏|さん|様|議員|園児|児童|生徒)の?$', p)
+    return bool(called) or tokens(p)[-1].detail == '人名'
+
+
 def _has_name(p):
     "Is there a name in a phrase, or a foreign or quoted word?"
-    proper = any(t.sub == '固有名詞' for t in tokens(p))
     return (
-        proper or what_is(p) == 'organisation' or bool(re.search('[A-Za-z「]|[ァ-ヶー]{5}', p))
+        _proper(tokens(p))
+        or what_is(p) == 'organisation'
+        or bool(re.search('[A-Za-z「]|[ァ-ヶー]{5}', p))
     )
 
 
@@ -354,9 +429,15 @@ def _framed(s):
     rest = s[m.end() :] if m else ''
     if len(rest) < 20 or not _says_enough(rest) or _also.search(s) or 'とは' in rest:
         return None
+    if _denies.search(s) or _whose.match(m['what']):
+        return None
     if _little.search(rest) and len(rest) <= 45:
         return None
-    p, plain = m['what'], s[m.end('what')] == 'は'
+    p, plain = m['what'].strip(), s[m.end('what')] == 'は'
+    bare = re.sub('[（(][^（）()]*[)）]', '', rest)
+    torn = _exists.search(rest) or re.match('[^、。]{0,12}ないような', rest)
+    if not m['of'] and (torn or not re.search('[をがはに]', bare)):
+        return None
     named = not plain and names_something(p, 40) and (m['of'] or _has_name(p))
     return (p, 'topic') if named or _describes(p, bool(m['of'])) else None
 
@@ -375,30 +456,35 @@ def _founded(s):
 
 def _as_asked(p, how, s):
     "Places and persons need a definition, events a year; organisations are asked for acts"
-    if how == 'definition' or _is.search(s):
+    if how == 'definition' or _explains(s):
         return p, how
-    if what_is(p) in ('place', 'country', 'person'):
+    if _person(p) or what_is(p) in ('place', 'country', 'person'):
         return None
     if what_is(p) == 'organisation':
-        acts = re.search('(?:た|ている|ています)。$', s) and not p.endswith('会')
+        acts = re.search('(?:た|ている|ています)。$', s) and not p.endswith(('会', '神社'))
         return (p + _WORK, 'topic') if acts else None
-    if re.search('(?:長|氏|さん|様|議員|園児|児童|生徒)の?$', p):
-        return None
     event = re.search('(?:た|ました)。$', s) and not re.search(
         '(?:[0-9]{4}|(?:明治|大正|昭和|平成|令和)[0-9元]+)年', s
     )
     return None if event else (p, how)
 
 
+def _names_new(s, m):
+    "Does a sentence say only what it calls by a name: 積を運動量という。"
+    return 9 < m.start() == s.index('を') + 1 and names_something(m['what'], least=3)
+
+
 def subject_of(
     s: str,  # a sentence that `tells`
+    placed: bool = False,  # a question names its section, too
 ) -> tuple[str, str] | None:  # what it is about; topic, definition, case or name
     "What a sentence answers if somebody asks about it"
-    if top := _topic(s):
+    if top := _topic(s, placed):
         return _as_asked(*top, s)
-    if m := _called.search(s):
+    m = _called.search(s)
+    if m and (m['what'][0] == '「' or _names_new(s, m)):
         return m['what'], 'definition'
-    if top := _condition(s):
+    if top := _condition(s, placed):
         return top
     top = _framed(s)
     return _as_asked(*top, s) if top else _founded(s)
@@ -409,18 +495,26 @@ _number = re.compile(  # what `heading_title` leaves: －1．, A.1, II; not 100 
     '|[A-Z]?[0-9]*(?:[.．][0-9]+)+ ?|[A-Z]?[0-9]*(?:-[0-9]+)+[ 　.．]+'
     '|[A-Z][.．)）]|[IVX]+[.．]? )'
 )
-_about = re.compile('(?:について|に関して|のお知らせ|とは)?[！？!?]*$')
+_about = re.compile('(?:について|に関して|のお知らせ|とは)?[！？!?]*(?: *\\{#[^{}]*\\})?$')
+_rest = re.compile(
+    '(?:雑則|附則|補則|委任|事務|細則|準用|改廃|経過措置|その他.*|罰則)'
+)  # of rules
 _no_title = re.compile(
     '^(?:その他|ほか)|(?:とき|もの|こと|編|例|一覧|表|図|文|他|資料|メンバー|目次|まとめ|ほか|別|中|前|後)$'
     '|[■◆→／/：:？?！!、。0-9*|#]|[ 　].*[ 　]'
 )
 
 
+def _plain_title(section):
+    title = _number.sub('', heading_title(section[-1])) if section else ''
+    return re.sub('^[《〈【（(\\[]([^]】）)]*)[]》〉】）)]$', r'\1', _about.sub('', title))
+
+
 def title_of(
     section: list,  # headings, outermost first
 ) -> str:  # '' if there is none
     "The last heading, without its number, in words that can be asked about"
-    title = _about.sub('', _number.sub('', heading_title(section[-1]))) if section else ''
+    title = _plain_title(section)
     last = (tokens(title) or [None])[-1]
     if last and last.pos == '動詞' and last.cform == '基本形':
         return title + '方法'  # バグを修正する
@@ -429,7 +523,8 @@ def title_of(
 
 def names_section(title: str) -> bool:
     "Does a heading name something that a person could ask about?"
-    if not 4 <= len(title) <= 30 or _no_title.search(title) or refers(title):
+    bad = _no_title.search(title) or _twice.search(title) or refers(title)
+    if not 4 <= len(title) <= 30 or bad:
         return False
     if any(title.count(a) != title.count(b) for a, b in _brackets):
         return False
@@ -472,19 +567,33 @@ def _speaks_of(title, text):
 def _answers(title, said):
     "Do sentences under a heading say something of what it names?"
     text = ''.join(said)
+    if _person(title) and not _explains(said[0]) or re.search('もあ(?:る|ります)。$', said[0]):
+        return False
     first = tells(said[0]) and not re.match('[^は。]{1,20}も、', said[0])
     told = {t.surface for t in tokens(text) if _is_noun(t) and t.surface not in title}
     first = first and (len(said) > 1 or len(told) > 3 and not _little.search(text))
     return bool(first and _speaks_of(title, said[0]))
 
 # %% ../nbs/05i_precision.ipynb #05i00017
+_way = re.compile('ください|を(?:使|用い|実行|選|入力|押|開|クリック)|で(?:でき|行)|ことで')
+
+
+def _asks_for(title, s):
+    "The subject of a heading and how it is asked: for the way only where a sentence tells one"
+    if not re.search('[るうくすつむぬぐぶ]方法$', title) or _way.search(s):
+        return title, 'heading'
+    return title[:-2] + '場合', 'case'
+
+
 _item = re.compile(
-    '^(?:[-－–—‐・]\\s*|[0-9]{1,2}[ \u3000]+(?=[一-龥ァ-ヶ])(?![年月日人個件回番種]))'
+    '^(?:[-－–—‐・＊*★☆](?![A-Za-z-])\\s*'
+    '|[0-9]{1,2}[ \u3000]+(?=[一-龥ァ-ヶ])(?![年月日人個件回番種]))'
 )
 
 
 _figured = re.compile(  # （第1-4-6図）, (項5.11参照)
-    '[（(][^（）()]{0,16}(?:参照|[0-9][図表節章])[)）]|[（(](?:図表?|表|写真|項)[ 0-9.-]+[)）]'
+    '[（(][0-9]+(?:[.][0-9]+)+[)）]|[（(][^（）()]{0,16}(?:参照|[0-9][図表節章])[)）]'
+    r'|\[(?:注釈?|出典)? ?[0-9]+\]|[（(](?:図表?|表|写真|項)[ 0-9.-]+[)）]'
 )
 
 
@@ -494,57 +603,162 @@ def bare_sentence(s: str) -> str:
     return _lead.sub('', s)
 
 
-def _heading_facts(chunks):
-    "The opening of each section that has a name of its own"
-    firsts, res = {}, []
+_digits = '[0-9一二三四五六七八九十]+'
+_nth = f'第{_digits}'
+_caption = re.compile(f'(?:{_nth}[章節][^（）。]{{0,20}})?[（(]([^（）()。]{{2,24}})[)）]')
+_article = re.compile(  # 第4条職員は; not 第4条に定める
+    f'({_nth}条(?:の{_digits})?)[ \u3000]*(?:[（(]([^（）()。]{{2,24}})[)）])?'
+    '[ \u3000]*(?=(?![第中])[一-龥ァ-ヶ「]|この)'
+)
+_paragraph = re.compile('^(?:- )?[0-9]{1,2}(?=[一-龥])')  # of an article: 2職員は
+_itself = re.compile('(?:この|本)(?=規[約程則]|細則|要[項綱]|条例|法律?[はにの]|基準)')
+
+
+def _sections(chunks):  # path -> (chunk, number of the sentence in it, offset, sentence)
+    "The sentences of each section, and of each article of rules with its name above it"
+    res, name, article = {}, '', ''
     for c in chunks:
-        firsts.setdefault(tuple(c.section), c)
-    titles = {k: title_of(k) for k in firsts}
-    times = Counter(titles.values())
-    for k, c in firsts.items():
-        sents = [(at, bare_sentence(s)) for at, s in chunk_sentences(c)]
-        if times[titles[k]] > 1 or not sents or not names_section(titles[k]):
-            continue
-        for i in range(min(3, len(sents))):
-            said = _opening([s for _, s in sents[i:]])
-            if _answers(titles[k], said):
-                how = ''.join(said), 'heading', c, sents[i][0], titles[k], True
-                res.append(Fact(f'{c.id}.h', titles[k], *how))
-                break
+        for i, (at, s) in enumerate(chunk_sentences(c)):
+            if m := _caption.fullmatch(s):
+                name, article = m[1], ''
+                continue
+            if m := _article.match(s):
+                article = f'{m[1]} {m[2] or name}'
+            if m or article:
+                s = s[m.end() :] if m else _paragraph.sub('', s)
+            key = (*c.section, article) if article else (*c.section,)
+            res.setdefault(key, []).append((c, i, at, s))
+            name = ''
     return res
 
-# %% ../nbs/05i_precision.ipynb #05i00019
-def _sentence_facts(chunks):
-    "Each sentence that says what it is about"
-    for c in chunks:
-        before = '。'
-        for i, (at, s) in enumerate(chunk_sentences(c)):
-            torn = before not in '。！？!?' and not _bullet.match(s)
-            t, before = bare_sentence(s), s[-1]
-            if not torn and tells(t) and (o := subject_of(t)):
-                start = at + max(0, s.find(t[:6]))
-                yield Fact(f'{c.id}.{i}', o[0], t, o[1], c, start, o[0], True)
+
+def _said_of(path, title, sents):  # of one section
+    "The number of the sentence where an answer to a heading starts, and the answer"
+    first = [bare_sentence(s) for c, _, _, s in sents if c is sents[0][0]]
+    for i in range(min(3, len(first)) if names_section(title) else 0):
+        if _answers(title, said := _opening(first[i:])):
+            return i, said
+    named = len(title) <= 20 and not _no_place.search(title) and _telling(tokens(title))
+    if not named or _rest.fullmatch(title) or not re.match(f'{_nth}条', path[-1]):
+        return None
+    said = _opening(first)  # 第9条 休職: the article is about it
+    fine = len(said[0]) > 24 and tells(_itself.sub('', said[0]))
+    fine = fine and not re.search('もののほか、.*別に定め', said[0])
+    return (0, said if len(said) == len(sents) else said[:1]) if fine else None
 
 
+def _heading_facts(sections):
+    "The opening of each section that has a name of its own"
+    titles, res = {k: title_of([*k]) for k in sections}, []
+    times = Counter(titles.values())
+    for k, sents in sections.items():
+        found = times[titles[k]] == 1 and _said_of(k, titles[k], sents)
+        if found:
+            c, i, at, _ = sents[found[0]]
+            name, how = _asks_for(titles[k], found[1][0])
+            key = f'{c.id}.h' if len(k) == len(c.section) else f'{c.id}.{i}h'
+            res.append(Fact(key, name, ''.join(found[1]), how, c, at, name, True))
+    return res
+
+# %% ../nbs/05i_precision.ipynb #83249c19
 def _key(topic):
     "A topic without marks"
     return re.sub(r'[\W_]', '', topic)
 
 
+_no_place = re.compile(
+    '[■◆→？?！!、。|#;*…/／]|^(?:その他|ほか|注|例|問|[0-9]|[A-Z][-－][0-9])'
+    '|^(?:手順|方法|操作|注意|ポイント)$|^[をがはのにで]|[をがはてで]$'
+)
+
+
+def place_of(
+    section: list,  # headings, outermost first
+) -> str:  # '' if there is none that tells where something stands
+    "The last heading, without its number, as a question can name it"
+    title = _plain_title(section)
+    bad = not 2 <= len(title) <= 24 or _no_place.search(title)
+    bad = bad or _label_only.fullmatch(title) or _general_title.fullmatch(title)
+    torn = any(title.count(a) != title.count(b) for a, b in _brackets)
+    bad = bad or torn or not re.search('[ぁ-んァ-ヶ一-龥]{2}', title)
+    return '' if bad else title.translate(str.maketrans('「」', '『』'))
+
+
+def _places(sections, chunks):
+    "Of each section of a document the nearest heading that no other one has"
+    paths = {k[:n] for k in sections for n in range(1, len(k) + 1)}
+    times = Counter(place_of([*p]) for p in paths)
+    missed, res = {k[1:] for k in long_sections(chunks)}, dict.fromkeys(sections, '')
+    for k in sections.keys() - missed - {()}:
+        least = len(k) - 1 if re.match(f'{_nth}条', k[-1]) else 0
+        above = [place_of([*k[:n]]) for n in range(len(k), least, -1)]
+        res[k] = next((p for p in above if p and times[p] == 1), '')
+    return res
+
+
+_hangs = re.compile(  # the … of what?
+    '(?:数|率|額|量|費用?|度|値|期間|期限|時期|場所|内容|方法|手順|条件|目的|理由|結果|段階|単位'
+    '|ポイント|考え方|種類|範囲|対象|効果|特徴|役割|名称|要件|項目|事項|場合)$'
+)
+
+
+def _placed(f, place):
+    "A fact with the heading that it needs, or None if it needs one and there is none"
+    if f.how not in ('topic', 'case', 'name'):
+        return f
+    named = re.search('[A-Z「]', f.topic) or _proper(tokens(f.topic))
+    if f.topic.endswith('方法') and f.how == 'case':
+        f.place = '' if named else place
+        return f if f.place or has_term(f.topic[:-2]) else None
+    alone = _explains(f.answer) or _key(place) in _key(f.topic)
+    f.place = '' if alone else place
+    of = f.topic.rpartition('の')[0]
+    named = named or of and has_term(of, 4)
+    return f if place or named or not _hangs.search(f.topic) else None
+
+# %% ../nbs/05i_precision.ipynb #05i00019
+_exercise = re.compile('(?:めよ|えよ|示せ|せよ|なさい)(?:。|$)', re.M)
+_exercises = re.compile('演習|例題|練習問題|章末問題|解答例?$')  # headings
+
+
+def _sentence_facts(sections, places):
+    "Each sentence that says what it is about"
+    for path, sents in sections.items():
+        before, place = '', places[path]
+        for c, i, at, s in sents:
+            torn = len(before) > 20 and before[-1] not in '。！？!?' and not _bullet.match(s)
+            t, before = bare_sentence(s), s
+            if torn or _exercise.search(c.text) or _exercises.search(''.join(path[-1:])):
+                continue
+            if tells(t) and (o := subject_of(t, bool(place))):
+                start = at + max(0, s.find(t[:6]))
+                yield _placed(Fact(f'{c.id}.{i}', o[0], t, o[1], c, start, o[0], True), place)
+
+
+def _told(p, fs, whole):  # the facts of a topic, the text of its document
+    "What defines a topic; or the longer of two; or, of many, what sections say of it once"
+    told = [f for f in fs if f.how == 'definition' or _explains(f.answer)][:1]
+    if not told and len(fs) < 3 and whole.count(p.removesuffix(_WORK)) < 9:
+        told = sorted(fs, key=lambda f: -len(f.answer))[:1]
+    if not told and whole.count(p) < 30:  # no theme of the whole document
+        once = [f for f in fs if f.place and f.chunk.text.count(p) == 1]
+        told = list({f.place: f for f in once}.values())[:3]
+    return told
+
+
 def _document_facts(chunks):
     "One fact of each topic; of one that stands in many places only what defines it"
-    found, res = list(_sentence_facts(chunks)), _heading_facts(chunks)
+    sections = _sections(chunks)
+    found = [f for f in _sentence_facts(sections, _places(sections, chunks)) if f]
+    res = _heading_facts(sections)
     whole, by = ''.join(c.text for c in chunks), {}
     for f in found:
         by.setdefault(f.topic, []).append(f)
     seen, said = {_key(f.topic) for f in res}, ''.join(f.answer for f in res)
     for p, fs in by.items():
-        told = [f for f in fs if f.how == 'definition' or _is.search(f.answer)]
-        if not told and len(fs) < 3 and whole.count(p.removesuffix(_WORK)) < 9:
-            told = sorted(fs, key=lambda f: -len(f.answer))
-        if told and _key(p) not in seen and told[0].answer not in said:
+        if _key(p) not in seen:
             seen.add(_key(p))
-            res.append(told[0])
+            res += [f for f in _told(p, fs, whole) if f.answer not in said]
     return res
 
 
@@ -591,9 +805,13 @@ def _defines(c, f):
     name, what = (f.answer, f.question) if back else (f.question[: -len('とは何')], f.answer)
     if f.kind == 'short' or not names_something(name) or _actor.search(what):
         return False
+    if _beside.search(what) or back and re.search('の|における', name):
+        return False
     short = _short_name.match(f.question)
     if short or re.fullmatch('[A-Za-z0-9-]+', name):
         full = short[1] if short else what
+        if short and len(re.findall('[A-Z]', name)) < 2:
+            return False  # 方向づけ（Direct）: the English word
         return names_something(full, 40) and not re.search('の|等|など', full)
     if '、' in what and f'{name}とは' not in c:
         return False
@@ -615,6 +833,7 @@ def _sensible(c, f):
         what = what and not topic_of(c)[0] and not re.search('に[一-龥]{2}は何$', f.question)
         what = what and _name.fullmatch(f.answer) and not re.fullmatch('[a-z]+', f.answer)
         what = what and not _actor.search(f.question[:-2])  # 創始者: asked with 誰
+        what = what and '、' not in f.question and _kind_of.search(f.question[:-2])
         return bool(what) and names_something(f.answer)
     asked = _figure.match(f.answer) and re.search('何(?![がをにでとも])|いつ|いく', f.question)
     return bool(asked) and f.shape in ('place', 'end') and _countable(c, f)
@@ -625,13 +844,13 @@ _opens = re.compile('[^、。は]{4,24}(?:場合|ときは?|には|では)、?')
 
 def own_forms(
     s: str,  # one sentence
-    title: str = '',  # as for `sentence_forms`; not used
+    title: str = '',  # heading of its section
     known: dict | None = None,  # see `glossary`
     bare_title: bool = False,  # not used
 ) -> list[Form]:
     "What is asked about a sentence of a document that the rules have not seen"
     t = bare_sentence(s)
-    if not tells(t):
+    if not tells(t) or _exercises.search(title):
         return []
     found = [Form(k, 'what', q, a, a) for k, q, a in abbreviation_forms(t)]
     found = [f for f in found if _sensible(t, f) and _short_name.match(f.question)]

@@ -28,15 +28,15 @@ _junk = {
         0xFFFE,
         0xFFFF,
         *range(0xD800, 0xE000),
-        *range(0xE000, 0xF900),
     )
 }
 _junk.update({ord(c): ' ' for c in '\t\n\r\x0b\x0c\u2028\u2029'})
+_junk.update(dict.fromkeys(range(0xE000, 0xF900), ' '))  # bullets of a font: they part
 
 
 def tidy(
     text: str,  # text of one block
-) -> str:  # the same without control, zero-width and private-use characters, on one line
+) -> str:  # the same on one line, without control and zero-width characters
     "Remove what is no text; ， and ． become 、 and 。, width and spelling are left alone"
     return japanese_stops(
         re.sub(' {2,}', ' ', unicodedata.normalize('NFC', text.translate(_junk))).strip()

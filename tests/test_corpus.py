@@ -77,6 +77,7 @@ def test_spans_cover_the_text(text):
 
 def test_tidy_removes_what_is_no_text():
     assert tidy('雪\x00氷\u200b面\ufeff\x07。\r\n次\ud83d') == '雪氷面。 次'
+    assert tidy('中間ベンダ\uf09eベンダは\uf0b7') == '中間ベンダ ベンダは'  # two cells
     assert tidy('①　㎢ ＣＯ２ −1℃') == '①　㎢ ＣＯ２ −1℃'
     tidy('\ud800海').encode('utf-8')
 

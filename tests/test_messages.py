@@ -175,6 +175,29 @@ def test_one_is_told_as_one(ja, n, lines, japanese):
     assert told(report) == lines and tr(lines[0]) == japanese
 
 
+def test_a_document_that_gives_few_questions_says_so(ja):
+    from climate_ft.datafiles import told
+
+    def lines(n, alone, **more):
+        forms = dict(coverage=dict(short=n, sentences=220, left={}))
+        rows = dict(train=n, forms=9, short=1)
+        report = dict(facts=dict(train=n), rows=rows, forms=forms, **alone)
+        return told(report | more)[1:]
+
+    (said,) = lines(5, dict(alone=3))
+    assert said == (
+        'few sentences can be asked about alone: 8 of 220; the text, its gaps and passages '
+        'are trained all the same, and --teacher makes more questions'
+    )
+    assert tr(said).startswith('単独で質問にできる文は220文中8文だけです。')
+    assert '--teacher' in tr(said)
+    assert lines(5, dict(alone=5)) == lines(5, {}) == []  # the report asks by other rules
+    taught = dict(kept=9, rejected={}, requests=1, cached=0, model='m')
+    with pytest.MonkeyPatch.context() as m:
+        m.setattr('climate_ft.datafiles.told_of_teacher', lambda report: [])
+        assert lines(5, dict(alone=3), teacher=taught) == []
+
+
 def test_what_counts_is_translated_inside_a_message(ja):
     said = tr('tuned.jsonl lacks 1 answer that base.jsonl has: run `climate-ft answers` again')
     assert said.startswith('base.jsonlにある回答1件がtuned.jsonlにありません。')

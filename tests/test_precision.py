@@ -1,14 +1,15 @@
 "What is asked of a document that the rules have not seen (chapter 05i): real sentences"
 
 import pytest
-from climate_ft.corpus import build_corpus
-from climate_ft.dataset import build_dataset
+from climate_ft.corpus import build_corpus, run_corpus
+from climate_ft.dataset import build_dataset, run_dataset, told
 from climate_ft.facts import corpus_facts
 from climate_ft.forms import sentence_forms
 from climate_ft.pairs import base_pairs, template_pairs
 from climate_ft.passages import build_forms
 from climate_ft.precision import bare_sentence, clear_forms, names_section, names_something
 from climate_ft.precision import own_facts, own_forms, refers, subject_of, tells, title_of
+from climate_ft.workspace import *
 
 SECURITY = '緊急地震速報(警報)は、地震による強い揺れが来ることをあらかじめ知らせる警報である。'
 
@@ -130,7 +131,8 @@ def test_headings_that_name_something(title, fine):
             None,
         ),
         (
-            '文部科学省は、AI分野の人材を育てるため、「次世代AI人材育成プログラム」を創設した。',
+            '文部科学省は、AI分野の人材を育てるため、'
+            '「次世代AI人材育成プログラム」を創設した。',
             ('「次世代AI人材育成プログラム」', 'name'),
         ),
         ('「未出力」とは別物で、督促の対象ではない状態を示します。', None),
@@ -148,6 +150,12 @@ def test_bullets_numbers_and_connectives_leave_a_sentence():
     assert bare_sentence('また、村は、実態を把握する。') == '村は、実態を把握する。'
     assert bare_sentence('13 の海溝型地震がある。') == '13 の海溝型地震がある。'
     assert bare_sentence('–圏点を付けた場合、進入が無効になる。')[0] == '圏'
+    option = '-w オプションは、格納するよう指示している。'
+    assert bare_sentence(option) == option
+    assert bare_sentence('＊空になった樽は、密閉をする。')[0] == '空'
+    assert bare_sentence('多くの伝説を生んだ[注釈3]。') == '多くの伝説を生んだ。'
+    fee = '個人情報の開示に際しては、1件あたり1、000円の手数料を申し受けます。'
+    assert bare_sentence(fee) == fee
 
 
 def test_a_heading_is_answered_by_what_speaks_of_it():
@@ -289,15 +297,18 @@ def test_footnotes_and_figures_in_brackets_leave_a_sentence():
     's, subject',
     [
         (
-            '北海道警察公式防犯アプリ「ほくとポリス」では、特殊詐欺被害の発生情報を配信しています。',
+            '北海道警察公式防犯アプリ「ほくとポリス」では、'
+            '特殊詐欺被害の発生情報を配信しています。',
             '北海道警察公式防犯アプリ「ほくとポリス」',
         ),
         (
-            '2012年度に実施した高校生アンケートでは、村への定住が困難な現状が浮き彫りになりました。',
+            '2012年度に実施した高校生アンケートでは、'
+            '村への定住が困難な現状が浮き彫りになりました。',
             '2012年度に実施した高校生アンケート',
         ),
         (
-            '業法・規制法がない重要インフラ等に関しては、技術の変化に応じて機動的な対応が望まれる。',
+            '業法・規制法がない重要インフラ等に関しては、'
+            '技術の変化に応じて機動的な対応が望まれる。',
             '業法・規制法がない重要インフラ等',
         ),
         (
@@ -305,11 +316,13 @@ def test_footnotes_and_figures_in_brackets_leave_a_sentence():
             '「不正軽油」',
         ),
         (
-            '1966年にはワイゼンバウム博士により、初の自然言語処理プログラム「ELIZA」が開発されました。',
+            '1966年にはワイゼンバウム博士により、'
+            '初の自然言語処理プログラム「ELIZA」が開発されました。',
             '「ELIZA」',
         ),
         (
-            '中頓別ウィンドファーム合同株式会社では、陸上風力発電事業に関する手続を進めています。',
+            '中頓別ウィンドファーム合同株式会社では、'
+            '陸上風力発電事業に関する手続を進めています。',
             '中頓別ウィンドファーム合同株式会社の取組',
         ),
         (
@@ -369,6 +382,8 @@ def test_what_announces_doubts_or_denies_is_not_asked(s):
         ('1-2 給水人口の予測', '給水人口の予測'),
         ('F-15戦闘機の配備計画', 'F-15戦闘機の配備計画'),
         ('不正軽油とは?', '不正軽油'),
+        ('第12条 (役員の出席)', '役員の出席'),
+        ('クラスの継承 {#extends}', 'クラスの継承'),
         ('新型コロナワクチンの定期接種について', '新型コロナワクチンの定期接種'),
     ],
 )
@@ -411,7 +426,8 @@ def test_headings_that_are_no_names(title):
         ),
         (
             '未就学の子ども数',
-            '様々な子育て支援策は、結果として出現する未就学の子ども数に応じた対応策でもあります。',
+            '様々な子育て支援策は、'
+            '結果として出現する未就学の子ども数に応じた対応策でもあります。',
             False,
         ),
         (
@@ -547,3 +563,361 @@ def test_a_sentence_that_tells_one_thing_of_many_is_asked_for_as_what_the_docume
 def test_a_sign_of_a_private_font_joins_what_does_not_belong_together():
     assert refers('中間ベンダ\uf09eベンダは、製品の脆弱性に対応する。')
     assert not refers('中間ベンダは、製品の脆弱性に対応する。')
+
+
+@pytest.mark.parametrize(
+    's',
+    [
+        # a step of a story, and what is seen in an example
+        '挙兵の吉日を占いで定めると、'
+        '身辺に仕えていた工藤茂光らを一人ずつ私室に呼び、事を伝えた。',
+        'DbConnector ディレクトリを見ると、'
+        '上流の変更が stable ブランチに取り込み済みであるとわかります。',
+        # a time or a cause in front of the topic, or a span of time as the topic
+        '明治に入ると廃仏毀釈により石塔の前に在った法華堂は壊され、'
+        'その跡に明治5年（1872年）、白旗神社が建てられた。',
+        '昇任後6か月間は仮昇任期間として、勤務成績によっては昇任を取消すことがある。',
+        '災害により被害を受けた農林畜産業者又は団体に対し復旧を促進するため、'
+        '融資等の支援を行う。',
+        # whose brother? of whom does the book tell? a person who holds a view
+        '長兄の義平は無官とみられ、次兄の朝長よりも昇進が早いことから、'
+        '頼朝が嫡男として待遇されていたとみられている。',
+        '『平治物語』は「年齢より大人びている」とし、'
+        '平治物語絵巻断簡には頼朝と見られる若武者の姿が残る。',
+        '佐藤進一は頼朝と義経の対立について、'
+        '鎌倉政権内部に二つの派が並立していたことが原因であると主張している。',
+        # one of several, half of a condition, nothing but that it differs
+        '音声通話はもちろんデータ通信、無線LANなどの通信機能が充実し、'
+        'コミュニケーション機能に優れています。',
+        '高圧ガス保安法の規定による許可等の処分をしたとき、'
+        '又は届出を受理したときは、速やかに道公安委員会に通報する。',
+        '備品を用意または装着する場合は、所有形態および利用目的の違いによって異なります。',
+        '知的財産権が存在するものを利用するとき、及び権利のある製品を利用するときは、適切な手順を導入する。',
+        # a comparison, praise, a denial
+        'クラウド事業者はクラウド利用者とは独立した組織である。',
+        '非同期処理はJavaScriptにおけるとても重要な概念です。',
+        'Pガイドラインでは、「中間ベンダ」を定義しておらず、'
+        '中間ベンダに求められる対応についても明示していません。',
+        '営業に使う特定のシーケンスは、標準のテンプレートの一覧の中には存在しません。',
+        # no subject, no way to do it, no organisation
+        '国際標準(ISO/IEC JTC1/SC42)では、'
+        '透明性（適切な情報が関係者に提供されること）と定義されている。',
+        'Node.jsでは`fs.readFile`関数というファイルシステムからファイルをロードする非同期処理の関数があります。'
+        '',
+        '非同期処理の外から例外が起きたことを知るためには、'
+        '例外が発生したことを非同期処理の外へ伝える方法が必要です。',
+        '岬にある愛宕神社は、下出水村の招魂社として建てられたものであったが、'
+        '護国神社が合祀された後は愛宕神社として現在に至っている。',
+        '元のプルリクエストの画面を閉じると、新しいほうにも表示されることがわかります。',
+        '最初のメールアドレスは検証済みで、プライマリアドレスとして設定されています。',
+        'インストーラーは最新からは少しですが遅れがちです。',
+        # somebody who acts, and what only depends
+        '期待を上回るチームメンバーは、現在のポジションの要求を一貫して上回ります。',
+        'ライフタイム引数を宣言し使用する場所は、構造体フィールドかメソッド引数に関係するかによります。',
+        # では belongs to a clause inside
+        'Sequentialでは定義できないような複雑なニューラルネットワークを実装できる。',
+        # two cells of a table, read as one
+        '中間ベンダベンダは、中間ベンダに求められる対応（脆弱性の問題の切り分け）に取り組む。',
+    ],
+)
+def test_what_no_question_can_be_made_of_is_not_asked(s):
+    assert tells(s) and subject_of(s) is None and own_forms(s) == []
+
+
+@pytest.mark.parametrize(
+    's',
+    [
+        'クラウドサービス利用者に対しては、'
+        'そのようなユーティリティプログラムの使用は制限し、管理することが期待される。',
+        'ある振り子時計は、固定された支点に吊るされているとき、周期が1秒である。',
+        'スマートフォンに関するセキュリティ要件を網羅的に把握するためには、'
+        '全体を一読してください。',
+        '総会で抽選で駐車場の使用者を決定する場合には、附則第5条は、不要である。',
+        '保護管理者は、個人情報ファイルについて、'
+        '前2条に規定する台帳により、ファイル簿を作成する。',
+        'AI法案は、システミックリスクを伴う汎用AIモデル2には、より多くの義務を課している。',
+        'リスト4-4は、所有権を返す関数の定義を示す注釈のついた例です。',
+        'システム管理者の利便性を重視する機能は、'
+        '管理策を無効化できるユーティリティプログラムである場合がある。',
+        '後白河は独自の軍事体制を構築するために、義経を活用したのである。',
+        '多層ニューラルネットワークは任意のブール関数を近似的に表現する能力を持つことを説明する。',
+    ],
+)
+def test_what_needs_another_page_or_only_comments_does_not_tell(s):
+    assert not tells(s)
+
+
+@pytest.mark.parametrize(
+    's, subject',
+    [
+        (
+            '居住者名簿の作成に当たっては、'
+            '災害時に自ら避難することが困難な者を事前に把握しておくことが望ましい。',
+            '居住者名簿の作成',
+        ),
+        (
+            '発見者との情報交換に際しては、第三者に情報が漏えいしないよう留意します。',
+            '発見者との情報交換',
+        ),
+        (
+            '年次有給休暇の最小取得単位は、半日（1日の所定労働時間の50%）とする。',
+            '年次有給休暇の最小取得単位',
+        ),
+        ('情報技術製品は、安全機能を評価及び確認し、適切に利用すること。', '情報技術製品'),
+        (
+            '合意形成の円滑化は、区分所有者の間の協議を重ねることによって図られる。',
+            '合意形成の円滑化',
+        ),
+        ('経済成長は、人口の増加と技術の進歩によって長い間支えられている。', '経済成長'),
+        (
+            '今治タオルは、石鎚山系の軟らかい水と長く受け継がれた織物の技術から生まれている。',
+            '今治タオル',
+        ),
+        (
+            '寿福寺は源義朝邸宅跡に建てられた寺院であり、実朝の墓の隣には母・政子の墓がある。',
+            '寿福寺',
+        ),
+        ('黒之瀬戸のほぼ中央で最も狭い海峡の小さな岬状の突端を梶折鼻と呼ぶ。', '梶折鼻'),
+        ('義経の容貌に関して、同時代の人物が記した史料は存在する。', None),
+    ],
+)
+def test_what_was_refused_by_accident_is_asked(s, subject):
+    assert tells(s)
+    assert (subject_of(s) or (None,))[0] == subject
+
+
+def asked_of(*sections):
+    "Answer -> question, of a document of (heading, text)"
+    facts = own_facts(chunks(*sections))
+    return {f.answer: base_pairs(f)[0].instruction for f in facts}
+
+
+NOTICE = '予告の日数については、解雇予告手当を支払った日数だけ短縮することができる。'
+RETURN = '休職の事由が消滅したときは、直ちに復職させる。'
+
+
+def test_what_hangs_on_its_section_is_asked_for_with_the_heading():
+    (q,) = asked_of(('7.2　解雇', NOTICE)).values()
+    assert q == '予告の日数について、文書の「解雇」の節には何と書かれていますか。'
+    assert asked_of(('解雇', NOTICE), ('解雇', 'これは別の節の文である。'))
+    assert asked_of(('その他', NOTICE)) == {}
+    (q,) = asked_of(('「解雇」の手続', NOTICE)).values()
+    assert '文書の「『解雇』の手続」の節' in q
+    several = ('通則', '解雇'), ('就業', '解雇')
+    blocks = [
+        dict(role=r, text=t, level=n, doc='d', pages=[1])
+        for top, below in several
+        for r, t, n in (('heading', top, 1), ('heading', below, 2), ('body', NOTICE, 0))
+    ]
+    assert {f.place for f in own_facts(build_corpus(blocks))} <= {'通則', '就業'}
+    sets, _ = build_dataset(chunks(('解雇', NOTICE)), hold_out='wordings')
+    rows = [
+        r.instruction
+        for s in ('train', 'recall', 'dev')
+        for r in sets[s]
+        if r.output == NOTICE
+    ]
+    assert len(rows) > 4 and all('「解雇」の節' in q for q in rows)
+
+
+def test_a_definition_and_a_topic_that_holds_the_heading_need_no_heading():
+    (q,) = asked_of(('地震のときの行動', SECURITY)).values()
+    assert q == '緊急地震速報(警報)について、文書には何と書かれていますか。'
+    said = '定年後の再雇用の契約は、1年ごとに労働条件を定めて書面で結ぶものとする。'
+    (q,) = asked_of(('再雇用', said)).values()
+    assert q.endswith('、文書には何と書かれていますか。')
+
+
+def test_a_state_and_a_single_word_are_asked_only_with_their_section():
+    assert subject_of(RETURN) is None
+    (q,) = asked_of(('第11条　復職', RETURN)).values()
+    assert (
+        q == '休職の事由が消滅した場合について、文書の「復職」の節には何と書かれていますか。'
+    )
+    for s, subject in (
+        (
+            'TVモードで使用する場合は、ドックに自動化装置を接続します。',
+            'TVモードで使用する場合',
+        ),
+        (
+            '動作を止めたい場合は、ボタンを長押しするか、ケーブルを差し直します。',
+            '動作を止めたい場合',
+        ),
+    ):
+        assert subject_of(s) is None
+        assert subject_of(s, True) == (subject, 'case')
+
+
+def test_a_way_without_a_name_is_asked_for_with_its_section():
+    way = '記述をテストするには、log コマンドを実行して出力を確かめます。'
+    (q,) = asked_of(('履歴の選択', way)).values()
+    assert (
+        q == '記述をテストする方法について、文書の「履歴の選択」の節には何と書かれていますか。'
+    )
+    assert asked_of(('その他', way)) == {}
+    named = '対話的なGitのリベースを行うには、コマンドに -i オプションを追加します。'
+    (q,) = asked_of(('歴史の書き換え', named)).values()
+    assert q == '対話的なGitのリベースを行う方法について教えてください。'
+
+
+def test_a_theme_of_the_document_is_asked_only_where_it_is_explained():
+    said = (
+        '{}では、業務で使うスマートフォンの紛失に備えて、画面のロックと{}の暗号化を行います。'
+    )
+    said = [
+        f'スマートフォンは、{x}の業務でも利用者の端末を会社の網につなぐために使われます。'
+        for x in '営業 保守 経理 受付'.split()
+    ]
+    cs = chunks(*((f'{x}での利用', s) for x, s in zip('店舗 工場 本部 窓口'.split(), said)))
+    places = {f.place for f in own_facts(cs)}
+    assert 1 < len(places) <= 3 and all('での利用' in p for p in places)
+    many = ('活用', 'スマートフォンの活用。' * 30)
+    cs = chunks(
+        *((f'{x}での利用', s) for x, s in zip('店舗 工場 本部 窓口'.split(), said)), many
+    )
+    assert [f for f in own_facts(cs) if f.topic == 'スマートフォン'] == []
+
+
+def rules(*paragraphs):
+    "Chunks of a document whose articles are no headings"
+    blocks = [dict(role='heading', text='管理規約', level=1)]
+    blocks += [dict(role='body', text=p) for p in paragraphs]
+    return build_corpus([b | dict(doc='d', pages=[1]) for b in blocks])
+
+
+DUTY = (
+    '区分所有者は、円滑な共同生活を維持するため、'
+    'この規約及び総会の決議を誠実に遵守しなければならない。'
+)
+ALSO = '区分所有者は、同居する者に対してこの規約及び総会の決議を遵守させなければならない。'
+
+
+def test_an_article_of_rules_is_asked_for_by_the_name_above_it():
+    cs = rules(
+        '（規約の遵守義務）',
+        f'第3条{DUTY}', f'- 2{ALSO}',
+        '（組合員の資格）',
+        '第30条組合員の資格は、区分所有者となったときに取得し、'
+        '区分所有者でなくなったときに喪失する。',
+        '（役員の任期）',
+        '第36条役員の任期は、次のとおりとする。',
+        '- 4役員が組合員でなくなった場合には、その役員はその地位を失う。',
+        '（出席の要件）',
+        '第5条に定める者の出席がなければ、総会を開くことはできないものとする。',
+        '（雑則）',
+        '第72条この規約に定めのない事項については、'
+        '区分所有法その他の法令の定めるところによる。',
+    )  # fmt: skip
+    facts = {f.subject: f for f in own_facts(cs)}
+    assert facts['規約の遵守義務'].answer == DUTY + ALSO
+    assert facts['組合員の資格'].answer.startswith('組合員の資格は、区分所有者となったとき')
+    case = facts['役員が組合員でなくなった場合']
+    assert case.place == '役員の任期' and len({f.id for f in facts.values()}) == len(facts)
+    assert not facts.keys() & {'雑則', '出席の要件'}
+    (f,) = own_facts(
+        chunks(
+            (
+                '第12条　副業・兼業',
+                '社員は、勤務時間外において、他の会社等の業務に従事することができる。',
+            )
+        )
+    )
+    assert (f.subject, f.how) == ('副業・兼業', 'heading')
+    assert own_facts(chunks(('副業・兼業', f.answer))) == []  # no article
+
+
+def test_the_heading_of_an_act_asks_for_the_way_only_if_a_sentence_tells_one():
+    told = (
+        'デバイスを初期設定する際には、機種の違いにより、'
+        '設定や機能制限に制約がある場合があります。'
+    )
+    (f,) = own_facts(chunks(('6.2.4　デバイスを初期設定する', told)))
+    assert (f.subject, f.how) == ('デバイスを初期設定する場合', 'case')
+    way = (
+        'デバイスを初期設定する際には、'
+        '管理者が配布した設定ファイルを開き、画面の指示に従ってください。'
+    )
+    (f,) = own_facts(chunks(('6.2.4　デバイスを初期設定する', way)))
+    assert (f.subject, f.how) == ('デバイスを初期設定する方法', 'heading')
+
+
+def test_exercises_state_no_facts():
+    said = (
+        '滑らかな水平面の上に置かれた長さ2メートルの台車は、床の上を一定の速さで動いている。'
+    )
+    sliding = '小球を台の中心からわずかに離れた位置に置いた場合、小球は単振動の運動を続ける。'
+    assert len(own_facts(chunks(('台車の運動', said + sliding)))) == 1
+    assert own_facts(chunks(('台車の運動', said + sliding + '小球の周期を求めよ。'))) == []
+    assert own_facts(chunks(('例題', said + sliding))) == []
+    s = 'RAID5は少なくとも3つのアクティブなパーティションから成る。'
+    assert own_forms(s, '構成') and own_forms(s, '演習3') == []
+
+
+@pytest.mark.parametrize(
+    's, asked',
+    [
+        (
+            'クラウド利用者の経営陣は評価（Evaluate）をベースに、コミットメントとして、'
+            '方向づけ（Direct）を行うことができる。',
+            [],
+        ),
+        (
+            '脆弱性の届出は独立行政法人情報処理推進機構（IPA）が受け付ける。',
+            [('独立行政法人情報処理推進機構は何と略される', 'IPA')],
+        ),
+        (
+            'Git におけるブランチとは、'
+            '特定のコミットを指すチェックサムを記録したファイルである。',
+            [
+                (
+                    'Git におけるブランチとは何',
+                    '特定のコミットを指すチェックサムを記録したファイル',
+                )
+            ],
+        ),
+        (
+            'スマートフォンは技術的な側面では発展段階であり、導入企業向けの情報も十分ではなく、'
+            '業務利用においては解決しなければならない課題が多く存在するのも事実です。',
+            [],
+        ),
+    ],
+)
+def test_an_english_word_is_no_abbreviation_and_a_name_is_short(s, asked):
+    assert [(f.question, f.answer) for f in own_forms(s)] == asked
+
+
+def test_a_label_above_a_sentence_does_not_tear_it_and_half_a_sentence_does():
+    what = '脆弱性検証とは、受け取った脆弱性関連情報について、再現性を検証することです。'
+
+    def facts(before):
+        blocks = [('heading', '用語の定義', 1), ('body', before, 0), ('body', what, 0)]
+        blocks = [dict(role=r, text=t, level=n, doc='d', pages=[1]) for r, t, n in blocks]
+        return [f.topic for f in own_facts(build_corpus(blocks))]
+
+    assert facts('7.脆弱性検証') == ['脆弱性検証']
+    assert facts('調整機関は製品開発者と連絡を取り、公表日を決めるために') == []
+
+
+def test_a_document_without_facts_falls_back_on_sentences_that_stand_alone():
+    alone = '図書館は、毎年4月に新しい利用証を配っています。'
+    leans = '図書館は、前項の規定により、本市の住民に利用証を配っています。'
+    cs = chunks(('学校の施設', alone + leans))
+    assert own_facts(cs) == [] and len(corpus_facts(cs)) == 2
+    sets, _ = build_dataset(cs, hold_out='wordings')
+    asked = {r.output for r in sets['train'] if r.kind == 'base'}
+    assert asked == {alone}
+
+
+def test_a_document_with_few_questions_says_so_in_its_summary(tmp_path):
+    leans = 'この章では、前項の規定により、本市の住民に利用証を配る手続を定めています。'
+    blocks = [('heading', '第11条　復職', 1), ('body', RETURN + leans * 3, 0)]
+    blocks = [dict(role=r, text=t, level=n, doc='d', pages=[1]) for r, t, n in blocks]
+    ws = Workspace(tmp_path)
+    write_json(ws.path('cleaned_blocks'), dict(blocks=blocks, captions=[]))
+    run_corpus(ws)
+    report = run_dataset(ws, hold_out='wordings')
+    assert report['facts']['train'] == 1 and report['alone'] == 0
+    assert any(
+        s.startswith('few sentences can be asked about alone: 1 of 4;') for s in told(report)
+    )
+    assert 'alone' not in run_dataset(ws) and len(told(run_dataset(ws))) == 1
