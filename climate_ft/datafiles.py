@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from dataclasses import replace
+from pathlib import Path
 from .workspace import *
 from .corpus import load_corpus
 from .facts import corpus_facts
@@ -242,10 +243,11 @@ def write_forms(
     seed: int = 42,
     mix=None,  # `Mix` of chapter 05f
     teacher=None,  # `Teacher` of chapter 05g; None: nothing is sent anywhere
+    practice: list[Path] = (),  # see `practice_rows` of chapter 05f
     progress: Progress | None = None,
 ):
     "Every form of the trained sentences into `forms.jsonl`, those held out into `short.jsonl`"
-    from climate_ft.passages import build_forms
+    from climate_ft.passages import build_forms, practice_rows
 
     sides, whole = split_sections(chunks, seed), report['hold_out'] == 'wordings'
     known, taught = [c for c in chunks if whole or sides[unit_of(c)] == 'train'], ()
@@ -258,6 +260,10 @@ def write_forms(
     if whole:
         rows, held = _keep_apart(sets, rows, held, report, seed)
     note_gaps(ws, known, sets, rows, report)
+    if practice:
+        more = practice_rows(practice, _asked_in(sets), seed=seed)
+        report['forms']['practice'] = len(more)
+        rows += more
     for r in held:
         r.split = 'short'
     sets['short'] = held
@@ -286,6 +292,7 @@ def run_dataset(
     hold_out: str = 'sections',  # see `build_dataset`
     mix=None,  # `Mix` of chapter 05f
     teacher=None,  # `Teacher` of chapter 05g
+    practice: list[Path] = (),  # see `practice_rows` of chapter 05f
 ) -> dict:  # the report
     "Chapter 06 for a whole workspace"
     say = progress or (lambda f, m='': None)
@@ -296,7 +303,7 @@ def run_dataset(
     )
     say(0.7, 'short questions and passages')
     part = _part(progress, 0.7, 0.9)
-    write_forms(ws, chunks, sets, report, seed, mix, teacher, part)
+    write_forms(ws, chunks, sets, report, seed, mix, teacher, practice, part)
     say(0.9, 'writing')
     _write_sets(ws, chunks, sets)
     write_json(ws.path('dataset_report'), report)
@@ -366,6 +373,8 @@ def told(
             f"the trained question most like a hand-written one is {near['ratio']:.0f} % "
             'alike (listed in data/gold_distance.jsonl)'
         )
+    if n := report['forms'].get('practice'):
+        lines.append(f'{counted(n, "question")} about other texts practise reading')
     return lines + told_of_teacher(report)
 
 # %% ../nbs/06d_writing.ipynb #a9803cca
