@@ -331,6 +331,26 @@ def test_exports_go_with_the_adapter_that_they_were_made_from(tmp_path, monkeypa
     assert len(told) == changed
 
 
+@pytest.mark.parametrize('start, says', [('reading', True), ('', False), ('mine', False)])
+def test_a_run_says_that_its_training_went_on_from_the_reading_adapter(
+    tmp_path, monkeypatch, start, says
+):
+    from climate_ft import stages, train
+    from climate_ft.report import read_before
+
+    (tmp_path / 'mine').mkdir()
+    (tmp_path / 'mine' / 'adapter_model.safetensors').touch()
+    at = str(tmp_path / 'mine') if start == 'mine' else start
+    job = P.make_job(tmp_path, 'cpu', documents=False, sets=[f'start={at}'])
+    info = tmp_path / 'models' / 'cpu' / 'train_config.json'
+    made = lambda cfg, *a, **kw: W.write_json(info, dict(start=cfg.start))
+    monkeypatch.setattr(train, 'train', made)
+    told = stages._train(job, None)
+    assert told == read_before(job.ws, 'cpu') and len(told) == says
+    assert all('none that are held out' in t for t in told)
+    assert read_before(job.ws, 'other') == []
+
+
 def test_scores_of_an_earlier_adapter_are_not_put_on_the_card(root):
     r = read_json(root / 'data/evaluation_results.json')
     W.write_json(root / 'data/evaluation_results.json', dict(r, adapter='another'))
