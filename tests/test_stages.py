@@ -3,6 +3,7 @@ a small run of the tiny profile, changed in one way at a time."""
 
 import json
 import os
+import platform
 import random
 import shutil
 import signal
@@ -645,3 +646,40 @@ def test_a_run_killed_in_stage_after_stage_ends_like_one_that_was_left_alone(
     assert {k: v['status'] for k, v in read_state(Workspace(root), 'tiny').items()} == {
         s.name: 'finished' for s in P.course_stages()
     }
+
+
+def test_a_stage_begins_without_the_memory_of_the_one_before(tmp_path):
+    import gc
+    import weakref
+
+    alive, used = [], []
+
+    def resident():
+        pages = int(Path('/proc/self/statm').read_text().split()[1])
+        return pages * os.sysconf('SC_PAGE_SIZE')
+
+    class Trainer:
+        def __init__(self):
+            self.model, self.blocks = self, [bytes(1000) for _ in range(200_000)]
+
+    def train(job, progress):
+        t = Trainer()
+        alive.append(weakref.ref(t))
+        used.append(resident())
+
+    def answer(job, progress):
+        assert alive[0]() is None
+        used.append(resident())
+
+    def stage(name, run):
+        return P.Stage(name, run, lambda j: [], lambda j: [])
+
+    job = P.Job(Workspace(tmp_path))
+    gc.collect()
+    gc.disable()
+    try:
+        P.run_stages(job, [stage('train', train), stage('answer', answer)])
+    finally:
+        gc.enable()
+    if platform.libc_ver()[0] == 'glibc':
+        assert used[0] - used[1] > 150e6
