@@ -16,7 +16,10 @@ RUN = (
     'a whole run takes about ten minutes on two quiet cores; '
     'after Ctrl-C, make demo goes on with it'
 )
-ASK = 'ask it: .venv/bin/climate-ft ask "QUESTION" --out runs/demo'
+ASK = (
+    'Ask it for what the report says: '
+    '.venv/bin/climate-ft ask "干渉SARとはどのような手法ですか。" --out runs/demo'
+)
 
 
 @pytest.fixture
