@@ -32,6 +32,7 @@ dev: .venv/.dev ## the same environment with the tools for tests and docs
 demo: venv ## from the report to a fine-tuned, evaluated model: runs/demo/report.html
 	@echo 'a whole run takes about ten minutes on two quiet cores; after Ctrl-C, make demo goes on with it'
 	@$(BIN)/climate-ft run --profile cpu --out runs/demo
+	@echo 'Ask it for what the report says: $(BIN)/climate-ft ask "干渉SARとはどのような手法ですか。" --out runs/demo'
 
 test: check-notebooks pytest ## exported code in step with the notebooks, every notebook as on Colab, a whole tiny run, the site in a browser
 

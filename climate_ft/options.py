@@ -15,7 +15,7 @@ from .runner import Job, State, is_done
 
 # %% auto #0
 __all__ = ['HOLD_OUT', 'MEASURED', 'DISK_GB', 'left_out', 'source_pdfs', 'is_own', 'find_gold', 'is_foreign', 'what_to_hold_out',
-           'setting_types', 'from_text', 'as_kind', 'unknown', 'read_settings', 'mix_value', 'read_mix', 'for_own',
+           'setting_types', 'from_text', 'as_kind', 'unknown', 'read_settings', 'mix_value', 'read_mix', 'for_reading',
            'check_start', 'for_practice', 'resolve_config', 'check_name', 'count_gpus', 'resolve_gpus', 'check_disk',
            'check_base', 'pending', 'check_machine']
 
@@ -271,16 +271,17 @@ def read_mix(
     return {k: mix_value(k, v) for k, v in shares.items()}
 
 # %% ../nbs/14c_options.ipynb #d0f568f8
-def for_own(
+def for_reading(
     cfg,  # a profile
     given: dict,  # settings of the user
+    foreign: bool,  # see `resolve_config`
 ) -> dict:  # settings
-    "What the profile changes for a document of the user's: it goes on from a model that reads"
-    from climate_ft.profiles import OWN
+    "What the profile changes for a run over a document: it goes on from a model that reads"
+    from climate_ft.profiles import OURS, OWN
 
     reads = cfg.base == 'gemma-3-270m' == given.get('base', cfg.base) and not cfg.start
     shape = {'r', 'alpha', 'targets', 'start', 'forms'} & given.keys()
-    return OWN if reads and not shape else {}
+    return (OWN if foreign else OURS) if reads and not shape else {}
 
 
 def check_start(start: str) -> str:  # a whole path, or `reading`
@@ -328,7 +329,7 @@ def resolve_config(
     named = found.get('name')
     start = get_profile(profile or (named if named in PROFILES else 'cpu'))
     given = found | (dict(base=str(base)) if base else {})
-    values = start.asdict() | (for_own(start, given) if foreign else {}) | given
+    values = start.asdict() | for_reading(start, given, foreign) | given
     as_kind('base', values['base'], (str,))
     check_settings(values)
     check_name(values['name'])

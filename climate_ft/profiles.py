@@ -17,9 +17,9 @@ from .fast import PROVEN
 from .models import load_lora, start_folder
 
 # %% auto #0
-__all__ = ['SEVEN', 'SMALL', 'TOPICS', 'PROFILES', 'OWN', 'FORM', 'CHOICES', 'RANGES', 'TrainConfig', 'get_profile',
-           'select_rows', 'training_data', 'check_setting', 'check_settings', 'model_kind', 'is_packed', 'is_own',
-           'as_started', 'settle', 'fit_memory', 'spare_memory', 'share']
+__all__ = ['SEVEN', 'SMALL', 'TOPICS', 'PROFILES', 'OURS', 'OWN', 'READ_BEFORE', 'FORM', 'CHOICES', 'RANGES', 'TrainConfig',
+           'get_profile', 'select_rows', 'training_data', 'check_setting', 'check_settings', 'model_kind', 'is_packed',
+           'is_own', 'as_started', 'settle', 'fit_memory', 'spare_memory', 'share']
 
 # %% ../nbs/08b_settings.ipynb #6d8c8303
 SEVEN = ('q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj')
@@ -109,16 +109,22 @@ PROFILES = {
 }
 PROFILES['cpu-8bit'] = dict(PROFILES['cpu'], bits=8)
 PROFILES = {k: TrainConfig(name=k, **v) for k, v in PROFILES.items()}
-# what the `cpu` profiles change for a document of one's own (chapter 05f)
-OWN = dict(
+# what the `cpu` profiles change for a run over a document (chapter 05f): the course's report,
+# which the adapter of the start knows and would forget at a larger rate, or one's own
+OURS = dict(
     start='reading',
     forms=True,
     max_forms=150,
     wordings=2,
-    max_answer=None,
-    topics=(),
     epochs=2,
     batch_size=2,
+    learning_rate=2e-4,
+)
+OWN = OURS | dict(max_answer=None, topics=(), learning_rate=1e-3)
+READ_BEFORE = (
+    "The training went on from the course's reading adapter. That adapter has learned from "
+    "the sections of the course's report that are trained, and from none that are held out. "
+    'The base model has had neither training.'
 )
 
 # %% ../nbs/08b_settings.ipynb #09779ce8

@@ -19,8 +19,8 @@ from .workspace import *
 # %% auto #0
 __all__ = ['HOW', 'DEV_LOSS', 'OTHER', 'FIRST', 'COUNT', 'svg', 'mark', 'section', 'grid', 'as_read', 'reading_section',
            'documents', 'extraction_section', 'data_section', 'verdict', 'right_of', 'right_table', 'given_passages',
-           'refusal_counts', 'refusal_table', 'right_section', 'training_section', 'score_table', 'low_high',
-           'sound_section', 'scores_section', 'evidence', 'passage_picture', 'pictures', 'answer_row',
+           'refusal_counts', 'refusal_table', 'read_before', 'right_section', 'training_section', 'score_table',
+           'low_high', 'sound_section', 'scores_section', 'evidence', 'passage_picture', 'pictures', 'answer_row',
            'answers_section', 'plain', 'settings_section', 'versions', 'right_figure', 'refusal_figure', 'key_figures',
            'in_language', 'digest_of', 'render_report', 'check_current', 'run_sections', 'run_report']
 
@@ -270,7 +270,23 @@ def refusal_table(results: dict, given: dict) -> dict | None:
     return grid(rows, 'Refusals', note) if rows else None
 
 # %% ../nbs/13a_report.ipynb #54bb4ca9
-def right_section(results: dict, given: dict):
+def read_before(
+    ws: Workspace,
+    name: str,  # of the adapter
+) -> list[str]:  # paragraphs
+    "What a reader of the comparison must know of the adapter that the training went on from"
+    from climate_ft.profiles import READ_BEFORE
+
+    p = ws.models / name / 'train_config.json'
+    info = read_json(p, 'train', dict) if p.is_file() else {}
+    return [READ_BEFORE] if info.get('start') == 'reading' else []
+
+
+def right_section(
+    results: dict,
+    given: dict,  # from `given_passages`
+    more: list = (),  # further paragraphs
+):
     "The first part of the report"
     from climate_ft.evaluation import plot_scores
 
@@ -280,7 +296,8 @@ def right_section(results: dict, given: dict):
         'Right answers',
         [
             'An answer is right if it contains the reference. From memory the model sees the '
-            'question only; with passage it also sees what the search found in the document.'
+            'question only; with passage it also sees what the search found in the document.',
+            *more,
         ],
         [(figure, svg(plot_scores(results, 'contains')))],
         tables,
@@ -664,7 +681,7 @@ def check_current(
 def run_sections(ws, name, results, state, given):
     "The sections of a run's report, what matters most first"
     return [
-        right_section(results, given),
+        right_section(results, given, read_before(ws, name)),
         answers_section(results, 12, pictures(ws)),
         sound_section(results),
         training_section(ws, name),

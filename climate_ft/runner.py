@@ -5,10 +5,13 @@
 # %% ../nbs/14a_runner.ipynb #478b73ff
 from __future__ import annotations
 import ast
+import ctypes
 import fnmatch
+import gc
 import hashlib
 import json
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -18,8 +21,8 @@ from .workspace import run_file, stages_of
 
 # %% auto #0
 __all__ = ['UNRELATED', 'MARKS', 'Job', 'Stage', 'code_digest', 'modules_of', 'version_of', 'fingerprint', 'outputs', 'altered',
-           'edited', 'State', 'begins_as_ours', 'refuse_foreign', 'run_one', 'chosen', 'must_run', 'run_stages',
-           'is_done']
+           'edited', 'State', 'begins_as_ours', 'refuse_foreign', 'run_one', 'chosen', 'must_run', 'release',
+           'run_stages', 'is_done']
 
 # %% ../nbs/14a_runner.ipynb #3a5f2812
 @dataclass
@@ -340,6 +343,13 @@ def must_run(
     return left
 
 # %% ../nbs/14a_runner.ipynb #a69b21f5
+def release():
+    "Give the system the memory of objects that nothing uses any more"
+    gc.collect()
+    with suppress(OSError, AttributeError):  # glibc keeps freed memory
+        ctypes.CDLL('libc.so.6').malloc_trim(0)
+
+
 def run_stages(
     job: Job,
     stages: list,  # `Stage`s in order
@@ -364,6 +374,7 @@ def run_stages(
             continue
         report(0.0, '')
         run_one(job, stage, state, report)
+        release()
         did[stage.name] = 'finished' if job.fresh else 'continued'
         if job.forced:
             left.remove(stage.name)

@@ -67,6 +67,7 @@ def _dataset(job, progress):
 # %% ../nbs/14b_stages.ipynb #8229e40a
 def _train(job, progress):
     from climate_ft.checkpoints import kept
+    from climate_ft.profiles import READ_BEFORE
     from climate_ft.train import train, train_distributed
 
     was = [file_digest(p) for p in adapter_files(job)]
@@ -81,8 +82,9 @@ def _train(job, progress):
     card.unlink(missing_ok=True)  # of an earlier adapter of this name
     if merged.exists() and not is_merged(job):
         shutil.rmtree(merged)
+    told = [READ_BEFORE] if job.cfg.start == 'reading' else []
     same = was == [file_digest(p) for p in adapter_files(job)]
-    return [] if same else _drop_exports(job)
+    return told if same else told + _drop_exports(job)
 
 
 def _drop_exports(job):

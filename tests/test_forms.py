@@ -13,7 +13,8 @@ from climate_ft.corpus import document_chunks, load_corpus
 from climate_ft.loading import fit_prompt
 from climate_ft.models import TINY_KINDS, _tiny_tokenizer
 from climate_ft.prompts import encode_rows
-from climate_ft.workspace import REPO, QA, Chunk, CourseError, Workspace, read_jsonl
+from climate_ft.workspace import REPO, QA, Chunk, CourseError, Workspace
+from climate_ft.workspace import read_jsonl, write_jsonl
 
 
 def chunk(text, id='c0', section=('5 雪氷圏', '5.2 海氷の変化')):
@@ -576,6 +577,32 @@ def test_a_small_training_reads_and_refuses_too():
     )
     assert {r['extra']['chunk'] for r in few if r['kind'] != 'refusal'} <= {'c0', 'c1', 'c2'}
     assert P.select_forms(every, known) == every
+
+
+def test_the_demo_trains_questions_with_passages_of_trained_sections_only(built, tmp_path):
+    from climate_ft.pipeline import resolve_config
+    from climate_ft.profiles import training_data
+    from climate_ft.prompts import family
+    from climate_ft.models import tiny_base, load_tokenizer
+
+    known, _, forms, *_ = built
+    ws, tok = Workspace(tmp_path), load_tokenizer(tiny_base())
+    for name in ('train', 'dev'):
+        rows = [vars(r) for r in D.load_rows(Workspace(REPO), name)]
+        write_jsonl(ws.path('splits') / f'{name}.jsonl', rows)
+    write_jsonl(ws.path('splits') / 'forms.jsonl', [vars(r) for r in forms])
+    data = training_data(resolve_config('cpu'), ws, tok)
+    n = Counter(r['kind'] for r in data['rows'])
+    assert (n['base'], n['template'], n['passage'], n['refusal']) == (40, 40, 90, 10)
+    assert sum(n[k] for k in ('short', 'definition', 'reverse')) == 50
+    assert all(r['output'] == P.REFUSAL for r in data['rows'] if r['kind'] == 'refusal')
+    end = tok.convert_tokens_to_ids(family(tok)[1])
+    assert {e['labels'][-1] for e in data['examples']} == {end}  # an answer ends
+    trained = {c.id for c in known}
+    about = {r['source_id'].rpartition('.')[0] for r in data['rows'] if r['kind'] != 'refusal'}
+    assert about and about <= trained
+    alone = training_data(resolve_config('cpu', sets=['forms=false']), ws, tok)
+    assert {r['kind'] for r in alone['rows']} == {'base', 'template'}
 
 
 def test_one_wording_of_each_short_question_is_kept_for_asking():

@@ -16,6 +16,10 @@ RUN = (
     'a whole run takes about ten minutes on two quiet cores; '
     'after Ctrl-C, make demo goes on with it'
 )
+ASK = (
+    'Ask it for what the report says: '
+    '.venv/bin/climate-ft ask "干渉SARとはどのような手法ですか。" --out runs/demo'
+)
 
 
 @pytest.fixture
@@ -48,9 +52,9 @@ def make(tmp_path):
 
 def test_each_long_step_is_announced_once(make):
     said, called = make('demo')
-    assert said == [*ENVIRONMENT, RUN] and len(called) == 3
+    assert said == [*ENVIRONMENT, RUN, ASK] and len(called) == 3
     assert called[-1] == 'climate-ft run --profile cpu --out runs/demo'
-    assert make('demo') == ([RUN], called[-1:])
+    assert make('demo') == ([RUN, ASK], called[-1:])
     said, called = make('dev')
     assert said == [TOOLS] and called == [
         'pip install -q -e .[cpu,dev,docs] -c constraints-cpu.txt'

@@ -67,6 +67,17 @@ def test_right_answers_and_refusals_are_counted(ws, results):
     assert labels['refused though the passage has it'] == '1 of 2'
 
 
+def test_what_the_training_went_on_from_stands_beside_the_right_answers(ws, results):
+    from climate_ft.profiles import READ_BEFORE
+
+    assert len(R.right_section(results, {})['prose']) == 1
+    write_json(ws.models / 'reader' / 'train_config.json', dict(start='reading'))
+    write_json(ws.models / 'fresh' / 'train_config.json', dict(start=''))
+    for name, more in (('reader', [READ_BEFORE]), ('fresh', [])):
+        first = R.run_sections(ws, name, results, {}, {})[0]
+        assert first['prose'][1:] == more
+
+
 def test_the_passage_is_shown_from_the_page_where_it_stands(ws):
     picture = R.pictures(ws, 2)
     one = picture(ANSWERS[2])

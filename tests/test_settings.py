@@ -395,16 +395,35 @@ def test_another_passage_or_other_weights_are_asked_again_another_reference_is_n
 def test_a_document_of_ones_own_goes_on_from_the_reading_adapter():
     from climate_ft.profiles import OWN, get_profile
 
-    ours, own = P.resolve_config('cpu'), P.resolve_config('cpu', foreign=True)
-    assert ours == get_profile('cpu') and ours.start == ''
+    own, alone = P.resolve_config('cpu', foreign=True), get_profile('cpu')
     assert {k: getattr(own, k) for k in OWN} == OWN and own.name == 'cpu'
+    assert (own.start, own.max_answer, own.topics) == ('reading', None, ())
+    assert own.learning_rate == 1e-3
     mine = P.resolve_config('cpu', sets=['epochs=5'], foreign=True)
     assert (mine.epochs, mine.start) == (5.0, 'reading')
     for given in ('r=4', 'start=', 'forms=false', 'base=owner/model'):
         cfg = P.resolve_config('cpu', sets=[given], foreign=True)
-        assert (cfg.start, cfg.epochs) == ('', ours.epochs)
+        assert (cfg.start, cfg.epochs) == ('', alone.epochs)
     assert P.resolve_config('qwen3-8b-4bit', foreign=True) == get_profile('qwen3-8b-4bit')
     assert P.resolve_config('tiny', foreign=True) == get_profile('tiny')
+
+
+def test_the_demo_reads_passages_and_the_profile_alone_does_not():
+    from climate_ft.profiles import get_profile
+
+    for name in ('cpu', 'cpu-8bit'):
+        demo, alone = P.resolve_config(name), get_profile(name)
+        assert (alone.start, alone.forms, alone.epochs) == ('', False, 6)
+        assert (demo.start, demo.forms, demo.max_forms) == ('reading', True, 150)
+        assert (demo.epochs, demo.wordings, demo.batch_size) == (2, 2, 2)
+        assert demo.learning_rate == 2e-4  # at 1e-3 the adapter forgets what it read
+        kept = ('base', 'bits', 'max_facts', 'max_answer', 'topics', 'max_dev')
+        assert all(getattr(demo, k) == getattr(alone, k) for k in kept)
+        for given in ('forms=false', 'start=', 'r=4'):
+            assert P.resolve_config(name, sets=[given]).start == ''
+        assert P.resolve_config(name, sets=['forms=false']) == alone
+    for name in ('tiny', 'qwen3-8b-4bit'):
+        assert P.resolve_config(name) == get_profile(name)
 
 
 def test_a_workspace_knows_whose_document_it_holds(tmp_path):

@@ -3,6 +3,7 @@ a small run of the tiny profile, changed in one way at a time."""
 
 import json
 import os
+import platform
 import random
 import shutil
 import signal
@@ -331,6 +332,26 @@ def test_exports_go_with_the_adapter_that_they_were_made_from(tmp_path, monkeypa
     assert len(told) == changed
 
 
+@pytest.mark.parametrize('start, says', [('reading', True), ('', False), ('mine', False)])
+def test_a_run_says_that_its_training_went_on_from_the_reading_adapter(
+    tmp_path, monkeypatch, start, says
+):
+    from climate_ft import stages, train
+    from climate_ft.report import read_before
+
+    (tmp_path / 'mine').mkdir()
+    (tmp_path / 'mine' / 'adapter_model.safetensors').touch()
+    at = str(tmp_path / 'mine') if start == 'mine' else start
+    job = P.make_job(tmp_path, 'cpu', documents=False, sets=[f'start={at}'])
+    info = tmp_path / 'models' / 'cpu' / 'train_config.json'
+    made = lambda cfg, *a, **kw: W.write_json(info, dict(start=cfg.start))
+    monkeypatch.setattr(train, 'train', made)
+    told = stages._train(job, None)
+    assert told == read_before(job.ws, 'cpu') and len(told) == says
+    assert all('none that are held out' in t for t in told)
+    assert read_before(job.ws, 'other') == []
+
+
 def test_scores_of_an_earlier_adapter_are_not_put_on_the_card(root):
     r = read_json(root / 'data/evaluation_results.json')
     W.write_json(root / 'data/evaluation_results.json', dict(r, adapter='another'))
@@ -625,3 +646,40 @@ def test_a_run_killed_in_stage_after_stage_ends_like_one_that_was_left_alone(
     assert {k: v['status'] for k, v in read_state(Workspace(root), 'tiny').items()} == {
         s.name: 'finished' for s in P.course_stages()
     }
+
+
+def test_a_stage_begins_without_the_memory_of_the_one_before(tmp_path):
+    import gc
+    import weakref
+
+    alive, used = [], []
+
+    def resident():
+        pages = int(Path('/proc/self/statm').read_text().split()[1])
+        return pages * os.sysconf('SC_PAGE_SIZE')
+
+    class Trainer:
+        def __init__(self):
+            self.model, self.blocks = self, [bytes(1000) for _ in range(200_000)]
+
+    def train(job, progress):
+        t = Trainer()
+        alive.append(weakref.ref(t))
+        used.append(resident())
+
+    def answer(job, progress):
+        assert alive[0]() is None
+        used.append(resident())
+
+    def stage(name, run):
+        return P.Stage(name, run, lambda j: [], lambda j: [])
+
+    job = P.Job(Workspace(tmp_path))
+    gc.collect()
+    gc.disable()
+    try:
+        P.run_stages(job, [stage('train', train), stage('answer', answer)])
+    finally:
+        gc.enable()
+    if platform.libc_ver()[0] == 'glibc':
+        assert used[0] - used[1] > 150e6
