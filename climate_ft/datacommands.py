@@ -239,7 +239,7 @@ def dataset(
 ):
     "Question-answer pairs and their splits from the corpus."
     from climate_ft.pipeline import Job, what_to_hold_out
-    from climate_ft.passages import practice_files
+    from climate_ft.passages import practice_files, read_squad
     from climate_ft.teacher import make_teacher
 
     ws = Workspace(out)
@@ -247,6 +247,7 @@ def dataset(
     job = Job(ws, hold_out=what_to_hold_out(hold_out, own), seed=seed)
     job.teacher = make_teacher(teacher, teacher_model)
     job.practice = practice_files(practice)
+    read_squad(job.practice)
     one_stage('dataset', job)
 
 

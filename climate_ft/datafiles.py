@@ -261,8 +261,10 @@ def write_forms(
         rows, held = _keep_apart(sets, rows, held, report, seed)
     note_gaps(ws, known, sets, rows, report)
     if practice:
-        more = practice_rows(practice, _asked_in(sets), seed=seed)
-        report['forms']['practice'] = len(more)
+        quote = bool(mix and mix.quote)
+        more = practice_rows(practice, _asked_in(sets), seed=seed, quote=quote)
+        kinds = Counter(report['forms']['kinds']) + Counter(r.kind for r in more)
+        report['forms'] |= dict(practice=len(more), kinds=dict(kinds))
         rows += more
     for r in held:
         r.split = 'short'
@@ -374,7 +376,8 @@ def told(
             'alike (listed in data/gold_distance.jsonl)'
         )
     if n := report['forms'].get('practice'):
-        lines.append(f'{counted(n, "question")} about other texts practise reading')
+        practise = counted(n, 'question', 'questions')
+        lines.append(f'{practise} about other texts added for practice in reading')
     return lines + told_of_teacher(report)
 
 # %% ../nbs/06d_writing.ipynb #a9803cca

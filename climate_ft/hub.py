@@ -106,7 +106,8 @@ def about(
     used = {i for s in settings.get('sources') or [] for i in chunk_of(s)}
     if not name:
         used = rows_of(ws)
-    docs = sorted({i.rpartition('-')[0] for i in used if '-' in i})
+    named = {i for i in used if '-' in i and not i.startswith('practice/')}
+    docs = sorted({i.rpartition('-')[0] for i in named})
     return Run(ws, name, settings, docs, bool(used) and used <= free)
 
 
@@ -372,11 +373,10 @@ def as_code(text: str) -> str:
 
 
 def practised(
-    ws: Workspace,
+    n: int,  # questions
 ) -> str:  # empty without `--practice`
     "What the rows hold beside the document"
-    n = (_have(ws.path('dataset_report')).get('forms') or {}).get('practice', 0)
-    said = counted(n, 'further question is', 'further questions are')
+    said = counted(n, 'of them is', 'of them are')
     return f' {said} about other texts; their licence is theirs.' if n else ''
 
 
@@ -618,12 +618,14 @@ def model_card(
         wordings='every section is trained, some wordings are held out',
     )
     held = _have(run.ws.path('dataset_report')).get('hold_out')
+    sources = s.get('sources') or []
+    facts = [i for i in sources if not i.startswith(('practice/', 'general/'))]
     data = (
         f"{counted(s.get('rows', 0), 'training row')} about "
-        f"{counted(len(s.get('sources', [])), 'fact')} from "
+        f"{counted(len(facts), 'fact')} from "
         f"{data_source(run, named)}" + (f"; {split[held]}" if held in split else '') + '.'
     )
-    data += practised(run.ws)
+    data += practised(sum(i.startswith('practice/') for i in sources))
     sets = '; '.join(f'{k}: {SETS[k]}' for k in results.get('scores', {}) if k in SETS)
     title = f"{run.name}, {dict(adapter='adapter', merged='merged', gguf='GGUF')[kind]}"
     what = f'{_WHAT[kind]} that answers Japanese questions about one document.'
@@ -769,7 +771,7 @@ def dataset_card(
     forms = (report.get('forms') or {}).get('kinds', {})
     kinds = Counter(report.get('kinds') or {}) + Counter(forms)
     licence = 'Unknown: the rows are sentences of the document, and its licence is theirs.'
-    more = practised(ws)
+    more = practised((report.get('forms') or {}).get('practice', 0))
     if run.own:
         licence = 'CC BY 4.0: name the climate_ft authors.'
     whose = 'climate report' if run.own else 'document'

@@ -303,14 +303,15 @@ def for_practice(
     path: Path | str | None,  # --practice
 ) -> tuple:  # the settings with forms, the files
     "Questions about other texts are trained with the forms, where all of them are trained"
-    from climate_ft.passages import practice_files
+    from climate_ft.passages import practice_files, read_squad
 
     files = practice_files(path)
     if files and (cfg.max_facts or cfg.max_forms is not None):
         raise CourseError(
-            f'--practice: {cfg.name} trains a part of the document only; '
-            'take a profile for a GPU'
+            '--practice needs a training on the whole document: take a profile for a GPU, '
+            'and neither max_facts nor max_forms'
         )
+    read_squad(files)  # what is damaged is said before the first stage
     return replace(cfg, forms=True) if files else cfg, files
 
 

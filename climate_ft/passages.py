@@ -314,7 +314,7 @@ def off_topic(
     return res
 
 # %% ../nbs/05f_passages.ipynb #43d454e0
-_QUESTION = {'id?': str, 'question': str, 'answers': list[{'text': str}]}
+_QUESTION = {'question': str, 'answers': list[{'text': str}]}
 _PARAGRAPH = {'context': str, 'qas': list[_QUESTION]}
 _SQUAD = {'data': list[{'paragraphs': list[_PARAGRAPH]}]}
 
@@ -326,8 +326,10 @@ def practice_files(
     if not path:
         return []
     p = Path(path)
-    files = sorted(p.rglob('*.json')) if p.is_dir() else [p]
-    if not files or not all(f.is_file() for f in files):
+    found = sorted(p.rglob('*')) if p.is_dir() else [p]
+    files = [f for f in found if f == p or f.suffix.lower() == '.json' and f.name[0] != '.']
+    files = [f for f in files if f.is_file()]
+    if not files:
         raise CourseError(f'{path}: no JSON file with questions is there')
     return [f.resolve() for f in files]
 
@@ -338,15 +340,18 @@ def read_squad(
     "Questions about paragraphs in the format of SQuAD; questions without answer are left out"
     chunks, rows = [], []
     for n, f in enumerate(files):
-        if bad := misfit(got := read_json(f), _SQUAD):
+        if bad := misfit(got := read_json(f), _SQUAD, 'the top level'):
             raise CourseError(f'{f} is not in the format of SQuAD: {bad}')
         for k, p in enumerate(p for a in got['data'] for p in a['paragraphs']):
             text = p['context'].rpartition('[SEP]')[2].strip()  # JSQuAD: title [SEP] text
+            if not squeeze(text):
+                continue
             c = Chunk(f'practice/{n}/{k}', 'practice', [], text, [], 0, 0)
             chunks.append(c)
-            for i, q in enumerate(q for q in p['qas'] if q['answers']):
-                key = 'practice/' + q.get('id', f'{n}/{k}/{i}')
-                said = q['answers'][0]['text']
+            there = [q for q in p['qas'] if q['answers'] and not q.get('is_impossible')]
+            for i, q in enumerate(there):
+                key = f"practice/{q.get('id') or f'{n}/{k}/{i}'}"
+                said = q['answers'][0]['text'].strip()
                 known = dict(doc=c.doc, chunk=c.id)
                 rows.append(QA(key, key, q['question'], '', said, 'short', extra=known))
     return chunks, rows
@@ -364,12 +369,13 @@ def practice_rows(
     "Questions that people wrote about other texts, with passages of those texts"
     chunks, rows = read_squad(files)
     texts = {c.id: c.text for c in chunks}
-    rows = [r for r in rows if core(r.output) and r.output in texts[r.extra['chunk']]]
+    rows = [r for r in rows if squeeze(core(r.output)) and squeeze(r.instruction)]
+    rows = [r for r in rows if r.output in texts[r.extra['chunk']]]
     rows = apart(sorted(rows, key=lambda r: rank(seed, r.id))[:most], asked)[0]
-    if not rows:
-        raise CourseError(f'{files[0]}: no question has its answer in its paragraph')
     how = dict(refusals=refusals, near=near, seed=seed, most=most)
-    return passage_rows(rows, chunks, **how, **more)
+    if not rows or not (rows := passage_rows(rows, chunks, **how, **more)):
+        raise CourseError(f'{files[0]}: no question has its answer in its paragraph')
+    return rows
 
 # %% ../nbs/05f_passages.ipynb #bf8ca536
 @dataclass

@@ -614,6 +614,16 @@ def begin(sweep: Sweep):
         )
 
 
+def _copy_practice(source, ws):
+    "The questions about other texts (`--practice`) belong to every trial"
+    from climate_ft.dataset import load_rows, write_rows
+
+    old, new = [w.path('splits') / 'forms.jsonl' for w in (source, ws)]
+    there = load_rows(source, 'forms') if old.is_file() else []
+    if more := [r for r in there if r.id.startswith('practice/')]:
+        write_rows(new, load_rows(ws, 'forms') + more)
+
+
 def dataset_of(
     sweep: Sweep,
     shares: dict,  # of the dataset
@@ -634,6 +644,7 @@ def dataset_of(
         report = read_report(sweep.ws)
         how = dict(seed=report['seed'], hold_out=report['hold_out'])
         run_dataset(ws, mix=Mix(**shares), **how)
+        _copy_practice(sweep.ws, ws)
     return ws
 
 # %% ../nbs/12c_sweep.ipynb #8191791f

@@ -948,6 +948,7 @@ def test_the_practice_keeps_apart_from_the_examination_and_draws_evenly(tmp_path
         ),
         ('[1]', 'is not in the format of SQuAD'),
         ('{"data": []}', 'no question has its answer'),
+        ('{"data": [{"paragraphs": [{"context": "😀", "qas": []}]}]}', 'no question has'),
         ('{', 'a.json'),
     ],
 )
@@ -965,6 +966,24 @@ def test_an_answer_that_is_not_in_its_paragraph_is_left_out(tmp_path):
         [(GLACIER, [wrote('何?', '海'), wrote('誰?', ''), wrote('流れ?', '氷の流れ')])],
     )
     assert [r.output for r in P.practice_rows([p], [], refusals=0)] == ['氷の流れ']
+
+
+def test_odd_entries_of_a_set_are_left_out(tmp_path):
+    good = wrote('氷の流れは?', ' 氷河\n', id=7)
+    odd = [wrote(' ', '氷河'), wrote('？？', '氷河'), wrote('何?', ' '), wrote('何?', '、')]
+    odd.append(wrote('氷河の色は?', '雪', is_impossible=True))
+    squad(tmp_path, [(GLACIER, [good, *odd]), ('？！', [])], 'B.JSON')
+    (tmp_path / '._B.json').write_bytes(b'\0\5')
+    (tmp_path / 'c.json').mkdir()
+    (tmp_path / 'd.json').symlink_to(tmp_path / 'nowhere')
+    (r,) = P.practice_rows(P.practice_files(tmp_path), [], refusals=0)
+    assert (r.id, r.output, r.input) == ('practice/7+', '氷河', GLACIER)
+
+
+def test_the_practice_quotes_where_the_document_does(tmp_path):
+    p = squad(tmp_path, [(GLACIER, [wrote('流れ?', '氷の流れ')])])
+    (r,) = P.practice_rows([p], [], refusals=0, quote=True)
+    assert r.output == '文章に「氷河は雪が押し固まった氷の流れである」とあります。氷の流れ'
 
 
 def test_a_small_training_leaves_the_practice_out(tmp_path):

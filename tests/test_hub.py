@@ -369,9 +369,24 @@ def test_the_cards_name_the_texts_of_others(course):
     told['forms']['practice'] = 9990
     write_json(course.path('dataset_report'), told)
     card = H.dataset_card(course)
-    words = '9,990 further questions are about other texts; their licence is theirs.'
+    words = '9,990 of them are about other texts; their licence is theirs.'
     assert card.data.license == 'unknown' and words in card.text
-    assert words in H.model_card(run, 'adapter').text
+    assert 'about other texts' not in H.model_card(run, 'adapter').text
+    facts = f'{len(run.settings["sources"])} fact'
+    assert facts in H.model_card(run, 'adapter').text
+    run.settings['sources'] = [*run.settings['sources'], 'practice/a-1.2', 'general/1']
+    text = H.model_card(run, 'adapter').text
+    assert '1 of them is about other texts' in text and facts in text
+
+
+def test_rows_of_other_texts_are_no_document_and_stay_without_the_flag(course):
+    f = course.path('splits') / 'forms.jsonl'
+    rows = read_jsonl(f) if f.is_file() else []
+    more = dict(id='practice/a-1.2+', source_id='practice/a-1.2', instruction='?', input='')
+    write_jsonl(f, [*rows, more | dict(output='.', kind='passage')])
+    run = H.about(course)
+    assert not run.own and run.docs == ['document_01']
+    assert '--include-document' in H.refusal(run, 'dataset')
 
 
 def test_scores_of_other_weights_are_not_on_the_card(mine):

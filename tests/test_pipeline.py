@@ -246,7 +246,7 @@ def test_the_practice_is_trained_with_all_forms_or_refused(tmp_path):
     assert job.cfg.forms and job.practice == [p.resolve()]
     plain = P.make_job(tmp_path / 'ws', 'qwen3-8b-4bit', documents=False)
     assert not plain.cfg.forms and plain.practice == []
-    with pytest.raises(CourseError, match='trains a part of the document only'):
+    with pytest.raises(CourseError, match='neither max_facts nor max_forms'):
         P.make_job(tmp_path / 'ws', 'cpu', **how)
     with pytest.raises(CourseError, match='no JSON file'):
         P.make_job(tmp_path / 'ws', 'qwen3-8b-4bit', documents=False, practice=tmp_path / 'x')

@@ -11,7 +11,8 @@ import pytest
 from climate_ft import sweep as s
 from climate_ft.evaluation import PLANS
 from climate_ft.pipeline import resolve_config
-from climate_ft.workspace import CourseError, Workspace, read_json, write_json, write_jsonl
+from climate_ft.workspace import QA, CourseError, Workspace, read_json, read_jsonl
+from climate_ft.workspace import write_json, write_jsonl
 
 STAND_IN = '''
 import json, os, pathlib, sys, threading, time
@@ -273,13 +274,19 @@ def test_a_dataset_is_made_for_each_set_of_shares(sweep, monkeypatch):
     def run_dataset(ws, mix, **how):
         made.append((mix.refusals, how))
         write_json(ws.path('dataset_report'), {})
+        write_jsonl(ws.path('splits') / 'forms.jsonl', [row | dict(id='d.1')])
 
+    row = QA('practice/1+', 'practice/1', '?', 'a b', 'b', 'passage').asdict()
+    write_jsonl(one.ws.path('splits') / 'forms.jsonl', [row, row | dict(id='d.0')])
     monkeypatch.setattr(data, 'run_dataset', run_dataset)
     monkeypatch.setattr(data, 'read_report', lambda ws: dict(seed=7, hold_out='wordings'))
     folders = {s.dataset_of(one, dict(refusals=v)).root for v in (0.1, 0.3, 0.1)}
     how = dict(seed=7, hold_out='wordings')
     assert made == [(0.1, how), (0.3, how)] and len(folders) == 2
     assert s.dataset_of(one, {}) is one.ws
+    for f in folders:  # the questions about other texts (--practice) are in every trial
+        forms = read_jsonl(Workspace(f).path('splits') / 'forms.jsonl')
+        assert [r['id'] for r in forms] == ['d.1', 'practice/1+']
 
 
 def test_the_command_trains(cft, tmp_path):

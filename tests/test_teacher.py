@@ -524,7 +524,10 @@ def test_other_peoples_questions_are_trained_beside_the_documents(ws, cft, tmp_p
     ask = dict(question='氷の流れは何?', answers=[dict(text='氷河')])
     p.write_text(json.dumps(dict(data=[dict(paragraphs=[dict(context=text, qas=[ask])])])))
     r = cft('dataset', '--out', ws.root, '--practice', p)
-    assert r.returncode == 0 and '1 question about other texts practise reading' in r.stderr
+    assert (
+        r.returncode == 0
+        and '1 question about other texts added for practice in reading' in r.stderr
+    )
     forms = read_jsonl(ws.path('splits') / 'forms.jsonl')
     more = [f for f in forms if f['id'].startswith('practice/')]
     assert [(f['output'], f['input'], f['kind']) for f in more] == [('氷河', text, 'passage')]
