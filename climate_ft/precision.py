@@ -36,6 +36,12 @@ _elsewhere = re.compile(
     '|(?<![年毎0-9])[0-9]{1,2}月[0-9]{1,2}日'
     '|(?<![一-龥])[当本][社市町村県館校院室課書稿研製]|弊社'
     '|(?<![一-龥])同[社国省庁市町村県年氏校館法誌]'
+    '|\\]\\(|サンプル(?:プログラム|コード)|確認(?:でき|され)(?:なかった|た|ました)|片方'
+    '|(?<![0-9０-９一二三四五六七八九十百〇数何幾半毎 ])[かカヶケ箇]月(?!曜)'
+    '|(?:から|より|まで|[、はにのき])[ \u3000]*'
+    '(?:(?:日|時間|分|週間?|年|回|円|名)以[内上下]|か月)'
+    '|(?<!次)第[ \u3000_]*[条項](?!件|目)|(?:につき|当たり|として|[は、])円を|(?<![0-9])時分'
+    '|条(?![第項号及又若並各以等但前後中上下本柱関違所規例件約文])[一-龥]{2,}は'
     '|[\ue000-\uf8ff]|[⁰¹²³⁴-⁹†‡§①-⓿※→⇒■◆●○◎＜＞<>=＝|{}\\\\*☎]|(?<![A-Za-z])_|https?:|www|\\.\\.|…|・・'
 )
 _harmless = set('あらゆる いわゆる 大きな 小さな 主な 単なる さらなる いかなる'.split())
@@ -73,11 +79,14 @@ _weak_end = re.compile(
     '|こと(?:は|も)(?:可能です|可能である|できます|できる)|限りです|でした'
     '|(?:という|との)こと(?:です|である)|らしい|はず(?:です|である|だ)|(?:ように|なく)なり?ました'
     '|(?:多く|いくつ|簡単|様々|さまざま|複数|何か).{0,12}あ(?:る|ります)|では(?:ありません|ない)'
-    '|ことに(?:注意|留意)してください|(?:記し|述べ|レビューし|確認し|扱い|取り上げ)ます|(?:記し|述べ)ています'
+    '|[うい]としてい(?:る|ます)|ことに(?:注意|留意)してください|(?:記し|述べ|レビューし|確認し|扱い|取り上げ)ます|(?:記し|述べ)ています'
     '|(?:説明|紹介|解説|カバー)(?:する|し(?:ます|ました|た|ている|ています))|見てきました'
     '|見ることができます|の(?:です|である)|趣旨である|可能性が高い|である場合があ(?:る|ります)|に(?:文書|ドキュメント|説明)があります)。$'
 )
 _brackets = ('（）', '「」', '『』', '()', '[]')
+_written = re.compile(  # where something stands, not what it is
+    'は、?[^、。をは]{1,30}に(?:記載|記述|掲載|規定|記|示|まとめ|定め|掲げ)[^、。一-龥]*。$'
+)
 _colon = re.compile('[:：;；]|．(?![0-9])')  # 注意：…, and what is no sentence
 
 
@@ -94,7 +103,7 @@ def tells(s: str) -> bool:
         return False
     if any(s.count(a) != s.count(b) for a, b in _brackets) or _colon.search(s):
         return False
-    if _weak_end.search(s) or refers(s) or figure_refs(s):
+    if _weak_end.search(s) or _written.search(s) or refers(s) or figure_refs(s):
         return False
     if len(re.findall('[ぁ-んァ-ヶー一-龥、。]', s)) < 0.6 * len(s):
         return False
@@ -313,6 +322,7 @@ _no_then = (
     '見る',
     '比べる',
     '比較する',
+    '確認する',
     '考える',
     'いう',
     'にする',
@@ -342,7 +352,9 @@ def _tells_nothing(rest, case):  # what follows a condition; is it one with 場�
     thin = case and _little.search(rest.replace('必要が', '')) and len(rest) <= 45
     shown = not case and re.search('こと(?:が|に)(?:わか|分か|気づ)[^。]*。$', rest)
     half = re.match('又は|または|若しくは|もしくは|及び|および|どう|何|いか', rest)
-    return bool(re.search('(?:た|だ|でした)。$', rest) or thin or shown or half)
+    what = case and not re.search('[をがはも]', rest)  # オフにしてください: what?
+    what = what and re.search('(?:ください|する|します|しなければ[^。]*)。$', rest)
+    return bool(re.search('(?:た|だ|でした)。$', rest) or thin or shown or half or what)
 
 
 def _condition(s, placed):
@@ -362,7 +374,9 @@ def _condition(s, placed):
     if m['then']:
         return _past(c, ts[-1]) + '場合', 'case'
     there = m['way'] and re.search('があ(?:る|ります)。$', rest)  # Xのためには, Yがある
-    there = there or re.search('が(?:必要|不可欠|重要)(?:です|である|に?な[りる])', rest)
+    there = there or re.search(
+        'が(?:極めて|特に|最も)?(?:必要|不可欠|重要)(?:です|である|に?な[りる])', rest
+    )
     return None if there else (c + '方法', 'case')
 
 # %% ../nbs/05i_precision.ipynb #05i00013
@@ -372,7 +386,8 @@ _frame = re.compile(
 )
 _exists = re.compile('(?:が|も)(?:ある|あります|存在する|存在します)。$')
 _called = re.compile(
-    '(?P<what>「[^「」、。]{2,24}」|(?<=を)[^、。「」をはがに]{3,24})と(?:い(?:う|います)|呼(?:ぶ|びます|ばれ(?:る|ます)))。$'
+    '(?P<what>「[^「」、。]{2,24}(?<!ない)(?<![るうくすつむぬぐぶ])」'
+    '|(?<=を)[^、。「」をはがに]{3,24})と(?:い(?:う|います)|呼(?:ぶ|びます|ばれ(?:る|ます)))。$'
 )
 _WORK = 'の取組'
 _begins = re.compile(
@@ -429,7 +444,7 @@ def _framed(s):
     rest = s[m.end() :] if m else ''
     if len(rest) < 20 or not _says_enough(rest) or _also.search(s) or 'とは' in rest:
         return None
-    if _denies.search(s) or _whose.match(m['what']):
+    if _denies.search(s) or _whose.match(m['what']) or s[0] == '各':
         return None
     if _little.search(rest) and len(rest) <= 45:
         return None
@@ -474,11 +489,21 @@ def _names_new(s, m):
     return 9 < m.start() == s.index('を') + 1 and names_something(m['what'], least=3)
 
 
+_glued = re.compile('[A-Z]{2,}・[一-龥]|[ァ-コサシスセタ-ヶ](?=[一-龥])')  # a row, a marker
+_proviso = re.compile(  # 予告の日数については、…短縮することができる。
+    '[^、。]*(?:[数額率]|期間|期限|時間|年齢|割合)(?:について)?は、?[^0-9]*'
+    '(?:ことができ(?:る|ます)|この限りで(?:は)?ない)。$'
+)
+_lost = re.compile('[^、。]+(?:で|において)は[^。]*ため、[^、。をがはも]*。$')  # what does it?
+
+
 def subject_of(
     s: str,  # a sentence that `tells`
     placed: bool = False,  # a question names its section, too
 ) -> tuple[str, str] | None:  # what it is about; topic, definition, case or name
     "What a sentence answers if somebody asks about it"
+    if _glued.match(s) or _proviso.match(s) or _lost.match(s):
+        return None
     if top := _topic(s, placed):
         return _as_asked(*top, s)
     m = _called.search(s)
@@ -569,6 +594,10 @@ def _answers(title, said):
     text = ''.join(said)
     if _person(title) and not _explains(said[0]) or re.search('もあ(?:る|ります)。$', said[0]):
         return False
+    done = f'(?:^[^、はをがに]*{re.escape(title)}を(?:行|実施|実行)'  # only that it is done
+    shown = f'|{re.escape(title)}」?(?:ダイアログ|画面)?が(?:表示|開))[^、。]*。$'
+    if re.search(done + shown, said[0]):
+        return False
     first = tells(said[0]) and not re.match('[^は。]{1,20}も、', said[0])
     told = {t.surface for t in tokens(text) if _is_noun(t) and t.surface not in title}
     first = first and (len(said) > 1 or len(told) > 3 and not _little.search(text))
@@ -597,8 +626,14 @@ _figured = re.compile(  # （第1-4-6図）, (項5.11参照)
 )
 
 
+_marker = re.compile(  # ウ振替休日は, a. 申請書は; not カ国
+    '^(?:[アイウエオキク] ?(?=[一-龥]{2})(?!短調|長調)|[a-zA-Z][.．] *(?=[ぁ-んァ-ヶ一-龥]))'
+)
+
+
 def bare_sentence(s: str) -> str:
     "A sentence without bullet, number, footnote, figure and what joins it to the one before"
+    s = _marker.sub('', s)
     s = _item.sub('', _bullet.sub('', _figured.sub('', _note_mark.sub('', s))))
     return _lead.sub('', s)
 
@@ -632,18 +667,26 @@ def _sections(chunks):  # path -> (chunk, number of the sentence in it, offset, 
     return res
 
 
+_several = re.compile(
+    '及び|および|並びに|又は|または|と(?=[一-龥ァ-ヶA-Z])(?!.*方法$)|など'
+    '|(?<![平中均同高対初])等(?![級価身])'
+)
+
+
 def _said_of(path, title, sents):  # of one section
     "The number of the sentence where an answer to a heading starts, and the answer"
     first = [bare_sentence(s) for c, _, _, s in sents if c is sents[0][0]]
     for i in range(min(3, len(first)) if names_section(title) else 0):
         if _answers(title, said := _opening(first[i:])):
-            return i, said
+            half = len(said) == 1 < len(sents) and _several.search(title)
+            return None if half else (i, said)
     named = len(title) <= 20 and not _no_place.search(title) and _telling(tokens(title))
     if not named or _rest.fullmatch(title) or not re.match(f'{_nth}条', path[-1]):
         return None
     said = _opening(first)  # 第9条 休職: the article is about it
     fine = len(said[0]) > 24 and tells(_itself.sub('', said[0]))
     fine = fine and not re.search('もののほか、.*別に定め', said[0])
+    fine = fine and not (len(sents) > 1 and _several.search(title))
     return (0, said if len(said) == len(sents) else said[:1]) if fine else None
 
 
@@ -661,6 +704,18 @@ def _heading_facts(sections):
     return res
 
 # %% ../nbs/05i_precision.ipynb #83249c19
+def _is_title(p, titles):
+    "Is a topic the title of its document, or the end of it: 音威子府村の総合戦略?"
+    words = [t.surface for t in tokens(p) if t.surface not in ('の', '本')]
+    whole = [t for t in titles if t.endswith(words[-1]) and all(w in t for w in words)]
+    return bool(whole)
+
+
+def _titles(chunks):  # of one document
+    "The name of its file, and its first heading"
+    return [chunks[0].doc, *(heading_title(h) for h in chunks[0].section[:1])]
+
+
 def _key(topic):
     "A topic without marks"
     return re.sub(r'[\W_]', '', topic)
@@ -687,6 +742,8 @@ def place_of(
 def _places(sections, chunks):
     "Of each section of a document the nearest heading that no other one has"
     paths = {k[:n] for k in sections for n in range(1, len(k) + 1)}
+    tops = {k[:1] for k in sections}  # one heading above all of them is a title
+    paths -= tops if len(tops) == 1 < len(sections) else set()
     times = Counter(place_of([*p]) for p in paths)
     missed, res = {k[1:] for k in long_sections(chunks)}, dict.fromkeys(sections, '')
     for k in sections.keys() - missed - {()}:
@@ -698,7 +755,7 @@ def _places(sections, chunks):
 
 _hangs = re.compile(  # the … of what?
     '(?:数|率|額|量|費用?|度|値|期間|期限|時期|場所|内容|方法|手順|条件|目的|理由|結果|段階|単位'
-    '|ポイント|考え方|種類|範囲|対象|効果|特徴|役割|名称|要件|項目|事項|場合)$'
+    '|ポイント|考え方|種類|範囲|対象|効果|特徴|役割|名称|要件|項目|事項|場合|本体)$'
 )
 
 
@@ -725,9 +782,12 @@ def _sentence_facts(sections, places):
     "Each sentence that says what it is about"
     for path, sents in sections.items():
         before, place = '', places[path]
-        for c, i, at, s in sents:
+        after = [s for *_, s in sents[1:]] + ['']
+        for (c, i, at, s), more in zip(sents, after):
             torn = len(before) > 20 and before[-1] not in '。！？!?' and not _bullet.match(s)
             t, before = bare_sentence(s), s
+            if re.match('ただし|但し', more):
+                continue  # half of a rule
             if torn or _exercise.search(c.text) or _exercises.search(''.join(path[-1:])):
                 continue
             if tells(t) and (o := subject_of(t, bool(place))):
@@ -751,7 +811,8 @@ def _document_facts(chunks):
     sections = _sections(chunks)
     found = [f for f in _sentence_facts(sections, _places(sections, chunks)) if f]
     res = _heading_facts(sections)
-    whole, by = ''.join(c.text for c in chunks), {}
+    whole, by, titles = ''.join(c.text for c in chunks), {}, _titles(chunks)
+    found = [f for f in found if f.how != 'topic' or not _is_title(f.topic, titles)]
     for f in found:
         by.setdefault(f.topic, []).append(f)
     seen, said = {_key(f.topic) for f in res}, ''.join(f.answer for f in res)
@@ -819,13 +880,19 @@ def _defines(c, f):
     return len(what) >= 12 and not torn and not _tacked.search(what)
 
 # %% ../nbs/05i_precision.ipynb #05i0001c
+def _no_object(q):
+    "Does a question say that something is done, and not to what: 何日以内に提出する?"
+    done = re.search('(?:に|まで|で)[一-龥]{2}(?:し(?:な|ま|た|て)|する|でき)', q)
+    return bool(done) and not re.search('を|が|(?<!場合)(?<!とき)(?<![にで際])は', q)
+
+
 def _sensible(c, f):
     "May this be asked of a clause?"
     if len(f.question) > 80 or f.answer in f.question:
         return False
     if f.shape == 'what':
         return _defines(c, f)
-    if len(f.question) < 12:
+    if len(f.question) < 12 or _no_object(f.question):
         return False
     if f.shape == 'topic':  # what is defined
         what = c.endswith('である') and f.question.endswith('は何') and len(f.question) >= 22

@@ -692,7 +692,7 @@ def asked_of(*sections):
     return {f.answer: base_pairs(f)[0].instruction for f in facts}
 
 
-NOTICE = '予告の日数については、解雇予告手当を支払った日数だけ短縮することができる。'
+NOTICE = '予告の日数については、解雇予告手当を支払った日数の分を30日から差し引く。'
 RETURN = '休職の事由が消滅したときは、直ちに復職させる。'
 
 
@@ -921,3 +921,157 @@ def test_a_document_with_few_questions_says_so_in_its_summary(tmp_path):
         s.startswith('few sentences can be asked about alone: 1 of 4;') for s in told(report)
     )
     assert 'alone' not in run_dataset(ws) and len(told(run_dataset(ws))) == 1
+
+
+@pytest.mark.parametrize(
+    's',
+    [
+        '調査に使用したサンプルプログラムは、[後半](#使用したサンプルプログラム)に記載している。',
+        '旅費規程の支給の基準は、旅費規程集に定める。',
+        '詳しい設定の手順は、[管理者の手引き](admin.md)の冒頭で順に説明しています。',
+        '労働者として新たに採用した者については、採用した日からか月間を試用期間とする。',
+        '休職の申出書は、医師の診断書を添えて、休業を始めた日から日以内に会社へ提出する。',
+        '服務規律に違反した労働者は、第　条に定めるところにより懲戒処分の対象とする。',
+        '労基法第38条労働時間は、事業場を異にする場合においても、'
+        '労働時間に関する規定の適用については通算する。',
+        'Option型の関連する処理である戻り値をサンプルプログラムで確認すると、'
+        'eaxレジスタへ1が、edxレジスタへ2が格納されている。',
+        'リリースビルドでは最適化の影響で関数呼び出しを確認できなかったが、'
+        '管理用構造体の更新が行われる。',
+        '片方だけを変更すると、生成された繰越行が繰越として認識されなくなる。',
+        '製品に利用するOSSのライセンス条件でOSSを配布する際は、'
+        'ソースコードも配布することが定められていたので、'
+        'Webサイトでソースを配布しようとしています。',
+    ],
+)
+def test_a_pointer_a_blank_and_one_run_of_an_example_state_nothing(s):
+    assert not tells(s) and own_forms(s) == []
+
+
+@pytest.mark.parametrize(
+    's',
+    [
+        '試用期間中の労働者は、採用した日から3か月間を試用期間とする。',
+        '休職の申出書は、休業を始めた日から 6 か月以内に会社へ提出する。',
+        '育児・介護休業等の取扱いについては、「育児・介護休業等に関する規則」で定める。',
+        '労基法第38条の労働時間は、労働時間に関する規定の適用については通算する。',
+        '休業させた場合は、休業1日につき労基法第12条に規定する平均賃金の6割を支給する。',
+    ],
+)
+def test_a_counter_with_its_number_and_a_cited_law_may_stay(s):
+    assert tells(s)
+
+
+def test_the_marker_of_a_list_is_no_part_of_a_topic():
+    said = '振替休日は4週4日の休日が確保される範囲のできるだけ近接した日とすること。'
+    for marker in 'ウ', 'a. ', '①', 'ア ':
+        (f,) = own_facts(chunks(('休日の振替の手続', marker + said)))
+        assert (f.topic, f.answer) == ('振替休日', said)
+    for word in 'リスク対応は、', 'ソ連軍は、', 'カ国語は、', 'ア、':
+        assert bare_sentence(word) == word
+    law = 'が2021年に発表したAI法案は、悪用の可能性があるAIに規制がかかる可能性があるとした。'
+    assert subject_of('欧州委員会' + law)
+    assert subject_of('EU・欧州委員会' + law) is None
+    assert subject_of('ケ' + said) is None
+
+
+LEAVE = '年次有給休暇の期間は、所定労働時間労働したときに支払われる通常の賃金を支払う。'
+BIRTH = '産前産後の休業の期間は、賃金を支払わないものとし、その日数を欠勤に数えない。'
+
+
+@pytest.mark.parametrize(
+    'title, asked',
+    [('休暇等の賃金', False), ('休暇と休業の賃金', False), ('休暇の賃金', True)],
+)
+def test_a_heading_of_several_things_is_not_answered_by_its_first_sentence(title, asked):
+    facts = own_facts(chunks((f'第41条　{title}', LEAVE + '2前項の期間は、通算する。')))
+    assert (title in [f.topic for f in facts]) == asked
+    facts = own_facts(chunks((f'第41条　{title}', LEAVE)))  # all that is said
+    assert title in [f.topic for f in facts]
+
+
+STRATEGY = (
+    '音威子府村の総合戦略においては、音威子府村の最大の強みであるという観点から、'
+    '高等学校を中心に置き、すべての基本目標と連動させることとします。'
+)
+PERIOD = '総合戦略の対象期間は、国の総合戦略と同じく2015年度から2019年度までとします。'
+FIELDS = (
+    '各政策分野を構成する施策・事業については、'
+    '効果を客観的に検証するための重要業績評価指標(KPI)を設定しています。'
+)
+
+
+def test_the_title_of_a_document_is_no_topic_and_no_place():
+    blocks = [
+        ('heading', '音威子府村まち・ひと・しごと創生総合戦略', 1),
+        ('body', FIELDS + PERIOD, 0),
+        ('heading', '基本的な視点', 2),
+        ('body', STRATEGY, 0),
+    ]
+    blocks = [dict(role=r, text=t, level=n, doc='d', pages=[1]) for r, t, n in blocks]
+    (f,) = own_facts(build_corpus(blocks))
+    assert (f.topic, f.place) == ('総合戦略の対象期間', '')
+    (f,) = own_facts(chunks(('基本的な視点', STRATEGY)))
+    assert f.topic == '音威子府村の総合戦略'
+
+
+def test_a_question_names_the_object_of_its_verb():
+    s = '議員でなくなった場合は、議員でなくなった日から30日以内に{}提出しなければならない。'
+    assert tells(s.format('')) and own_forms(s.format('')) == []
+    (f,) = own_forms(s.format('収支報告書を'))
+    assert f.answer == '30日以内'
+    s = '手動で起動したい場合は{}オフにしてください。'
+    assert subject_of(s.format(''), True) is None
+    assert subject_of(s.format('自動起動の項目を'), True)
+
+
+@pytest.mark.parametrize(
+    'title, said',
+    [
+        (
+            'クリーンアップ処理',
+            'ユーザー定義main関数の呼び出し後のクリーンアップ処理を行う。',
+        ),
+        (
+            'カード登録方法の選択',
+            'カード情報を入力して「保存」をクリックすると、'
+            '「カード登録方法の選択」ダイアログが表示されます。',
+        ),
+    ],
+)
+def test_that_something_is_done_or_shown_does_not_answer_its_heading(title, said):
+    assert own_facts(chunks((title, said))) == []
+
+
+def test_who_does_what_when_answers_a_heading():
+    said = (
+        '労働者に対しては、採用の際及び毎年1回（深夜労働に従事する者は6か月ごとに1回）、'
+        '定期に健康診断を行う。'
+    )
+    (f,) = own_facts(chunks(('第58条　健康診断', said)))
+    assert (f.topic, f.answer) == ('健康診断', said)
+
+
+@pytest.mark.parametrize(
+    's',
+    [
+        '予告の日数については、解雇予告手当を支払った日数だけ短縮することができる。',
+        'Windows-MSVC環境ではpackedのみが有効となっているため、'
+        '実行ファイルサイズや実行ファイルから得られる情報に影響しない。',
+        'AI利用を加速するためには、データを学習して作り上げるAIの前提である'
+        'データ連携基盤の構築が極めて重要である。',
+        '二つのライセンス条件を同時に満たせない状態を「両立しない」という。',
+        '各政策分野を構成する施策・事業については、効果を検証するための指標を設定しています。',
+    ],
+)
+def test_a_proviso_and_a_sentence_without_its_subject_are_no_answers(s):
+    assert tells(s) and subject_of(s, True) is None
+
+
+def test_what_hangs_on_its_type_and_what_ends_in_a_proviso_are_not_asked():
+    said = '文字列本体は.rdataセクションに配置される。'
+    assert own_facts(chunks(('&str', said))) == []
+    vote = '評議員選任・解任委員会の決議は、委員の過半数が出席し、その過半数をもって行う。'
+    more = 'ただし、外部委員の1名以上が出席し、かつ、賛成することを要する。'
+    assert own_facts(chunks(('評議員の選任', vote)))
+    assert own_facts(chunks(('評議員の選任', vote + more))) == []
