@@ -198,12 +198,15 @@ UNUSED = re.compile(
             r'(?<= class="docutils literal) notranslate(?=")',
             r'<span></span>',
             r'(?<= class=")reference internal (?=nav-link)',
-            r' rel="noreferrer(?: noopener)?"(?= target="_blank")',  # which means noopener
+            # what `_blank` and a style sheet mean without it
+            r' rel="(?:noreferrer ?|noopener ?)+"(?= target="_blank")',
+            r'(?<=<link rel="stylesheet") type="text/css"',
             r'(?<=<a) class="reference (?:in|ex)ternal"',
             # the contents again, for paper only
             r'<div id="jb-print-toc">(?:(?!<div id="searchbox).)*?</nav>\s*</div>',
             r'<link rel="preload" as="script"[^>]*>',
             r'(?<=\?digest=.{6})\w+',
+            r'(?<=\?v=[0-9a-f]{4})[0-9a-f]{4}(?=")',
             r'(?<=/>)<meta name="viewport" content="width=device-width, initial-scale=1" />',
         )
     ),
