@@ -207,6 +207,7 @@ UNUSED = re.compile(
             r'<link rel="preload" as="script"[^>]*>',
             r'(?<=\?digest=.{6})\w+',
             r'(?<=\?v=[0-9a-f]{4})[0-9a-f]{4}(?=")',
+            r'(?<=mystnb\.[0-9a-f]{4})[0-9a-f]{60}(?=\.css)',  # see `tidy`
             r'(?<=/>)<meta name="viewport" content="width=device-width, initial-scale=1" />',
         )
     ),
@@ -248,6 +249,8 @@ def tidy(out):
         p.unlink()
     # the theme's own words, already set in English
     shutil.rmtree(out / '_static/locales', ignore_errors=True)
+    for p in out.glob('_static/mystnb.*.css'):
+        p.rename(p.with_name(f'{p.name[:11]}.css'))
     (out / '_static/scripts/fontawesome.js').write_text('// the style sheet draws the icons\n')
 
 
