@@ -85,7 +85,7 @@ _weak_end = re.compile(
 )
 _brackets = ('（）', '「」', '『』', '()', '[]')
 _written = re.compile(  # where something stands, not what it is
-    'は、?[^、。をは]{1,30}に(?:記載|記述|掲載|規定|記|示|まとめ|定め|掲げ)[^、。一-龥]*。$'
+    'は、?[^、。をは]{1,30}に(?:記載|記述|掲載|規定|記|示|まとめ|定め|掲げ)(?!しなければ)[^、。一-龥]*。$'
 )
 _colon = re.compile('[:：;；]|．(?![0-9])')  # 注意：…, and what is no sentence
 
