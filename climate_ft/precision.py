@@ -678,8 +678,7 @@ def _said_of(path, title, sents):  # of one section
     first = [bare_sentence(s) for c, _, _, s in sents if c is sents[0][0]]
     for i in range(min(3, len(first)) if names_section(title) else 0):
         if _answers(title, said := _opening(first[i:])):
-            half = len(said) == 1 < len(sents) and _several.search(title)
-            return None if half else (i, said)
+            return i, said
     named = len(title) <= 20 and not _no_place.search(title) and _telling(tokens(title))
     if not named or _rest.fullmatch(title) or not re.match(f'{_nth}条', path[-1]):
         return None
