@@ -85,7 +85,7 @@ _weak_end = re.compile(
 )
 _brackets = ('（）', '「」', '『』', '()', '[]')
 _written = re.compile(  # where something stands, not what it is
-    'は、?[^、。をは]{1,30}に(?:記載|記述|掲載|規定|記|示|まとめ|定め|掲げ)[^、。一-龥]*。$'
+    'は、?[^、。をは]{1,30}に(?:記載|記述|掲載|規定|記|示|まとめ|定め|掲げ)(?!しなければ)[^、。一-龥]*。$'
 )
 _colon = re.compile('[:：;；]|．(?![0-9])')  # 注意：…, and what is no sentence
 
@@ -678,8 +678,7 @@ def _said_of(path, title, sents):  # of one section
     first = [bare_sentence(s) for c, _, _, s in sents if c is sents[0][0]]
     for i in range(min(3, len(first)) if names_section(title) else 0):
         if _answers(title, said := _opening(first[i:])):
-            half = len(said) == 1 < len(sents) and _several.search(title)
-            return None if half else (i, said)
+            return i, said
     named = len(title) <= 20 and not _no_place.search(title) and _telling(tokens(title))
     if not named or _rest.fullmatch(title) or not re.match(f'{_nth}条', path[-1]):
         return None
