@@ -362,13 +362,20 @@ def test_the_card_says_what_the_training_held(course):
     assert 'how many was not noted' in limits(forms=True)
 
 
-def test_the_cards_name_the_texts_of_others(course):
-    run, told = H.about(course, 'toy'), read_json(course.path('dataset_report'))
-    assert H.dataset_card(course).data.license == 'cc-by-4.0'
-    assert 'about other texts' not in str(H.dataset_card(course))
+@pytest.fixture
+def other(course, tmp_path):
+    "A copy of the course's run, to be changed"
+    shutil.copytree(course.root, tmp_path / 'ws')
+    return Workspace(tmp_path / 'ws')
+
+
+def test_the_cards_name_the_texts_of_others(other):
+    run, told = H.about(other, 'toy'), read_json(other.path('dataset_report'))
+    assert H.dataset_card(other).data.license == 'cc-by-4.0'
+    assert 'about other texts' not in str(H.dataset_card(other))
     told['forms']['practice'] = 9990
-    write_json(course.path('dataset_report'), told)
-    card = H.dataset_card(course)
+    write_json(other.path('dataset_report'), told)
+    card = H.dataset_card(other)
     words = '9,990 of them are about other texts; their licence is theirs.'
     assert card.data.license == 'unknown' and words in card.text
     assert 'about other texts' not in H.model_card(run, 'adapter').text
@@ -379,12 +386,12 @@ def test_the_cards_name_the_texts_of_others(course):
     assert '1 of them is about other texts' in text and facts in text
 
 
-def test_rows_of_other_texts_are_no_document_and_stay_without_the_flag(course):
-    f = course.path('splits') / 'forms.jsonl'
+def test_rows_of_other_texts_are_no_document_and_stay_without_the_flag(other):
+    f = other.path('splits') / 'forms.jsonl'
     rows = read_jsonl(f) if f.is_file() else []
     more = dict(id='practice/a-1.2+', source_id='practice/a-1.2', instruction='?', input='')
     write_jsonl(f, [*rows, more | dict(output='.', kind='passage')])
-    run = H.about(course)
+    run = H.about(other)
     assert not run.own and run.docs == ['document_01']
     assert '--include-document' in H.refusal(run, 'dataset')
 
