@@ -235,6 +235,17 @@ def _keep_apart(sets, rows, held, report, seed):  # rows, held out
     return rows, _fill_dev(sets, held + worded, seed)
 
 
+def _practised(files, sets, report, mix, seed):
+    "Questions about other texts, which the report counts"
+    from climate_ft.passages import practice_rows
+
+    quote = bool(mix and mix.quote)
+    rows = practice_rows(files, _asked_in(sets), seed=seed, quote=quote)
+    kinds = Counter(report['kinds']) + Counter(r.kind for r in rows)
+    report |= dict(practice=len(rows), kinds=dict(kinds))
+    return rows
+
+
 def write_forms(
     ws: Workspace,
     chunks: list[Chunk],
@@ -247,7 +258,7 @@ def write_forms(
     progress: Progress | None = None,
 ):
     "Every form of the trained sentences into `forms.jsonl`, those held out into `short.jsonl`"
-    from climate_ft.passages import build_forms, practice_rows
+    from climate_ft.passages import build_forms
 
     sides, whole = split_sections(chunks, seed), report['hold_out'] == 'wordings'
     known, taught = [c for c in chunks if whole or sides[unit_of(c)] == 'train'], ()
@@ -261,11 +272,7 @@ def write_forms(
         rows, held = _keep_apart(sets, rows, held, report, seed)
     note_gaps(ws, known, sets, rows, report)
     if practice:
-        quote = bool(mix and mix.quote)
-        more = practice_rows(practice, _asked_in(sets), seed=seed, quote=quote)
-        kinds = Counter(report['forms']['kinds']) + Counter(r.kind for r in more)
-        report['forms'] |= dict(practice=len(more), kinds=dict(kinds))
-        rows += more
+        rows += _practised(practice, sets, report['forms'], mix, seed)
     for r in held:
         r.split = 'short'
     sets['short'] = held
