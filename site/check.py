@@ -177,7 +177,7 @@ class Tab:
         # no `route`: it would switch the browser's cache off
         self.pg.on('request', self.asked)
         self.pg.on('response', self.answered)
-        self.pg.on('requestfailed', lambda r: self.wrong.append(f'failed: {r.url}'))
+        self.pg.on('requestfailed', self.failed)
         self.pg.on('pageerror', lambda e: self.wrong.append(f'script: {e}'))
         self.pg.on('console', self.said)
 
@@ -189,6 +189,11 @@ class Tab:
         self.got.append(int(r.headers.get('content-length', 0)))
         if r.status >= 400:
             self.wrong.append(f'{r.status}: {r.url}')
+
+    def failed(self, r):
+        "A file still on its way when the tab leaves the page (its icon, say) is no fault"
+        if r.failure != 'net::ERR_ABORTED':
+            self.wrong.append(f'failed: {r.url}')
 
     def said(self, m):
         if m.type in ('error', 'warning'):

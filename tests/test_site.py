@@ -7,8 +7,10 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections import Counter
 from html import unescape
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urljoin
 import pytest
@@ -470,6 +472,47 @@ def test_what_a_page_may_get_wrong_is_seen(reading, axe, tmp_path, html, wrong):
         assert wrong in ' '.join(
             check.Tab(reading[0].new_context(), base).look('x.html', axe=True)['wrong']
         )
+
+
+class Slow(BaseHTTPRequestHandler):
+    "Pages, a file that never comes, and one whose connection breaks off"
+
+    go_on = threading.Event()
+
+    def do_GET(self):
+        if self.path == '/never.png':
+            self.go_on.wait(60)
+        if self.path.endswith('.png'):
+            return
+        self.send_response(200)
+        self.send_header('Content-Type', 'text/html')
+        self.end_headers()
+        self.wfile.write(
+            {
+                '/leaves.html': b"""<link rel="icon" href="data:,"><script>
+                onload = () => { new Image().src = 'never.png' }</script>""",
+                '/next.html': b'<link rel="icon" href="data:,">',
+                '/broken.html': b'<link rel="icon" href="data:,"><img alt="x" src="x.png">',
+            }.get(self.path, b'')
+        )
+
+    def log_message(self, *a):
+        pass
+
+
+def test_a_file_on_its_way_when_the_tab_goes_on_is_no_fault_and_one_that_breaks_off_is(
+    reading,
+):
+    with ThreadingHTTPServer(('127.0.0.1', 0), Slow) as s:
+        threading.Thread(target=s.serve_forever, daemon=True).start()
+        tab = check.Tab(reading[0].new_context(), f'http://127.0.0.1:{s.server_port}/')
+        with tab.pg.expect_event('request', lambda r: r.url.endswith('never.png')):
+            tab.look('leaves.html')
+        with tab.pg.expect_event('requestfailed'):
+            assert tab.look('next.html')['wrong'] == []
+        assert f'failed: {tab.base}x.png' in tab.look('broken.html')['wrong']
+        Slow.go_on.set()
+        s.shutdown()
 
 
 def kinds_of(html):
