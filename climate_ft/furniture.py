@@ -61,7 +61,7 @@ def _spots(pages):  # (edge, place, type size) -> blocks
 
 def _is_mark(b, p):
     "Is a block furniture by itself: a page number, a watermark, the number of a line?"
-    if b.role in ('page_number', 'watermark', 'line_number'):
+    if b.role in ('page_number', 'watermark', 'line_number', 'margin_note'):
         return True
     return b.role == 'running_head' and bool(_edge(b, p)) and bool(PAGE_NO.match(b.text))
 

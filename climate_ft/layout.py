@@ -22,8 +22,8 @@ __all__ = ['DOCUMENTS', 'BULLET', 'MARK', 'CAPTION', 'SOURCE', 'CELL', 'PAGE_NO'
            'draw_blocks', 'Line', 'plain_kanji', 'quarter', 'upright', 'read_lines', 'hull', 'body_size', 'rows_of',
            'gaps', 'gutters', 'strips', 'bands', 'Region', 'is_prose', 'arrange', 'caption_lines', 'clusters',
            'regions', 'region_text', 'margins', 'follows', 'paragraphs', 'unsplit', 'watermarks', 'without_readings',
-           'line_numbers', 'without_collisions', 'assemble', 'is_vertical', 'turn', 'Held', 'read_page', 'ordered',
-           'page_blocks', 'document_blocks']
+           'line_numbers', 'margin_notes', 'without_collisions', 'assemble', 'is_vertical', 'turn', 'Held', 'read_page',
+           'ordered', 'page_blocks', 'document_blocks']
 
 # %% ../nbs/01a_layout.ipynb #d14c95d9
 DOCUMENTS = set(
@@ -318,6 +318,33 @@ def _is_glyph(b, lines):
     )
 
 
+def _cuts(box, lines):
+    "Does the left or right edge of a shape go through lines beside it?"
+    x0, y0, x1, y1 = box
+    inside = [l for l in lines if l.y0 > y0 - 1 and l.y1 < y1 + 1]
+    return any(l.x0 + 6 < x < l.x1 - 6 for l in inside for x in (x0, x1))
+
+
+def _clipped(page, shapes, turns, size):
+    "Shapes as far as they are seen: a path may be drawn large and clipped to a small part"
+    seen, clip = {}, {}
+    for d in page.get_cdrawings(extended=True):
+        level = d['level']
+        clip = {k: v for k, v in clip.items() if k < level}
+        if d['type'] == 'clip':
+            clip[level] = d['scissor']
+        elif d['type'] != 'group' and clip:
+            box, part = (quarter(b, turns, *size) for b in (d['rect'], clip[max(clip)]))
+            seen[tuple(map(round, box))] = part
+    out = []
+    for b in shapes:
+        c = seen.get(tuple(map(round, b)), b)
+        b = max(b[0], c[0]), max(b[1], c[1]), min(b[2], c[2]), min(b[3], c[3])
+        if b[0] <= b[2] and b[1] <= b[3]:
+            out.append(b)
+    return out
+
+
 def read_lines(
     page,  # PyMuPDF page
     held=None,  # from `upright`, if it was called before
@@ -325,11 +352,13 @@ def read_lines(
     "Lines of text and boxes of shapes, in drawing order; text printed twice for boldness once"
     found, turns, W, H = held or upright(page)
     lines, glyphs = _text_of(found, W, H)
-    shapes = [b['bbox'] for b in found if b['type']]
+    shapes, size = [b['bbox'] for b in found if b['type']], (H, W) if turns % 2 else (W, H)
+    large = [b for b in shapes if b[2] - b[0] > 20 and b[3] - b[1] > 15]
+    if any(_cuts(b, lines) for b in large[:300]):
+        shapes = _clipped(page, shapes, turns, size)
     if _ODD.search(''.join([l.text for l in lines])):
         lines = [l._replace(text=plain_kanji(l.text)) for l in lines]
     if page.get_images():
-        size = (H, W) if turns % 2 else (W, H)
         shapes += [quarter(i['bbox'], turns, *size) for i in page.get_image_info()]
     return lines, [b for b in shapes if not _is_glyph(b, glyphs)] if glyphs else shapes
 
@@ -1852,7 +1881,8 @@ def _is_heading(g, t, body, font):
         return False
     other = r.font != font
     numbered = other and (NUMBERED.match(t) or _LOOSE.match(t))
-    bold = len(g) == 1 and other and _BOLD.search(r.font)
+    whole = len(g) == 1 or len(t) < 50 and MARK.match(t) and {l.font for l in g} == {r.font}
+    bold = whole and other and _BOLD.search(r.font)
     return r.size > 1.12 * body or r.size > 0.98 * body and bool(numbered or bold)
 
 
@@ -2065,6 +2095,29 @@ def line_numbers(lines):  # numbers, the other lines
             return ls, left + [parts[n] for n in ls if n in parts]
     return [], lines
 
+
+def _upright_rules(shapes, top, foot):
+    "Where thin lines, end to end, stand over most of the height of the text"
+    heights = Counter()
+    for x0, y0, x1, y1 in shapes:
+        if x1 - x0 < 2 < y1 - y0:
+            heights[round((x0 + x1) / 4)] += min(y1, foot) - max(y0, top)
+    return [2 * k for k, h in heights.items() if h > 0.6 * (foot - top)]
+
+
+def margin_notes(lines, shapes, body) -> set:
+    "Small lines beyond a rule that stands beside the text: laws, dates, keywords of a margin"
+    text = [l for l in lines if abs(l.size - body) < 0.6]
+    top, foot = (min(l.y0 for l in text), max(l.y1 for l in text)) if text else (0, 0)
+    for x in _upright_rules(shapes, top, foot):
+        right = {l for l in lines if l.x0 > x - 4 and top < l.y1 and l.y0 < foot}
+        left = {l for l in lines if l.x1 < x + 6 and top < l.y1 and l.y0 < foot}
+        for there, others in ((right, left), (left, right)):
+            notes = {l for l in there if l.size < 0.9 * body}
+            if notes and set(text) <= others and 4 * _chars(notes) < _chars(others):
+                return notes
+    return set()
+
 # %% ../nbs/01a_layout.ipynb #09d2faf9
 def without_collisions(lines) -> list:
     "The lines and columns, each cut off before the next one of its row that it runs into"
@@ -2095,13 +2148,14 @@ def _blocks(number, rows, role, text=None):  # a list of one `Block`, or of none
     return [Block(number, box, text, role, size=round(lines[0].size, 1))]
 
 
-def _aside(lines, body, number):  # blocks, the other lines
-    "What is printed over or beside the text: watermarks and the numbers of lines"
+def _aside(lines, shapes, body, number):  # blocks, the other lines
+    "What is printed over or beside the text: watermarks, numbers of lines, notes in a margin"
     numbers, lines = line_numbers(lines)
-    aside, out = watermarks(lines, body) | set(numbers), []
+    notes = margin_notes(lines, shapes, body)
+    aside, out = watermarks(lines, body) | set(numbers) | notes, []
     for l in aside:
         role = 'watermark' if l.size > 1.8 * body else 'line_number'
-        out += _blocks(number, [l], role)
+        out += _blocks(number, [l], 'margin_note' if l in notes else role)
     out.sort(key=lambda b: (b.bbox[1], b.bbox[0]))
     return out, [l for l in lines if l not in aside]
 
@@ -2146,7 +2200,7 @@ def assemble(
     if not lines:
         return []
     body = body or body_size(lines)
-    out, lines = _aside(without_readings(lines, brackets), body, number)
+    out, lines = _aside(without_readings(lines, brackets), shapes, body, number)
     regs, free = regions(without_collisions(lines), shapes, W, H, body)
     head, tabs, rest, foot = margins(free + regs, W, H, body)
     font = _font(free, body)

@@ -15,9 +15,9 @@ from .facts import Fact, figure_refs, resolve_figures, wh_question
 from .contamination import normal, sources, squeeze
 
 # %% auto #0
-__all__ = ['BASE', 'SAID', 'TEMPLATES', 'OWN', 'OWN_SAID', 'DEFINITIONS', 'RECALL', 'STYLED', 'POLITE', 'COMBINED', 'rank',
-           'pick', 'pair', 'one_of_many', 'asked_as', 'base_pairs', 'template_pairs', 'polite_answer', 'style_pairs',
-           'polite_pairs', 'combined_pairs', 'filter_figures', 'drop_exact', 'near_duplicates']
+__all__ = ['BASE', 'SAID', 'SECTION', 'TEMPLATES', 'OWN', 'OWN_SAID', 'DEFINITIONS', 'RECALL', 'STYLED', 'POLITE', 'COMBINED',
+           'rank', 'pick', 'pair', 'one_of_many', 'asked_as', 'base_pairs', 'template_pairs', 'polite_answer',
+           'style_pairs', 'polite_pairs', 'combined_pairs', 'filter_figures', 'drop_exact', 'near_duplicates']
 
 # %% ../nbs/05d_pairs.ipynb #6fec80be
 def rank(
@@ -69,6 +69,14 @@ def one_of_many(f: Fact) -> bool:
     return f.own and (f.how in ('topic', 'name') or short or case)
 
 
+SECTION = (  # what a section, or its beginning, says
+    '{s}には、何と書かれていますか。',
+    '{s}の内容を教えてください。',
+    '{s}では、どのようなことが述べられていますか。',
+    '{s}には、どのようなことが書かれていますか。',
+)
+
+
 def _source(f):
     "Where a fact stands: the document, or the part of it without which nobody knows of what"
     return f'文書の「{f.place}」の節' if f.place else '文書'
@@ -76,12 +84,14 @@ def _source(f):
 
 def asked_as(f: Fact) -> str:
     "The subject of a question: of one thing among several, what the document says of it"
+    if f.how == 'section':
+        return f'{f.subject}の内容'
     return f'{_source(f)}に書かれている{f.subject}' if one_of_many(f) else f.subject
 
 
 def base_pairs(f: Fact, seed: int = 42) -> list[QA]:
     "The fact in its simplest wording"
-    wording = SAID if one_of_many(f) else BASE
+    wording = SECTION[0] if f.how == 'section' else SAID if one_of_many(f) else BASE
     return [pair(f, 'base', 0, wording.format(s=f.subject, d=_source(f)), f.answer)]
 
 # %% ../nbs/05d_pairs.ipynb #f8976a39
@@ -122,6 +132,7 @@ def template_pairs(
         else []
     )
     others = OWN_SAID if one_of_many(f) else OWN if f.own else TEMPLATES
+    others = SECTION[1:] if f.how == 'section' else others
     qs += [t.format(s=f.subject, d=_source(f)) for t in pick(seed, f.id, others, n)]
     return [pair(f, 'template', i, q, f.answer) for i, q in enumerate(qs[:n])]
 
@@ -201,7 +212,7 @@ def combined_pairs(
     "Neighbouring facts of a section, two by two"
     by, res = defaultdict(list), []
     for f in facts:
-        if f.how != 'heading':
+        if f.how not in ('heading', 'section'):
             by[f.chunk.doc, tuple(f.chunk.section)].append(f)
     for a, b in ((a, b) for fs in by.values() for a, b in zip(fs[::2], fs[1::2])):
         p = pair(

@@ -17,7 +17,7 @@ from .forms import _clause_forms, _kind_of, _lead, _note_mark
 
 # %% auto #0
 __all__ = ['refers', 'tells', 'has_term', 'names_something', 'subject_of', 'title_of', 'names_section', 'bare_sentence',
-           'place_of', 'own_facts', 'own_forms', 'clear_forms']
+           'quoted_title', 'place_of', 'own_facts', 'own_forms', 'clear_forms']
 
 # %% ../nbs/05i_precision.ipynb #05i00007
 _elsewhere = re.compile(
@@ -635,11 +635,14 @@ _marker = re.compile(  # ウ振替休日は, a. 申請書は; not カ国
 )
 
 
-def bare_sentence(s: str) -> str:
-    "A sentence without bullet, number, footnote, figure and what joins it to the one before"
+def bare_sentence(
+    s: str,
+    alone: bool = True,  # without what joins it to the one before, too: また、
+) -> str:
+    "A sentence without bullet, number, footnote and figure"
     s = _marker.sub('', s)
     s = _item.sub('', _bullet.sub('', _figured.sub('', _note_mark.sub('', s))))
-    return _lead.sub('', s)
+    return _lead.sub('', s) if alone else s
 
 
 _digits = '[0-9一二三四五六七八九十]+'
@@ -724,22 +727,37 @@ def _key(topic):
     return re.sub(r'[\W_]', '', topic)
 
 
-_no_place = re.compile(
-    '[■◆→？?！!、。|#;*…/／]|^(?:その他|ほか|注|例|問|[0-9]|[A-Z][-－][0-9])'
-    '|^(?:手順|方法|操作|注意|ポイント)$|^[をがはのにで]|[をがはてで]$'
+_torn_title = re.compile(
+    '[■◆→？?！!。|#;*…/／]|^[をがはのにで]|[をがはてで]$|^(?:Answer|Question|[QA][0-9]*[.．:：])'
 )
+_no_place = re.compile(
+    '、|^(?:その他|ほか|注|例|問|[0-9]|[A-Z][-－][0-9])|^(?:手順|方法|操作|注意|ポイント)$'
+)
+
+
+def _is_general(title):
+    "Does a heading stand in any document: 概要, はじめに?"
+    return bool(_label_only.fullmatch(title) or _general_title.fullmatch(title))
+
+
+def quoted_title(
+    section: list,  # headings, outermost first
+) -> str:  # '' if it is none or a piece of a sentence
+    "The last heading, without its number, as a question can quote it"
+    title = _plain_title(section)
+    bad = not 2 <= len(title) <= 40 or _torn_title.search(title)
+    bad = bad or any(title.count(a) != title.count(b) for a, b in _brackets)
+    bad = bad or not re.search('[ぁ-んァ-ヶ一-龥]{2}', title)
+    return '' if bad else title.translate(str.maketrans('「」', '『』'))
 
 
 def place_of(
     section: list,  # headings, outermost first
 ) -> str:  # '' if there is none that tells where something stands
     "The last heading, without its number, as a question can name it"
-    title = _plain_title(section)
-    bad = not 2 <= len(title) <= 24 or _no_place.search(title)
-    bad = bad or _label_only.fullmatch(title) or _general_title.fullmatch(title)
-    torn = any(title.count(a) != title.count(b) for a, b in _brackets)
-    bad = bad or torn or not re.search('[ぁ-んァ-ヶ一-龥]{2}', title)
-    return '' if bad else title.translate(str.maketrans('「」', '『』'))
+    title = quoted_title(section)
+    bad = len(title) > 24 or _no_place.search(title) or _is_general(title)
+    return '' if bad else title
 
 
 def _places(sections, chunks):
@@ -776,11 +794,72 @@ def _placed(f, place):
     named = named or of and has_term(of, 4)
     return f if place or named or not _hangs.search(f.topic) else None
 
-# %% ../nbs/05i_precision.ipynb #05i00019
+# %% ../nbs/05i_precision.ipynb #e62e4406
+_longest = 200  # characters of an answer
 _exercise = re.compile('(?:めよ|えよ|示せ|せよ|なさい)(?:。|$)', re.M)
 _exercises = re.compile('演習|例題|練習問題|章末問題|解答例?$')  # headings
+_narrates = re.compile(
+    '(?:(?:てい|され)ました|(?:ていき|てき|述べ|見|考え|始め)ます|(?:てい|見て|考えて)こう|申し上げます)。$'
+)
 
 
+def _fits(s):
+    "May a sentence stand in an answer that quotes a paragraph?"
+    whole = 12 < len(s) <= 160 and s[-1] == '。' and not is_piece(s) and not figure_refs(s)
+    there = not (_colon.search(s) or _elsewhere.search(s) or _written.search(s))
+    return (
+        whole and there and not _weak_end.search(s) and not _narrates.search(s) and _claims(s)
+    )
+
+
+def _starts(s):
+    "May a sentence be the first of such an answer?"
+    joins = _lead.match(s) or tokens(s)[0].pos in ('接続詞', '感動詞', '助詞', '助動詞')
+    torn = any(s.count(a) != s.count(b) for a, b in _brackets)
+    item = s.endswith('こと。')
+    return len(s) > 20 and _fits(s) and not (joins or torn or item or refers(s))
+
+
+def _opening_of(sents):
+    "The first sentences of a section's first paragraph, as far as they fit"
+    c, _, start, _ = sents[0]
+    end = c.text.find('\n', start - c.start)
+    end = len(c.text) if end < 0 else end
+    said = [bare_sentence(s, False) for d, _, at, s in sents if d is c and at - c.start < end]
+    if not _starts(said[0]) or _exercise.search(c.text):
+        return []
+    n = 1
+    while n < len(said) and _fits(said[n]) and len(''.join(said[: n + 1])) <= _longest:
+        n += 1
+    return said[:n] if len(''.join(said[:n])) > 30 else []
+
+
+def _quoted(sections, places):
+    "Of each section how a question can name it: by its heading, or with the one above"
+    titles = {k: quoted_title([*k]) for k in sections}
+    times, names = Counter(titles.values()), {}
+    for k, title in titles.items():
+        above = places[k] if places[k] != title else ''
+        clear = len(title) > 3 and times[title] == 1 and not _is_general(title)
+        if title and (clear or above):
+            names[k] = f'「{title}」' if clear else f'「{above}」の「{title}」'
+    times = Counter(names.values())
+    return {k: name for k, name in names.items() if times[name] == 1}
+
+
+def _section_facts(sections, places):
+    "What the sections of a document begin with, or say in one paragraph"
+    for k, name in _quoted(sections, places).items():
+        sents = sections[k]
+        said = [] if _exercises.search(k[-1]) else _opening_of(sents)
+        if said:
+            c, i, at, _ = sents[0]
+            part = '' if len(said) == len(sents) else 'の冒頭'
+            subject = f'文書の{name}の節{part}'
+            key = f'{c.id}.o' if len(k) == len(c.section) else f'{c.id}.{i}o'
+            yield Fact(key, subject, ''.join(said), 'section', c, at, subject, True)
+
+# %% ../nbs/05i_precision.ipynb #05i00019
 def _sentence_facts(sections, places):
     "Each sentence that says what it is about"
     for path, sents in sections.items():
@@ -789,13 +868,17 @@ def _sentence_facts(sections, places):
         for (c, i, at, s), more in zip(sents, after):
             torn = len(before) > 20 and before[-1] not in '。！？!?' and not _bullet.match(s)
             t, before = bare_sentence(s), s
-            if re.match('ただし|但し', more):
+            but = more if re.match('ただし|但し', more) else ''
+            if but and not _goes_on(but):
                 continue  # half of a rule
             if torn or _exercise.search(c.text) or _exercises.search(''.join(path[-1:])):
                 continue
             if tells(t) and (o := subject_of(t, bool(place))):
                 start = at + max(0, s.find(t[:6]))
-                yield _placed(Fact(f'{c.id}.{i}', o[0], t, o[1], c, start, o[0], True), place)
+                f = Fact(f'{c.id}.{i}', o[0], t, o[1], c, start, o[0], True)
+                if f := _placed(f, place):
+                    f.answer += but
+                    yield f
 
 
 def _told(p, fs, whole):  # the facts of a topic, the text of its document
@@ -812,8 +895,8 @@ def _told(p, fs, whole):  # the facts of a topic, the text of its document
 def _document_facts(chunks):
     "One fact of each topic; of one that stands in many places only what defines it"
     sections = _sections(chunks)
-    found = [f for f in _sentence_facts(sections, _places(sections, chunks)) if f]
-    res = _heading_facts(sections)
+    places = _places(sections, chunks)
+    found, res = [*_sentence_facts(sections, places)], _heading_facts(sections)
     whole, by, titles = ''.join(c.text for c in chunks), {}, _titles(chunks)
     found = [f for f in found if f.how != 'topic' or not _is_title(f.topic, titles)]
     for f in found:
@@ -823,7 +906,9 @@ def _document_facts(chunks):
         if _key(p) not in seen:
             seen.add(_key(p))
             res += [f for f in _told(p, fs, whole) if f.answer not in said]
-    return res
+    told = [f.answer for f in res]
+    more = _section_facts(sections, places)
+    return res + [f for f in more if not any(f.answer in s for s in told)]
 
 
 def own_facts(

@@ -442,6 +442,44 @@ def line_numbers(doc):
             y = y1
 
 
+def margin_notes(doc):
+    "Laws and keywords in small type in a margin, beyond a rule from top to bottom"
+    left, pieces = doc.rng.random() < 0.3, doc.rng.choice((1, 8))
+    text, note, rule = (190, 70, 184) if left else (80, 452, 446)
+    for _ in range(2):
+        doc.page()
+        y, until = 90, 720
+        for k in range(pieces):
+            a, b = (90 + (until - 90) * (k + i) / pieces for i in (0, 1))
+            doc.pdf[-1].draw_line((rule, a - 12), (rule, b - 12), width=0.5)
+        while y < until - 60:
+            if doc.rng.random() < 0.7:
+                law = f'規則第{doc.rng.randint(1, 200)}条'
+                doc.margin(note, y, doc.rng.choice((law, '要点', '昭和48年通達')), 8)
+            y = doc.put(text, y, doc.said(), 352, 11, first=11) + 4
+
+
+def behind(doc, drawing):
+    "Let operators of PDF draw something under what is on the last page"
+    page, xref = doc.pdf[-1], doc.pdf.get_new_xref()
+    doc.pdf.update_object(xref, '<<>>')
+    doc.pdf.update_stream(xref, drawing.encode())
+    parts = ' '.join(f'{x} 0 R' for x in (xref, *page.get_contents()))
+    doc.pdf.xref_set_key(page.xref, 'Contents', f'[{parts}]')
+
+
+def clipped_shapes(doc):
+    "Two columns; a tab at the edge is a large drawing, clipped to the little that is seen"
+    size, wide = doc.rng.choice((9, 10)), doc.rng.choice((320, 420))
+    for _ in range(2):
+        doc.page()
+        doc.flow([(66, 90, 216, 660), (312, 90, 216, 660)], size)
+        y = doc.rng.randint(150, 500)
+        clip = f'0 {y} 36 70 re W n'
+        behind(doc, f'q {clip} 0.5 g -28 {y} {wide} 80 re f -88 {y - 30} 460 105 re f Q\n')
+        doc.margin(10, 842 - y - 40, '第3部', 8, 'japan')
+
+
 def columns(n):
     def draw(doc):
         size, gap = doc.rng.choice((8.5, 9, 10)), doc.rng.choice((14, 20, 26))
@@ -554,6 +592,8 @@ KINDS = dict(
     watermarks=watermark,
     vertical=vertical,
     line_numbers=line_numbers,
+    margin_notes=margin_notes,
+    clipped_shapes=clipped_shapes,
     two_columns=columns(2),
     three_columns=columns(3),
     chart_in_column=chart_beside,

@@ -855,6 +855,28 @@ def test_two_columns_of_prose_with_a_table_in_one_are_no_table():
     assert text[at + 1].startswith('Intergovernmental Panel')
 
 
+def test_a_numbered_heading_of_two_rows_in_another_font_is_a_heading(tmp_path):
+    rows = ('（15）男女の共同参画を進めるために助言をす', 'る人を地域へ送る事業')
+
+    def draw(s, font):
+        s.prose(80, 90)
+        s.write(80, 200, rows[0], font=font)
+        s.write(112, 217, rows[1], font=font)
+        s.prose(80, 240)
+
+    # what the font is called decides: another one that is not bold hangs an item
+    d = pymupdf.open()
+    s = Sheet(d.new_page())
+    draw(s, 'japan')
+    lines, shapes = layout.read_lines(d[0])
+    bold = [l._replace(font='Gothic-Bold') if l.text in rows else l for l in lines]
+    roles = [
+        {b.text.replace('\n', ''): b.role for b in layout.assemble(ls, shapes, 595, 842)}
+        for ls in (bold, lines)
+    ]
+    assert [r[''.join(rows)] for r in roles] == ['heading', 'list']
+
+
 # ---- drawn kinds
 
 SEEDS = dict(rotated_pages=9, chart_in_column=6, cards=8, two_columns=25, running_heads=3)
