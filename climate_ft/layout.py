@@ -288,9 +288,22 @@ def _joined(p, l):
     return Line(p.x0, min(p.y0, l.y0), l.x1, p.y1, text, l.size, p.font)
 
 
+def _is_twice(l, seen):
+    "Was a piece of text printed before at this place, or over most of it?"
+    d, i, k = l.size / 3, int(l.x0 // 8), int(l.y0 // 8)
+    wide = max(d, 0.4 * (l.x1 - l.x0))
+    for a in (i - 1, i, i + 1):
+        for b in (k - 1, k, k + 1):
+            x, y = seen.get((l.text, a, b), (9e9, 9e9))
+            if abs(x - l.x0) < wide and abs(y - l.y0) < d:
+                return True
+    seen[l.text, i, k] = l.x0, l.y0
+    return False
+
+
 def _text_of(blocks, W, H):  # lines, those of them that came glyph by glyph
     "Lines of text in drawing order, text that is printed twice once"
-    lines, seen, glyphs = [], set(), set()
+    lines, seen, glyphs = [], {}, set()
     for l in [l for b in blocks if not b['type'] for l in b['lines']]:
         flat = l['dir'][0] > 0.9
         for spans in _pieces(l['spans']) if flat and len(l['spans']) > 1 else (l['spans'],):
@@ -298,10 +311,8 @@ def _text_of(blocks, W, H):  # lines, those of them that came glyph by glyph
             if not piece:
                 continue
             x0, y0, x1, y1, text = piece[:5]
-            key = text, x0 // 3, y0 // 3
-            if key in seen or x1 < 0 or y1 < 0 or x0 > W or y0 > H:
+            if _is_twice(piece, seen) or x1 < 0 or y1 < 0 or x0 > W or y0 > H:
                 continue
-            seen.add(key)
             if lines and _joins(lines[-1], piece):
                 lines[-1] = _joined(lines[-1], piece)
                 glyphs.add(len(lines) - 1)
@@ -807,7 +818,7 @@ def _stepped(column, steps):
 
 def _tabular(items, gutters, body) -> bool:
     "True for cells without rules: rows side by side, and two or more columns without prose"
-    if not all(isinstance(i, Line) for i in items):
+    if not all(isinstance(i, Line) and i.size < 1.2 * body for i in items):
         return False
     rows, cols = rows_of(items), [c for c in _columns(items, gutters) if c]
     told = [c for c in cols if _told_in(c)]
@@ -1157,6 +1168,15 @@ def _no_figure(box, W, H, body):
     return h < 1.5 * body or w < 2 * body or border or tab
 
 
+def _banner(comp, held, body):
+    "Are the shapes bars and signs behind headings, one above another?"
+    rows = [[l for l in r if len(l.text) > 4] for r in rows_of(held)]
+    said = [l for r in rows for l in r]
+    low = all(b[3] - b[1] < 2.2 * body for b in comp)
+    alone = 0 < len(rows) < 4 and all(len(r) < 2 for r in rows)
+    return bool(said) and low and alone and all(l.size > 0.9 * body for l in said)
+
+
 def _region(sheet, comp, held):
     "The region of some shapes, whose lines are then not free any more; None for no figure"
     box, body = hull(comp), sheet.body
@@ -1166,6 +1186,8 @@ def _region(sheet, comp, held):
     held |= sheet.within(box)
     if len(comp) < 3 and len(held) <= 1 and h < 4 * body:
         return None  # a bar behind a heading
+    if len(comp) > 1 and h < 5 * body and _banner(comp, sheet.at(sorted(held)), body):
+        return None
     if h > 0.5 * sheet.H and _chars(sheet.at(held)) > 0.8 * sheet.chars:
         return None  # a frame round the page
     if _shades(comp, sheet.at(held)):
@@ -1219,14 +1241,14 @@ def regions(
 
 # %% ../nbs/01a_layout.ipynb #bbdf9d62
 def _drawn(shapes, W, H):
-    "Boxes of shapes without backgrounds, page borders and the rules of running heads"
+    "Boxes of shapes without backgrounds, page borders, rules of running heads and side tabs"
     return [
         (x0, y0, x1, y1)
         for x0, y0, x1, y1 in set(shapes)
-        if x1 > 0
-        and y1 > 0
-        and x0 < W
+        if y1 > 0
         and y0 < H
+        and 0.08 * W < x1
+        and x0 < 0.92 * W
         and y1 - y0 < 0.8 * H
         and (x1 - x0) * (y1 - y0) < 0.5 * W * H
         and not (y1 - y0 < 3 and x1 - x0 > 0.5 * W and not 0.1 * H < y0 < 0.92 * H)
