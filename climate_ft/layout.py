@@ -290,8 +290,8 @@ def _joined(p, l):
 
 def _is_twice(l, seen):
     "Was a piece of text printed before at this place, or over most of it?"
-    d, i, k = l.size / 3, int(l.x0 // 8), int(l.y0 // 8)
-    wide = max(d, 0.4 * (l.x1 - l.x0))
+    d, i, k = l.size / (5 if len(l.text) < 2 else 3), int(l.x0 // 8), int(l.y0 // 8)
+    wide = max(d, 0.4 * (l.x1 - l.x0) if len(l.text) > 1 else 0)
     for a in (i - 1, i, i + 1):
         for b in (k - 1, k, k + 1):
             x, y = seen.get((l.text, a, b), (9e9, 9e9))
@@ -818,7 +818,7 @@ def _stepped(column, steps):
 
 def _tabular(items, gutters, body) -> bool:
     "True for cells without rules: rows side by side, and two or more columns without prose"
-    if not all(isinstance(i, Line) and i.size < 1.2 * body for i in items):
+    if not all(isinstance(i, Line) for i in items):
         return False
     rows, cols = rows_of(items), [c for c in _columns(items, gutters) if c]
     told = [c for c in cols if _told_in(c)]
@@ -832,12 +832,29 @@ def _tabular(items, gutters, body) -> bool:
     return pairs and len(cols) == 2 and not told and not _all_read_down(cols, body)
 
 
+def _cut(band, body):
+    "The parts of a table between rows that are a heading, and these rows"
+    parts = [[]]
+    for r in rows_of(band):
+        said = [l for l in r if len(l.text) > 3]
+        large = len(said) == 1 and said[0].size > 1.2 * body
+        if large and len(r) < 3 and _JAPANESE.search(said[0].text):
+            parts += [r, []]
+        else:
+            parts[-1] += r
+    return [p for p in parts if p]
+
+
 def _tables(bs, body):
-    "The bands, each that is a table as one region"
-    return [
-        ([Region(*hull(b), 'table', b, [], [])], []) if g and _tabular(b, g, body) else (b, g)
-        for b, g in bs
-    ]
+    "The bands, each that is a table as one region; a heading ends a table"
+    out = []
+    for b, g in bs:
+        table = g and _tabular(b, g, body)
+        parts = _cut(b, body) if table else [b]
+        for p in parts:
+            whole = table and (len(parts) == 1 or _tabular(p, g, body))
+            out.append(([Region(*hull(p), 'table', p, [], [])], []) if whole else (p, g))
+    return out
 
 # %% ../nbs/01a_layout.ipynb #d71dcd0d
 def _read_down(b, g, body):
@@ -1168,13 +1185,17 @@ def _no_figure(box, W, H, body):
     return h < 1.5 * body or w < 2 * body or border or tab
 
 
+_OF_FIGURE = re.compile(r'\s*(?:第?[0-9０-９－―‐.．-]*[図表]|写真)')
+
+
 def _banner(comp, held, body):
     "Are the shapes bars and signs behind headings, one above another?"
     rows = [[l for l in r if len(l.text) > 4] for r in rows_of(held)]
     said = [l for r in rows for l in r]
-    low = all(b[3] - b[1] < 2.2 * body for b in comp)
+    low = len(comp) < 13 and all(b[3] - b[1] < 2.2 * body for b in comp)
     alone = 0 < len(rows) < 4 and all(len(r) < 2 for r in rows)
-    return bool(said) and low and alone and all(l.size > 0.9 * body for l in said)
+    short = all(l.size > 0.9 * body and not is_prose(l.text) for l in said)
+    return bool(said) and low and alone and short and not _OF_FIGURE.match(said[0].text)
 
 
 def _region(sheet, comp, held):
@@ -1247,8 +1268,7 @@ def _drawn(shapes, W, H):
         for x0, y0, x1, y1 in set(shapes)
         if y1 > 0
         and y0 < H
-        and 0.08 * W < x1
-        and x0 < 0.92 * W
+        and (x1 - x0 < 8 or 45 < x1 and x0 < W - 45)  # no side tab
         and y1 - y0 < 0.8 * H
         and (x1 - x0) * (y1 - y0) < 0.5 * W * H
         and not (y1 - y0 < 3 and x1 - x0 > 0.5 * W and not 0.1 * H < y0 < 0.92 * H)
