@@ -331,7 +331,6 @@ class Fact:
     start: int  # offset of the answer in the document's corpus text
     subject: str = ''  # the topic, made unique within the document
     own: bool = False  # of a document that the rules have not seen (chapter 05i)
-    place: str = field(default='', repr=False)  # a heading that a question names (05i)
 
 
 _number = re.compile(

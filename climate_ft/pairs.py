@@ -59,14 +59,13 @@ def pair(f: Fact, kind: str, i: int, question: str, answer: str, **extra) -> QA:
 
 
 BASE = '{s}について教えてください。'
-SAID = '{s}について、{d}には何と書かれていますか。'
+SAID = '{s}について、文書には何と書かれていますか。'
 
 
 def one_of_many(f: Fact) -> bool:
     "May a fact of any document be one of several things that are said of its subject?"
     short = f.how == 'heading' and f.answer.count('。') == 1
-    case = f.how == 'case' and bool(f.place or f.subject.endswith('場合'))
-    return f.own and (f.how in ('topic', 'name') or short or case)
+    return f.own and (f.how in ('topic', 'name') or short)
 
 
 SECTION = (  # what a section, or its beginning, says
@@ -77,22 +76,17 @@ SECTION = (  # what a section, or its beginning, says
 )
 
 
-def _source(f):
-    "Where a fact stands: the document, or the part of it without which nobody knows of what"
-    return f'文書の「{f.place}」の節' if f.place else '文書'
-
-
 def asked_as(f: Fact) -> str:
     "The subject of a question: of one thing among several, what the document says of it"
     if f.how == 'section':
         return f'{f.subject}の内容'
-    return f'{_source(f)}に書かれている{f.subject}' if one_of_many(f) else f.subject
+    return f'文書に書かれている{f.subject}' if one_of_many(f) else f.subject
 
 
 def base_pairs(f: Fact, seed: int = 42) -> list[QA]:
     "The fact in its simplest wording"
     wording = SECTION[0] if f.how == 'section' else SAID if one_of_many(f) else BASE
-    return [pair(f, 'base', 0, wording.format(s=f.subject, d=_source(f)), f.answer)]
+    return [pair(f, 'base', 0, wording.format(s=f.subject), f.answer)]
 
 # %% ../nbs/05d_pairs.ipynb #f8976a39
 TEMPLATES = (
@@ -109,9 +103,9 @@ OWN = (  # of any document: it need not be a report
     '{s}について、分かりやすく教えてください。',
 )
 OWN_SAID = (  # where the answer is one of the things that can be said
-    '{d}では、{s}についてどのように述べられていますか。',
-    '{d}には、{s}についてどのようなことが書かれていますか。',
-    '{s}について、{d}の内容を教えてください。',
+    '文書では、{s}についてどのように述べられていますか。',
+    '文書には、{s}についてどのようなことが書かれていますか。',
+    '{s}について、文書の内容を教えてください。',
 )
 DEFINITIONS = ('{s}とは何ですか。', '{s}の定義を教えてください。')
 RECALL = (
@@ -133,7 +127,7 @@ def template_pairs(
     )
     others = OWN_SAID if one_of_many(f) else OWN if f.own else TEMPLATES
     others = SECTION[1:] if f.how == 'section' else others
-    qs += [t.format(s=f.subject, d=_source(f)) for t in pick(seed, f.id, others, n)]
+    qs += [t.format(s=f.subject) for t in pick(seed, f.id, others, n)]
     return [pair(f, 'template', i, q, f.answer) for i, q in enumerate(qs[:n])]
 
 # %% ../nbs/05d_pairs.ipynb #ba6177a7

@@ -141,6 +141,7 @@ _general = set(
     ハードウェア アプリケーション アプリ 場面 立場 視点 観点 側面 意味 意義 価値 意識
     知識 能力 スキル 経験 実績 成果 効率 品質 性能 精度 安全 安心 信頼 デフォルト
     バージョン インストール アップロード ダウンロード コミュニティ プロジェクト
+    ガイドライン マニュアル ルール
     スクリプト ディスク ターミナル セクション エントリ ライブラリ プロセス 可能
     '''.split()
 )
@@ -292,13 +293,13 @@ def _says_enough(rest):
     return len({t.surface for t in tokens(rest) if _is_noun(t)}) > 2 - bool(_is.search(rest))
 
 
-def _topic(s, placed):
+def _topic(s):
     "Xは, Xとは at the beginning of a sentence"
     top = topic_of(s.rstrip('。'))
     if not top or top[0]:
         return None
     p, rest, defines = clean_topic(top[2]).strip(), s[top[1] :], 'とは' in s[: top[1]][-3:]
-    if not names_something(p, least=3 if defines or _explains(s) else 5 - placed):
+    if not names_something(p, least=3 if defines or _explains(s) else 5):
         return None
     if defines:
         return (
@@ -311,76 +312,10 @@ def _topic(s, placed):
     if _is.search(s) and not _explains(s) and len(rest) <= 45:
         return None
     one = len([t for t in tokens(p) if t.pos != '記号']) == 1 or _one_word.fullmatch(p)
-    return (p, 'topic') if placed or not one or _explains(s) else None
+    return None if one and not _explains(s) else (p, 'topic')
 
 # %% ../nbs/05i_precision.ipynb #05i00012
-_case = re.compile(
-    '^(?P<what>[^、。「」:：]{6,36}[るたいうくすつむぬぐぶ])'
-    '(?:(?P<case>場合|とき|時|際)(?:に?は、?|、)|(?P<way>ため)?には、?|(?P<then>と)、)'
-)
 _nobody_does = re.compile('を.*(?<!られ)(?<!され)て(?:いる|います|いた|いました)。$')  # who?
-_no_then = (
-    'よる',
-    'みる',
-    '見る',
-    '比べる',
-    '比較する',
-    '確認する',
-    '考える',
-    'いう',
-    'にする',
-)  # 調査によると
-
-
-def _past(c, t):
-    "A condition that ends in the verb `t`, as past"
-    te = conjugate(t.base, t.ctype, 'te')
-    return c[: t.start] + te[:-1] + ('だ' if te[-1] == 'で' else 'た')
-
-
-def _act(ts, placed):  # tokens of a clause
-    "Does a clause say what somebody does with a thing (料金を支払った), or what happens?"
-    verb = ts[-2] if ts[-1].base in ('た', 'たい') and len(ts) > 1 else ts[-1]
-    does = verb.pos == '動詞' and verb.sub != '非自立' and ts[-1].cform == '基本形'
-    does = does and (placed or verb.base not in ('ある', 'なる'))
-    first = ts[0].pos in ('助詞', '接続詞', '副詞', '動詞') or ts[0].sub == '副詞可能'
-    particles = [(t.surface, t.sub) for t in ts if t.pos == '助詞']
-    topic = any(sub == '係助詞' for _, sub in particles)
-    what = {s for s, sub in particles if sub == '格助詞'} & set('をがでに' if placed else 'を')
-    return bool(does and not first and not topic and what)
-
-
-def _tells_nothing(rest, case):  # what follows a condition; is it one with 場合?
-    "Is it a step of a story, what an example shows, half of a case, or that it differs?"
-    thin = case and _little.search(rest.replace('必要が', '')) and len(rest) <= 45
-    shown = not case and re.search('こと(?:が|に)(?:わか|分か|気づ)[^。]*。$', rest)
-    half = re.match('又は|または|若しくは|もしくは|及び|および|どう|何|いか', rest)
-    what = case and not re.search('[をがはも]', rest)  # オフにしてください: what?
-    what = what and re.search('(?:ください|する|します|しなければ[^。]*)。$', rest)
-    return bool(re.search('(?:た|だ|でした)。$', rest) or thin or shown or half or what)
-
-
-def _condition(s, placed):
-    "The act that opens a sentence: Xした場合, Xする方法"
-    m = _case.match(s)
-    if not m or len(s) < m.end() + 9 or not _act(ts := tokens(c := m['what']), placed):
-        return None
-    rest = s[m.end() :]
-    nobody = _nobody_does.search(s) and not re.search('[はが]', rest)
-    named = len(_telling(ts)) >= 2 - placed or has_term(c)
-    if nobody or not named or _tells_nothing(rest, m['case']):
-        return None
-    if m['case']:
-        return c + '場合', 'case'
-    if ts[-1].pos != '動詞' or c.endswith(_no_then):
-        return None
-    if m['then']:
-        return _past(c, ts[-1]) + '場合', 'case'
-    there = m['way'] and re.search('があ(?:る|ります)。$', rest)  # Xのためには, Yがある
-    there = there or re.search(
-        'が(?:極めて|特に|最も)?(?:必要|不可欠|重要)(?:です|である|に?な[りる])', rest
-    )
-    return None if there else (c + '方法', 'case')
 
 # %% ../nbs/05i_precision.ipynb #05i00013
 _frame = re.compile(
@@ -503,18 +438,15 @@ _lost = re.compile('[^、。]+(?:で|において)は[^。]*ため、[^、。を
 
 def subject_of(
     s: str,  # a sentence that `tells`
-    placed: bool = False,  # a question names its section, too
-) -> tuple[str, str] | None:  # what it is about; topic, definition, case or name
+) -> tuple[str, str] | None:  # what it is about; topic, definition or name
     "What a sentence answers if somebody asks about it"
     if _glued.match(s) or _proviso.match(s) or _lost.match(s):
         return None
-    if top := _topic(s, placed):
+    if top := _topic(s):
         return _as_asked(*top, s)
     m = _called.search(s)
     if m and (m['what'][0] == '「' or _names_new(s, m)):
         return m['what'], 'definition'
-    if top := _condition(s, placed):
-        return top
     top = _framed(s)
     return _as_asked(*top, s) if top else _founded(s)
 
@@ -611,11 +543,9 @@ def _answers(title, said):
 _way = re.compile('ください|を(?:使|用い|実行|選|入力|押|開|クリック)|で(?:でき|行)|ことで')
 
 
-def _asks_for(title, s):
-    "The subject of a heading and how it is asked: for the way only where a sentence tells one"
-    if not re.search('[るうくすつむぬぐぶ]方法$', title) or _way.search(s):
-        return title, 'heading'
-    return title[:-2] + '場合', 'case'
+def _tells_way(title, s):
+    "Does a sentence tell the way, if that is what its heading asks for?"
+    return not re.search('[るうくすつむぬぐぶ]方法$', title) or bool(_way.search(s))
 
 
 _item = re.compile(
@@ -631,7 +561,8 @@ _figured = re.compile(  # （第1-4-6図）, (項5.11参照)
 
 
 _marker = re.compile(  # ウ振替休日は, a. 申請書は; not カ国
-    '^(?:[アイウエオキク] ?(?=[一-龥]{2})(?!短調|長調)|[a-zA-Z][.．] *(?=[ぁ-んァ-ヶ一-龥]))'
+    '^(?:[アイウエオキク] ?(?=[一-龥]{2}|[A-Z]{2})(?!短調|長調)'
+    '|[a-zA-Z][.．] *(?=[ぁ-んァ-ヶ一-龥]))'
 )
 
 
@@ -701,12 +632,12 @@ def _heading_facts(sections):
     titles, res = {k: title_of([*k]) for k in sections}, []
     times = Counter(titles.values())
     for k, sents in sections.items():
-        found = times[titles[k]] == 1 and _said_of(k, titles[k], sents)
-        if found:
+        name = titles[k]
+        found = times[name] == 1 and _said_of(k, name, sents)
+        if found and _tells_way(name, found[1][0]):
             c, i, at, _ = sents[found[0]]
-            name, how = _asks_for(titles[k], found[1][0])
             key = f'{c.id}.h' if len(k) == len(c.section) else f'{c.id}.{i}h'
-            res.append(Fact(key, name, ''.join(found[1]), how, c, at, name, True))
+            res.append(Fact(key, name, ''.join(found[1]), 'heading', c, at, name, True))
     return res
 
 # %% ../nbs/05i_precision.ipynb #83249c19
@@ -780,19 +711,15 @@ _hangs = re.compile(  # the … of what?
 )
 
 
-def _placed(f, place):
-    "A fact with the heading that it needs, or None if it needs one and there is none"
-    if f.how not in ('topic', 'case', 'name'):
-        return f
-    named = re.search('[A-Z「]', f.topic) or _proper(tokens(f.topic))
-    if f.topic.endswith('方法') and f.how == 'case':
-        f.place = '' if named else place
-        return f if f.place or has_term(f.topic[:-2]) else None
-    alone = _explains(f.answer) or _key(place) in _key(f.topic)
-    f.place = '' if alone else place
+def _stands_alone(f, place):
+    "Does a reader who sees no page know what a fact is about? `place`: the heading above it"
+    if f.how not in ('topic', 'name') or _explains(f.answer):
+        return True
+    if place:
+        return _key(place) in _key(f.topic)
     of = f.topic.rpartition('の')[0]
-    named = named or of and has_term(of, 4)
-    return f if place or named or not _hangs.search(f.topic) else None
+    named = re.search('[A-Z「]', f.topic) or _proper(tokens(f.topic)) or of and has_term(of, 4)
+    return bool(named) or not _hangs.search(f.topic)
 
 # %% ../nbs/05i_precision.ipynb #e62e4406
 _longest = 200  # characters of an answer
@@ -814,10 +741,12 @@ def _fits(s):
 
 def _starts(s):
     "May a sentence be the first of such an answer?"
+    if len(s) < 21 or not _fits(s):
+        return False
     joins = _lead.match(s) or tokens(s)[0].pos in ('接続詞', '感動詞', '助詞', '助動詞')
     torn = any(s.count(a) != s.count(b) for a, b in _brackets)
     item = s.endswith('こと。')
-    return len(s) > 20 and _fits(s) and not (joins or torn or item or refers(s))
+    return not (joins or torn or item or refers(s))
 
 
 def _opening_of(sents):
@@ -873,22 +802,19 @@ def _sentence_facts(sections, places):
                 continue  # half of a rule
             if torn or _exercise.search(c.text) or _exercises.search(''.join(path[-1:])):
                 continue
-            if tells(t) and (o := subject_of(t, bool(place))):
+            if tells(t) and (o := subject_of(t)):
                 start = at + max(0, s.find(t[:6]))
                 f = Fact(f'{c.id}.{i}', o[0], t, o[1], c, start, o[0], True)
-                if f := _placed(f, place):
+                if _stands_alone(f, place):
                     f.answer += but
                     yield f
 
 
 def _told(p, fs, whole):  # the facts of a topic, the text of its document
-    "What defines a topic; or the longer of two; or, of many, what sections say of it once"
+    "What defines a topic; or the longer of two"
     told = [f for f in fs if f.how == 'definition' or _explains(f.answer)][:1]
     if not told and len(fs) < 3 and whole.count(p.removesuffix(_WORK)) < 9:
         told = sorted(fs, key=lambda f: -len(f.answer))[:1]
-    if not told and whole.count(p) < 30:  # no theme of the whole document
-        once = [f for f in fs if f.place and f.chunk.text.count(p) == 1]
-        told = list({f.place: f for f in once}.values())[:3]
     return told
 
 
@@ -974,9 +900,16 @@ def _no_object(q):
     return bool(done) and not re.search('を|が|(?<!場合)(?<!とき)(?<![にで際])は', q)
 
 
+_beside_the_point = re.compile(  # いつ導入されて以来
+    '(?:いつ|いく|何).*(?:[てで]以来|[てで]から|[ただ](?:とき|時|際|後|場合)|[るう]前)'
+)
+
+
 def _sensible(c, f):
     "May this be asked of a clause?"
     if len(f.question) > 80 or f.answer in f.question:
+        return False
+    if _beside_the_point.search(f.question):
         return False
     if f.shape == 'what':
         return _defines(c, f)
