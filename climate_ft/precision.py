@@ -6,6 +6,7 @@
 from __future__ import annotations
 import re
 from collections import Counter
+from itertools import groupby
 from .workspace import *
 from .style import Token, conjugate
 from .facts import Fact, bracket_depth, chunk_sentences, clean_topic, figure_refs
@@ -22,7 +23,7 @@ __all__ = ['refers', 'tells', 'has_term', 'names_something', 'subject_of', 'titl
 # %% ../nbs/05i_precision.ipynb #05i00007
 _elsewhere = re.compile(
     '[上下前左右先後](?:記|図(?!書)|表(?![現面示情]))|[前後先]述|次の|次期|次に[掲示述定記]'
-    '|(?<![0-9人年件円%])以[下上][のにがをはで]|残りの|その逆'
+    '|(?<![0-9人年件円%名回日月歳点個つ割倍台校社国])以[下上][のにがをはで]|残りの|その逆'
     '|別の|ほかの|(?<![一-龥ぁ-ん])[上下]の|段落|先ほど|もう(?:一|1|ひと)つ|のとおり|の通り'
     '|(?<![一-龥])両[国者社方校]|[前本各同当][0-9]?(?:[条号節章]|項(?!目))|別[紙表添記]|[前後]者|[前次]号'
     '|(?<![法律令例則])第[0-9一二三四五六七八九十]+[条項号章節編部]|[項節章] ?[A-Z]?[0-9]'
@@ -763,11 +764,15 @@ def _opening_of(sents):
     return said[:n] if len(''.join(said[:n])) > 30 else []
 
 
-def _quoted(sections, places):
+def _quoted(sections, places, chunks):
     "Of each section how a question can name it: by its heading, or with the one above"
-    titles = {k: quoted_title([*k]) for k in sections}
+    runs = Counter(k for k, _ in groupby(tuple(c.section) for c in chunks))
+    titles = {k: quoted_title([*k]) for k in sections if runs[k] < 2}
     times, names = Counter(titles.values()), {}
+    tops = {k[:1] for k in sections}  # a single one is the title of the document
     for k, title in titles.items():
+        if len(tops) == 1 < len(sections) and len(k) == 1:
+            continue
         above = places[k] if places[k] != title else ''
         clear = len(title) > 3 and times[title] == 1 and not _is_general(title)
         if title and (clear or above):
@@ -776,9 +781,9 @@ def _quoted(sections, places):
     return {k: name for k, name in names.items() if times[name] == 1}
 
 
-def _section_facts(sections, places):
+def _section_facts(sections, places, chunks):
     "What the sections of a document begin with, or say in one paragraph"
-    for k, name in _quoted(sections, places).items():
+    for k, name in _quoted(sections, places, chunks).items():
         sents = sections[k]
         said = [] if _exercises.search(k[-1]) else _opening_of(sents)
         if said:
@@ -833,7 +838,7 @@ def _document_facts(chunks):
             seen.add(_key(p))
             res += [f for f in _told(p, fs, whole) if f.answer not in said]
     told = [f.answer for f in res]
-    more = _section_facts(sections, places)
+    more = _section_facts(sections, places, chunks)
     return res + [f for f in more if not any(f.answer in s for s in told)]
 
 
