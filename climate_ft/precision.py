@@ -551,7 +551,7 @@ def _tells_way(title, s):
 
 _item = re.compile(
     '^(?:[-－–—‐・＊*★☆](?![A-Za-z-])\\s*'
-    '|[0-9]{1,2}[ \u3000]+(?=[一-龥ァ-ヶ])(?![年月日人個件回番種]))'
+    '|[0-9]{1,2}[ \u3000]+(?=[一-龥ァ-ヶ])(?![年月日人個件回番種])|[0-9]{1,2}(?=「))'
 )
 
 
@@ -764,10 +764,25 @@ def _opening_of(sents):
     return said[:n] if len(''.join(said[:n])) > 30 else []
 
 
+_letters = 'アイウエオカキクケコ'
+
+
+def _unlettered(titles):  # path -> title
+    "The titles without ア, イ, ウ in front, where the letter beside it stands before another"
+    first = {(k[:-1], k[-1].strip()[:1]) for k in titles if k}
+    res = {}
+    for k, t in titles.items():
+        n = -1 if re.match('.[ァィゥェォャュョッーン]', t) else _letters.find(t[:1] or '-')
+        beside = _letters[max(n - 1, 0) : n] + _letters[n + 1 : n + 2] if n >= 0 else ''
+        counts = any((k[:-1], x) in first for x in beside)
+        res[k] = t[1:].strip(' 　.．)）') if counts else t
+    return res
+
+
 def _quoted(sections, places, chunks):
     "Of each section how a question can name it: by its heading, or with the one above"
     runs = Counter(k for k, _ in groupby(tuple(c.section) for c in chunks))
-    titles = {k: quoted_title([*k]) for k in sections if runs[k] < 2}
+    titles = _unlettered({k: quoted_title([*k]) for k in sections if runs[k] < 2})
     times, names = Counter(titles.values()), {}
     tops = {k[:1] for k in sections}  # a single one is the title of the document
     for k, title in titles.items():

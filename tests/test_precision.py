@@ -747,6 +747,18 @@ def test_a_general_heading_is_quoted_with_the_one_above_it():
     assert own_facts(outline(('概要', 1), FIRST)) == []
 
 
+def test_the_letter_of_a_heading_is_no_part_of_its_name_and_a_first_letter_is():
+    rows = ('ア基盤の整備', 2), FIRST, ('イ システムの更新', 2), FIRST.replace('計画', '事業')
+    facts = own_facts(
+        outline(('体制', 1), *rows, ('ウェブの公開', 2), FIRST.replace('計画', '公開'))
+    )
+    names = [f.subject.split('「')[1].split('」')[0] for f in facts]
+    assert names == ['基盤の整備', 'システムの更新', 'ウェブの公開']
+    (f,) = own_facts(outline(('ウェブの公開', 1), FIRST))
+    assert f.subject == '文書の「ウェブの公開」の節'
+    assert bare_sentence('1「世帯」とは、住居を共にする者の集まりをいう。')[0] == '「'
+
+
 @pytest.mark.parametrize(
     'heading, said',
     [
