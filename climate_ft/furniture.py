@@ -81,7 +81,12 @@ def find_furniture(
     few, body = min(least, max(2, len(pages) // 2)), max(sizes, key=sizes.get, default=0)
     for where in _spots(pages).values():
         heads |= _repeated(where, blocks, titles, body, few, least, len(pages))
-    return heads
+    known = {t for k in heads if len(t := _key(blocks[k].text)) > 5}
+    return heads | {
+        k
+        for k, b in blocks.items()
+        if b.role == 'running_head' and any(t in _key(b.text) for t in known)
+    }
 
 
 def _run_on(where):

@@ -764,16 +764,17 @@ def _opening_of(sents):
     return said[:n] if len(''.join(said[:n])) > 30 else []
 
 
-_letters = 'アイウエオカキクケコ'
+_counted = 'アイウエオカキクケコ-123456789'
+_goes_with = re.compile('.[ァィゥェォャュョッーン0-9年月日人つ個件回番種次級]')  # イー, 2年
 
 
 def _unlettered(titles):  # path -> title
-    "The titles without ア, イ, ウ in front, where the letter beside it stands before another"
+    "The titles without ア, イ, 1, 2 in front, where the one beside it stands before another"
     first = {(k[:-1], k[-1].strip()[:1]) for k in titles if k}
     res = {}
     for k, t in titles.items():
-        n = -1 if re.match('.[ァィゥェォャュョッーン]', t) else _letters.find(t[:1] or '-')
-        beside = _letters[max(n - 1, 0) : n] + _letters[n + 1 : n + 2] if n >= 0 else ''
+        n = -1 if _goes_with.match(t) else _counted.find(t[:1] or '*')
+        beside = _counted[max(n - 1, 0) : n] + _counted[n + 1 : n + 2] if n >= 0 else ''
         counts = any((k[:-1], x) in first for x in beside)
         res[k] = t[1:].strip(' 　.．)）') if counts else t
     return res

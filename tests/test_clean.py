@@ -115,6 +115,22 @@ def test_furniture_by_place_and_repetition():
     assert K.find_furniture(pages) == {(n, i) for n in (1, 2, 3, 4) for i in (0, 2)}
 
 
+def test_a_head_that_holds_the_words_of_a_side_tab_is_furniture_where_it_stands_once():
+    pages = [
+        page(
+            n,
+            ('running_head', 'Report 2025' if n == 3 else '年次報告の序章', (50, 30, 500, 40)),
+            ('body', '本文は続く。', (50, 100, 290, 200)),
+        )
+        for n in (1, 2, 3, 4)
+    ]
+    pages[2].blocks[0].text = '第1章　年次報告の序章'
+    pages[2].blocks[0].bbox = (50, 52, 500, 62)  # at another place
+    assert K.find_furniture(pages) == {(n, 0) for n in (1, 2, 3, 4)}
+    pages[2].blocks[0].text = '第1章　別の題'
+    assert K.find_furniture(pages) == {(n, 0) for n in (1, 2, 4)}
+
+
 def test_a_line_near_the_edge_that_does_not_repeat_is_text():
     pages = [
         page(

@@ -754,6 +754,10 @@ def test_the_letter_of_a_heading_is_no_part_of_its_name_and_a_first_letter_is():
     )
     names = [f.subject.split('「')[1].split('」')[0] for f in facts]
     assert names == ['基盤の整備', 'システムの更新', 'ウェブの公開']
+    rows = ('1基盤の整備', 1), FIRST, ('2外交の展望', 1), FIRST.replace('計画', '事業')
+    facts = own_facts(outline(*rows, ('3年の歩み', 1), FIRST.replace('計画', '活動')))
+    names = [f.subject.split('「')[1].split('」')[0] for f in facts if f.how == 'section']
+    assert names == ['基盤の整備', '外交の展望', '3年の歩み']
     (f,) = own_facts(outline(('ウェブの公開', 1), FIRST))
     assert f.subject == '文書の「ウェブの公開」の節'
     assert bare_sentence('1「世帯」とは、住居を共にする者の集まりをいう。')[0] == '「'
