@@ -257,9 +257,16 @@ def _main(spans, text):
     return spans[0] if len(spans) == 1 else max(spans, key=weight)
 
 
+def _said(s):  # span
+    "Its text; a letter of a font of signs is a bullet, or an arrow"
+    if 'ingdings' not in s['font']:
+        return s['text']
+    return re.sub('[!-~¡-ÿ]', lambda m: '→' if m[0] in 'àèðÞ' else '●', s['text'])
+
+
 def _piece(spans, bbox, flat):  # box of the line; does it run from left to right?
     "A `Line` of some spans of a line; None without text"
-    text = ''.join([s['text'] for s in spans]).strip()
+    text = ''.join([_said(s) for s in spans]).strip()
     if not text:
         return None
     s, (x0, y0, x1, y1) = _main(spans, text), bbox

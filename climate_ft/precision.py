@@ -458,6 +458,7 @@ _number = re.compile(  # what `heading_title` leaves: －1．, A.1, II; not 100 
     '|[A-Z][.．)）]|[IVX]+[.．]? )'
 )
 _about = re.compile('(?:について|に関して|のお知らせ|とは)?[！？!?]*(?: *\\{#[^{}]*\\})?$')
+_see = re.compile('[〔［（(][^〔［（()）］〕]*参照[)）］〕]$')  # 〔p.21参照〕
 _rest = re.compile(
     '(?:雑則|附則|補則|委任|事務|細則|準用|改廃|経過措置|その他.*|罰則)'
 )  # of rules
@@ -468,7 +469,8 @@ _no_title = re.compile(
 
 
 def _plain_title(section):
-    title = _number.sub('', heading_title(section[-1])) if section else ''
+    title = _see.sub('', heading_title(section[-1])) if section else ''
+    title = _number.sub('', title)
     return re.sub('^[《〈【（(\\[]([^]】）)]*)[]》〉】）)]$', r'\1', _about.sub('', title))
 
 
@@ -660,7 +662,7 @@ def _key(topic):
 
 
 _torn_title = re.compile(
-    '[■◆→？?！!。|#;*…/／]|^[をがはのにで]|[をがはてで]$|^(?:Answer|Question|[QA][0-9]*[.．:：])'
+    '[■◆●→？?！!。|｜#;*…/／]|^[をがはのにで]|[をがはてで]$|^(?:Answer|Question|[QA][0-9]*[.．:：])'
 )
 _no_place = re.compile(
     '、|^(?:その他|ほか|注|例|問|[0-9]|[A-Z][-－][0-9])|^(?:手順|方法|操作|注意|ポイント)$'
@@ -669,7 +671,8 @@ _no_place = re.compile(
 
 def _is_general(title):
     "Does a heading stand in any document: 概要, はじめに?"
-    return bool(_label_only.fullmatch(title) or _general_title.fullmatch(title))
+    label = re.fullmatch('デ?メリット|特徴|事例|解説|回答|質問|手順|注意|ポイント|.?点', title)
+    return bool(label or _label_only.fullmatch(title) or _general_title.fullmatch(title))
 
 
 def quoted_title(
@@ -731,6 +734,11 @@ _narrates = re.compile(
 )
 
 
+_turns = re.compile(
+    'しかし|だが|ところが|とはいえ|もっとも|ただ(?!ち|今)|一方|他方|これに対し|それに対し|反面'
+)
+
+
 def _fits(s):
     "May a sentence stand in an answer that quotes a paragraph?"
     whole = 12 < len(s) <= 160 and s[-1] == '。' and not is_piece(s) and not figure_refs(s)
@@ -761,10 +769,12 @@ def _opening_of(sents):
     n = 1
     while n < len(said) and _fits(said[n]) and len(''.join(said[: n + 1])) <= _longest:
         n += 1
-    return said[:n] if len(''.join(said[:n])) > 30 else []
+    after = bare_sentence(sents[n][3], False) if n < len(sents) else ''
+    half = _turns.match(after)  # what follows takes it back
+    return [] if half or len(''.join(said[:n])) < 31 else said[:n]
 
 
-_counted = 'アイウエオカキクケコ-123456789'
+_counted = 'アイウエオカキクケコサシスセソタチツテト-123456789'
 _goes_with = re.compile('.[ァィゥェォャュョッーン0-9年月日人つ個件回番種次級]')  # イー, 2年
 
 
@@ -823,7 +833,8 @@ def _sentence_facts(sections, places):
                 continue  # half of a rule
             if torn or _exercise.search(c.text) or _exercises.search(''.join(path[-1:])):
                 continue
-            if tells(t) and (o := subject_of(t)):
+            aside = _lead.match(s) and not _explains(t)  # また、…: one thing more
+            if not aside and tells(t) and (o := subject_of(t)):
                 start = at + max(0, s.find(t[:6]))
                 f = Fact(f'{c.id}.{i}', o[0], t, o[1], c, start, o[0], True)
                 if _stands_alone(f, place):

@@ -877,6 +877,25 @@ def test_a_numbered_heading_of_two_rows_in_another_font_is_a_heading(tmp_path):
     assert [r[''.join(rows)] for r in roles] == ['heading', 'list']
 
 
+@pytest.mark.parametrize(
+    'font, sign, text',
+    [
+        ('Wingdings-Regular', 'z', '●題の見せ方'),
+        ('Wingdings', 'à', '→題の見せ方'),
+        ('MS-PGothic', 'z', 'z題の見せ方'),
+    ],
+)
+def test_a_letter_of_a_font_of_signs_is_a_bullet(font, sign, text):
+    d = pymupdf.open()
+    Sheet(d.new_page()).write(80, 90, sign, font='helv')
+    Sheet(d[0]).write(88, 90, '題の見せ方')
+    blocks, *rest = layout.upright(d[0])
+    for s in [s for b in blocks for l in b.get('lines', ()) for s in l['spans']]:
+        s['font'] = font if s['text'].strip() == sign else s['font']
+    lines, _ = layout.read_lines(d[0], (blocks, *rest))
+    assert ''.join(l.text for l in lines).replace(' ', '') == text
+
+
 # ---- drawn kinds
 
 SEEDS = dict(rotated_pages=9, chart_in_column=6, cards=8, two_columns=25, running_heads=3)

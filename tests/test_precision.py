@@ -747,6 +747,28 @@ def test_a_general_heading_is_quoted_with_the_one_above_it():
     assert own_facts(outline(('概要', 1), FIRST)) == []
 
 
+@pytest.mark.parametrize('turn', ('しかし、', '一方で、', 'ただし、', '他方、'))
+def test_a_beginning_that_the_next_sentence_takes_back_is_not_asked(turn):
+    back = f'{turn}財政の見通しにより、期間を途中で改めることも検討の対象に含める。'
+    more = '計画に掲げる事業は、毎年度の予算の範囲において、その成果を確かめながら進める。' * 3
+    assert own_facts(outline(('計画の期間', 1), FIRST, back)) == []
+    (f,) = own_facts(outline(('計画の期間', 1), FIRST + back + more))
+    assert f.answer.startswith(FIRST + back)
+
+
+def test_a_sentence_that_adds_something_is_no_answer_unless_it_explains():
+    said = '屋根雪センサーは、測定値を10分ごとに山形県の観測所へ送っている。'
+    assert len(own_facts(outline('融雪の計画がある。', said))) == 1
+    assert own_facts(outline('融雪の計画がある。', 'また、' + said)) == []
+
+
+def test_a_pointer_in_brackets_leaves_a_heading():
+    (f,) = own_facts(outline(('計画の期間〔p.21参照〕', 1), FIRST))
+    assert f.subject == '文書の「計画の期間」の節'
+    for heading in 'メリット', 'タイプ3｜単純な移行':
+        assert own_facts(outline((heading, 1), FIRST)) == []
+
+
 def test_the_letter_of_a_heading_is_no_part_of_its_name_and_a_first_letter_is():
     rows = ('ア基盤の整備', 2), FIRST, ('イ システムの更新', 2), FIRST.replace('計画', '事業')
     facts = own_facts(
