@@ -992,7 +992,7 @@ def clusters(
     corners = []
     for x0, y0, x1, y1 in boxes:
         a, y = int((x0 - grow) // CELL) if x0 > grow else 0, int((y0 - grow) // CELL)
-        bits = (2 << (int((x1 + grow) // CELL))) - (1 << a)
+        bits = (2 << max(int((x1 + grow) // CELL), a)) - (1 << a)
         for k in range(y, int((y1 + grow) // CELL) + 1):
             rows[k] |= bits
         corners.append((a, y))
@@ -1273,7 +1273,9 @@ def _drawn(shapes, W, H):
     return [
         (x0, y0, x1, y1)
         for x0, y0, x1, y1 in set(shapes)
-        if y1 > 0
+        if x1 > 0
+        and y1 > 0
+        and x0 < W
         and y0 < H
         and (x1 - x0 < 8 or 45 < x1 and x0 < W - 45)  # no side tab
         and y1 - y0 < 0.8 * H

@@ -896,6 +896,19 @@ def test_a_letter_of_a_font_of_signs_is_a_bullet(font, sign, text):
     assert ''.join(l.text for l in lines).replace(' ', '') == text
 
 
+def test_a_table_may_begin_at_the_edge_of_the_page_or_beyond_it(tmp_path):
+    def draw(s):
+        s.prose(80, 90)
+        for k in range(5):
+            s.page.draw_line((-2.25, 300 + 30 * k), (560, 300 + 30 * k), width=0.5)
+            for x, cell in zip((20, 200, 400), ('東の棚', '12冊', '貸出中')):
+                s.write(x, 320 + 30 * k, cell, 9)
+
+    pages, c, out = read(tmp_path, draw)
+    assert out.startswith(SAID) and 'table' in [b.role for b in pages[0].blocks]
+    assert '東の棚' not in out.split('。')[0]
+
+
 # ---- drawn kinds
 
 SEEDS = dict(rotated_pages=9, chart_in_column=6, cards=8, two_columns=25, running_heads=3)
