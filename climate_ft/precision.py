@@ -470,7 +470,7 @@ _no_title = re.compile(
 
 def _plain_title(section):
     title = _see.sub('', heading_title(section[-1])) if section else ''
-    title = _number.sub('', title)
+    title = re.sub('^[○◯〇●◎■□◆◇▼▽▲△・]+ *', '', _number.sub('', title))
     return re.sub('^[《〈【（(\\[]([^]】）)]*)[]》〉】）)]$', r'\1', _about.sub('', title))
 
 
@@ -715,22 +715,22 @@ _hangs = re.compile(  # the … of what?
 )
 
 
-def _stands_alone(f, place):
+def _stands_alone(f, place, headed):
     "Does a reader who sees no page know what a fact is about? `place`: the heading above it"
     if f.how not in ('topic', 'name') or _explains(f.answer):
         return True
-    if place:
-        return _key(place) in _key(f.topic)
-    of = f.topic.rpartition('の')[0]
-    named = re.search('[A-Z「]', f.topic) or _proper(tokens(f.topic)) or of and has_term(of, 4)
-    return bool(named) or not _hangs.search(f.topic)
+    if headed:  # the document has headings
+        return bool(place) and _key(place) in _key(f.topic)
+    return not _hangs.search(f.topic)
 
 # %% ../nbs/05i_precision.ipynb #e62e4406
 _longest = 200  # characters of an answer
 _exercise = re.compile('(?:めよ|えよ|示せ|せよ|なさい)(?:。|$)', re.M)
-_exercises = re.compile('演習|例題|練習問題|章末問題|解答例?$')  # headings
+_exercises = re.compile(  # headings, also of what others say
+    '演習|例題|練習問題|章末問題|解答例?$|自由(?:意見|記述|回答)|ご?意見(?:の?一覧|・要望)?$|感想|表記例|記載例'
+)
 _narrates = re.compile(
-    '(?:(?:てい|され)ました|(?:ていき|てき|述べ|見|考え|始め)ます|(?:てい|見て|考えて)こう|申し上げます)。$'
+    '(?:(?:てい|され)ました|(?:ていき|てき|述べ|見|考え|始め)ます|(?:[いお]|見て|考えて)こう|申し上げます)。$'
 )
 
 
@@ -750,7 +750,11 @@ def _fits(s):
 
 def _starts(s):
     "May a sentence be the first of such an answer?"
-    if len(s) < 21 or not _fits(s):
+    if (
+        len(s) < 21
+        or not _fits(s)
+        or re.match('[ンーッァィゥェォャュョぁぃぅぇぉっゃゅょを]', s)
+    ):
         return False
     joins = _lead.match(s) or tokens(s)[0].pos in ('接続詞', '感動詞', '助詞', '助動詞')
     torn = any(s.count(a) != s.count(b) for a, b in _brackets)
@@ -780,7 +784,7 @@ _goes_with = re.compile('.[ァィゥェォャュョッーン0-9年月日人つ�
 
 def _unlettered(titles):  # path -> title
     "The titles without ア, イ, 1, 2 in front, where the one beside it stands before another"
-    first = {(k[:-1], k[-1].strip()[:1]) for k in titles if k}
+    first = {(k[:-1], x) for k, t in titles.items() if k for x in (k[-1].strip()[:1], t[:1])}
     res = {}
     for k, t in titles.items():
         n = -1 if _goes_with.match(t) else _counted.find(t[:1] or '*')
@@ -811,7 +815,7 @@ def _section_facts(sections, places, chunks):
     "What the sections of a document begin with, or say in one paragraph"
     for k, name in _quoted(sections, places, chunks).items():
         sents = sections[k]
-        said = [] if _exercises.search(k[-1]) else _opening_of(sents)
+        said = [] if _exercises.search('\n'.join(k)) else _opening_of(sents)
         if said:
             c, i, at, _ = sents[0]
             part = '' if len(said) == len(sents) else 'の冒頭'
@@ -837,7 +841,7 @@ def _sentence_facts(sections, places):
             if not aside and tells(t) and (o := subject_of(t)):
                 start = at + max(0, s.find(t[:6]))
                 f = Fact(f'{c.id}.{i}', o[0], t, o[1], c, start, o[0], True)
-                if _stands_alone(f, place):
+                if _stands_alone(f, place, any(places.values())):
                     f.answer += but
                     yield f
 

@@ -537,7 +537,7 @@ def test_a_short_document_has_enough_to_read_and_a_long_one_only_what_is_clear()
 def test_a_sentence_that_tells_one_thing_of_many_is_asked_for_as_what_the_document_says():
     told = '屋根雪センサーは、測定値を10分ごとに山形県の観測所へ送っている。'
     what = '融雪計画とは、屋根の雪の重さを測り、雪下ろしの日を決める計画である。'
-    cs = chunks(('', told), ('用語', what))
+    cs = chunks(('屋根雪', told), ('用語', what))
     asked = {}
     for f in own_facts(cs):
         asked[f.answer] = [r.instruction for r in base_pairs(f) + template_pairs(f)]
@@ -760,6 +760,7 @@ def test_a_sentence_that_adds_something_is_no_answer_unless_it_explains():
     said = '屋根雪センサーは、測定値を10分ごとに山形県の観測所へ送っている。'
     assert len(own_facts(outline('融雪の計画がある。', said))) == 1
     assert own_facts(outline('融雪の計画がある。', 'また、' + said)) == []
+    assert own_facts(chunks(('運用の記録', '融雪の計画がある。' + said))) == []  # headed
 
 
 def test_a_pointer_in_brackets_leaves_a_heading():
@@ -1073,7 +1074,6 @@ def test_the_title_of_a_document_is_no_topic_and_no_place():
     ]
     blocks = [dict(role=r, text=t, level=n, doc='d', pages=[1]) for r, t, n in blocks]
     assert {f.topic: f.how for f in own_facts(build_corpus(blocks))} == {
-        '総合戦略の対象期間': 'topic',
         '文書の「基本的な視点」の節': 'section',
     }
     assert '音威子府村の総合戦略' in [f.topic for f in own_facts(chunks(('', STRATEGY)))]
