@@ -21,9 +21,9 @@ from .workspace import *
 __all__ = ['DOCUMENTS', 'BULLET', 'MARK', 'CAPTION', 'SOURCE', 'CELL', 'PAGE_NO', 'END', 'NUMBERED', 'NOTE', 'as_pdf', 'open_pdf',
            'draw_blocks', 'Line', 'plain_kanji', 'quarter', 'upright', 'read_lines', 'hull', 'body_size', 'rows_of',
            'gaps', 'gutters', 'strips', 'bands', 'Region', 'is_prose', 'arrange', 'caption_lines', 'clusters',
-           'regions', 'region_text', 'margins', 'follows', 'paragraphs', 'unsplit', 'watermarks', 'without_readings',
-           'line_numbers', 'margin_notes', 'without_collisions', 'assemble', 'is_vertical', 'turn', 'Held', 'read_page',
-           'ordered', 'page_blocks', 'document_blocks']
+           'regions', 'region_text', 'margins', 'follows', 'paragraphs', 'unsplit', 'whole_headings', 'watermarks',
+           'without_readings', 'line_numbers', 'margin_notes', 'without_collisions', 'assemble', 'is_vertical', 'turn',
+           'Held', 'read_page', 'ordered', 'page_blocks', 'document_blocks']
 
 # %% ../nbs/01a_layout.ipynb #d14c95d9
 DOCUMENTS = set(
@@ -264,9 +264,23 @@ def _said(s):  # span
     return re.sub('[!-~¡-ÿ]', lambda m: '→' if m[0] in 'àèðÞ' else '●', s['text'])
 
 
+_NOTED = re.compile(  # a word, and no m², 10³, x²
+    '(?:[ぁ-んァ-ヶー一-龥々」』）】〉》。、％%]|[A-Za-z]{3}[0-9]?|[A-Z]{2}|[0-9]{4})$'
+)
+
+
+def _is_note_mark(s, before):  # span, text of the line before it
+    "Is a span the raised number of a footnote?"
+    raised = s['flags'] & 1 and re.fullmatch('[0-9０-９]{1,3}', s['text'].strip())
+    return bool(raised and _NOTED.search(before.rstrip()))
+
+
 def _piece(spans, bbox, flat):  # box of the line; does it run from left to right?
     "A `Line` of some spans of a line; None without text"
-    text = ''.join([_said(s) for s in spans]).strip()
+    text = ''
+    for s in spans:
+        text += '' if _is_note_mark(s, text) else _said(s)
+    text = text.strip()
     if not text:
         return None
     s, (x0, y0, x1, y1) = _main(spans, text), bbox
@@ -2008,6 +2022,29 @@ def unsplit(
             i = j + 1
     return out
 
+
+def _heads_on(a, b):  # rows
+    "Do the rows `b` of a heading go on with those of `a`, which hang behind a number?"
+    p, r = a[-1], b[0]
+    alike = p.font == r.font and abs(p.size - r.size) < 0.3
+    numbered = NUMBERED.match(a[0].text) or MARK.match(a[0].text)
+    hangs = numbered and 0.6 * r.size < r.x0 - a[0].x0 < 4 * r.size
+    return alike and hangs and 0 < r.y0 - p.y1 < r.size and not MARK.match(r.text)
+
+
+def whole_headings(groups, body, font) -> list:
+    "The groups of a page; a heading whose second row stands apart is one again"
+    out = []
+    for g in groups:
+        last = out[-1] if out and not isinstance(out[-1][0], Region) else None
+        heads = last and not isinstance(g[0], Region) and len(last) < 3
+        if heads and _role(last, body, font) == _role(g, body, font) == 'heading':
+            if _heads_on(last, g):
+                out[-1] = last + g
+                continue
+        out.append(g)
+    return out
+
 # %% ../nbs/01a_layout.ipynb #b7c40d01
 def _covers(l, small, body):
     "Does a large line lie over rows of small ones, several or one that it collides with?"
@@ -2258,7 +2295,8 @@ def assemble(
     for r in [_row(r) for r in rows_of(head)] + _stacks(tabs):
         out += _blocks(number, [r], 'running_head')
     columns = [_footnotes(c, body) for c in arrange(rest, body)]
-    for g in unsplit([p for c in columns for p in paragraphs(c, body)], body, font):
+    groups = [p for c in columns for p in paragraphs(c, body)]
+    for g in unsplit(whole_headings(groups, body, font), body, font):
         if isinstance(g[0], Region):
             out += _region_blocks(g[0], number, body, font)
         else:

@@ -90,6 +90,7 @@ _brackets = ('（）', '「」', '『』', '()', '[]')
 _written = re.compile(  # where something stands, not what it is
     'は、?[^、。をは]{1,30}に(?:記載|記述|掲載|規定|記|示|まとめ|定め|掲げ)(?!しなければ)[^、。一-龥]*。$'
 )
+_doubled = re.compile(r'(.{5,})\1')  # a heading, and the sentence that begins with it
 _colon = re.compile('[:：;；]|．(?![0-9])')  # 注意：…, and what is no sentence
 
 
@@ -105,6 +106,8 @@ def tells(s: str) -> bool:
     if not 18 <= len(s) <= 160 or s[-1] != '。' or s.count('。') > 1 or is_piece(s):
         return False
     if any(s.count(a) != s.count(b) for a, b in _brackets) or _colon.search(s):
+        return False
+    if _doubled.search(s):
         return False
     if _weak_end.search(s) or _written.search(s) or refers(s) or figure_refs(s):
         return False
@@ -471,6 +474,10 @@ _no_title = re.compile(
 def _plain_title(section):
     title = _see.sub('', heading_title(section[-1])) if section else ''
     title = re.sub('^[○◯〇●◎■□◆◇▼▽▲△・]+ *', '', _number.sub('', title))
+    if section and re.match('[Ⅰ-ⅩIVX第][^a-z]', section[-1]):  # Ⅳ.4利用者支援
+        title = re.sub(
+            '^[0-9]{1,2}(?=[ぁ-んァ-ヶ一-龥])(?![年月日人つ個件回番種次級])', '', title
+        )
     return re.sub('^[《〈【（(\\[]([^]】）)]*)[]》〉】）)]$', r'\1', _about.sub('', title))
 
 
@@ -742,7 +749,9 @@ _turns = re.compile(
 def _fits(s):
     "May a sentence stand in an answer that quotes a paragraph?"
     whole = 12 < len(s) <= 160 and s[-1] == '。' and not is_piece(s) and not figure_refs(s)
-    there = not (_colon.search(s) or _elsewhere.search(s) or _written.search(s))
+    there = not (
+        _colon.search(s) or _doubled.search(s) or _elsewhere.search(s) or _written.search(s)
+    )
     return (
         whole and there and not _weak_end.search(s) and not _narrates.search(s) and _claims(s)
     )
@@ -816,7 +825,8 @@ def _section_facts(sections, places, chunks):
     for k, name in _quoted(sections, places, chunks).items():
         sents = sections[k]
         said = [] if _exercises.search('\n'.join(k)) else _opening_of(sents)
-        if said:
+        words = [t.surface for t in tokens(name) if _is_noun(t) and len(t.surface) > 1]
+        if any(w in s for s in said for w in words):  # of what the heading names
             c, i, at, _ = sents[0]
             part = '' if len(said) == len(sents) else 'の冒頭'
             subject = f'文書の{name}の節{part}'

@@ -909,6 +909,48 @@ def test_a_table_may_begin_at_the_edge_of_the_page_or_beyond_it(tmp_path):
     assert '東の棚' not in out.split('。')[0]
 
 
+@pytest.mark.parametrize(
+    'before, raised, after, text',
+    [
+        (
+            '国際的に重要な課題と認識',
+            '80',
+            'されている。',
+            '国際的に重要な課題と認識されている。',
+        ),
+        ('XBRL', '51', 'を使う。', 'XBRLを使う。'),
+        ('面積は250 m', '2', 'である。', '面積は250 m2である。'),
+        ('濃度は10', '3', '倍になる。', '濃度は103倍になる。'),
+        ('変数x', '2', 'を微分する。', '変数x2を微分する。'),
+        ('', '80', '国際的な課題である。', '80国際的な課題である。'),
+    ],
+)
+def test_the_raised_number_of_a_footnote_goes_and_a_power_stays(before, raised, after, text):
+    d = pymupdf.open()
+    s, x = Sheet(d.new_page()), 80
+    for part, size, up in ((before, 10.5, 0), (raised, 6.5, 4.5), (after, 10.5, 0)):
+        font = 'helv' if part.isascii() else 'japan'
+        s.write(x, 90 - up, part, size, font)
+        x += pymupdf.get_text_length(part, font, size)
+    lines, _ = layout.read_lines(pymupdf.open('pdf', d.tobytes())[0])
+    assert ''.join(l.text for l in lines).replace(' ', '') == text.replace(' ', '')
+
+
+def test_a_heading_whose_second_row_stands_apart_is_one(tmp_path):
+    def draw(s):
+        s.write(57, 130, 'Ⅱ．課題の解決と成長を両立させる仕組みを', 18)
+        s.write(93, 160, '構築する', 18)
+        s.prose(57, 200)
+        s.write(57, 330, '１．町の図書館', 18)
+        s.write(57, 360, '２．駅の前の棚', 18)
+        s.prose(57, 400)
+
+    pages = read(tmp_path, draw)[0]
+    heads = [b.text for b in pages[0].blocks if b.role == 'heading']
+    assert heads[0].replace('\n', '') == 'Ⅱ．課題の解決と成長を両立させる仕組みを構築する'
+    assert heads[1:] == ['１．町の図書館', '２．駅の前の棚']
+
+
 # ---- drawn kinds
 
 SEEDS = dict(rotated_pages=9, chart_in_column=6, cards=8, two_columns=25, running_heads=3)
