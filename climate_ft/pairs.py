@@ -15,7 +15,7 @@ from .facts import Fact, figure_refs, resolve_figures, wh_question
 from .contamination import normal, sources, squeeze
 
 # %% auto #0
-__all__ = ['BASE', 'SAID', 'SECTION', 'TEMPLATES', 'OWN', 'OWN_SAID', 'DEFINITIONS', 'RECALL', 'STYLED', 'POLITE', 'COMBINED',
+__all__ = ['BASE', 'SAID', 'WORDINGS', 'TEMPLATES', 'OWN', 'OWN_SAID', 'DEFINITIONS', 'RECALL', 'STYLED', 'POLITE', 'COMBINED',
            'rank', 'pick', 'pair', 'one_of_many', 'asked_as', 'base_pairs', 'template_pairs', 'polite_answer',
            'style_pairs', 'polite_pairs', 'combined_pairs', 'filter_figures', 'drop_exact', 'near_duplicates']
 
@@ -68,11 +68,19 @@ def one_of_many(f: Fact) -> bool:
     return f.own and (f.how in ('topic', 'name') or short)
 
 
-SECTION = (  # what a section, or its beginning, says
-    '{s}には、何と書かれていますか。',
-    '{s}の内容を教えてください。',
-    '{s}では、どのようなことが述べられていますか。',
-    '{s}には、どのようなことが書かれていますか。',
+WORDINGS = dict(  # what a section, or its beginning, says; what a document asks itself
+    section=(
+        '{s}には、何と書かれていますか。',
+        '{s}の内容を教えてください。',
+        '{s}では、どのようなことが述べられていますか。',
+        '{s}には、どのようなことが書かれていますか。',
+    ),
+    question=(
+        '{s}',
+        '次の質問に答えてください。{s}',
+        '質問です。{s}',
+        '{s}文書の内容から答えてください。',
+    ),
 )
 
 
@@ -80,12 +88,14 @@ def asked_as(f: Fact) -> str:
     "The subject of a question: of one thing among several, what the document says of it"
     if f.how == 'section':
         return f'{f.subject}の内容'
+    if f.how == 'question':
+        return f'「{f.subject}」という質問'
     return f'文書に書かれている{f.subject}' if one_of_many(f) else f.subject
 
 
 def base_pairs(f: Fact, seed: int = 42) -> list[QA]:
     "The fact in its simplest wording"
-    wording = SECTION[0] if f.how == 'section' else SAID if one_of_many(f) else BASE
+    wording = WORDINGS.get(f.how, (SAID if one_of_many(f) else BASE,))[0]
     return [pair(f, 'base', 0, wording.format(s=f.subject), f.answer)]
 
 # %% ../nbs/05d_pairs.ipynb #f8976a39
@@ -126,7 +136,7 @@ def template_pairs(
         else []
     )
     others = OWN_SAID if one_of_many(f) else OWN if f.own else TEMPLATES
-    others = SECTION[1:] if f.how == 'section' else others
+    others = WORDINGS[f.how][1:] if f.how in WORDINGS else others
     qs += [t.format(s=f.subject) for t in pick(seed, f.id, others, n)]
     return [pair(f, 'template', i, q, f.answer) for i, q in enumerate(qs[:n])]
 
@@ -206,7 +216,7 @@ def combined_pairs(
     "Neighbouring facts of a section, two by two"
     by, res = defaultdict(list), []
     for f in facts:
-        if f.how not in ('heading', 'section'):
+        if f.how not in ('heading', 'section', 'question'):
             by[f.chunk.doc, tuple(f.chunk.section)].append(f)
     for a, b in ((a, b) for fs in by.values() for a, b in zip(fs[::2], fs[1::2])):
         p = pair(

@@ -8,7 +8,8 @@ import re
 from collections import Counter
 from itertools import groupby
 from .workspace import *
-from .style import Token, conjugate
+from .text import sentence_spans
+from .style import Token
 from .facts import Fact, bracket_depth, chunk_sentences, clean_topic, figure_refs
 from .facts import heading_title, is_piece, long_sections
 from .facts import _bullet, _general as _general_title, _label_only
@@ -669,7 +670,8 @@ def _key(topic):
 
 
 _torn_title = re.compile(
-    '[■◆●→？?！!。|｜#;*…/／]|^[をがはのにで]|[をがはてで]$|^(?:Answer|Question|[QA][0-9]*[.．:：])'
+    '[■◆●→？?！!。|｜#;*…/／]|^[をがはのにで]|[をがはてで]$|^(?:Answer|Question|[QA][0-9]*[.．:：]|※)'
+    '|[0-9][.．][0-9]'
 )
 _no_place = re.compile(
     '、|^(?:その他|ほか|注|例|問|[0-9]|[A-Z][-－][0-9])|^(?:手順|方法|操作|注意|ポイント)$'
@@ -722,13 +724,11 @@ _hangs = re.compile(  # the … of what?
 )
 
 
-def _stands_alone(f, place, headed):
-    "Does a reader who sees no page know what a fact is about? `place`: the heading above it"
-    if f.how not in ('topic', 'name') or _explains(f.answer):
-        return True
-    if headed:  # the document has headings
-        return bool(place) and _key(place) in _key(f.topic)
-    return not _hangs.search(f.topic)
+def _stands_alone(f, headed):
+    "Does a reader who sees no page know what a fact is about? `headed`: others have headings"
+    if f.how == 'topic' and _explains(f.answer):
+        f.how = 'definition'  # 地震保険は、…保険商品である
+    return f.how == 'definition' or not headed and not _hangs.search(f.topic)
 
 # %% ../nbs/05i_precision.ipynb #e62e4406
 _longest = 200  # characters of an answer
@@ -828,16 +828,61 @@ def _section_facts(sections, places, chunks):
         words = [t.surface for t in tokens(name) if _is_noun(t) and len(t.surface) > 1]
         if any(w in s for s in said for w in words):  # of what the heading names
             c, i, at, _ = sents[0]
-            part = '' if len(said) == len(sents) else 'の冒頭'
+            below = any(p[: len(k)] == k for p in sections if len(p) > len(k))
+            part = '' if len(said) == len(sents) and not below else 'の冒頭'
             subject = f'文書の{name}の節{part}'
             key = f'{c.id}.o' if len(k) == len(c.section) else f'{c.id}.{i}o'
             yield Fact(key, subject, ''.join(said), 'section', c, at, subject, True)
+
+# %% ../nbs/05i_precision.ipynb #a15d3e7a
+_asks = re.compile(
+    '(?:(?:Q|Ｑ|問|質問)[ 　]*[0-9０-９－-]{0,4}[.．:：)）、 　]*)?'
+    '(?P<q>(?![-－・])[^。？?]{8,80}(?:か|(?:教えて|示して|説明して)(?:ください|下さい)))[。？?]'
+)
+_answered = re.compile('[（(\\[【]?(?:答え?|回答|A|Ａ)[0-9０-９]{0,3}[)）\\]】]?[.．:： 　]*')
+_yes_no = re.compile('(?:はい|いいえ)[、。]')
+
+
+def _question_in(text):
+    "The question of a paragraph that is nothing else, or ''"
+    m = _asks.fullmatch(text.strip())
+    if not m or refers(m['q']) or not has_term(m['q'], 4) and not _proper(tokens(m['q'])):
+        return ''
+    return m['q'] + '。'
+
+
+def _answer_of(text):
+    "The first sentences of the paragraph below a question, as far as they fit, or ''"
+    text = _answered.sub('', text.strip(), count=1) if _answered.match(text) else text.strip()
+    yes = (m := _yes_no.match(text)) and m[0] or ''
+    rest = text[len(yes) :]
+    said = [bare_sentence(rest[a:b].strip(), False) for a, b in sentence_spans(rest)]
+    if not said or not _fits(said[0]) or not yes and not _starts(said[0]):
+        return ''
+    n = 1
+    while n < len(said) and _fits(said[n]) and len(''.join(said[: n + 1])) <= _longest:
+        n += 1
+    half = n < len(said) and _turns.match(said[n])
+    return '' if half else yes + ''.join(said[:n])
+
+
+def _own_questions(chunks):
+    "The questions that a document asks and answers itself, paragraph by paragraph"
+    for c in chunks:
+        above = _question_in(heading_title(c.section[-1])) if c.section else ''
+        at = c.start
+        for n, p in enumerate(c.text.split('\n')):
+            if p.strip() and not _answered.fullmatch(p.strip()):
+                if above and (answer := _answer_of(p)):
+                    yield Fact(f'{c.id}.{n}q', above, answer, 'question', c, at, above, True)
+                above = _question_in(p)
+            at += len(p) + 1
 
 # %% ../nbs/05i_precision.ipynb #05i00019
 def _sentence_facts(sections, places):
     "Each sentence that says what it is about"
     for path, sents in sections.items():
-        before, place = '', places[path]
+        before = ''
         after = [s for *_, s in sents[1:]] + ['']
         for (c, i, at, s), more in zip(sents, after):
             torn = len(before) > 20 and before[-1] not in '。！？!?' and not _bullet.match(s)
@@ -851,7 +896,7 @@ def _sentence_facts(sections, places):
             if not aside and tells(t) and (o := subject_of(t)):
                 start = at + max(0, s.find(t[:6]))
                 f = Fact(f'{c.id}.{i}', o[0], t, o[1], c, start, o[0], True)
-                if _stands_alone(f, place, any(places.values())):
+                if _stands_alone(f, any(places.values())):
                     f.answer += but
                     yield f
 
@@ -878,6 +923,7 @@ def _document_facts(chunks):
         if _key(p) not in seen:
             seen.add(_key(p))
             res += [f for f in _told(p, fs, whole) if f.answer not in said]
+    res += list({f.topic: f for f in _own_questions(chunks)}.values())
     told = [f.answer for f in res]
     more = _section_facts(sections, places, chunks)
     return res + [f for f in more if not any(f.answer in s for s in told)]

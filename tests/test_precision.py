@@ -208,7 +208,7 @@ def test_a_document_of_ones_own_is_asked_by_these_rules_and_covered_by_the_other
     cs = chunks(('地震のときの行動', text), ('庁舎の移転', text[-25:]))
     sets, report = build_dataset(cs, hold_out='wordings')
     asked = {r.instruction for r in sets['train'] if r.kind in ('base', 'template')}
-    assert '緊急地震速報(警報)について、文書には何と書かれていますか。' in asked
+    assert '緊急地震速報(警報)について教えてください。' in asked
     assert not any('会社' in q or '報告書' in q for q in asked)
     rows, _, _ = build_forms(cs, sets['train'], [], own=True)
     kinds = {r.kind for r in rows if '30人' in r.instruction + r.output}
@@ -537,7 +537,7 @@ def test_a_short_document_has_enough_to_read_and_a_long_one_only_what_is_clear()
 def test_a_sentence_that_tells_one_thing_of_many_is_asked_for_as_what_the_document_says():
     told = '屋根雪センサーは、測定値を10分ごとに山形県の観測所へ送っている。'
     what = '融雪計画とは、屋根の雪の重さを測り、雪下ろしの日を決める計画である。'
-    cs = chunks(('屋根雪', told), ('用語', what))
+    cs = chunks(('', told), ('', what))
     asked = {}
     for f in own_facts(cs):
         asked[f.answer] = [r.instruction for r in base_pairs(f) + template_pairs(f)]
@@ -763,6 +763,47 @@ def test_a_sentence_that_adds_something_is_no_answer_unless_it_explains():
     assert own_facts(chunks(('運用の記録', '融雪の計画がある。' + said))) == []  # headed
 
 
+def test_a_section_with_others_below_it_is_asked_only_for_its_beginning():
+    (f,) = own_facts(
+        outline(('計画の期間', 1), FIRST, ('事業の期間', 2), LATER + FIRST, ('計画', 1), FIRST)
+    )
+    assert f.subject == '文書の「計画の期間」の節の冒頭'
+    for heading in '今後の計画6.2.1期間', '※計画の期間':
+        assert own_facts(outline((heading, 1), FIRST)) == []
+
+
+ASKED = '裁判を予定しているときに、認知処理療法を始めてもよいでしょうか？'
+REPLY = '始める時期は、認知処理療法を受ける人と話し合って決める。裁判の費用も確かめておく。'
+
+
+@pytest.mark.parametrize(
+    'question, reply, said',
+    [
+        (ASKED, REPLY, REPLY),
+        ('Q12．' + ASKED, 'A12. はい。' + REPLY, 'はい。' + REPLY),
+        ('問3 ' + ASKED, '（答）\n\n' + REPLY, REPLY),
+        (ASKED, REPLY + '詳しくは次の章を参照してください。', REPLY),
+        (ASKED, '次のとおりである。' + REPLY, ''),
+        (ASKED, '受けられる。しかし、費用は自分で負担しなければならない。', ''),
+        ('この場合、認知処理療法を始めてもよいでしょうか？', REPLY, ''),  # which?
+        ('認知処理療法の記録の用紙に記入してください。', REPLY, ''),
+    ],
+)
+def test_a_question_that_the_document_asks_is_asked_as_it_stands(question, reply, said):
+    facts = [f for f in own_facts(outline('面接の手引である。', question, reply)) if f.own]
+    facts = [f for f in facts if f.how == 'question']
+    assert [f.answer for f in facts] == ([said] if said else [])
+    for f in facts:
+        asked = [r.instruction for r in base_pairs(f) + template_pairs(f)]
+        assert asked[0] == f.subject == ASKED[:-1] + '。'
+        assert len(asked) == 4 and all(f.subject in q for q in asked)
+
+
+def test_a_question_may_be_a_heading():
+    (f,) = [f for f in own_facts(outline((ASKED, 1), REPLY)) if f.how == 'question']
+    assert (f.subject, f.answer) == (ASKED[:-1] + '。', REPLY)
+
+
 def test_a_digit_behind_a_roman_number_leaves_a_heading():
     (f,) = own_facts(outline(('Ⅳ．4計画の期間', 1), FIRST))
     assert f.subject == '文書の「計画の期間」の節'
@@ -812,13 +853,9 @@ def test_what_is_no_beginning_of_a_section(heading, said):
     assert own_facts(outline((heading, 1), said)) == []
 
 
-def test_a_definition_and_a_topic_that_holds_the_heading_need_no_heading():
+def test_what_explains_its_topic_is_asked_for_as_a_definition():
     asked = asked_of(('地震のときの行動', SECURITY))
-    assert asked[SECURITY] == '緊急地震速報(警報)について、文書には何と書かれていますか。'
-    said = '定年後の再雇用の契約は、1年ごとに労働条件を定めて書面で結ぶものとする。'
-    assert asked_of(('再雇用', said))[said].endswith(
-        '契約について、文書には何と書かれていますか。'
-    )
+    assert asked[SECURITY] == '緊急地震速報(警報)について教えてください。'
 
 
 @pytest.mark.parametrize(
