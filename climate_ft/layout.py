@@ -322,6 +322,22 @@ def _is_twice(l, seen):
     return False
 
 
+def _overprinted(lines):  # indexes
+    "The pieces that lie within a longer line with the same text"
+    rows, out = defaultdict(list), set()
+    for l in lines:
+        if len(l.text) > 1:
+            rows[int(l.y0 // 8)].append(l)
+    for i, l in enumerate(lines):
+        d, k = l.size / 3, int(l.y0 // 8)
+        for m in [m for r in (k - 1, k, k + 1) for m in rows.get(r, ())]:
+            longer = 1 < len(l.text) < len(m.text) and l.text in m.text
+            within = m.x0 - d < l.x0 and l.x1 < m.x1 + d and abs(m.y0 - l.y0) < d
+            if longer and within:
+                out.add(i)
+    return out
+
+
 def _text_of(blocks, W, H):  # lines, those of them that came glyph by glyph
     "Lines of text in drawing order, text that is printed twice once"
     lines, seen, glyphs = [], {}, set()
@@ -339,7 +355,8 @@ def _text_of(blocks, W, H):  # lines, those of them that came glyph by glyph
                 glyphs.add(len(lines) - 1)
             else:
                 lines.append(piece)
-    return lines, [lines[i] for i in glyphs]
+    glyphs, under = [lines[i] for i in glyphs], _overprinted(lines)
+    return [l for i, l in enumerate(lines) if i not in under], glyphs
 
 
 def _is_glyph(b, lines):
@@ -1219,6 +1236,18 @@ def _banner(comp, held, body):
     return bool(said) and low and alone and short and not _OF_FIGURE.match(said[0].text)
 
 
+def _marked(comp, held, body):
+    "Are the shapes bars behind rows of prose, each as long as its row: a text marker?"
+    low = all(b[3] - b[1] < 1.8 * body for b in comp)
+    if not low or len(held) < 2 or len(comp) != len(held):
+        return False
+    rows = [[l for l in held if _inside(l, b, 3)] for b in comp]
+    alone = all(
+        len(r) == 1 and r[0].x1 - r[0].x0 > 0.9 * (b[2] - b[0]) for r, b in zip(rows, comp)
+    )
+    return alone and is_prose(''.join(l.text for l in held))
+
+
 def _region(sheet, comp, held):
     "The region of some shapes, whose lines are then not free any more; None for no figure"
     box, body = hull(comp), sheet.body
@@ -1228,7 +1257,10 @@ def _region(sheet, comp, held):
     held |= sheet.within(box)
     if len(comp) < 3 and len(held) <= 1 and h < 4 * body:
         return None  # a bar behind a heading
-    if len(comp) > 1 and h < 5 * body and _banner(comp, sheet.at(sorted(held)), body):
+    rows = sheet.at(sorted(held))
+    if len(comp) > 1 and (
+        h < 5 * body and _banner(comp, rows, body) or _marked(comp, rows, body)
+    ):
         return None
     if h > 0.5 * sheet.H and _chars(sheet.at(held)) > 0.8 * sheet.chars:
         return None  # a frame round the page

@@ -65,7 +65,7 @@ SAID = '{s}について、文書には何と書かれていますか。'
 def one_of_many(f: Fact) -> bool:
     "May a fact of any document be one of several things that are said of its subject?"
     short = f.how == 'heading' and f.answer.count('。') == 1
-    return f.own and (f.how in ('topic', 'name') or short)
+    return f.own and short
 
 
 WORDINGS = dict(  # what a section, or its beginning, says; what a document asks itself

@@ -14,7 +14,7 @@ from .facts import Fact, bracket_depth, chunk_sentences, clean_topic, figure_ref
 from .facts import heading_title, is_piece, long_sections
 from .facts import _bullet, _general as _general_title, _label_only
 from .forms import Form, abbreviation_forms, amounts, clauses, dates
-from .forms import sentence_forms, tokens, topic_of, what_is
+from .forms import sentence_forms, tokens, topic_of
 from .forms import _clause_forms, _kind_of, _lead, _note_mark
 
 # %% auto #0
@@ -278,7 +278,6 @@ _denies = re.compile(
 _whose = re.compile(  # of whom? and a book that tells of somebody
     '『|(?:[長次三末]?[兄弟姉妹男女子]|[父母夫妻嫁娘孫]|[祖叔伯][父母]|息子|嫡男|両親|夫人)(?=の|$)'
 )
-_one_word = re.compile('[ァ-ヶー]+|.{1,3}|[A-Za-z]+')
 
 
 def _explains(s):
@@ -298,134 +297,25 @@ def _says_enough(rest):
     return len({t.surface for t in tokens(rest) if _is_noun(t)}) > 2 - bool(_is.search(rest))
 
 
-def _topic(s):
-    "Xは, Xとは at the beginning of a sentence"
+def _defined(s):
+    "What a sentence defines or explains at its beginning: Xとは…をいう, Xは…である; or ''"
     top = topic_of(s.rstrip('。'))
     if not top or top[0]:
-        return None
-    p, rest, defines = clean_topic(top[2]).strip(), s[top[1] :], 'とは' in s[: top[1]][-3:]
-    if not names_something(p, least=3 if defines or _explains(s) else 5):
-        return None
+        return ''
+    p, defines = clean_topic(top[2]).strip(), 'とは' in s[: top[1]][-3:]
+    if not names_something(p, least=3) or len(p.strip('「」')) < 3:  # 公共: of which text?
+        return ''
     if defines:
-        return (
-            (p, 'definition') if _is.search(s) or re.search('(?:もの|こと)で、', s) else None
-        )
-    if _also.search(s) or not _says_enough(rest) or _little.search(rest) and len(rest) <= 45:
-        return None
-    if _denies.search(s) or _whose.match(p):
-        return None
-    if _is.search(s) and not _explains(s) and len(rest) <= 45:
-        return None
-    one = len([t for t in tokens(p) if t.pos != '記号']) == 1 or _one_word.fullmatch(p)
-    return None if one and not _explains(s) else (p, 'topic')
-
-# %% ../nbs/05i_precision.ipynb #05i00012
-_nobody_does = re.compile('を.*(?<!られ)(?<!され)て(?:いる|います|いた|いました)。$')  # who?
+        return p if _is.search(s) or re.search('(?:もの|こと)で、', s) else ''
+    other = _also.search(s) or _denies.search(s) or _whose.match(p)
+    explained = s.startswith(f'{p}は') and _explains(s) and _says_enough(s[top[1] :])
+    return p if explained and not other else ''
 
 # %% ../nbs/05i_precision.ipynb #05i00013
-_frame = re.compile(
-    '(?P<what>[^、。]{4,40}?)(?<!又)(?<!また)(?<!しく)(?<!るい)'
-    '(?:(?P<of>について|に[関対際]して|において|に(?:当|あ)たって|にあって'
-    '|として)は|で?は)、?(?=[^、。])'
-)
-_exists = re.compile('(?:が|も)(?:ある|あります|存在する|存在します)。$')
 _called = re.compile(
     '(?P<what>「[^「」、。]{2,24}(?<!ない)(?<![るうくすつむぬぐぶ])」'
     '|(?<=を)[^、。「」をはがに]{3,24})と(?:い(?:う|います)|呼(?:ぶ|びます|ばれ(?:る|ます)))。$'
 )
-_WORK = 'の取組'
-_begins = re.compile(
-    '(?P<what>「[^「」]{4,40}」|[^、。「」はがをにで]{5,40})(?:（[^（）]{2,30}）)?[をが]'
-    '(?:公[表開布]|創設|[設成]立|発[表足]|開[始発設催]|[策制]定|設置|導入|採択|締結|施行'
-    '|定め|まとめ|立ち上げ|設け)(?:(?!ない|ません|よう)[^、。がはを]){1,10}。$'
-)
-
-
-def _head(ts):  # tokens of a phrase
-    "The nouns behind the clause that describes them; none if there is no clause"
-    verbs = [i for i, t in enumerate(ts) if t.pos in ('動詞', '助動詞', '形容詞')]
-    return ts[verbs[-1] + 1 :] if verbs and ts[verbs[-1]].cform == '基本形' else []
-
-
-def _describes(p, about=False):
-    "Is a phrase a noun with a clause that describes it: 利用できる暗号化キーのサイズ"
-    if any(p.count(a) != p.count(b) for a, b in _brackets) or re.search('[はも]', p):
-        return False
-    ts = tokens(p)
-    head = _head(ts)
-    if not head:
-        return False
-    verbs = ts[: -len(head)]
-    if any(t.sub == '接続助詞' and t.surface not in ('て', 'で') for t in verbs):
-        return False  # 明治に入ると…に在った法華堂
-    a, b = head[0], head[-1]
-    noun = a.pos in ('名詞', '接頭詞') or a.surface in '「『'
-    noun = noun and b.pos != '助詞' and a.sub != '接尾'
-    noun = noun and not {a.sub, b.sub} & {'非自立', '副詞可能'}
-    whole = any(t.sub == '格助詞' for t in verbs) and ts[0].pos != '助詞'
-    telling = any(map(_is_term, _compounds(head))) or len(_telling(ts)) > 2 and has_term(p)
-    return bool(noun and whole and telling) and (about or not _acts(p, head))
-
-
-def _person(p):
-    "Does a phrase end in the name of a person, or in what persons are called?"
-    called = re.search('(?:(?<![成延身全特伸])長|氏|さん|様|議員|園児|児童|生徒)の?$', p)
-    return bool(called) or tokens(p)[-1].detail == '人名'
-
-
-def _has_name(p):
-    "Is there a name in a phrase, or a foreign or quoted word?"
-    return (
-        _proper(tokens(p))
-        or what_is(p) == 'organisation'
-        or bool(re.search('[A-Za-z「]|[ァ-ヶー]{5}', p))
-    )
-
-
-def _framed(s):
-    "Xについては, Xにおいては, Xでは, or a described X with は, at the beginning of a sentence"
-    m = _frame.match(s)
-    rest = s[m.end() :] if m else ''
-    if len(rest) < 20 or not _says_enough(rest) or _also.search(s) or 'とは' in rest:
-        return None
-    if _denies.search(s) or _whose.match(m['what']) or s[0] == '各':
-        return None
-    if _little.search(rest) and len(rest) <= 45:
-        return None
-    p, plain = m['what'].strip(), s[m.end('what')] == 'は'
-    bare = re.sub('[（(][^（）()]*[)）]', '', rest)
-    torn = _exists.search(rest) or re.match('[^、。]{0,12}ないような', rest)
-    if not m['of'] and (torn or not re.search('[をがはに]', bare)):
-        return None
-    named = not plain and names_something(p, 40) and (m['of'] or _has_name(p))
-    return (p, 'topic') if named or _describes(p, bool(m['of'])) else None
-
-
-def _founded(s):
-    "What somebody founds, publishes, begins or holds, with its name"
-    m = _begins.search(s)
-    if not m or re.search('[るたすいくん]」|など', m['what']):
-        return None
-    if _nobody_does.search(s) and not re.search('[はが]', s[: m.start()]):
-        return None
-    p = m['what']
-    quoted = p[0] == '「' and has_term(p)
-    return (p, 'name') if quoted or names_something(p, 40, 6) else None
-
-
-def _as_asked(p, how, s):
-    "Places and persons need a definition, events a year; organisations are asked for acts"
-    if how == 'definition' or _explains(s):
-        return p, how
-    if _person(p) or what_is(p) in ('place', 'country', 'person'):
-        return None
-    if what_is(p) == 'organisation':
-        acts = re.search('(?:た|ている|ています)。$', s) and not p.endswith(('会', '神社'))
-        return (p + _WORK, 'topic') if acts else None
-    event = re.search('(?:た|ました)。$', s) and not re.search(
-        '(?:[0-9]{4}|(?:明治|大正|昭和|平成|令和)[0-9元]+)年', s
-    )
-    return None if event else (p, how)
 
 
 def _names_new(s, m):
@@ -438,22 +328,17 @@ _proviso = re.compile(  # 予告の日数については、…短縮すること
     '[^、。]*(?:[数額率]|期間|期限|時間|年齢|割合)(?:について)?は、?[^0-9]*'
     '(?:ことができ(?:る|ます)|この限りで(?:は)?ない)。$'
 )
-_lost = re.compile('[^、。]+(?:で|において)は[^。]*ため、[^、。をがはも]*。$')  # what does it?
 
 
 def subject_of(
     s: str,  # a sentence that `tells`
-) -> tuple[str, str] | None:  # what it is about; topic, definition or name
-    "What a sentence answers if somebody asks about it"
-    if _glued.match(s) or _proviso.match(s) or _lost.match(s):
-        return None
-    if top := _topic(s):
-        return _as_asked(*top, s)
+) -> str:  # '' if it explains nothing
+    "What a sentence explains, or gives a name to"
+    if _glued.match(s) or _proviso.match(s):
+        return ''
     m = _called.search(s)
-    if m and (m['what'][0] == '「' or _names_new(s, m)):
-        return m['what'], 'definition'
-    top = _framed(s)
-    return _as_asked(*top, s) if top else _founded(s)
+    named = m and (m['what'][0] == '「' or _names_new(s, m))
+    return _defined(s) or (m['what'] if named else '')
 
 # %% ../nbs/05i_precision.ipynb #05i00016
 _number = re.compile(  # what `heading_title` leaves: －1．, A.1, II; not 100 in 100万人
@@ -539,7 +424,7 @@ def _speaks_of(title, text):
 def _answers(title, said):
     "Do sentences under a heading say something of what it names?"
     text = ''.join(said)
-    if _person(title) and not _explains(said[0]) or re.search('もあ(?:る|ります)。$', said[0]):
+    if re.search('もあ(?:る|ります)。$', said[0]):
         return False
     done = f'(?:^[^、はをがに]*{re.escape(title)}を(?:行|実施|実行)'  # only that it is done
     shown = f'|{re.escape(title)}」?(?:ダイアログ|画面)?が(?:表示|開))[^、。]*。$'
@@ -573,7 +458,7 @@ _figured = re.compile(  # （第1-4-6図）, (項5.11参照)
 
 _marker = re.compile(  # ウ振替休日は, a. 申請書は; not カ国
     '^(?:[アイウエオキク] ?(?=[一-龥]{2}|[A-Z]{2})(?!短調|長調)'
-    '|[a-zA-Z][.．] *(?=[ぁ-んァ-ヶ一-龥]))'
+    '|[a-zA-Z][.．] *(?=[ぁ-んァ-ヶ一-龥「]))'
 )
 
 
@@ -645,25 +530,14 @@ def _heading_facts(sections):
     for k, sents in sections.items():
         name = titles[k]
         found = times[name] == 1 and _said_of(k, name, sents)
-        if found and _tells_way(name, found[1][0]):
+        rule = found and re.match(f'{_nth}条', k[-1])
+        if found and (rule or _explains(found[1][0])) and _tells_way(name, found[1][0]):
             c, i, at, _ = sents[found[0]]
             key = f'{c.id}.h' if len(k) == len(c.section) else f'{c.id}.{i}h'
             res.append(Fact(key, name, ''.join(found[1]), 'heading', c, at, name, True))
     return res
 
 # %% ../nbs/05i_precision.ipynb #83249c19
-def _is_title(p, titles):
-    "Is a topic the title of its document, or the end of it: 音威子府村の総合戦略?"
-    words = [t.surface for t in tokens(p) if t.surface not in ('の', '本')]
-    whole = [t for t in titles if t.endswith(words[-1]) and all(w in t for w in words)]
-    return bool(whole)
-
-
-def _titles(chunks):  # of one document
-    "The name of its file, and its first heading"
-    return [chunks[0].doc, *(heading_title(h) for h in chunks[0].section[:1])]
-
-
 def _key(topic):
     "A topic without marks"
     return re.sub(r'[\W_]', '', topic)
@@ -691,7 +565,7 @@ def quoted_title(
     title = _plain_title(section)
     bad = not 2 <= len(title) <= 40 or _torn_title.search(title)
     bad = bad or any(title.count(a) != title.count(b) for a, b in _brackets)
-    bad = bad or not re.search('[ぁ-んァ-ヶ一-龥]{2}', title)
+    bad = bad or _doubled.search(title) or not re.search('[ぁ-んァ-ヶ一-龥]{2}', title)
     return '' if bad else title.translate(str.maketrans('「」', '『』'))
 
 
@@ -716,19 +590,6 @@ def _places(sections, chunks):
         above = [place_of([*k[:n]]) for n in range(len(k), least, -1)]
         res[k] = next((p for p in above if p and times[p] == 1), '')
     return res
-
-
-_hangs = re.compile(  # the … of what?
-    '(?:数|率|額|量|費用?|度|値|期間|期限|時期|場所|内容|方法|手順|条件|目的|理由|結果|段階|単位'
-    '|ポイント|考え方|種類|範囲|対象|効果|特徴|役割|名称|要件|項目|事項|場合|本体)$'
-)
-
-
-def _stands_alone(f, headed):
-    "Does a reader who sees no page know what a fact is about? `headed`: others have headings"
-    if f.how == 'topic' and _explains(f.answer):
-        f.how = 'definition'  # 地震保険は、…保険商品である
-    return f.how == 'definition' or not headed and not _hangs.search(f.topic)
 
 # %% ../nbs/05i_precision.ipynb #e62e4406
 _longest = 200  # characters of an answer
@@ -837,7 +698,7 @@ def _section_facts(sections, places, chunks):
 # %% ../nbs/05i_precision.ipynb #a15d3e7a
 _asks = re.compile(
     '(?:(?:Q|Ｑ|問|質問)[ 　]*[0-9０-９－-]{0,4}[.．:：)）、 　]*)?'
-    '(?P<q>(?![-－・])[^。？?]{8,80}(?:か|(?:教えて|示して|説明して)(?:ください|下さい)))[。？?]'
+    '(?P<q>(?![-－・□■○●◯☐])[^。？?]{8,80}(?<!いま[すし]た)(?<!います)(?:か|(?:教えて|示して|説明して)(?:ください|下さい)))[。？?]'
 )
 _answered = re.compile('[（(\\[【]?(?:答え?|回答|A|Ａ)[0-9０-９]{0,3}[)）\\]】]?[.．:： 　]*')
 _yes_no = re.compile('(?:はい|いいえ)[、。]')
@@ -879,53 +740,35 @@ def _own_questions(chunks):
             at += len(p) + 1
 
 # %% ../nbs/05i_precision.ipynb #05i00019
-def _sentence_facts(sections, places):
-    "Each sentence that says what it is about"
+def _sentence_facts(sections):
+    "Each sentence that explains something"
     for path, sents in sections.items():
-        before = ''
-        after = [s for *_, s in sents[1:]] + ['']
+        before, after = '', [s for *_, s in sents[1:]] + ['']
         for (c, i, at, s), more in zip(sents, after):
             torn = len(before) > 20 and before[-1] not in '。！？!?' and not _bullet.match(s)
             t, before = bare_sentence(s), s
             but = more if re.match('ただし|但し', more) else ''
-            if but and not _goes_on(but):
-                continue  # half of a rule
-            if torn or _exercise.search(c.text) or _exercises.search(''.join(path[-1:])):
+            if torn or but and not _goes_on(but):
+                continue  # half of a sentence, or of a rule
+            if _exercise.search(c.text) or _exercises.search('\n'.join(path)):
                 continue
-            aside = _lead.match(s) and not _explains(t)  # また、…: one thing more
-            if not aside and tells(t) and (o := subject_of(t)):
+            if tells(t) and (p := subject_of(t)):
                 start = at + max(0, s.find(t[:6]))
-                f = Fact(f'{c.id}.{i}', o[0], t, o[1], c, start, o[0], True)
-                if _stands_alone(f, any(places.values())):
-                    f.answer += but
-                    yield f
-
-
-def _told(p, fs, whole):  # the facts of a topic, the text of its document
-    "What defines a topic; or the longer of two"
-    told = [f for f in fs if f.how == 'definition' or _explains(f.answer)][:1]
-    if not told and len(fs) < 3 and whole.count(p.removesuffix(_WORK)) < 9:
-        told = sorted(fs, key=lambda f: -len(f.answer))[:1]
-    return told
+                yield Fact(f'{c.id}.{i}', p, t + but, 'definition', c, start, p, True)
 
 
 def _document_facts(chunks):
-    "One fact of each topic; of one that stands in many places only what defines it"
+    "Headings, what is explained, questions and beginnings; each name and each answer once"
     sections = _sections(chunks)
-    places = _places(sections, chunks)
-    found, res = [*_sentence_facts(sections, places)], _heading_facts(sections)
-    whole, by, titles = ''.join(c.text for c in chunks), {}, _titles(chunks)
-    found = [f for f in found if f.how != 'topic' or not _is_title(f.topic, titles)]
-    for f in found:
-        by.setdefault(f.topic, []).append(f)
+    res = _heading_facts(sections)
     seen, said = {_key(f.topic) for f in res}, ''.join(f.answer for f in res)
-    for p, fs in by.items():
-        if _key(p) not in seen:
-            seen.add(_key(p))
-            res += [f for f in _told(p, fs, whole) if f.answer not in said]
+    for f in _sentence_facts(sections):
+        if _key(f.topic) not in seen and f.answer not in said:
+            seen.add(_key(f.topic))
+            res.append(f)
     res += list({f.topic: f for f in _own_questions(chunks)}.values())
     told = [f.answer for f in res]
-    more = _section_facts(sections, places, chunks)
+    more = _section_facts(sections, _places(sections, chunks), chunks)
     return res + [f for f in more if not any(f.answer in s for s in told)]
 
 
@@ -1003,6 +846,10 @@ def _sensible(c, f):
         return False
     if _beside_the_point.search(f.question):
         return False
+    if any(f.question.count(a) != f.question.count(b) for a, b in _brackets):
+        return False
+    if re.search(f'[（(]{re.escape(f.answer)}[)）][一-龥ァ-ヶ]', c):
+        return False  # 血漿中曝露量（AUC）比: of which words?
     if f.shape == 'what':
         return _defines(c, f)
     if len(f.question) < 12 or _no_object(f.question):

@@ -109,33 +109,34 @@ def test_headings_that_name_something(title, fine):
 @pytest.mark.parametrize(
     's, subject',
     [
-        (SECURITY, ('緊急地震速報(警報)', 'topic')),
+        (SECURITY, '緊急地震速報(警報)'),
+        ('ノードとは「結び目」や「節」を意味する単語です。', 'ノード'),
         (
-            'ノードとは「結び目」や「節」を意味する単語です。',
-            ('ノード', 'definition'),
+            '軽油に灯油などを混ぜた「混和軽油」や「製造軽油」などを「不正軽油」といいます。',
+            '「不正軽油」',
         ),
-        ('タクシー料金を支払った場合は、必ず領収書を受領してください。', None),
+        ('黒之瀬戸のほぼ中央で最も狭い海峡の小さな岬状の突端を梶折鼻と呼ぶ。', '梶折鼻'),
         (
-            '共有フォルダモードを利用するには、適切なアクセス権を設定する必要があります。',
-            None,
+            '寿福寺は源義朝邸宅跡に建てられた寺院であり、実朝の墓の隣には母・政子の墓がある。',
+            '寿福寺',
         ),
-        ('debootstrapを実行すると、必要なファイルを直接ダウンロードできます。', None),
-        (
-            'AI戦略会議が昨夏に公表した暫定的な論点整理は、開発と利用の課題を挙げている。',
-            None,
-        ),
-        (
-            '文部科学省は、AI分野の人材を育てるため、'
-            '「次世代AI人材育成プログラム」を創設した。',
-            ('「次世代AI人材育成プログラム」', 'name'),
-        ),
-        ('「未出力」とは別物で、督促の対象ではない状態を示します。', None),
-        ('モデルは、ウェブから集められた情報で学習しており、量は非常に少ない。', None),
-        ('会社は、業務上必要がある場合に、業務の変更を命ずることがある。', None),
-        ('デフォルト値はなく、指定しない限りすべてのモードが検索対象になります。', None),
+        # what only tells one thing
+        ('経済成長は、人口の増加と技術の進歩によって長い間支えられている。', ''),
+        ('年次有給休暇の最小取得単位は、半日（1日の所定労働時間の50%）とする。', ''),
+        ('松阪市では、2019年度の死亡者数が1,912件であり、38.8%が事前に予約している。', ''),
+        ('発がん性については不確かであり、試験はリスク評価に価値を付与すると思われる。', ''),
+        # what somebody does, and who
+        ('タクシー料金を支払った場合は、必ず領収書を受領してください。', ''),
+        ('共有フォルダモードを利用するには、適切なアクセス権を設定する必要があります。', ''),
+        ('debootstrapを実行すると、必要なファイルを直接ダウンロードできます。', ''),
+        ('会社は、業務上必要がある場合に、業務の変更を命ずることがある。', ''),
+        ('モデルは、ウェブから集められた情報で学習しており、量は非常に少ない。', ''),
+        # a comparison, a word whose text nobody knows
+        ('「未出力」とは別物で、督促の対象ではない状態を示します。', ''),
+        ('「公共」とは、直接一般の公衆の用に供されるという意味です。', ''),
     ],
 )
-def test_what_a_sentence_is_about(s, subject):
+def test_what_a_sentence_explains(s, subject):
     assert subject_of(s) == subject
 
 
@@ -288,62 +289,6 @@ def test_footnotes_and_figures_in_brackets_leave_a_sentence():
 
 
 @pytest.mark.parametrize(
-    's, subject',
-    [
-        (
-            '北海道警察公式防犯アプリ「ほくとポリス」では、'
-            '特殊詐欺被害の発生情報を配信しています。',
-            '北海道警察公式防犯アプリ「ほくとポリス」',
-        ),
-        (
-            '2012年度に実施した高校生アンケートでは、'
-            '村への定住が困難な現状が浮き彫りになりました。',
-            '2012年度に実施した高校生アンケート',
-        ),
-        (
-            '業法・規制法がない重要インフラ等に関しては、'
-            '技術の変化に応じて機動的な対応が望まれる。',
-            '業法・規制法がない重要インフラ等',
-        ),
-        (
-            '軽油に灯油などを混ぜた「混和軽油」や「製造軽油」などを「不正軽油」といいます。',
-            '「不正軽油」',
-        ),
-        (
-            '1966年にはワイゼンバウム博士により、'
-            '初の自然言語処理プログラム「ELIZA」が開発されました。',
-            '「ELIZA」',
-        ),
-        (
-            '中頓別ウィンドファーム合同株式会社では、'
-            '陸上風力発電事業に関する手続を進めています。',
-            '中頓別ウィンドファーム合同株式会社の取組',
-        ),
-        (
-            '第2回策定審議会では、10年後の村の在り方について意見交換を行いました。',
-            None,
-        ),
-        ('上川地方では、最小湿度30%以下を予想した場合に注意報を発表します。', None),
-        ('料金収入については、現行料金で算出しています。', None),
-        ('親子競技では、お父さんやお母さんと協力して、真剣に競技へ取り組んでいました。', None),
-        ('find(1)はしばしば慣用的なスタイルで使われます。', None),
-        (
-            'RAID6 RAID6はパリティデバイスが1つではなく2つである点を除きRAID5と似ています。',
-            None,
-        ),
-        ('あなたのデバイスのサポートは、カーネルを再コンパイルすれば追加できます。', None),
-        (
-            'AIモデルの使用を認めている場合、論文内に使用について記載するよう求めています。',
-            None,
-        ),
-    ],
-)
-def test_what_a_topic_must_have(s, subject):
-    assert tells(s)
-    assert (subject_of(s) or (None,))[0] == subject
-
-
-@pytest.mark.parametrize(
     's',
     [
         'BIOSのバージョン番号に関する情報は古いかも知れません。',
@@ -427,7 +372,7 @@ def test_headings_that_are_no_names(title):
         (
             '幼児センター運動会',
             '令和7年9月28日、小中学校の体育館で幼児センターの運動会が開催されました。',
-            True,
+            False,
         ),
         (
             '幼児センター運動会',
@@ -437,20 +382,23 @@ def test_headings_that_are_no_names(title):
         (
             'ページスタイル',
             'LATEXでは、ヘッダ・フッタの組み合わせで三種類のページスタイルが設定できます。',
+            False,
+        ),
+        (
+            'ページスタイル',
+            'ページスタイルは、ヘッダとフッタの内容や位置を組み合わせた三種類の書式です。',
             True,
         ),
     ],
 )
-def test_a_heading_needs_a_sentence_of_which_it_is_topic_subject_or_object(
-    heading, said, asked
-):
+def test_a_heading_needs_a_sentence_that_explains_it(heading, said, asked):
     facts = own_facts(chunks((heading, said)))
     assert ((heading, 'heading') in [(f.subject, f.how) for f in facts]) == asked
 
 
 def test_the_second_sentence_may_be_the_one_that_answers_a_heading():
     said = (
-        '自然なことです。消防フェスタの会場では、放水体験と救急車の展示が毎年行われています。'
+        '自然なことです。消防フェスタの会場は、放水体験と救急車の展示が毎年行われる広場です。'
     )
     (f,) = own_facts(chunks(('消防フェスタの会場', said)))
     assert (f.how, f.answer) == ('heading', said[len('自然なことです。') :])
@@ -460,20 +408,8 @@ def test_one_sentence_answers_one_question_and_of_several_the_one_that_defines()
     said = '国民年金制度は、不慮の事故など万が一のときにも心強い味方となる制度です。'
     facts = own_facts(chunks(('国民年金制度', said)))
     assert [f.how for f in facts] == ['heading']
-    said = 'LATEXでは、ヘッダ・フッタの組み合わせで三種類のページスタイルが設定できます。'
-    assert subject_of(said) == ('LATEX', 'topic')
-    facts = own_facts(chunks(('ページスタイル', said)))
-    assert [f.how for f in facts] == ['heading']
-    first = '高校生アンケートは、生活の不便さを定住への課題として示している。'
-    second = '高校生アンケートは、就業の場の不足を村への定住が困難な理由として示している。'
-    assert [f.answer for f in own_facts(chunks(('結果', first)))] == [first]
-    facts = own_facts(chunks(('結果', first), ('考察', second)))
-    assert [f.answer for f in facts] == [second]  # the longer one
-    third = first.replace('生活の不便さ', '交通の不便さ')
-    many = ('結果', first), ('考察', second), ('まとめ', third)
-    assert own_facts(chunks(*many)) == []  # one of many
-    said = '高校生アンケートは、村への定住の意向を毎年尋ねる調査である。'
-    assert [f.answer for f in own_facts(chunks(*many, ('方法', said)))] == [said]
+    twice = chunks(('年金', said), ('制度', said.replace('不慮の', '思わぬ')))
+    assert [f.answer for f in own_facts(twice) if f.how == 'definition'] == [said]
 
 
 def test_nobody_is_asked_for_with_what():
@@ -484,10 +420,6 @@ def test_nobody_is_asked_for_with_what():
     for who in ('議長', 'リーダー'):
         said = f'フレデリックは、自由なソフトウェアだけを集める計画を担った最初の{who}である。'
         assert tells(said) and own_forms(said) == []
-    assert (
-        subject_of('赤崎鹿児島市長は、6月の市議会において協議会に参加する意向を表明した。')
-        is None
-    )
 
 
 def test_a_number_of_a_question_without_content_is_not_asked():
@@ -534,23 +466,13 @@ def test_a_short_document_has_enough_to_read_and_a_long_one_only_what_is_clear()
     assert not any('公民館前' in q for q in many)
 
 
-def test_a_sentence_that_tells_one_thing_of_many_is_asked_for_as_what_the_document_says():
+def test_what_explains_is_asked_for_as_what_it_is_and_one_thing_of_many_not_at_all():
     told = '屋根雪センサーは、測定値を10分ごとに山形県の観測所へ送っている。'
     what = '融雪計画とは、屋根の雪の重さを測り、雪下ろしの日を決める計画である。'
-    cs = chunks(('', told), ('', what))
-    asked = {}
-    for f in own_facts(cs):
-        asked[f.answer] = [r.instruction for r in base_pairs(f) + template_pairs(f)]
-    assert asked.keys() == {told, what}
-    assert all('文書' in q and '屋根雪センサー' in q for q in asked[told])
-    sets, _ = build_dataset(cs, hold_out='wordings')
-    rows = [r.instruction for r in sets['train'] if r.output == told and r.source_id]
-    assert len(rows) > 3 and all('文書' in q for q in rows)
-    assert not [q for q in asked[what] if '文書' in q]
-    assert (
-        '融雪計画とは何ですか。' in asked[what]
-        or '融雪計画の定義を教えてください。' in asked[what]
-    )
+    (f,) = own_facts(chunks(('', told), ('', what)))
+    asked = [r.instruction for r in base_pairs(f) + template_pairs(f)]
+    assert f.answer == what and not [q for q in asked if '文書' in q]
+    assert '融雪計画とは何ですか。' in asked or '融雪計画の定義を教えてください。' in asked
 
 
 def test_a_sign_of_a_private_font_joins_what_does_not_belong_together():
@@ -614,7 +536,7 @@ def test_a_sign_of_a_private_font_joins_what_does_not_belong_together():
     ],
 )
 def test_what_no_question_can_be_made_of_is_not_asked(s):
-    assert tells(s) and subject_of(s) is None and own_forms(s) == []
+    assert tells(s) and subject_of(s) == '' and own_forms(s) == []
 
 
 @pytest.mark.parametrize(
@@ -638,45 +560,6 @@ def test_what_no_question_can_be_made_of_is_not_asked(s):
 )
 def test_what_needs_another_page_or_only_comments_does_not_tell(s):
     assert not tells(s)
-
-
-@pytest.mark.parametrize(
-    's, subject',
-    [
-        (
-            '居住者名簿の作成に当たっては、'
-            '災害時に自ら避難することが困難な者を事前に把握しておくことが望ましい。',
-            '居住者名簿の作成',
-        ),
-        (
-            '発見者との情報交換に際しては、第三者に情報が漏えいしないよう留意します。',
-            '発見者との情報交換',
-        ),
-        (
-            '年次有給休暇の最小取得単位は、半日（1日の所定労働時間の50%）とする。',
-            '年次有給休暇の最小取得単位',
-        ),
-        ('情報技術製品は、安全機能を評価及び確認し、適切に利用すること。', '情報技術製品'),
-        (
-            '合意形成の円滑化は、区分所有者の間の協議を重ねることによって図られる。',
-            '合意形成の円滑化',
-        ),
-        ('経済成長は、人口の増加と技術の進歩によって長い間支えられている。', '経済成長'),
-        (
-            '今治タオルは、石鎚山系の軟らかい水と長く受け継がれた織物の技術から生まれている。',
-            '今治タオル',
-        ),
-        (
-            '寿福寺は源義朝邸宅跡に建てられた寺院であり、実朝の墓の隣には母・政子の墓がある。',
-            '寿福寺',
-        ),
-        ('黒之瀬戸のほぼ中央で最も狭い海峡の小さな岬状の突端を梶折鼻と呼ぶ。', '梶折鼻'),
-        ('義経の容貌に関して、同時代の人物が記した史料は存在する。', None),
-    ],
-)
-def test_what_was_refused_by_accident_is_asked(s, subject):
-    assert tells(s)
-    assert (subject_of(s) or (None,))[0] == subject
 
 
 def asked_of(*sections):
@@ -754,13 +637,6 @@ def test_a_beginning_that_the_next_sentence_takes_back_is_not_asked(turn):
     assert own_facts(outline(('計画の期間', 1), FIRST, back)) == []
     (f,) = own_facts(outline(('計画の期間', 1), FIRST + back + more))
     assert f.answer.startswith(FIRST + back)
-
-
-def test_a_sentence_that_adds_something_is_no_answer_unless_it_explains():
-    said = '屋根雪センサーは、測定値を10分ごとに山形県の観測所へ送っている。'
-    assert len(own_facts(outline('融雪の計画がある。', said))) == 1
-    assert own_facts(outline('融雪の計画がある。', 'また、' + said)) == []
-    assert own_facts(chunks(('運用の記録', '融雪の計画がある。' + said))) == []  # headed
 
 
 def test_a_section_with_others_below_it_is_asked_only_for_its_beginning():
@@ -868,7 +744,7 @@ def test_what_explains_its_topic_is_asked_for_as_a_definition():
     ],
 )
 def test_an_act_and_a_state_are_no_topics(s):
-    assert tells(s) and subject_of(s) is None
+    assert tells(s) and subject_of(s) == ''
 
 
 def test_a_theme_of_the_document_is_asked_only_where_it_is_explained():
@@ -930,19 +806,13 @@ def test_an_article_of_rules_is_asked_for_by_the_name_above_it():
     assert own_facts(chunks(('副業・兼業', f.answer))) == []  # no article
 
 
-def test_the_heading_of_an_act_asks_for_the_way_only_if_a_sentence_tells_one():
+def test_the_heading_of_an_act_is_asked_for_as_a_section():
     told = (
         'デバイスを初期設定する際には、機種の違いにより、'
         '設定や機能制限に制約がある場合があります。'
     )
     (f,) = own_facts(chunks(('6.2.4　デバイスを初期設定する', told)))
     assert f.how == 'section' and '「デバイスを初期設定する」の節' in f.subject
-    way = (
-        'デバイスを初期設定する際には、'
-        '管理者が配布した設定ファイルを開き、画面の指示に従ってください。'
-    )
-    (f,) = own_facts(chunks(('6.2.4　デバイスを初期設定する', way)))
-    assert (f.subject, f.how) == ('デバイスを初期設定する方法', 'heading')
 
 
 def test_exercises_state_no_facts():
@@ -1070,16 +940,13 @@ def test_a_counter_with_its_number_and_a_cited_law_may_stay(s):
 
 
 def test_the_marker_of_a_list_is_no_part_of_a_topic():
-    said = '振替休日は4週4日の休日が確保される範囲のできるだけ近接した日とすること。'
+    said = '振替休日は、休日に働いた職員が平日に休むために4週に4日まで申し出る制度である。'
     for marker in 'ウ', 'a. ', '①', 'ア ':
         (f,) = own_facts(chunks(('', marker + said)))
         assert (f.topic, f.answer) == ('振替休日', said)
     for word in 'リスク対応は、', 'ソ連軍は、', 'カ国語は、', 'ア、':
         assert bare_sentence(word) == word
-    law = 'が2021年に発表したAI法案は、悪用の可能性があるAIに規制がかかる可能性があるとした。'
-    assert subject_of('欧州委員会' + law)
-    assert subject_of('EU・欧州委員会' + law) is None
-    assert subject_of('ケ' + said) is None
+    assert subject_of('EU・' + said) == subject_of('ケ' + said) == ''
 
 
 LEAVE = '年次有給休暇の期間は、所定労働時間労働したときに支払われる通常の賃金を支払う。'
@@ -1119,7 +986,7 @@ def test_the_title_of_a_document_is_no_topic_and_no_place():
     assert {f.topic: f.how for f in own_facts(build_corpus(blocks))} == {
         '文書の「基本的な視点」の節': 'section',
     }
-    assert '音威子府村の総合戦略' in [f.topic for f in own_facts(chunks(('', STRATEGY)))]
+    assert own_facts(chunks(('', STRATEGY))) == []
 
 
 def test_a_question_names_the_object_of_its_verb():
@@ -1169,7 +1036,7 @@ def test_who_does_what_when_answers_a_heading():
     ],
 )
 def test_a_proviso_and_a_sentence_without_its_subject_are_no_answers(s):
-    assert tells(s) and subject_of(s) is None
+    assert tells(s) and subject_of(s) == ''
 
 
 def test_what_hangs_on_its_type_and_what_ends_in_a_proviso_are_not_asked():
