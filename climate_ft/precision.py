@@ -27,6 +27,7 @@ _elsewhere = re.compile(
     '|(?<![0-9人年件円%名回日月歳点個つ割倍台校社国])以[下上][のにがをはで]|残りの|その逆'
     '|別の|ほかの|(?<![一-龥ぁ-ん])[上下]の|段落|先ほど|もう(?:一|1|ひと)つ|のとおり|の通り'
     '|(?<![一-龥])両[国者社方校]|[前本各同当][0-9]?(?:[条号節章]|項(?!目))|別[紙表添記]|[前後]者|[前次]号'
+    '|第[0-9]+[（(][0-9]'
     '|(?<![法律令例則])第[0-9一二三四五六七八九十]+[条項号章節編部]|[項節章] ?[A-Z]?[0-9]'
     '|附則|登場した|[前後]ろ?の[項式]|[0-9] ?節|(?:図表?|表|写真|リスト|コード|例|式) ?[0-9]'
     '|(?<![第約計成和正治前後])[一-龥][0-9]{1,2}(?=[はがをのでと、。])'
@@ -283,8 +284,8 @@ _whose = re.compile(  # of whom? and a book that tells of somebody
 def _explains(s):
     "Does a sentence say what something is, in more than a word of praise?"
     m = _is.search(s)
-    if _beside.search(s) or not m:
-        return not m and 'であり、' in s
+    if _beside.search(s) or not m or re.search('(?:こと|的)(?:です|である)。$', s):
+        return False
     before, what = [Token(''), *tokens(s[: m.start()])][-2:]
     described = before.cform == '基本形' or before.surface == 'の'
     noun = what.sub not in ('形容動詞語幹', '副詞可能')
@@ -347,6 +348,7 @@ _number = re.compile(  # what `heading_title` leaves: －1．, A.1, II; not 100 
     '|[A-Z][.．)）]|[IVX]+[.．]? )'
 )
 _about = re.compile('(?:について|に関して|のお知らせ|とは)?[！？!?]*(?: *\\{#[^{}]*\\})?$')
+_chapters = re.compile('[Ⅰ-ⅩIVX第][^a-z]|[0-9]+[-－.．][0-9]+')  # Ⅳ.4利用者支援
 _see = re.compile('[〔［（(][^〔［（()）］〕]*参照[)）］〕]$')  # 〔p.21参照〕
 _rest = re.compile(
     '(?:雑則|附則|補則|委任|事務|細則|準用|改廃|経過措置|その他.*|罰則)'
@@ -360,9 +362,9 @@ _no_title = re.compile(
 def _plain_title(section):
     title = _see.sub('', heading_title(section[-1])) if section else ''
     title = re.sub('^[○◯〇●◎■□◆◇▼▽▲△・]+ *', '', _number.sub('', title))
-    if section and re.match('[Ⅰ-ⅩIVX第][^a-z]', section[-1]):  # Ⅳ.4利用者支援
+    if section and _chapters.match(section[-1]):
         title = re.sub(
-            '^[0-9]{1,2}(?=[ぁ-んァ-ヶ一-龥])(?![年月日人つ個件回番種次級])', '', title
+            '^(?:第?[0-9]{1,2}(?![年月日人つ個件回番種次級期]))?[：:、. ]*', '', title
         )
     return re.sub('^[《〈【（(\\[]([^]】）)]*)[]》〉】）)]$', r'\1', _about.sub('', title))
 
@@ -545,7 +547,7 @@ def _key(topic):
 
 _torn_title = re.compile(
     '[■◆●→？?！!。|｜#;*…/／]|^[をがはのにで]|[をがはてで]$|^(?:Answer|Question|[QA][0-9]*[.．:：]|※)'
-    '|[0-9][.．][0-9]'
+    '|[0-9][.．][0-9]|[ぁ-んァ-ヶ一-龥][0-9]+[-－][0-9]|(?:について|に関して|とは)[0-9]|^[：:]'
 )
 _no_place = re.compile(
     '、|^(?:その他|ほか|注|例|問|[0-9]|[A-Z][-－][0-9])|^(?:手順|方法|操作|注意|ポイント)$'
@@ -731,12 +733,13 @@ def _own_questions(chunks):
     "The questions that a document asks and answers itself, paragraph by paragraph"
     for c in chunks:
         above = _question_in(heading_title(c.section[-1])) if c.section else ''
-        at = c.start
+        at, listed = c.start, False
         for n, p in enumerate(c.text.split('\n')):
             if p.strip() and not _answered.fullmatch(p.strip()):
-                if above and (answer := _answer_of(p)):
+                asked = _question_in(p)
+                if above and not listed and not asked and (answer := _answer_of(p)):
                     yield Fact(f'{c.id}.{n}q', above, answer, 'question', c, at, above, True)
-                above = _question_in(p)
+                above, listed = asked, bool(above and asked)  # one of a list of questions?
             at += len(p) + 1
 
 # %% ../nbs/05i_precision.ipynb #05i00019
@@ -752,7 +755,7 @@ def _sentence_facts(sections):
                 continue  # half of a sentence, or of a rule
             if _exercise.search(c.text) or _exercises.search('\n'.join(path)):
                 continue
-            if tells(t) and (p := subject_of(t)):
+            if s[0] not in '※＊*' and tells(t) and (p := subject_of(t)):  # no note
                 start = at + max(0, s.find(t[:6]))
                 yield Fact(f'{c.id}.{i}', p, t + but, 'definition', c, start, p, True)
 

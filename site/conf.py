@@ -209,6 +209,8 @@ UNUSED = re.compile(
             r'(?<=\?v=[0-9a-f]{4})[0-9a-f]{4}(?=")',
             r'(?<=mystnb\.[0-9a-f]{4})[0-9a-f]{60}(?=\.css)',  # see `tidy`
             r'(?<=/>)<meta name="viewport" content="width=device-width, initial-scale=1" />',
+            r' (?=/>)',
+            r'<script>DOCUMENTATION_OPTIONS\.search_as_you_type = false;</script>\s*',
         )
     ),
     re.S,
@@ -229,6 +231,9 @@ def lean(s):
     parts = VERBATIM.split(s)
     for i in range(0, len(parts), 3):
         parts[i] = BETWEEN.sub(r'\1', re.sub(r'[ \t]*\n\s*', '\n', parts[i]))
+    for i in range(1, len(parts), 3):
+        if parts[i + 1] in ('script', 'style'):
+            parts[i] = re.sub(r'\s*\n\s*', '\n', parts[i])
     del parts[2::3]  # the name of the element
     return ''.join(parts)
 

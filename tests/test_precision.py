@@ -116,10 +116,9 @@ def test_headings_that_name_something(title, fine):
             '「不正軽油」',
         ),
         ('黒之瀬戸のほぼ中央で最も狭い海峡の小さな岬状の突端を梶折鼻と呼ぶ。', '梶折鼻'),
-        (
-            '寿福寺は源義朝邸宅跡に建てられた寺院であり、実朝の墓の隣には母・政子の墓がある。',
-            '寿福寺',
-        ),
+        ('寿福寺は源義朝邸宅跡に建てられ、実朝の墓の隣に母の墓がある寺院である。', '寿福寺'),
+        ('開発の手順の見直しは、最初に役立つロードマップの案を構築することです。', ''),
+        ('オープンソースの導入は、コミュニティ全体との関係で行われる場合に効果的です。', ''),
         # what only tells one thing
         ('経済成長は、人口の増加と技術の進歩によって長い間支えられている。', ''),
         ('年次有給休暇の最小取得単位は、半日（1日の所定労働時間の50%）とする。', ''),
@@ -644,7 +643,7 @@ def test_a_section_with_others_below_it_is_asked_only_for_its_beginning():
         outline(('計画の期間', 1), FIRST, ('事業の期間', 2), LATER + FIRST, ('計画', 1), FIRST)
     )
     assert f.subject == '文書の「計画の期間」の節の冒頭'
-    for heading in '今後の計画6.2.1期間', '※計画の期間':
+    for heading in '今後の計画6.2.1期間', '※計画の期間', '計画4-5-1期間', '計画について1期間':
         assert own_facts(outline((heading, 1), FIRST)) == []
 
 
@@ -675,13 +674,22 @@ def test_a_question_that_the_document_asks_is_asked_as_it_stands(question, reply
         assert len(asked) == 4 and all(f.subject in q for q in asked)
 
 
+def test_one_of_a_list_of_questions_is_not_asked():
+    two = 'この療法を始める前に、認知処理療法の記録を付けているでしょうか？'
+    facts = own_facts(outline('面接の手引である。', two.replace('この', ''), ASKED, REPLY))
+    assert [f for f in facts if f.how == 'question'] == []
+
+
 def test_a_question_may_be_a_heading():
     (f,) = [f for f in own_facts(outline((ASKED, 1), REPLY)) if f.how == 'question']
     assert (f.subject, f.answer) == (ASKED[:-1] + '。', REPLY)
 
 
-def test_a_digit_behind_a_roman_number_leaves_a_heading():
-    (f,) = own_facts(outline(('Ⅳ．4計画の期間', 1), FIRST))
+@pytest.mark.parametrize(
+    'heading', ['Ⅳ．4計画の期間', '第34計画の期間', '3-20計画の期間', '第1章：計画の期間']
+)
+def test_all_of_a_number_leaves_a_heading(heading):
+    (f,) = own_facts(outline((heading, 1), FIRST))
     assert f.subject == '文書の「計画の期間」の節'
 
 
