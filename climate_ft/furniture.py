@@ -105,6 +105,13 @@ def _repeated(where, blocks, titles, body, few, least, total):
     n = len({k[0] for k in where})
     for k in where:
         b = blocks[k]
+        if (
+            b.role == 'heading'
+            and (m := _numbered(b, k[0])) is not None
+            and offsets[m] >= least
+        ):
+            out.add(k)
+            continue
         if b.role == 'heading':  # the first one stays if the title stands nowhere else
             same, other = exact[b.text], titles[b.text] - exact[b.text]
             often = len(same) >= least and (k != min(same) or other or len(same) > 0.5 * total)

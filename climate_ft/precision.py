@@ -206,7 +206,7 @@ _loose = re.compile(
     '|多く|他の|その他|ほか|[^の]{0,6}以外)|場合$|自体$| - |[0-9]円|時点|の各|(?:年度?|月)の'
     '|[（(][0-9]+[)）].|」の「|[ぁ-んァ-ヶ一-龥] [ぁ-んァ-ヶ一-龥]'
     '|^具体の|[0-9](?:年|か月|ヶ月|カ月|日|時間|分|週)間?$'
-    '|[0-9]年|あなた|自分|自身|(?:大半|多く|一部|ほとんど|別|一つ|ひとつ|1つ)$'
+    '|[0-9]年|あなた|自分|自身|違い$|比較$|(?:大半|多く|一部|ほとんど|別|一つ|ひとつ|1つ)$'
     '|[も、。：:；？！]'
 )
 
@@ -364,7 +364,7 @@ def _plain_title(section):
     title = re.sub('^[○◯〇●◎■□◆◇▼▽▲△・]+ *', '', _number.sub('', title))
     if section and _chapters.match(section[-1]):
         title = re.sub(
-            '^(?:第?[0-9]{1,2}(?![年月日人つ個件回番種次級期]))?[：:、. ]*', '', title
+            '^(?:の[0-9]+|第?[0-9]{1,2}(?![年月日人つ個件回番種次級期]))?[：:、. ]*', '', title
         )
     return re.sub('^[《〈【（(\\[]([^]】）)]*)[]》〉】）)]$', r'\1', _about.sub('', title))
 
@@ -438,14 +438,6 @@ def _answers(title, said):
     return bool(first and _speaks_of(title, said[0]))
 
 # %% ../nbs/05i_precision.ipynb #05i00017
-_way = re.compile('ください|を(?:使|用い|実行|選|入力|押|開|クリック)|で(?:でき|行)|ことで')
-
-
-def _tells_way(title, s):
-    "Does a sentence tell the way, if that is what its heading asks for?"
-    return not re.search('[るうくすつむぬぐぶ]方法$', title) or bool(_way.search(s))
-
-
 _item = re.compile(
     '^(?:[-－–—‐・＊*★☆](?![A-Za-z-])\\s*'
     '|[0-9]{1,2}[ \u3000]+(?=[一-龥ァ-ヶ])(?![年月日人個件回番種])|[0-9]{1,2}(?=「))'
@@ -503,12 +495,6 @@ def _sections(chunks):  # path -> (chunk, number of the sentence in it, offset, 
     return res
 
 
-_several = re.compile(
-    '及び|および|並びに|又は|または|と(?=[一-龥ァ-ヶA-Z])(?!.*方法$)|など'
-    '|(?<![平中均同高対初])等(?![級価身])'
-)
-
-
 def _said_of(path, title, sents):  # of one section
     "The number of the sentence where an answer to a heading starts, and the answer"
     first = [bare_sentence(s) for c, _, _, s in sents if c is sents[0][0]]
@@ -521,8 +507,7 @@ def _said_of(path, title, sents):  # of one section
     said = _opening(first)  # 第9条 休職: the article is about it
     fine = len(said[0]) > 24 and tells(_itself.sub('', said[0]))
     fine = fine and not re.search('もののほか、.*別に定め', said[0])
-    fine = fine and not (len(sents) > 1 and _several.search(title))
-    return (0, said if len(said) == len(sents) else said[:1]) if fine else None
+    return (0, said) if fine and len(said) == len(sents) else None
 
 
 def _heading_facts(sections):
@@ -532,8 +517,8 @@ def _heading_facts(sections):
     for k, sents in sections.items():
         name = titles[k]
         found = times[name] == 1 and _said_of(k, name, sents)
-        rule = found and re.match(f'{_nth}条', k[-1])
-        if found and (rule or _explains(found[1][0])) and _tells_way(name, found[1][0]):
+        rule = found and re.match(f'{_nth}条', k[-1]) and len(found[1]) == len(sents)
+        if found and (rule or _explains(found[1][0])):
             c, i, at, _ = sents[found[0]]
             key = f'{c.id}.h' if len(k) == len(c.section) else f'{c.id}.{i}h'
             res.append(Fact(key, name, ''.join(found[1]), 'heading', c, at, name, True))
@@ -547,7 +532,7 @@ def _key(topic):
 
 _torn_title = re.compile(
     '[■◆●→？?！!。|｜#;*…/／]|^[をがはのにで]|[をがはてで]$|^(?:Answer|Question|[QA][0-9]*[.．:：]|※)'
-    '|[0-9][.．][0-9]|[ぁ-んァ-ヶ一-龥][0-9]+[-－][0-9]|(?:について|に関して|とは)[0-9]|^[：:]'
+    '|[0-9][.．][0-9]|[ぁ-んァ-ヶ一-龥][0-9]+[-－][0-9]|(?:について|に関して|とは)[0-9]|^[：:]|^(?:表|図|様式|別[紙表])|(?:見本|記入例)$'
 )
 _no_place = re.compile(
     '、|^(?:その他|ほか|注|例|問|[0-9]|[A-Z][-－][0-9])|^(?:手順|方法|操作|注意|ポイント)$'
@@ -629,6 +614,7 @@ def _starts(s):
     ):
         return False
     joins = _lead.match(s) or tokens(s)[0].pos in ('接続詞', '感動詞', '助詞', '助動詞')
+    joins = joins or re.match('[ぁ-ん一-龥]{1,4}(?:て(?:いる|いない)|た|ない)(?:場合|とき)', s)
     torn = any(s.count(a) != s.count(b) for a, b in _brackets)
     item = s.endswith('こと。')
     return not (joins or torn or item or refers(s))
@@ -683,9 +669,24 @@ def _quoted(sections, places, chunks):
     return {k: name for k, name in names.items() if times[name] == 1}
 
 
+def _boxed(chunks):
+    "The sections with a box on the page where they begin: it may be their beginning"
+    first, last, out = {}, None, set()
+    for c in chunks:
+        if c.section[-1:] == ['コラム']:
+            out |= {last} if last is not None and c.pages[0] <= first[last] else set()
+        else:
+            last = (*c.section,)
+            first.setdefault(last, c.pages[0])
+    return out
+
+
 def _section_facts(sections, places, chunks):
     "What the sections of a document begin with, or say in one paragraph"
+    boxed = _boxed(chunks)
     for k, name in _quoted(sections, places, chunks).items():
+        if k in boxed:
+            continue
         sents = sections[k]
         said = [] if _exercises.search('\n'.join(k)) else _opening_of(sents)
         words = [t.surface for t in tokens(name) if _is_noun(t) and len(t.surface) > 1]
@@ -853,6 +854,11 @@ def _sensible(c, f):
         return False
     if re.search(f'[（(]{re.escape(f.answer)}[)）][一-龥ァ-ヶ]', c):
         return False  # 血漿中曝露量（AUC）比: of which words?
+    short = _short_name.match(f.question)
+    if short and re.search(f'[^、。「『（(はがをにでとのや・]{re.escape(short[1])}', c):
+        return False  # B|型肝炎ウイルス: torn off
+    if short and re.match('新会社|同社|子会社|当社', short[1]):
+        return False
     if f.shape == 'what':
         return _defines(c, f)
     if len(f.question) < 12 or _no_object(f.question):

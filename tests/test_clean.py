@@ -131,6 +131,21 @@ def test_a_head_that_holds_the_words_of_a_side_tab_is_furniture_where_it_stands_
     assert K.find_furniture(pages) == {(n, 0) for n in (1, 2, 4)}
 
 
+def test_a_head_with_the_number_of_its_page_is_furniture_even_if_it_looks_like_a_heading():
+    pages = [
+        page(
+            n,
+            ('heading', f'調査のレポート（第22号）p. {n}', (50, 30, 500, 40)),
+            ('body', '本文は続く。', (50, 100, 290, 200)),
+        )
+        for n in (1, 2, 3, 4)
+    ]
+    assert K.find_furniture(pages) == {(n, 0) for n in (1, 2, 3, 4)}
+    for n in (1, 2, 3, 4):
+        pages[n - 1].blocks[0].text = '春夏秋冬'[n - 1] + 'の調査の結果 5'
+    assert K.find_furniture(pages) == set()
+
+
 def test_a_line_near_the_edge_that_does_not_repeat_is_text():
     pages = [
         page(
