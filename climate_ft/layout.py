@@ -22,8 +22,8 @@ __all__ = ['DOCUMENTS', 'BULLET', 'MARK', 'CAPTION', 'SOURCE', 'CELL', 'PAGE_NO'
            'draw_blocks', 'Line', 'plain_kanji', 'quarter', 'upright', 'read_lines', 'hull', 'body_size', 'rows_of',
            'gaps', 'gutters', 'strips', 'bands', 'Region', 'is_prose', 'arrange', 'caption_lines', 'clusters',
            'regions', 'region_text', 'margins', 'follows', 'paragraphs', 'unsplit', 'whole_headings', 'watermarks',
-           'without_readings', 'line_numbers', 'margin_notes', 'without_collisions', 'assemble', 'is_vertical', 'turn',
-           'Held', 'read_page', 'ordered', 'page_blocks', 'document_blocks']
+           'without_readings', 'line_numbers', 'margin_notes', 'with_amounts', 'without_collisions', 'assemble',
+           'is_vertical', 'turn', 'Held', 'read_page', 'ordered', 'page_blocks', 'document_blocks']
 
 # %% ../nbs/01a_layout.ipynb #d14c95d9
 DOCUMENTS = set(
@@ -2238,6 +2238,34 @@ def margin_notes(lines, shapes, body) -> set:
                 return notes
     return set()
 
+
+_AMOUNT = re.compile(
+    '[▲△+-]?[0-9０-９][0-9０-９,，.．]* ?(?:[百千万億兆]*円|人|件|[%％])?(?:の内数)?'
+)
+
+
+def _is_amount_of(a, b, body):
+    "Does a short label have its amount at the end of its row, beyond a gap?"
+    short = a.x1 - a.x0 < 12 * body and not is_prose(a.text) and _JAPANESE.search(a.text)
+    return bool(
+        short and _AMOUNT.fullmatch(b.text.strip()) and 2 * body < b.x0 - a.x1 < 16 * body
+    )
+
+
+def with_amounts(lines, body) -> list:
+    "The lines; a label and its amount of money are one, where they are no rows of a table"
+    pairs = [
+        (a, b) for r in rows_of(lines) for a, b in zip(r, r[1:]) if _is_amount_of(a, b, body)
+    ]
+    joined, gone = {}, set()
+    for a, b in pairs:
+        stack = [q for p, q in pairs if abs(p.x0 - a.x0) < 2 and abs(p.y0 - a.y0) < 5 * body]
+        if len(stack) < 4 and any('円' in q.text for q in stack) and a not in gone:
+            box = a.x0, min(a.y0, b.y0), b.x1, max(a.y1, b.y1)
+            joined[a] = Line(*box, f'{a.text}\t{b.text}', a.size, a.font)
+            gone.add(b)
+    return [joined.get(l, l) for l in lines if l not in gone]
+
 # %% ../nbs/01a_layout.ipynb #09d2faf9
 def without_collisions(lines) -> list:
     "The lines and columns, each cut off before the next one of its row that it runs into"
@@ -2321,7 +2349,8 @@ def assemble(
         return []
     body = body or body_size(lines)
     out, lines = _aside(without_readings(lines, brackets), shapes, body, number)
-    regs, free = regions(without_collisions(lines), shapes, W, H, body)
+    lines = with_amounts(without_collisions(lines), body)
+    regs, free = regions(lines, shapes, W, H, body)
     head, tabs, rest, foot = margins(free + regs, W, H, body)
     font = _font(free, body)
     for r in [_row(r) for r in rows_of(head)] + _stacks(tabs):

@@ -951,6 +951,32 @@ def test_a_heading_whose_second_row_stands_apart_is_one(tmp_path):
     assert heads[1:] == ['１．町の図書館', '２．駅の前の棚']
 
 
+def test_a_sum_at_the_end_of_its_row_opens_no_gutter(tmp_path):
+    "As in a white paper: the sums stand at the head of the left column"
+    said = [
+        f'{x}の区の図書館では、平日の夜も本を借りることができ、' * 5 + '利用が多い。'
+        for x in '東西南北'
+    ]
+
+    def sums(s, x, y):
+        for label, amount in (('令和6年度予算額', '7百万円'), ('令和5年度予算額', '7')):
+            s.write(x + 10, y, label, 9.9)
+            s.write(x + 182, y, amount, 9.9)
+            y += 15.5
+
+    def draw(s):
+        sums(s, 59, 80)
+        y = s.prose(59, 142, said[0], 21, 10.6, 15.5, first=1)
+        sums(s, 59, y)
+        s.prose(59, y + 62, said[1], 21, 10.6, 15.5, first=1)
+        y = s.prose(313, 80, said[2], 21, 10.6, 15.5)
+        s.prose(313, y + 31, said[3], 21, 10.6, 15.5, first=1)
+
+    out = read(tmp_path, draw)[2]
+    whole = [t for t in out.replace('\n', '').split('。') if '図書館' in t]
+    assert [t[t.index('の区') - 1 :] + '。' for t in whole] == said
+
+
 # ---- drawn kinds
 
 SEEDS = dict(rotated_pages=9, chart_in_column=6, cards=8, two_columns=25, running_heads=3)
