@@ -271,7 +271,7 @@ _beside = re.compile(  # it says what something is not, or what it is like
 )
 _also = re.compile(
     '(?:こと|場合)も(?:でき|可能|あ[りる])|でもあ[りる]|はな(?:く|い)、|では.*では|.*は、[^。]*[一-龥ァ-ヶー]は、'
-    '|は[^、]{1,12}が、|も(?:期待|考えられ|役立)|は(?:もちろん|もとより|おろか)'
+    '|は[^、]{1,12}が、|は[^、。]{1,10}(?:ない|いる|ある)が|も(?:期待|考えられ|役立)|は(?:もちろん|もとより|おろか)'
 )  # one of several things
 _denies = re.compile(
     '(?:て(?:い|おり)?ません|て(?:い|おら)ない|は?存在し(?:ない|ません)|(?:が|は)(?:ない|ありません))。$'
@@ -338,7 +338,7 @@ def subject_of(
     if _glued.match(s) or _proviso.match(s):
         return ''
     m = _called.search(s)
-    named = m and (m['what'][0] == '「' or _names_new(s, m))
+    named = m and (m['what'][0] == '「' and m.start() > 9 or _names_new(s, m))
     return _defined(s) or (m['what'] if named else '')
 
 # %% ../nbs/05i_precision.ipynb #05i00016
@@ -461,7 +461,7 @@ def bare_sentence(
     alone: bool = True,  # without what joins it to the one before, too: また、
 ) -> str:
     "A sentence without bullet, number, footnote and figure"
-    s = _marker.sub('', s)
+    s = re.sub('^(.{2,20}?) ?[–—―-] ?(?=\\1)', '', _marker.sub('', s))  # 学習–学習は
     s = _item.sub('', _bullet.sub('', _figured.sub('', _note_mark.sub('', s))))
     return _lead.sub('', s) if alone else s
 
@@ -531,8 +531,10 @@ def _key(topic):
 
 
 _torn_title = re.compile(
-    '[■◆●→？?！!。|｜#;*…/／]|^[をがはのにで]|[をがはてで]$|^(?:Answer|Question|[QA][0-9]*[.．:：]|※)'
-    '|[0-9][.．][0-9]|[ぁ-んァ-ヶ一-龥][0-9]+[-－][0-9]|(?:について|に関して|とは)[0-9]|^[：:]|^(?:表|図|様式|別[紙表])|(?:見本|記入例)$'
+    '[■◆●→？?！!。|｜#;*…/／]|^[をがはのにで]|[をがはてで]$'
+    '|^(?:Answer|Question|[QA][0-9]*[.．:：]|※)|^[：:]|^(?:表|図|様式|別[紙表])|(?:見本|記入例)$'
+    '|[0-9][.．][0-9]|[ぁ-んァ-ヶ一-龥][0-9]+(?:[-－][0-9]|[.．] )'
+    '|(?:について|に関して|とは)[0-9]'
 )
 _no_place = re.compile(
     '、|^(?:その他|ほか|注|例|問|[0-9]|[A-Z][-－][0-9])|^(?:手順|方法|操作|注意|ポイント)$'
@@ -614,6 +616,9 @@ def _starts(s):
     ):
         return False
     joins = _lead.match(s) or tokens(s)[0].pos in ('接続詞', '感動詞', '助詞', '助動詞')
+    joins = joins or re.match(
+        '[0-9]+(?:[.．][0-9]|[ァ-ヶ一-龥](?<![年月日人個件回番種次級]))', s
+    )
     joins = joins or re.match('[ぁ-ん一-龥]{1,4}(?:て(?:いる|いない)|た|ない)(?:場合|とき)', s)
     torn = any(s.count(a) != s.count(b) for a, b in _brackets)
     item = s.endswith('こと。')
@@ -646,8 +651,10 @@ def _unlettered(titles):  # path -> title
     res = {}
     for k, t in titles.items():
         n = -1 if _goes_with.match(t) else _counted.find(t[:1] or '*')
-        beside = _counted[max(n - 1, 0) : n] + _counted[n + 1 : n + 2] if n >= 0 else ''
-        counts = any((k[:-1], x) in first for x in beside)
+        alone = _counted[n] in 'ア1'  # the first one has another behind it
+        beside = _counted[n + 1 if alone else n - 1] if n >= 0 else ''
+        begun = {(k[:-1], x) for x in 'ア1'} & first
+        counts = bool(begun) and (k[:-1], beside) in first
         res[k] = t[1:].strip(' 　.．)）') if counts else t
     return res
 
@@ -857,7 +864,7 @@ def _sensible(c, f):
     short = _short_name.match(f.question)
     if short and re.search(f'[^、。「『（(はがをにでとのや・]{re.escape(short[1])}', c):
         return False  # B|型肝炎ウイルス: torn off
-    if short and re.match('新会社|同社|子会社|当社', short[1]):
+    if short and re.match('新会社|同社|子会社|当社|.*・[ァ-ヶー]+$', short[1]):
         return False
     if f.shape == 'what':
         return _defines(c, f)

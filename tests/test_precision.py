@@ -124,6 +124,8 @@ def test_headings_that_name_something(title, fine):
         ('年次有給休暇の最小取得単位は、半日（1日の所定労働時間の50%）とする。', ''),
         ('松阪市では、2019年度の死亡者数が1,912件であり、38.8%が事前に予約している。', ''),
         ('発がん性については不確かであり、試験はリスク評価に価値を付与すると思われる。', ''),
+        ('エラーは出ないが結果が間違っている、最も危険な種類のバグです。', ''),
+        ('生成した値は「ハッシュ値」と呼ばれる。', ''),
         # what somebody does, and who
         ('タクシー料金を支払った場合は、必ず領収書を受領してください。', ''),
         ('共有フォルダモードを利用するには、適切なアクセス権を設定する必要があります。', ''),
@@ -147,6 +149,10 @@ def test_bullets_numbers_and_connectives_leave_a_sentence():
     option = '-w オプションは、格納するよう指示している。'
     assert bare_sentence(option) == option
     assert bare_sentence('＊空になった樽は、密閉をする。')[0] == '空'
+    assert (
+        bare_sentence('機械学習–機械学習は、傾向を算出する。')
+        == '機械学習は、傾向を算出する。'
+    )
     assert bare_sentence('多くの伝説を生んだ[注釈3]。') == '多くの伝説を生んだ。'
     fee = '個人情報の開示に際しては、1件あたり1、000円の手数料を申し受けます。'
     assert bare_sentence(fee) == fee
@@ -701,6 +707,7 @@ def test_a_section_with_a_box_on_its_first_page_may_begin_with_it():
     's',
     [
         '一般社団法人みとよAI社会推進機構（MAiZM）は、2019年4月に設立された。',
+        'ID・パスワード（PWD）の変更は、毎年度の初めに窓口で受け付ける。',
         '自動車の会社は、新会社トヨタ・リサーチ・インスティテュート（TRI）を設立した。',
     ],
 )
@@ -747,6 +754,10 @@ def test_the_letter_of_a_heading_is_no_part_of_its_name_and_a_first_letter_is():
     names = [f.subject.split('「')[1].split('」')[0] for f in facts if f.how == 'section']
     assert names == ['計画の整備', '事業の広がり', '3年の活動']
     (f,) = own_facts(outline(('ウェブの公開', 1), FIRST.replace('計画', '公開')))
+    rows = ('スキルの作り方', 2), FIRST.replace('計画', 'スキル'), ('シナリオの例', 2), LATER
+    (f,) = own_facts(outline(('体制', 1), *rows))
+    assert '「スキルの作り方」' in f.subject
+    (f,) = own_facts(outline(('ウェブの公開', 1), FIRST.replace('計画', '公開')))
     assert f.subject == '文書の「ウェブの公開」の節'
     assert bare_sentence('1「世帯」とは、住居を共にする者の集まりをいう。')[0] == '「'
 
@@ -763,6 +774,8 @@ def test_the_letter_of_a_heading_is_no_part_of_its_name_and_a_first_letter_is():
         ('上限の時間', '限度を超えて延長する場合の上限の時間を労使で定めること。'),
         ('グラスの温度', 'グラスを水で冷やしておく。'),
         ('計画の期間は', FIRST),
+        ('計画の期間', '3計画の対象とする期間は、令和7年度から令和11年度までの5年間とする。'),
+        ('計画の期間', '6.2.4 計画の対象とする期間は、令和7年度から令和11年度までとする。'),
         ('計画の期間', '受けている場合は、計画の対象とする期間の写しを市の窓口に提出する。'),
         ('一般会計との違い', FIRST),  # it says nothing of what the heading names
         ('計画の期間', '計画の対象とする期間計画の対象とする期間は、令和11年度までとする。'),
