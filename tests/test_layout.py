@@ -977,6 +977,64 @@ def test_a_sum_at_the_end_of_its_row_opens_no_gutter(tmp_path):
     assert [t[t.index('の区') - 1 :] + '。' for t in whole] == said
 
 
+def test_a_text_marker_behind_rows_is_no_box(tmp_path):
+    def draw(s):
+        s.write(80, 90, '町の図書館', 14)
+        s.prose(80, 130, first=1)
+        for x, y in ((90, 119), (80, 137)):
+            s.rect((x, y, 501, y + 14), color=None, fill=(1, 1, 0.6), overlay=False)
+
+    pages, _, out = read(tmp_path, draw)
+    assert 'column' not in [b.role for b in pages[0].blocks] and SAID in out.replace('\n', '')
+
+
+def test_a_bar_and_a_sign_behind_headings_are_no_chart(tmp_path):
+    def draw(s):
+        s.prose(80, 90)
+        s.page.draw_circle((90, 262), 9, color=None, fill=(0.6, 0.6, 0.6), overlay=False)
+        s.rect((80, 276, 300, 294), color=None, fill=(0.85, 0.85, 0.85), overlay=False)
+        s.rect((80, 276, 118, 294), color=None, fill=(0.5, 0.5, 0.5), overlay=False)
+        s.write(86, 267, '2', 13)
+        s.write(120, 267, '災害への対策', 13)
+        s.write(86, 289, '2-1', 10.5)
+        s.write(124, 289, '地震に関する調査', 10.5)
+        s.prose(80, 330)
+
+    pages, _, out = read(tmp_path, draw)
+    assert 'chart' not in [b.role for b in pages[0].blocks]
+    assert '災害への対策' in out and '地震に関する調査' in out
+
+
+def test_a_heading_in_large_type_ends_a_table(tmp_path):
+    def draw(s):
+        for top in (100, 300):
+            s.write(80, top, f'第{top}節の一覧', 16)
+            for k in range(4):
+                for x, t in zip((80, 200, 330, 460), (f'棚{k}', f'{k}冊', '貸出中', '東')):
+                    s.write(x, top + 40 + 24 * k, t, 9)
+        s.prose(80, 500)
+
+    pages = read(tmp_path, draw)[0]
+    tables = [b.text for b in pages[0].blocks if b.role == 'table']
+    assert tables and not [t for t in tables if '節の一覧' in t]
+    assert [b.text for b in pages[0].blocks if b.role == 'heading'] == [
+        '第100節の一覧',
+        '第300節の一覧',
+    ]
+
+
+def test_a_piece_that_is_printed_over_its_line_counts_once(tmp_path):
+    def draw(s):
+        s.write(80, 90, '年齢別の転入と転出の状況', 13)
+        s.write(80.3, 90.2, '年齢別の', 13)
+        s.prose(80, 130)
+        s.write(400, 90, '年齢別の', 13)  # beside it, it stays
+
+    pages = read(tmp_path, draw)[0]
+    text = ''.join(b.text for b in pages[0].blocks)
+    assert text.count('年齢別の') == 2 and '年齢別の転入と転出の状況' in text
+
+
 # ---- drawn kinds
 
 SEEDS = dict(rotated_pages=9, chart_in_column=6, cards=8, two_columns=25, running_heads=3)
