@@ -104,23 +104,17 @@ def _repeated(where, blocks, titles, body, few, least, total):
         exact[blocks[k].text].add(k)
     n = len({k[0] for k in where})
     for k in where:
-        b = blocks[k]
-        if (
-            b.role == 'heading'
-            and (m := _numbered(b, k[0])) is not None
-            and offsets[m] >= least
-        ):
-            out.add(k)
-            continue
+        b, number = blocks[k], _numbered(blocks[k], k[0])
+        paged = 0 if number is None else offsets[number]
         if b.role == 'heading':  # the first one stays if the title stands nowhere else
             same, other = exact[b.text], titles[b.text] - exact[b.text]
             often = len(same) >= least and (k != min(same) or other or len(same) > 0.5 * total)
-            if often or other and min(other) < min(same) and _run_on(same):
+            if paged >= least or often or other and min(other) < min(same) and _run_on(same):
                 out.add(k)
             continue
         enough = few if b.role == 'running_head' else least
         small = b.size < 0.93 * body and (n >= enough or total < 2)
-        numbered = offsets[_numbered(b, k[0])] >= enough and _numbered(b, k[0]) is not None
+        numbered = paged >= enough
         if (
             texts[_key(b.text)] >= enough
             or b.role == 'running_head'
