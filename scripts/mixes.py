@@ -3,7 +3,8 @@
 usage: python scripts/mixes.py FOLDER NAME[:key=value,…] …  e.g. `default fewer:refusals=0.05`
 Keys are those of `climate_ft.passages.Mix`, values are numbers (0 and 1 for no and yes);
 FOLDER/NAME.jsonl is written. `practice=PATH` adds questions about other texts
-(`practice_rows` of chapter 05f)."""
+(`practice_rows` of chapter 05f), `practice_most` of them, `practice_refusals` of them
+refused."""
 
 import sys
 from pathlib import Path
@@ -29,10 +30,14 @@ def main(folder, *specs):
         name, _, rest = spec.partition(':')
         given = dict(s.split('=') for s in rest.split(',') if s)
         files = practice_files(given.pop('practice', None))
+        how = dict(
+            most=int(given.pop('practice_most', 10_000)),
+            refusals=float(given.pop('practice_refusals', 0.15)),
+        )
         mix = Mix(**{k: type(getattr(Mix, k))(float(v)) for k, v in given.items()})
         rows, _, report = build_forms(known, pairs, asked, SEED, mix)
         if files:
-            rows += practice_rows(files, asked, seed=SEED, quote=mix.quote)
+            rows += practice_rows(files, asked, seed=SEED, quote=mix.quote, **how)
         write_rows(Path(folder) / f'{name}.jsonl', rows)
         print(name, given, report['rows'], report['kinds'], flush=True)
 
