@@ -63,7 +63,6 @@ class TrainConfig(Record):
     forms: bool = False  # short questions and passages (chapters 05e, 05f) beside the pairs
     max_forms: int | None = None  # rows of these, about the chosen sources; None: all
     max_facts: int | None = None  # sources to train on; None: all
-    repeat: int = 1  # times that an epoch shows the document's rows; those of --practice once
     wordings: int | None = None  # rows of one source; None: all
     max_answer: int | None = None  # characters; facts with longer answers are not chosen
     topics: tuple = ()  # words; two facts about each are chosen first
@@ -178,22 +177,16 @@ def _training_rows(cfg, path, ws):
     if not rows:
         raise CourseError(f'{path} is empty: make the dataset with `climate-ft dataset`')
     check_rows(rows, str(path))  # wrong columns are named before anything is chosen
-    chosen = select_rows(rows, cfg)
-    if cfg.forms:
-        chosen = chosen + _forms(cfg, ws, rows, chosen)
-    own = [r for r in chosen if not str(r['id']).startswith('practice/')]
-    return own * (cfg.repeat - 1) + chosen
-
-
-def _forms(cfg, ws, rows, chosen):
-    "The rows of forms.jsonl about the sources that were chosen"
+    rows = select_rows(rows, cfg)
+    if not cfg.forms:
+        return rows
     from climate_ft.passages import select_forms
 
     more = read_jsonl(ws.path('splits') / 'forms.jsonl', 'dataset', kind=FORM)
-    there = {r.get('source_id') for r in rows}
+    there = {r.get('source_id') for r in read_jsonl(path, 'dataset')}
     some = cfg.max_facts and len(there) > cfg.max_facts
-    sources = {r.get('source_id') for r in chosen} if some else None
-    return select_forms(more, sources, cfg.max_forms, seed=cfg.seed)
+    sources = {r.get('source_id') for r in rows} if some else None
+    return rows + select_forms(more, sources, cfg.max_forms, seed=cfg.seed)
 
 
 def training_data(
@@ -236,7 +229,6 @@ RANGES = dict(  # the least and the most of a number
     seed=(0, 2**32 - 1),
     save_steps=(0, 10**7),
     max_forms=(0, 10**9),
-    repeat=(1, 1000),
     max_facts=(1, 10**9),
     wordings=(1, 10**9),
     max_answer=(1, 10**9),

@@ -417,11 +417,11 @@ def collect(o):
             ).items()
             if k != 'differing'
         }
-        name = f'evaluation_full_{bits}bit.json'
+        name = f'evaluation_{o.name}_{bits}bit.json'
         write_json(o.dest / 'results' / name, r)
+        log = f'train_{config(bits).name}' if o.name == 'full' else f'train_{o.name}_{bits}bit'
         shutil.copy(
-            ws.logs / f'{config(bits).name}.jsonl',
-            o.dest / 'results' / f'train_{config(bits).name}.jsonl',
+            ws.logs / f'{config(bits).name}.jsonl', o.dest / 'results' / f'{log}.jsonl'
         )
         print(describe(r), f'\n-> results/{name}')
 
@@ -467,6 +467,7 @@ def main():
         collect,
         ('file', {}),
         ('--about', dict(help='a remark for the results file')),
+        ('--name', dict(default='full', help='results/evaluation_NAME_*bit.json')),
         ('--dest', dict(type=Path, default=REPO)),
     )
     o = ap.parse_args()

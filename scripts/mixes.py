@@ -4,7 +4,8 @@ usage: python scripts/mixes.py FOLDER NAME[:key=value,…] …  e.g. `default fe
 Keys are those of `climate_ft.passages.Mix`, values are numbers (0 and 1 for no and yes);
 FOLDER/NAME.jsonl is written. `practice=PATH` adds questions about other texts
 (`practice_rows` of chapter 05f), `practice_most` of them, `practice_refusals` of them
-refused."""
+refused. With `again=3` the rows of the report stand there three times, the practice once, for
+one epoch in the place of three."""
 
 import sys
 from pathlib import Path
@@ -30,12 +31,15 @@ def main(folder, *specs):
         name, _, rest = spec.partition(':')
         given = dict(s.split('=') for s in rest.split(',') if s)
         files = practice_files(given.pop('practice', None))
+        again = int(given.pop('again', 1))
         how = dict(
             most=int(given.pop('practice_most', 10_000)),
             refusals=float(given.pop('practice_refusals', 0.15)),
         )
         mix = Mix(**{k: type(getattr(Mix, k))(float(v)) for k, v in given.items()})
         rows, _, report = build_forms(known, pairs, asked, SEED, mix)
+        # the training adds the pairs itself, once
+        rows = rows * again + pairs * (again - 1)
         if files:
             rows += practice_rows(files, asked, seed=SEED, quote=mix.quote, **how)
         write_rows(Path(folder) / f'{name}.jsonl', rows)
