@@ -15,8 +15,9 @@ from .width import normalise_width, join_lines
 from .furniture import find_furniture
 
 # %% auto #0
-__all__ = ['TOC', 'Caption', 'take_captions', 'Clean', 'join_paragraphs', 'heading_level', 'set_levels', 'Cleaned', 'clean_pages',
-           'to_text', 'to_tables', 'told_of', 'gold_paragraphs', 'boundaries', 'score_cleaned']
+__all__ = ['TOC', 'Caption', 'take_captions', 'Clean', 'join_paragraphs', 'heading_level', 'set_levels', 'plain_headings',
+           'set_plain_levels', 'Cleaned', 'clean_pages', 'to_text', 'to_tables', 'told_of', 'gold_paragraphs',
+           'boundaries', 'score_cleaned']
 
 # %% ../nbs/04c_paragraphs.ipynb #be5f6b11
 @dataclass
@@ -140,6 +141,15 @@ def _paragraph(b):
     )
 
 
+def _spaced(heading):
+    "A wide space behind the number of a heading"
+    number = (
+        r'^(第\s?[\d一二三四五六七八九十]+\s?[部編章節]|\d{1,2}(?:\.\d{1,2})+'
+        r'|\d{1,2}(?=[^\d.年月日]))[ 　]*(?=\S)'
+    )
+    return re.sub(number, r'\1　', heading)
+
+
 def join_paragraphs(
     blocks,  # of a document in reading order, without furniture, captions and charts
 ) -> list:  # of `Clean`
@@ -159,12 +169,7 @@ def join_paragraphs(
     for c in out:
         c.text = normalise_width(c.text)
         if c.role == 'heading':
-            c.text = re.sub(
-                r'^(第\s?[\d一二三四五六七八九十]+\s?[部編章節]|\d{1,2}(?:\.\d{1,2})+'
-                r'|\d{1,2}(?=[^\d.年月日]))[ 　]*(?=\S)',
-                r'\1　',
-                c.text,
-            )
+            c.text = _spaced(c.text)
     return [c for c in out if c.text]
 
 # %% ../nbs/04c_paragraphs.ipynb #e21b4d3e
@@ -198,6 +203,83 @@ def set_levels(blocks) -> None:
                 if sizes
                 else ranks.index(round(b.size)) + 1
             )
+
+# %% ../nbs/04c_paragraphs.ipynb #6ae14f33
+_PLAIN = dict(  # kinds of numbers
+    dotted=r'\d{1,2}(?:[-－–.．]\d{1,2}){1,3}[.．]?',
+    point=r'\d{1,2}[.．](?!\d)',
+    bare=r'\d{1,2}(?![\d.．,，)）:：/%-])',
+    round=r'[(（]\d{1,2}[)）]',
+    half=r'\d{1,2}[)）]',
+    circled='[①-⑳]',
+    letter=r'[(（][ア-ンa-zA-Z][)）]|[ア-ンa-z][)）.．]|[ア-ンイロハ](?=[ 　])',
+    chinese='第[一二三四五六七八九十]{1,3}(?=[ 　])|[一二三四五六七八九十]{1,2}[、 　]',
+)
+_PLAIN = {k: re.compile(rf'\s*(?:{p})[ 　]*') for k, p in _PLAIN.items()}
+_TITLE = re.compile(
+    r'(?![\d(（])(?=.*[\u3041-\u30fe\u4e00-\u9fff]{2})[^。\t]{2,40}(?<![、，,:：；;])'
+)
+# behind a number without a point these count something
+_COUNTS = re.compile(
+    '[年月日人件回つ点種社割円時分秒歳名本台個倍位番章節条項号次階級度棟戸校町村市区県期代字行頁枚]'
+    '|[かカヶケ箇]所|世帯|丁目|以上|以下|未満|程度'
+)
+
+
+def _plain_number(b):
+    "The kind of number that a block begins with, the number, and where the number ends"
+    for kind, pat in _PLAIN.items():
+        m = pat.match(b.text)
+        if m and not (kind == 'bare' and _COUNTS.match(b.text, m.end())):
+            return kind, int((re.findall(r'\d+', m[0]) or [0])[0]), m.end()
+    return '', 0, 0
+
+
+def _is_prose(b):
+    return (
+        b.role == 'body' and '。' in b.text and len(b.text) > 24 and not BULLET.match(b.text)
+    )
+
+
+def plain_headings(
+    blocks,  # of `Clean`, of a document in reading order
+) -> set:  # their places
+    "Headings in the type of the body: numbered lines that stand over prose, not in a list"
+    at = [i for i, b in enumerate(blocks) if b.role != 'footnote']
+    text = [blocks[i] for i in at]
+    numbers = [_plain_number(b) for b in text]
+    found, last = set(), 0
+    for k in reversed(range(len(text) - 1)):
+        kind, _, end = numbers[k]
+        beside = [numbers[j][0] for j in (k - 1, k + 1) if j >= 0]
+        short = text[k].role in ('body', 'list') and _TITLE.fullmatch(text[k].text, end)
+        over = k + 1 in found or _is_prose(text[k + 1]) and not beside[-1]
+        if kind and short and kind not in beside and over:
+            found.add(k)
+    for k in sorted(k for k in found if numbers[k][0] == 'bare'):  # these must count on
+        n = numbers[k][1]
+        if n in (1, last + 1):
+            last = n
+        else:
+            found.discard(k)
+    return {at[k] for k in found}
+
+
+def set_plain_levels(blocks, places) -> None:
+    "Below the heading of larger type before them; kinds of numbers are nested as they appear"
+    above, stack = 0, []
+    for i, b in enumerate(blocks):
+        if i not in places:
+            if b.role == 'heading':
+                above, stack = b.level, []
+            continue
+        kind = _plain_number(b)[0]
+        stack = stack[: stack.index(kind)] if kind in stack else stack
+        stack.append(kind)
+        b.level = above + len(stack)
+    for i in places:
+        blocks[i].role = 'heading'
+        blocks[i].text = _spaced(blocks[i].text)
 
 # %% ../nbs/04c_paragraphs.ipynb #8c280249
 @dataclass
@@ -235,6 +317,7 @@ def _clean_document(pages):
     res.blocks = join_paragraphs(text)
     _drop_marks(res.blocks)
     set_levels(res.blocks)
+    set_plain_levels(res.blocks, plain_headings(res.blocks))
     scanned = {p.number for p in pages if p.ocr}
     for b in res.blocks:
         b.ocr = [n for n in b.pages if n in scanned]

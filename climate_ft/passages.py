@@ -361,7 +361,7 @@ def practice_rows(
     files: list[Path],  # from `practice_files`
     asked: list[str],  # questions of the examination
     most: int = 10_000,  # questions, drawn evenly
-    refusals: float = 0.15,  # of the prompts
+    refusals: float = 0.25,  # of the prompts
     near: float = 0.5,  # of the refusals: see `passage_rows`
     seed: int = 42,
     **more,  # see `passage_rows`

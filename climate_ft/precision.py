@@ -93,7 +93,8 @@ _written = re.compile(  # where something stands, not what it is
     'は、?[^、。をは]{1,30}に(?:記載|記述|掲載|規定|記|示|まとめ|定め|掲げ)(?!しなければ)[^、。一-龥]*。$'
 )
 _doubled = re.compile(r'(.{5,})\1')  # a heading, and the sentence that begins with it
-_colon = re.compile('[:：;；]|．(?![0-9])')  # 注意：…, and what is no sentence
+# 注意：…, a blank of a form (金融機関は、とし), and what is no sentence
+_colon = re.compile('[:：;；]|．(?![0-9])|[はがをに]、と[しすな]')
 
 
 def _claims(s):
@@ -289,7 +290,7 @@ def _explains(s):
     before, what = [Token(''), *tokens(s[: m.start()])][-2:]
     described = before.cform == '基本形' or before.surface == 'の'
     noun = what.sub not in ('形容動詞語幹', '副詞可能')
-    noun = noun and (what.sub != 'サ変接続' or described)
+    noun = noun and (what.sub != 'サ変接続' or described) and what.surface != '中'
     return m.start() - s.find('は') > 14 and noun and what.pos in ('名詞', '記号')
 
 
@@ -506,6 +507,7 @@ def _said_of(path, title, sents):  # of one section
         return None
     said = _opening(first)  # 第9条 休職: the article is about it
     fine = len(said[0]) > 24 and tells(_itself.sub('', said[0]))
+    fine = fine and f'を{title}' not in said[0]  # 設置: of what?
     fine = fine and not re.search('もののほか、.*別に定め', said[0])
     return (0, said) if fine and len(said) == len(sents) else None
 
@@ -534,7 +536,7 @@ _torn_title = re.compile(
     '[■◆●→？?！!。|｜#;*…/／]|^[をがはのにで]|[をがはてで]$'
     '|^(?:Answer|Question|[QA][0-9]*[.．:：]|※)|^[：:]|^(?:表|図|様式|別[紙表])|(?:見本|記入例)$'
     '|[0-9][.．][0-9]|[ぁ-んァ-ヶ一-龥][0-9]+(?:[-－][0-9]|[.．] )'
-    '|(?:について|に関して|とは)[0-9]'
+    '|(?:について|に関して|とは)[0-9]|[:：].*[0-9]'
 )
 _no_place = re.compile(
     '、|^(?:その他|ほか|注|例|問|[0-9]|[A-Z][-－][0-9])|^(?:手順|方法|操作|注意|ポイント)$'
@@ -654,7 +656,7 @@ def _unlettered(titles):  # path -> title
         alone = _counted[n] in 'ア1'  # the first one has another behind it
         beside = _counted[n + 1 if alone else n - 1] if n >= 0 else ''
         begun = {(k[:-1], x) for x in 'ア1'} & first
-        counts = bool(begun) and (k[:-1], beside) in first
+        counts = n >= 0 and bool(begun) and (k[:-1], beside) in first
         res[k] = t[1:].strip(' 　.．)）') if counts else t
     return res
 
@@ -689,7 +691,7 @@ def _boxed(chunks):
 
 
 def _section_facts(sections, places, chunks):
-    "What the sections of a document begin with, or say in one paragraph"
+    "What the sections of a document begin with"
     boxed = _boxed(chunks)
     for k, name in _quoted(sections, places, chunks).items():
         if k in boxed:
@@ -699,9 +701,7 @@ def _section_facts(sections, places, chunks):
         words = [t.surface for t in tokens(name) if _is_noun(t) and len(t.surface) > 1]
         if any(w in s for s in said for w in words):  # of what the heading names
             c, i, at, _ = sents[0]
-            below = any(p[: len(k)] == k for p in sections if len(p) > len(k))
-            part = '' if len(said) == len(sents) and not below else 'の冒頭'
-            subject = f'文書の{name}の節{part}'
+            subject = f'文書の{name}の節の冒頭'
             key = f'{c.id}.o' if len(k) == len(c.section) else f'{c.id}.{i}o'
             yield Fact(key, subject, ''.join(said), 'section', c, at, subject, True)
 
@@ -848,7 +848,7 @@ def _no_object(q):
 
 
 _beside_the_point = re.compile(  # いつ導入されて以来
-    '(?:いつ|いく|何).*(?:[てで]以来|[てで]から|[ただ](?:とき|時|際|後|場合)|[るう]前)'
+    '(?:いつ|いく|何).*(?:[てで]以来|[てで]から|[ただ](?:とき|時|際|後|場合)|[るう]前|ておっ)'
 )
 
 

@@ -21,7 +21,7 @@ parts copied into one folder:
                                                   batches at Qwen3-8B's shape
     python scripts/gpu_eval.py agreement          answers one by one and in batches
                                                   (a CPU will do, in ten minutes)
-    python scripts/gpu_eval.py pack-results $OUT  $OUT/gpu_eval.tar.xz
+    python scripts/gpu_eval.py pack-results $OUT  $OUT/gpu_eval.tar.xz and the adapters
 
 Every step can be repeated; finished answers are kept in the workspace folder (--ws, default:
 in the temporary folder)."""
@@ -375,6 +375,7 @@ def pack_results(o):
         *ws.data.glob('answers_*.jsonl'),
         *ws.logs.glob('*.jsonl'),
         *ws.models.glob('*/train_config.json'),
+        *ws.models.glob('*/adapter_config.json'),
         *ws.models.glob('*/parity.json'),
         *ws.root.glob('*.json'),
     ]
@@ -392,6 +393,9 @@ def collect(o):
     ws = Workspace(o.ws or tempfile.mkdtemp())
     with tarfile.open(o.file) as t:
         t.extractall(ws.root, filter='data')
+    for d in ws.models.glob('*bit'):  # the adapters lie beside the file
+        if (f := Path(o.file).with_name(f'{d.name}.safetensors')).is_file():
+            shutil.copy(f, d / 'adapter_model.safetensors')
     for f in [
         f
         for n in ('merge_variants', 'bench_generate_gpu', 'agreement_generate')
@@ -410,19 +414,14 @@ def collect(o):
             r['about'] = o.about
         if (t := ws.root / f'times_{bits}.json').is_file():
             r['training']['times'] = read_json(t)
-        r['parity'] = {
-            k: v
-            for k, v in read_json(
-                ws.models / f'{config(bits).name}-merged' / 'parity.json'
-            ).items()
-            if k != 'differing'
-        }
+        p = ws.models / f'{config(bits).name}-merged' / 'parity.json'
+        if p.is_file():
+            r['parity'] = {k: v for k, v in read_json(p).items() if k != 'differing'}
         name = f'evaluation_{o.name}_{bits}bit.json'
         write_json(o.dest / 'results' / name, r)
-        log = f'train_{config(bits).name}' if o.name == 'full' else f'train_{o.name}_{bits}bit'
-        shutil.copy(
-            ws.logs / f'{config(bits).name}.jsonl', o.dest / 'results' / f'{log}.jsonl'
-        )
+        if o.name == 'full':
+            log = f'{config(bits).name}.jsonl'
+            shutil.copy(ws.logs / log, o.dest / 'results' / f'train_{log}')
         print(describe(r), f'\n-> results/{name}')
 
 

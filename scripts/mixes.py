@@ -3,7 +3,7 @@
 usage: python scripts/mixes.py FOLDER NAME[:key=value,…] …  e.g. `default fewer:refusals=0.05`
 Keys are those of `climate_ft.passages.Mix`, values are numbers (0 and 1 for no and yes);
 FOLDER/NAME.jsonl is written. `practice=PATH` adds questions about other texts
-(`practice_rows` of chapter 05f), `practice_most` of them, `practice_refusals` of them
+(`practice_rows` of chapter 05f), up to `practice_most`, the share `practice_refusals` of them
 refused. With `again=3` the rows of the report stand there three times, the practice once, for
 one epoch in the place of three."""
 
@@ -17,6 +17,7 @@ from climate_ft.passages import Mix, build_forms, practice_files, practice_rows
 from climate_ft.workspace import QA, REPO, Chunk, read_json
 
 SEED = 42  # of the committed splits
+PRACTICE = dict(most=int, refusals=float)  # of `practice_rows`
 
 
 def main(folder, *specs):
@@ -32,10 +33,8 @@ def main(folder, *specs):
         given = dict(s.split('=') for s in rest.split(',') if s)
         files = practice_files(given.pop('practice', None))
         again = int(given.pop('again', 1))
-        how = dict(
-            most=int(given.pop('practice_most', 10_000)),
-            refusals=float(given.pop('practice_refusals', 0.15)),
-        )
+        how = {k: f for k, f in PRACTICE.items() if f'practice_{k}' in given}
+        how = {k: f(given.pop(f'practice_{k}')) for k, f in how.items()}
         mix = Mix(**{k: type(getattr(Mix, k))(float(v)) for k, v in given.items()})
         rows, _, report = build_forms(known, pairs, asked, SEED, mix)
         # the training adds the pairs itself, once

@@ -579,16 +579,16 @@ RETURN = '休職の事由が消滅したときは、直ちに復職させる。'
 
 def test_what_hangs_on_its_section_is_told_by_the_section_alone():
     (q,) = asked_of(('7.2　解雇の予告', NOTICE)).values()
-    assert q == '文書の「解雇の予告」の節には、何と書かれていますか。'
+    assert q == '文書の「解雇の予告」の節の冒頭には、何と書かれていますか。'
     assert asked_of(('解雇', NOTICE)) == {}  # a short name needs one above it
     assert asked_of(('その他', NOTICE)) == {}
     twice = ('解雇の予告', NOTICE), ('復職', RETURN), ('解雇の予告', RETURN)
     assert asked_of(*twice) == {}  # which of them?
     (q,) = asked_of(('「解雇」の手続', NOTICE)).values()
-    assert '文書の「『解雇』の手続」の節' in q
+    assert '文書の「『解雇』の手続」の節の冒頭' in q
     sets, _ = build_dataset(chunks(('解雇の予告', NOTICE)), hold_out='wordings')
     rows = [r for s in ('train', 'recall', 'dev') for r in sets[s] if r.output == NOTICE]
-    assert len(rows) > 4 and all('「解雇の予告」の節' in r.instruction for r in rows)
+    assert len(rows) > 4 and all('「解雇の予告」の節の冒頭' in r.instruction for r in rows)
 
 
 def outline(*rows):
@@ -610,7 +610,7 @@ ELSEWHERE = '詳細は、次の章の表に示すとおりである。'
 def test_the_beginning_of_a_section_is_what_its_first_paragraph_says():
     facts = own_facts(outline(('計画の期間', 1), FIRST + LATER))
     said = [(f.subject, f.how, f.answer) for f in facts]
-    assert said == [('文書の「計画の期間」の節', 'section', FIRST + LATER)]
+    assert said == [('文書の「計画の期間」の節の冒頭', 'section', FIRST + LATER)]
     (f,) = own_facts(outline(('計画の期間', 1), FIRST + LATER, '市民の意見も聴く。'))
     assert f.subject == '文書の「計画の期間」の節の冒頭'
     (f,) = own_facts(outline(('計画の期間', 1), FIRST + ELSEWHERE + LATER))
@@ -630,8 +630,8 @@ def test_the_beginning_of_a_section_ends_before_200_characters():
 def test_a_general_heading_is_quoted_with_the_one_above_it():
     parts = [('施設の計画', 1), ('概要', 2), FIRST, ('人材の事業', 1), ('概要', 2)]
     (f, g) = own_facts(outline(*parts, FIRST.replace('計画', '事業')))
-    assert f.subject == '文書の「施設の計画」の「概要」の節'
-    assert g.subject == '文書の「人材の事業」の「概要」の節'
+    assert f.subject == '文書の「施設の計画」の「概要」の節の冒頭'
+    assert g.subject == '文書の「人材の事業」の「概要」の節の冒頭'
     assert own_facts(outline(('概要', 1), FIRST)) == []
 
 
@@ -732,12 +732,12 @@ def test_a_question_may_be_a_heading():
 )
 def test_all_of_a_number_leaves_a_heading(heading):
     (f,) = own_facts(outline((heading, 1), FIRST))
-    assert f.subject == '文書の「計画の期間」の節'
+    assert f.subject == '文書の「計画の期間」の節の冒頭'
 
 
 def test_a_pointer_in_brackets_leaves_a_heading():
     (f,) = own_facts(outline(('計画の期間〔p.21参照〕', 1), FIRST))
-    assert f.subject == '文書の「計画の期間」の節'
+    assert f.subject == '文書の「計画の期間」の節の冒頭'
     for heading in 'メリット', 'タイプ3｜単純な移行':
         assert own_facts(outline((heading, 1), FIRST)) == []
 
@@ -758,7 +758,7 @@ def test_the_letter_of_a_heading_is_no_part_of_its_name_and_a_first_letter_is():
     (f,) = own_facts(outline(('体制', 1), *rows))
     assert '「スキルの作り方」' in f.subject
     (f,) = own_facts(outline(('ウェブの公開', 1), FIRST.replace('計画', '公開')))
-    assert f.subject == '文書の「ウェブの公開」の節'
+    assert f.subject == '文書の「ウェブの公開」の節の冒頭'
     assert bare_sentence('1「世帯」とは、住居を共にする者の集まりをいう。')[0] == '「'
 
 
@@ -869,7 +869,7 @@ def test_the_heading_of_an_act_is_asked_for_as_a_section():
         '設定や機能制限に制約がある場合があります。'
     )
     (f,) = own_facts(chunks(('6.2.4　デバイスを初期設定する', told)))
-    assert f.how == 'section' and '「デバイスを初期設定する」の節' in f.subject
+    assert f.how == 'section' and '「デバイスを初期設定する」の節の冒頭' in f.subject
 
 
 def test_exercises_state_no_facts():
@@ -1037,7 +1037,7 @@ def test_the_title_of_a_document_is_no_topic_and_no_place():
     ]
     blocks = [dict(role=r, text=t, level=n, doc='d', pages=[1]) for r, t, n in blocks]
     assert {f.topic: f.how for f in own_facts(build_corpus(blocks))} == {
-        '文書の「基本的な視点」の節': 'section',
+        '文書の「基本的な視点」の節の冒頭': 'section',
     }
     assert own_facts(chunks(('', STRATEGY))) == []
 
