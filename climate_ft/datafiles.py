@@ -107,8 +107,9 @@ def _facts_of(chunks, sides, progress, own):  # side -> facts
         of[sides[unit_of(f.chunk)]].append(f)
     if not of['train']:
         raise CourseError(
-            'no question can be made from this corpus: it holds no complete Japanese sentence '
-            'with a topic (は or が); check data/corpus.txt'
+            'no question can be made from this corpus: no sentence of it says something on '
+            'its own (cells of tables and instructions do not); check data/corpus.txt, and '
+            'take pages with more prose'
         )
     return of
 

@@ -130,8 +130,9 @@ def template_pairs(
     n: int = 3,  # wordings besides the base one
 ) -> list[QA]:
     "The fact in other words"
+    defining = DEFINITIONS[: None if not f.own or 'とは' in f.answer else 1]
     qs = [q for q in [not f.own and wh_question(f)] if q] + (
-        [t.format(s=f.subject) for t in pick(seed, f.id, DEFINITIONS)]
+        [t.format(s=f.subject) for t in pick(seed, f.id, defining)]
         if f.how == 'definition'
         else []
     )

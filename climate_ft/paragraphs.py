@@ -144,8 +144,8 @@ def _paragraph(b):
 def _spaced(heading):
     "A wide space behind the number of a heading"
     number = (
-        r'^(第\s?[\d一二三四五六七八九十]+\s?[部編章節]|\d{1,2}(?:\.\d{1,2})+'
-        r'|\d{1,2}(?=[^\d.年月日]))[ 　]*(?=\S)'
+        r'^(第\s?[\d一二三四五六七八九十]+\s?[部編章節]|\d{1,2}(?:[.－–-]\d{1,2})+'
+        r'|\d{1,2}(?=[^\d.)）－–年月日-]))[ 　]*(?=\S)'
     )
     return re.sub(number, r'\1　', heading)
 
@@ -179,7 +179,7 @@ def heading_level(
     "The level that a heading's number tells: 第3章 is 1, 3.1 is 2, 3.1.2 is 3"
     if m := re.match(r'第\s*[\d０-９一二三四五六七八九十]+\s*([部編章節款項])', text):
         return {'部': 1, '編': 1, '章': 1, '節': 2, '款': 3, '項': 3}[m[1]]
-    m = re.match(r'(?:[A-Z]|付録\s*[A-Z]|\d{1,2})((?:[.．]\d{1,2})*)[.．]?(?=\D)', text)
+    m = re.match(r'(?:[A-Z]|付録\s*[A-Z]|\d{1,2})((?:[.．－–-]\d{1,2})*)[.．]?(?=\D)', text)
     return 1 + len(re.findall(r'\d+', m[1])) if m else 0
 
 
@@ -269,14 +269,14 @@ def set_plain_levels(blocks, places) -> None:
     "Below the heading of larger type before them; kinds of numbers are nested as they appear"
     above, stack = 0, []
     for i, b in enumerate(blocks):
-        if i not in places:
-            if b.role == 'heading':
-                above, stack = b.level, []
-            continue
         kind = _plain_number(b)[0]
-        stack = stack[: stack.index(kind)] if kind in stack else stack
-        stack.append(kind)
-        b.level = above + len(stack)
+        if b.role == 'heading':
+            above, stack = b.level, []
+        elif kind in stack and (i in places or len(b.text) < 40):  # also one of a list
+            stack = stack[: stack.index(kind)]
+        if i in places:
+            stack.append(kind)
+            b.level = above + len(stack)
     for i in places:
         blocks[i].role = 'heading'
         blocks[i].text = _spaced(blocks[i].text)

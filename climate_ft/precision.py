@@ -24,6 +24,7 @@ __all__ = ['refers', 'tells', 'has_term', 'names_something', 'subject_of', 'titl
 # %% ../nbs/05i_precision.ipynb #05i00007
 _elsewhere = re.compile(
     '[上下前左右先後](?:記|図(?!書)|表(?![現面示情]))|[前後先]述|次の|次期|次に[掲示述定記]'
+    '|次(?:式|により|による)|以下に(?:より|よる)|(?<![様方書形型])式[（(][0-9]'
     '|(?<![0-9人年件円%名回日月歳点個つ割倍台校社国])以[下上][のにがをはで]|残りの|その逆'
     '|別の|ほかの|(?<![一-龥ぁ-ん])[上下]の|段落|先ほど|もう(?:一|1|ひと)つ|のとおり|の通り'
     '|(?<![一-龥])両[国者社方校]|[前本各同当][0-9]?(?:[条号節章]|項(?!目))|別[紙表添記]|[前後]者|[前次]号'
@@ -282,6 +283,9 @@ _whose = re.compile(  # of whom? and a book that tells of somebody
 )
 
 
+_no_kind = re.compile('(?:中|事?例|状[況態]|段階|予定|見込み|方針|想定|認識|理解|考え)$')
+
+
 def _explains(s):
     "Does a sentence say what something is, in more than a word of praise?"
     m = _is.search(s)
@@ -290,7 +294,7 @@ def _explains(s):
     before, what = [Token(''), *tokens(s[: m.start()])][-2:]
     described = before.cform == '基本形' or before.surface == 'の'
     noun = what.sub not in ('形容動詞語幹', '副詞可能')
-    noun = noun and (what.sub != 'サ変接続' or described) and what.surface != '中'
+    noun = noun and (what.sub != 'サ変接続' or described) and not _no_kind.match(what.surface)
     return m.start() - s.find('は') > 14 and noun and what.pos in ('名詞', '記号')
 
 
@@ -537,6 +541,7 @@ _torn_title = re.compile(
     '|^(?:Answer|Question|[QA][0-9]*[.．:：]|※)|^[：:]|^(?:表|図|様式|別[紙表])|(?:見本|記入例)$'
     '|[0-9][.．][0-9]|[ぁ-んァ-ヶ一-龥][0-9]+(?:[-－][0-9]|[.．] )'
     '|(?:について|に関して|とは)[0-9]|[:：].*[0-9]'
+    '|.[①-⑳]|[)）][0-9]+[.．－–-]|[^ 　][(（][a-zA-Z0-9ア-ン][)）][ 　]?[一-龥ァ-ヶ]'  # two
 )
 _no_place = re.compile(
     '、|^(?:その他|ほか|注|例|問|[0-9]|[A-Z][-－][0-9])|^(?:手順|方法|操作|注意|ポイント)$'
@@ -666,12 +671,15 @@ def _quoted(sections, places, chunks):
     runs = Counter(k for k, _ in groupby(tuple(c.section) for c in chunks))
     titles = _unlettered({k: quoted_title([*k]) for k in sections if runs[k] < 2})
     times, names = Counter(titles.values()), {}
+    lines = (l for c in chunks for l in c.text.split('\n') if len(l) < 42)
+    times += Counter(_plain_title([l]) for l in lines)  # a heading that was not found
     tops = {k[:1] for k in sections}  # a single one is the title of the document
     for k, title in titles.items():
         if len(tops) == 1 < len(sections) and len(k) == 1:
             continue
         above = places[k] if places[k] != title else ''
         clear = len(title) > 3 and times[title] == 1 and not _is_general(title)
+        clear = clear and (len(title) > 4 or _telling(tokens(title)))  # 対象範囲: of what?
         if title and (clear or above):
             names[k] = f'「{title}」' if clear else f'「{above}」の「{title}」'
     times = Counter(names.values())
@@ -718,7 +726,10 @@ _yes_no = re.compile('(?:はい|いいえ)[、。]')
 def _question_in(text):
     "The question of a paragraph that is nothing else, or ''"
     m = _asks.fullmatch(text.strip())
-    if not m or refers(m['q']) or not has_term(m['q'], 4) and not _proper(tokens(m['q'])):
+    q = m and m['q']
+    if not m or refers(q) or re.search('[そこあ]の', q):
+        return ''
+    if not has_term(q, 4) and not _proper(tokens(q)):
         return ''
     return m['q'] + '。'
 
@@ -729,7 +740,8 @@ def _answer_of(text):
     yes = (m := _yes_no.match(text)) and m[0] or ''
     rest = text[len(yes) :]
     said = [bare_sentence(rest[a:b].strip(), False) for a, b in sentence_spans(rest)]
-    if not said or not _fits(said[0]) or not yes and not _starts(said[0]):
+    speaker = re.match('[（(][A-Z0-9]{1,2}[)）]', rest)
+    if speaker or not said or not _fits(said[0]) or not yes and not _starts(said[0]):
         return ''
     n = 1
     while n < len(said) and _fits(said[n]) and len(''.join(said[: n + 1])) <= _longest:
@@ -778,7 +790,9 @@ def _document_facts(chunks):
         if _key(f.topic) not in seen and f.answer not in said:
             seen.add(_key(f.topic))
             res.append(f)
-    res += list({f.topic: f for f in _own_questions(chunks)}.values())
+    asked = [*_own_questions(chunks)]
+    times = Counter(f.topic for f in asked)  # one that comes back has another answer there
+    res += [f for f in asked if times[f.topic] == 1]
     told = [f.answer for f in res]
     more = _section_facts(sections, _places(sections, chunks), chunks)
     return res + [f for f in more if not any(f.answer in s for s in told)]

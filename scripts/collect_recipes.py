@@ -2,7 +2,8 @@
 
 usage: python scripts/collect_recipes.py OUT.json ABOUT FILE…   (ABOUT: one sentence)
 
-Answers of `gpu_forms.py` that lie beside a file are counted again."""
+Answers of `gpu_forms.py` that lie beside a file are counted again. A run on another machine
+than that of the first file says so."""
 
 import sys
 from pathlib import Path
@@ -26,11 +27,12 @@ def recounted(f, run):
 def main(out, about, *files):
     every = [read_json(Path(f)) for f in files]
     head = {k: v for k, v in every[0].items() if k != 'runs'}
+    runs = []
     for f, d in zip(files, every):
-        other = {k: v for k, v in d.items() if k != 'runs'}
-        if other != head:
-            raise SystemExit(f'{f}: another model, machine or version than {files[0]}')
-    runs = [recounted(Path(f), r) for f, d in zip(files, every) for r in d['runs']]
+        other = {k: v for k, v in d.items() if k != 'runs' and v != head[k]}
+        if other.keys() - {'machine', 'versions'}:
+            raise SystemExit(f'{f}: {other}, unlike {files[0]}')
+        runs += [recounted(Path(f), r) | other for r in d['runs']]
     write_json(Path(out), head | dict(about=about, runs=runs))
     print(len(runs), 'runs')
 

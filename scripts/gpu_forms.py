@@ -22,7 +22,8 @@ the curve has another limit in its place. A refusal below the limit gives way to
 model says when that first token is forbidden.
 
 With `--each`, every passage also stands in a prompt of its own ("passage alone"), and the
-answer counts that leans least to the refusal."""
+answer counts that leans least to the refusal. With `--only gold`, the sets that begin so are
+asked with passages alone: less work for a machine without a GPU."""
 
 import argparse
 import json
@@ -355,8 +356,11 @@ def main():
     ap.add_argument('--forms', type=Path, help='folder of further variants')
     ap.add_argument('--each', action='store_true', help='every passage alone, too')
     ap.add_argument('--keep', type=Path, help='folder for the adapters')
+    ap.add_argument('--only', help='sets and conditions that begin so, e.g. gold')
     o = ap.parse_args()
     asked = prompts(o.limit, o.each)
+    if o.only:
+        asked = [a for a in asked if f'{a[0]} {a[1]}'.startswith(o.only) and a[1] != 'memory']
     result = dict(
         model=o.base,
         machine=torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU',
