@@ -213,7 +213,8 @@ _PLAIN = dict(  # kinds of numbers
     half=r'\d{1,2}[)）]',
     circled='[①-⑳]',
     letter=r'[(（][ア-ンa-zA-Z][)）]|[ア-ンa-z][)）.．]|[ア-ンイロハ](?=[ 　])',
-    chinese='第[一二三四五六七八九十]{1,3}(?=[ 　])|[一二三四五六七八九十]{1,2}[、 　]',
+    chinese='第[一二三四五六七八九十]{1,3}(?![に次回者種類線章節条項款部編])'
+    '|[一二三四五六七八九十]{1,2}[、 　]',
 )
 _PLAIN = {k: re.compile(rf'\s*(?:{p})[ 　]*') for k, p in _PLAIN.items()}
 _TITLE = re.compile(

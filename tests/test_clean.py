@@ -330,3 +330,66 @@ def test_tables_become_markdown(report):
         '町 · page 3 · 表 1　貸出\n\n| a | b\\|c |\n| --- | --- |\n| 観測 |  |\n\n出所：町\n'
     )
     assert read_text(REPO / 'documents/extracted_tables.md') == K.to_tables(report)
+
+
+PROSE = '計測は、施工の安全と経済性を確かめるために行うものである。'
+
+
+def plain(*texts):
+    "The headings among paragraphs in one type, with their levels"
+    where = [('body', t, (50, 100 + 40 * i, 400, 120 + 40 * i)) for i, t in enumerate(texts)]
+    blocks = K.clean_pages([page(1, *where)]).blocks
+    return [(b.text, b.level) for b in blocks if b.role == 'heading']
+
+
+@pytest.mark.parametrize(
+    'number, kind',
+    [
+        ('（1）', '（2）'),
+        ('(ア)', '(イ)'),
+        ('1.2', '1.3'),
+        ('2－1', '2－2'),
+        ('1．', '2．'),
+        ('1)', '2)'),
+        ('①', '②'),
+        ('第一 ', '第二 '),
+        ('1', '2'),
+    ],
+)
+def test_a_numbered_line_in_the_type_of_the_body_is_a_heading_over_prose(number, kind):
+    found = plain(f'{number}計測の目的', PROSE, f'{kind}計測の間隔', PROSE)
+    titles = [t for t, _ in found]
+    assert len(titles) == 2 and titles[0].endswith('計測の目的')
+    assert len({level for _, level in found}) == 1
+
+
+def test_items_of_a_list_are_no_headings_nor_is_a_number_that_counts():
+    assert plain('①非常用の食料', '②水', '③毛布と寝袋', PROSE) == []
+    assert plain(f'(1){PROSE}', '(2)計測の間隔', PROSE) == []  # an item among sentences
+    assert plain('3回目の調査', PROSE, '7施設の概要', PROSE) == []  # 7 without 6
+    assert plain('(1)計測の目的', '計測の目的') == []  # nothing is said below
+    assert plain('(1)計測の目的。', PROSE) == [] == plain('36,265百万円の内数', PROSE)
+    assert plain('(1)' + '長い' * 25, PROSE) == []
+
+
+def test_kinds_of_numbers_are_nested_as_they_appear():
+    rows = '1適用範囲', PROSE, '2抑制対策', '(1)骨材の試験', PROSE, '①試験の方法', PROSE
+    assert plain(*rows, '(2)骨材の選び方', PROSE, '3監督のしかた', PROSE) == [
+        ('1　適用範囲', 1),
+        ('2　抑制対策', 1),
+        ('(1)骨材の試験', 2),
+        ('①試験の方法', 3),
+        ('(2)骨材の選び方', 2),
+        ('3　監督のしかた', 1),
+    ]
+    # 2. is no heading, since a list follows: (3) does not stand below 1.
+    listed = '(1)砂の試験', '(2)石の試験', PROSE
+    rows = '1. 締固めの工法', PROSE, '2. 砂の工法', *listed, '(3)その他の試験', PROSE
+    assert plain(*rows) == [('1. 締固めの工法', 1), ('(3)その他の試験', 1)]
+
+
+def test_a_number_with_dashes_stays_whole():
+    where = ('heading', '1－5 土留めの板', (50, 100, 400, 120), 14.0)
+    (b,) = K.clean_pages([page(1, where)]).blocks
+    assert b.text == '1－5　土留めの板'
+    assert K.heading_level('3－1 予測地域') == 2 == K.heading_level('3.1 予測地域')

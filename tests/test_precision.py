@@ -720,6 +720,64 @@ def test_a_question_may_be_a_heading():
     assert (f.subject, f.answer) == (ASKED[:-1] + '。', REPLY)
 
 
+def test_a_heading_keeps_its_first_character_beside_one_that_is_only_a_number():
+    rows = ('戦略の展望', 2), FIRST.replace('計画', '戦略'), ('8.', 2), LATER
+    facts = own_facts(outline(('体制', 1), ('1計画の整備', 2), FIRST, *rows))
+    assert any('「戦略の展望」の節' in f.subject for f in facts)
+
+
+def test_two_headings_in_one_and_one_that_stands_twice_are_not_quoted():
+    for heading in (
+        '設計の基本(a)計画の期間',
+        '部材①計画の期間',
+        '切土（標準）1. 計画の期間',
+        '計画の期間：2026年8月19日',
+    ):
+        assert own_facts(outline((heading, 1), FIRST)) == []
+    again = ('計画の期間', 1), FIRST, ('施設の整備', 1), '(2)計画の期間', LATER
+    assert own_facts(outline(*again)) == []
+    assert own_facts(outline(('計画の期間', 1), FIRST, ('施設の整備', 1), LATER))
+
+
+def test_a_heading_of_two_general_words_needs_the_one_above_it():
+    said = FIRST.replace('期間', '範囲')
+    assert own_facts(outline(('対象範囲', 1), said)) == []
+    parts = ('図書館の施設', 1), ('対象範囲', 2), said, ('人材の事業', 1), LATER
+    (f,) = own_facts(outline(*parts))
+    assert f.subject == '文書の「図書館の施設」の「対象範囲」の節の冒頭'
+
+
+@pytest.mark.parametrize(
+    's',
+    [
+        '下層路盤の施工は、次により行うものとする。',
+        '切ばりのバネ定数は、一般には、次式により算出してよい。',
+        '企業体の取引金融機関は、とし、代表者名義の口座によって取引する。',
+        '許容応力度の割増しの係数は、式（2-6-6）から求めることができる。',
+    ],
+)
+def test_what_announces_a_list_or_has_a_blank_does_not_tell(s):
+    assert not tells(s)
+
+
+def test_what_somebody_is_doing_or_a_case_explains_nothing():
+    said = '図書館員の協会は、図書館員の能力を高めるための教材と研修の仕組みを{}である。'
+    assert own_facts(chunks(('協会', said.format('開発中')))) == []
+    case = (
+        '日本の海運の売主は代金の支払いを受けておらず、貨物は港に向かっているという{}である。'
+    )
+    assert own_facts(chunks(('貿易', case.format('事例')))) == []
+
+
+def test_only_what_is_defined_with_toha_is_asked_for_by_its_definition():
+    said = '高規格堤防は、計画を超える洪水に対して壊れないように幅を広くした堤防である。'
+    (f,) = own_facts(chunks(('河川', said)))
+    assert not any('定義' in r.instruction for r in template_pairs(f))
+    (f,) = own_facts(chunks(('河川', said.replace('堤防は、', '堤防とは、', 1))))
+    asked = [template_pairs(f, seed=k)[0].instruction for k in range(6)]
+    assert any('定義' in q for q in asked)
+
+
 @pytest.mark.parametrize(
     'heading',
     [
