@@ -538,7 +538,8 @@ def _key(topic):
 
 _torn_title = re.compile(
     '[■◆●→？?！!。|｜#;*…/／]|^[をがはのにで]|[をがはてで]$'
-    '|^(?:Answer|Question|[QA][0-9]*[.．:：]|※)|^[：:]|^(?:表(?![現示面情彰土])|図(?![書解面鑑])|様式|別[紙表])|(?:見本|記入例)$'
+    '|^(?:Answer|Question|[QA][0-9]*[.．:：]|※)|^[：:]|(?:見本|記入例)$'
+    '|^(?:表(?![現示面情彰土])|図(?![書解面鑑])|様式|別[紙表])'
     '|[0-9][.．][0-9]|[ぁ-んァ-ヶ一-龥][0-9]+(?:[-－][0-9]|[.．] )'
     '|(?:について|に関して|とは)[0-9]|[:：].*[0-9]'
     '|.[①-⑳]|[)）][0-9]+[.．－–-]|[^ 　][(（][a-zA-Z0-9ア-ン][)）][ 　]?[一-龥ァ-ヶ]'  # two
@@ -549,7 +550,9 @@ _no_place = re.compile(
 
 
 def _is_general(title):
-    "Does a heading stand in any document: 概要, はじめに?"
+    "Does a heading stand in any document: 概要, はじめに, 対象範囲?"
+    if len(title) < 5 and not _telling(tokens(title)):
+        return True
     label = re.fullmatch('デ?メリット|特徴|事例|解説|回答|質問|手順|注意|ポイント|.?点', title)
     return bool(label or _label_only.fullmatch(title) or _general_title.fullmatch(title))
 
@@ -679,7 +682,6 @@ def _quoted(sections, places, chunks):
             continue
         above = places[k] if places[k] != title else ''
         clear = len(title) > 3 and times[title] == 1 and not _is_general(title)
-        clear = clear and (len(title) > 4 or _telling(tokens(title)))  # 対象範囲: of what?
         if title and (clear or above):
             names[k] = f'「{title}」' if clear else f'「{above}」の「{title}」'
     times = Counter(names.values())
