@@ -211,7 +211,7 @@ _PLAIN = dict(  # kinds of numbers
     bare=r'\d{1,2}(?![\d.．,，)）:：/%-])',
     round=r'[(（]\d{1,2}[)）]',
     half=r'\d{1,2}[)）]',
-    circled='[①-⑳]',
+    circled='[①-⒛]',
     letter=r'[(（][ア-ンa-zA-Z][)）]|[ア-ンa-z][)）.．]|[ア-ンイロハ](?=[ 　])',
     chinese='第[一二三四五六七八九十]{1,3}(?![に次回者種類線章節条項款部編])'
     '|[一二三四五六七八九十]{1,2}[、 　]',
@@ -219,6 +219,10 @@ _PLAIN = dict(  # kinds of numbers
 _PLAIN = {k: re.compile(rf'\s*(?:{p})[ 　]*') for k, p in _PLAIN.items()}
 _TITLE = re.compile(
     r'(?![\d(（])(?=.*[\u3041-\u30fe\u4e00-\u9fff]{2})[^。\t]{2,40}(?<![、，,:：；;])'
+)
+_WORDS = re.compile(
+    r'(?![(（※＊*・○◯●□■◆<＜「『例注附たてにをはがのとでるれ])'
+    r'(?=.*[\u30a1-\u30fe\u4e00-\u9fff]{2})[^\d。、，,:：；;！!？?→⇒○◯●□■◆=＝%％/／|\t\ue000-\uf8ff\ufffd]{2,24}(?<![はがをにでと])'
 )
 # behind a number without a point these count something
 _COUNTS = re.compile(
@@ -237,15 +241,24 @@ def _plain_number(b):
 
 
 def _is_prose(b):
-    return (
-        b.role == 'body' and '。' in b.text and len(b.text) > 24 and not BULLET.match(b.text)
-    )
+    told = b.role in ('body', 'list') and '。' in b.text and len(b.text) > 24
+    return told and not _plain_number(b)[0]
+
+
+def _is_words(text, k, found):
+    "Is it a short line without a number, behind a whole paragraph and over prose?"
+    b, last = text[k], text[k - 1] if k else None
+    if b.role != 'body' or not _WORDS.fullmatch(b.text) or not last:
+        return False
+    ends = last.role == 'heading' or last.text.endswith('。')
+    return ends and (k + 1 in found or _is_prose(text[k + 1]))
 
 
 def plain_headings(
     blocks,  # of `Clean`, of a document in reading order
 ) -> set:  # their places
-    "Headings in the type of the body: numbered lines that stand over prose, not in a list"
+    """Headings in the type of the body: numbered lines that stand over prose, not in a list,
+    and short lines between paragraphs, where there are three of them"""
     at = [i for i, b in enumerate(blocks) if b.role != 'footnote']
     text = [blocks[i] for i in at]
     numbers = [_plain_number(b) for b in text]
@@ -254,23 +267,24 @@ def plain_headings(
         kind, _, end = numbers[k]
         beside = [numbers[j][0] for j in (k - 1, k + 1) if j >= 0]
         short = text[k].role in ('body', 'list') and _TITLE.fullmatch(text[k].text, end)
-        over = k + 1 in found or _is_prose(text[k + 1]) and not beside[-1]
+        over = k + 1 in found or _is_prose(text[k + 1])
         if kind and short and kind not in beside and over:
             found.add(k)
+    words = [k for k in range(len(text) - 1) if _is_words(text, k, found)]
     for k in sorted(k for k in found if numbers[k][0] == 'bare'):  # these must count on
         n = numbers[k][1]
         if n in (1, last + 1):
             last = n
         else:
             found.discard(k)
-    return {at[k] for k in found}
+    return {at[k] for k in [*found, *(words if len(words) > 2 else ())]}
 
 
 def set_plain_levels(blocks, places) -> None:
     "Below the heading of larger type before them; kinds of numbers are nested as they appear"
     above, stack = 0, []
     for i, b in enumerate(blocks):
-        kind = _plain_number(b)[0]
+        kind = _plain_number(b)[0] or ('words' if i in places else '')
         if b.role == 'heading':
             above, stack = b.level, []
         elif kind in stack and (i in places or len(b.text) < 40):  # also one of a list

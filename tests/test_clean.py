@@ -393,3 +393,21 @@ def test_a_number_with_dashes_stays_whole():
     (b,) = K.clean_pages([page(1, where)]).blocks
     assert b.text == '1－5　土留めの板'
     assert K.heading_level('3－1 予測地域') == 2 == K.heading_level('3.1 予測地域')
+
+
+def test_short_lines_between_paragraphs_are_headings_where_there_are_three():
+    rows = PROSE, '策定の趣旨', PROSE, '計画の期間', PROSE, '評価の仕組み', PROSE
+    assert plain(*rows) == [('策定の趣旨', 1), ('計画の期間', 1), ('評価の仕組み', 1)]
+    assert plain(*rows[:5]) == []
+    other = PROSE, '市長は、', PROSE, '令和7年4月', PROSE, 'それは困る！', PROSE
+    assert plain(*rows[:5], *other) == []
+    torn = '計測は、施工の安全と', '経済性の向上', PROSE  # half of a sentence before it
+    assert [t for t, _ in plain(*rows, *torn)] == ['策定の趣旨', '計画の期間', '評価の仕組み']
+
+
+def test_plain_headings_stand_below_those_of_larger_type():
+    rows = [('heading', '第2章 海の観測', (50, 60, 300, 80), 14.0)]
+    for i, t in enumerate(('(1)計測の目的', PROSE, '(2)計測の間隔', PROSE)):
+        rows.append(('body', t, (50, 100 + 40 * i, 400, 120 + 40 * i)))
+    found = [(b.text, b.level) for b in K.clean_pages([page(1, *rows)]).blocks if b.level]
+    assert found == [('第2章　海の観測', 1), ('(1)計測の目的', 2), ('(2)計測の間隔', 2)]
