@@ -6,7 +6,7 @@
 from __future__ import annotations
 import re
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from .workspace import *
 from .layout import BULLET, CAPTION, END, NUMBERED, hull
 from .compare import errors, normalise
@@ -16,8 +16,8 @@ from .furniture import find_furniture
 
 # %% auto #0
 __all__ = ['TOC', 'Caption', 'take_captions', 'Clean', 'join_paragraphs', 'heading_level', 'set_levels', 'plain_headings',
-           'set_plain_levels', 'Cleaned', 'clean_pages', 'to_text', 'to_tables', 'told_of', 'gold_paragraphs',
-           'boundaries', 'score_cleaned']
+           'split_headings', 'set_plain_levels', 'Cleaned', 'clean_pages', 'to_text', 'to_tables', 'told_of',
+           'gold_paragraphs', 'boundaries', 'score_cleaned']
 
 # %% ../nbs/04c_paragraphs.ipynb #be5f6b11
 @dataclass
@@ -188,6 +188,11 @@ def set_levels(blocks) -> None:
     heads = [b for b in blocks if b.role == 'heading']
     for b in heads:
         b.level = heading_level(b.text)
+    tops = [b.level for b in heads if b.text.startswith('第')]
+    below = [b for b in heads if b.level and re.match(r'\d', b.text)]
+    if tops and any(b.level == 1 for b in below):  # 第1節, 1．, 1-1: they count anew in each
+        for b in below:
+            b.level += max(tops)
     sizes = {
         s: Counter(b.level for b in heads if b.level and round(b.size) == s).most_common(1)[0][
             0
@@ -280,12 +285,31 @@ def plain_headings(
     return {at[k] for k in [*found, *(words if len(words) > 2 else ())]}
 
 
+_BELOW = ('round', 'half', 'circled', 'letter')  # numbers that tell no level
+
+
+def split_headings(b) -> list:
+    "A block, or its lines where each begins with a number, as two headings in one do"
+    lines = b.text.split('\n')
+    rest = lines[1:] if b.role == 'heading' else lines
+    several = 1 < len(lines) < 4 and '。' not in b.text
+    if not several or not all(_plain_number(replace(b, text=l))[0] for l in rest):
+        return [b]
+    return [replace(b, text=l) for l in lines]
+
+
 def set_plain_levels(blocks, places) -> None:
-    "Below the heading of larger type before them; kinds of numbers are nested as they appear"
+    """Below the heading of larger type before them; kinds of numbers are nested as they
+    appear, also those of headings in larger type: (1), a."""
     above, stack = 0, []
+    places = places | {
+        i
+        for i, b in enumerate(blocks)
+        if b.role == 'heading' and _plain_number(b)[0] in _BELOW
+    }
     for i, b in enumerate(blocks):
         kind = _plain_number(b)[0] or ('words' if i in places else '')
-        if b.role == 'heading':
+        if b.role == 'heading' and i not in places:
             above, stack = b.level, []
         elif kind in stack and (i in places or len(b.text) < 40):  # also one of a list
             stack = stack[: stack.index(kind)]
@@ -329,7 +353,7 @@ def _clean_document(pages):
     for b in text:  # what stands near an edge but does not repeat
         if b.role in ('running_head', 'page_number', ''):
             b.role = 'heading' if NUMBERED.match(b.text) and len(b.text) < 50 else 'body'
-    res.blocks = join_paragraphs(text)
+    res.blocks = join_paragraphs([part for b in text for part in split_headings(b)])
     _drop_marks(res.blocks)
     set_levels(res.blocks)
     set_plain_levels(res.blocks, plain_headings(res.blocks))

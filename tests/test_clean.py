@@ -411,3 +411,39 @@ def test_plain_headings_stand_below_those_of_larger_type():
         rows.append(('body', t, (50, 100 + 40 * i, 400, 120 + 40 * i)))
     found = [(b.text, b.level) for b in K.clean_pages([page(1, *rows)]).blocks if b.level]
     assert found == [('第2章　海の観測', 1), ('(1)計測の目的', 2), ('(2)計測の間隔', 2)]
+
+
+def levels(*rows):
+    "Headings and their levels, of (role, text, size)"
+    where = [
+        (r, t, (50, 60 + 40 * i, 400, 80 + 40 * i), s) for i, (r, t, s) in enumerate(rows)
+    ]
+    return [
+        (b.text, b.level)
+        for b in K.clean_pages([page(1, *where)]).blocks
+        if b.role == 'heading'
+    ]
+
+
+def test_two_headings_in_one_block_are_two():
+    rows = ('heading', '第1 節 基本事項\n1．定 義', 9.1), ('body', PROSE, 9.1)
+    assert [t for t, _ in levels(*rows)] == ['第1節　基本事項', '1　．定義']
+    rows = ('list', '(1) 取付擁壁\na. 設置範囲', 9.1), ('body', PROSE, 9.1)
+    assert levels(*rows) == [('(1)取付擁壁', 1), ('a. 設置範囲', 2)]
+    long = ('heading', '海面水位の上昇の\n速さと要因', 12.0), ('body', PROSE, 9.1)
+    assert [t for t, _ in levels(*long)] == ['海面水位の上昇の速さと要因']
+    item = ('list', '(1) 取付擁壁は、次の\n2. の構造とする。', 9.1), ('body', PROSE, 9.1)
+    assert levels(*item) == []
+
+
+def test_numbers_without_a_level_stand_below_the_heading_before_them():
+    rows = [('1-1 設置位置', 12), ('(1)天端高', 12), ('a. 標準', 12), ('(2)落差', 12)]
+    rows = [('heading', t, s) for t, s in rows] + [('heading', '1-2 構造', 12)]
+    assert [n for _, n in levels(*rows)] == [2, 3, 4, 3, 2]
+
+
+def test_numbers_that_count_anew_in_each_section_stand_below_it():
+    rows = '第4章 床止め', '第1節 基本事項', '1．定義', '1-1 位置', '第2節 落差工', '1．設置'
+    assert [n for _, n in levels(*[('heading', t, 12) for t in rows])] == [1, 2, 3, 4, 2, 3]
+    rows = '第3章 海洋', '3.1 海面水位', '3.1.2 高度計'
+    assert [n for _, n in levels(*[('heading', t, 12) for t in rows])] == [1, 2, 3]
