@@ -292,7 +292,10 @@ def limited(answers, limit):
         yield a | dict(said=said, right=yes, quoted=yes)
 
 
-def curve(answers, limits=range(-8, 25, 2)):
+LIMITS = sorted([*range(-8, 25, 2), 0.75])
+
+
+def curve(answers, limits=LIMITS):
     "(limit, set and condition) -> right, refused, refused wrongly"
     read = [a for a in answers if a['how'] != 'memory' and a['set'] != 'recall']
     res = []
