@@ -32,7 +32,7 @@ def main(files):
         files
         or [
             *(REPO / 'data').glob('evaluation_results*.json'),
-            *(REPO / 'results').glob('evaluation_full_*.json'),
+            *(REPO / 'results').glob('evaluation_*bit.json'),
         ],
     ):
         old = read_json(p)
