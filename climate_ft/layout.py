@@ -2225,16 +2225,26 @@ def _upright_rules(shapes, top, foot):
     return [2 * k for k, h in heights.items() if h > 0.6 * (foot - top)]
 
 
+def _is_long(note, text):
+    "Is a line too long for a note in a margin beside `text`?"
+    wide = max((l.x1 - l.x0 for l in text), default=0)
+    return note.x1 - note.x0 > 0.25 * wide or is_prose(note.text)
+
+
 def margin_notes(lines, shapes, body) -> set:
-    "Small lines beyond a rule that stands beside the text: laws, dates, keywords of a margin"
+    """Lines beyond a rule that stands beside the text: laws, dates, keywords of a margin.
+    They are small, or short ones beyond the only rule of the page"""
     text = [l for l in lines if abs(l.size - body) < 0.6]
     top, foot = (min(l.y0 for l in text), max(l.y1 for l in text)) if text else (0, 0)
-    for x in _upright_rules(shapes, top, foot):
+    rules = [*_upright_rules(shapes, top, foot)]
+    for x in rules:
         right = {l for l in lines if l.x0 > x - 4 and top < l.y1 and l.y0 < foot}
         left = {l for l in lines if l.x1 < x + 6 and top < l.y1 and l.y0 < foot}
         for there, others in ((right, left), (left, right)):
-            notes = {l for l in there if l.size < 0.9 * body}
-            if notes and set(text) <= others and 4 * _chars(notes) < _chars(others):
+            short = len(rules) == 1 and not any(_is_long(l, others) for l in there)
+            notes = there if short else {l for l in there if l.size < 0.9 * body}
+            whole = {l for l in text if l not in notes} <= others
+            if notes and whole and 4 * _chars(notes) < _chars(others):
                 return notes
     return set()
 

@@ -1118,3 +1118,34 @@ def test_a_watermark_at_a_slight_slant_goes(tmp_path, y):
 
     _, c, text = read(tmp_path, draw)
     assert text.replace('\n', '') == SAID * 3 and [f.text for f in c.furniture] == ['社外秘']
+
+
+def noted(tmp_path, notes, x=452, rules=(446,), size=11):
+    "The blocks of a page of prose with notes beside it, and upright rules"
+    doc = pymupdf.open()
+    p = doc.new_page()
+    for x0 in rules:
+        p.draw_line((x0, 70), (x0, 720), width=0.5)
+    for k in range(34):
+        said = '利用者の希望に応じて図書の貸出の期間を延ばすことができる' + '。な'[k % 3 > 0]
+        p.insert_text((80, 90 + 18 * k), said, fontname='japan', fontsize=size)
+    for k, t in enumerate(notes):
+        p.insert_text((x, 90 + 90 * k), t, fontname='japan', fontsize=size)
+    doc.save(tmp_path / 'n.pdf')
+    return layout.page_blocks(pymupdf.open(tmp_path / 'n.pdf')[0])
+
+
+def test_short_notes_in_the_type_of_the_body_beyond_the_only_rule_are_furniture(tmp_path):
+    blocks = noted(tmp_path, ['図書館要綱', 'P12', '同解説', 'P64～66'])
+    assert [b.text for b in blocks if b.role == 'margin_note'] == [
+        '図書館要綱',
+        'P12',
+        '同解説',
+        'P64～66',
+    ]
+    assert not any('要綱' in b.text for b in blocks if b.role == 'body')
+    for rules in ((), (446, 560)):  # no rule; a table has several
+        roles = {b.role for b in noted(tmp_path, ['図書館要綱', 'P12'], rules=rules)}
+        assert 'margin_note' not in roles
+    said = ['返却の日は、窓口で知らせる。'] * 5  # prose beyond a rule is a column
+    assert 'margin_note' not in {b.role for b in noted(tmp_path, said)}
