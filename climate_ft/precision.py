@@ -24,7 +24,7 @@ __all__ = ['refers', 'tells', 'has_term', 'names_something', 'subject_of', 'titl
 # %% ../nbs/05i_precision.ipynb #05i00007
 _elsewhere = re.compile(
     '[上下前左右先後](?:記|図(?!書)|表(?![現面示情]))|[前後先]述|次の|次期|次に[掲示述定記]'
-    '|次(?:式|により|による)|[上下]式|以下に(?:より|よる)|(?<![様方書形型])式[（(][0-9]'
+    '|先に[示述挙掲]|次(?:式|により|による)|[上下]式|以下に(?:より|よる)|(?<![様方書形型])式[（(][0-9]'
     '|(?<![0-9人年件円%名回日月歳点個つ割倍台校社国])以[下上][のにがをはで]|残りの|その逆'
     '|別の|ほかの|(?<![一-龥ぁ-ん])[上下]の|段落|先ほど|もう(?:一|1|ひと)つ|のとおり|の通り'
     '|(?<![一-龥])両[国者社方校]|[前本各同当][0-9]?(?:[条号節章]|項(?!目))|別[紙表添記]|[前後]者|[前次]号'
@@ -50,13 +50,17 @@ _elsewhere = re.compile(
     '|[\ue000-\uf8ff]|[⁰¹²³⁴-⁹†‡§①-⓿※→⇒■◆●○◎＜＞<>=＝|{}\\\\*☎]'
     '|(?<![A-Za-z])_|https?:|www|\\.\\.|…|・・'
 )
-_harmless = set('あらゆる いわゆる 大きな 小さな 主な 単なる さらなる いかなる'.split())
+_harmless = set(
+    'あらゆる いわゆる 大きな 小さな 主な 単なる さらなる いかなる 何らかの'.split()
+)
 _open_pronouns = {'その他', 'いずれ', 'いくつ', 'あなた', '誰'}
 
 
 def _points(text, t):
     "Does a word of a text point at something?"
     after = text[t.end :]
+    if t.surface == 'これ' and after.startswith('まで'):  # これまで: until now
+        return False
     if t.surface == 'その' and t.start > 12 and '、' in text[6 : t.start]:
         return after.startswith('よう')
     if t.surface == 'ある':  # ある人: of an example
@@ -566,7 +570,8 @@ def quoted_title(
     title = _plain_title(section)
     bad = not 2 <= len(title) <= 40 or _torn_title.search(title)
     bad = bad or any(title.count(a) != title.count(b) for a, b in _brackets)
-    bad = bad or _doubled.search(title) or not re.search('[ぁ-んァ-ヶ一-龥]{2}', title)
+    bad = bad or _doubled.search(title) or re.match(r'([一-龥]{2,})\1', title)
+    bad = bad or not re.search('[ぁ-んァ-ヶ一-龥]{2}', title)
     return '' if bad else title.translate(str.maketrans('「」', '『』'))
 
 

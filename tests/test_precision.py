@@ -732,11 +732,21 @@ def test_two_headings_in_one_and_one_that_stands_twice_are_not_quoted():
         '部材①計画の期間',
         '切土（標準）1. 計画の期間',
         '計画の期間：2026年8月19日',
+        '計画計画の期間の期間',
     ):
         assert own_facts(outline((heading, 1), FIRST)) == []
     again = ('計画の期間', 1), FIRST, ('施設の整備', 1), '(2)計画の期間', LATER
     assert own_facts(outline(*again)) == []
     assert own_facts(outline(('計画の期間', 1), FIRST, ('施設の整備', 1), LATER))
+
+
+def test_until_now_and_some_sort_of_point_nowhere():
+    assert not refers('これまでの河川の改修に、流域の対策を加える。') and refers(
+        'これを加える。'
+    )
+    assert not refers('通信回線から何らかの影響を受ける。') and refers(
+        'それまでの改修を続ける。'
+    )
 
 
 def test_a_heading_of_two_general_words_needs_the_one_above_it():
@@ -754,6 +764,7 @@ def test_a_heading_of_two_general_words_needs_the_one_above_it():
         '切ばりのバネ定数は、一般には、次式により算出してよい。',
         '企業体の取引金融機関は、とし、代表者名義の口座によって取引する。',
         '許容応力度の割増しの係数は、式（2-6-6）から求めることができる。',
+        '先に示したように、学習に用いるデータは、形を変えてモデルに残る。',
     ],
 )
 def test_what_announces_a_list_or_has_a_blank_does_not_tell(s):
