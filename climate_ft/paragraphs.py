@@ -227,7 +227,8 @@ _TITLE = re.compile(
 )
 _WORDS = re.compile(
     r'(?![(（※＊*・○◯●□■◆<＜「『例注附たてにをはがのとでるれ])'
-    r'(?=.*[\u30a1-\u30fe\u4e00-\u9fff]{2})[^\d。、，,:：；;！!？?→⇒○◯●□■◆=＝%％/／|\t\ue000-\uf8ff\ufffd]{2,24}(?<![はがをにでと])'
+    r'(?=.*[\u30a1-\u30fe\u4e00-\u9fff]{2})'
+    r'[^\d。、，,:：；;！!？?→⇒○◯●□■◆=＝%％/／|\t\ue000-\uf8ff\ufffd]{2,24}(?<![はがをにでと])'
 )
 # behind a number without a point these count something
 _COUNTS = re.compile(
