@@ -30,12 +30,14 @@ def extract(
             raise CourseError(str(f))
         notice(f)
     with open_pdf(pdf) as doc:
-        n = len(pages or doc)
-    out = []
+        count = len(doc)
+    out, n = [], len(pages or range(count))
     for p in iter_pages(pdf, extractor, pages, ocr):
         out.append(p)
         if progress:
             progress(len(out) / n, f'{extractor}, page {p.number}')
+    for f in unordered(pdf, [p.number for p in out if p.plain], count):
+        notice(f)
     return out
 
 # %% ../nbs/02_extract.ipynb #536cdc31

@@ -10,7 +10,7 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Iterator
 from .workspace import *
-from .layout import document_blocks, open_pdf
+from .layout import document_blocks, open_pdf, plain_blocks
 from .ocr import check_mode, reader
 
 # %% auto #0
@@ -161,11 +161,17 @@ def _pymupdf4llm(pdf, pages):
 # %% ../nbs/02a_extractors.ipynb #aec8a2e4
 def _blocks(pdf, pages, ocr='auto'):
     with open_pdf(pdf) as doc:
-        numbers, used = _numbers(len(doc), pages, Path(pdf).name), set()
-        for n, bs in document_blocks((doc[n - 1] for n in numbers), read=reader(ocr, used)):
+        numbers, used, plain = _numbers(len(doc), pages, Path(pdf).name), set(), set()
+
+        def instead(page):
+            plain.add(n := page.number + 1)
+            return [] if n in used else plain_blocks(page)
+
+        how = dict(read=reader(ocr, used), plain=instead)
+        for n, bs in document_blocks((doc[n - 1] for n in numbers), **how):
             r = doc[n - 1].rect
             page = _page(n, r.width, r.height, bs, Path(pdf).stem)
-            page.ocr = n in used
+            page.ocr, page.plain = n in used, n in plain
             yield page
             _forget(n)
 

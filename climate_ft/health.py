@@ -7,18 +7,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from .workspace import *
-from .layout import open_pdf, read_page
+from .layout import Held, Line, open_pdf, or_plain, plain_blocks, read_page
 from .ocr import INSTALL, installed, page_counts
 
 # %% auto #0
-__all__ = ['Finding', 'tell', 'check_pdf']
+__all__ = ['Finding', 'tell', 'check_pdf', 'unordered']
 
 # %% ../nbs/02b_health.ipynb #6507ee7b
 @dataclass
 class Finding(Record):
     "One trouble with a PDF"
 
-    # scan, outlined, no_unicode, vertical, repaired, near_empty, not_japanese, unreadable
+    # scan, outlined, no_unicode, vertical, repaired, near_empty, not_japanese, unreadable,
+    # unordered
     kind: str
     message: str  # what is wrong
     advice: str  # what to do
@@ -42,6 +43,16 @@ def _some(n, most):
     )
 
 
+def _plain(page):
+    "The plain text of a page, to be counted where the layout code fails"
+    lines = [Line(*b.bbox, b.text, 0, '') for b in plain_blocks(page)]
+    return Held(page.number + 1, 0, 0, page.rect.width, page.rect.height, lines, [])
+
+
+def _counts(page):
+    return page_counts(page, or_plain(page, read_page, _plain))
+
+
 def check_pdf(
     pdf: str | Path,  # path of the file
     most: int = 40,  # pages looked at, spread evenly
@@ -54,7 +65,7 @@ def check_pdf(
             repaired, count, seen = (
                 doc.is_repaired,
                 len(doc),
-                {i + 1: page_counts(doc[i], read_page(doc[i])) for i in _some(len(doc), most)},
+                {i + 1: _counts(doc[i]) for i in _some(len(doc), most)},
             )
     except CourseError as e:
         return [Finding('unreadable', str(e), '', True)]
@@ -91,6 +102,7 @@ _TROUBLES = dict(
 _FINE = 'fine for covers and separators; otherwise look at these pages'
 _TURNED = 'use --with blocks, which turns such pages by a quarter before it reads them'
 _COMPARE = 'compare the page count with the original; `mutool clean` makes a sound copy'
+_PLAIN = 'the plain text was used; look at these pages, and report the file'
 _LACKS = 'if it is Japanese to the eye, its fonts lack a table to Unicode: '
 
 
@@ -143,3 +155,13 @@ def _judge(name, seen, repaired, ocr='auto'):
         )
     if few_ja and not bad_all:
         yield Finding('not_japanese', f'{name} has few kana and kanji', _LACKS + force)
+
+# %% ../nbs/02b_health.ipynb #903a13e6
+def unordered(
+    pdf: str | Path,  # path of the file
+    pages: list,  # numbers of the pages whose `plain` is set
+    count: int,  # pages of the document
+) -> list[Finding]:  # one, or none without such pages
+    "What to say about the pages that could not be put in order"
+    what = f'{Path(pdf).name} could not be put in reading order on {_said(pages, count)}'
+    return [Finding('unordered', what, _PLAIN, pages=pages)] if pages else []

@@ -23,7 +23,8 @@ __all__ = ['DOCUMENTS', 'BULLET', 'MARK', 'CAPTION', 'SOURCE', 'CELL', 'PAGE_NO'
            'gaps', 'gutters', 'strips', 'bands', 'Region', 'is_prose', 'arrange', 'caption_lines', 'clusters',
            'regions', 'region_text', 'margins', 'follows', 'paragraphs', 'unsplit', 'whole_headings', 'watermarks',
            'without_readings', 'line_numbers', 'margin_notes', 'with_amounts', 'without_collisions', 'assemble',
-           'is_vertical', 'turn', 'Held', 'read_page', 'ordered', 'page_blocks', 'document_blocks']
+           'is_vertical', 'turn', 'Held', 'read_page', 'ordered', 'page_blocks', 'plain_blocks', 'or_plain',
+           'document_blocks']
 
 # %% ../nbs/01a_layout.ipynb #d14c95d9
 DOCUMENTS = set(
@@ -2469,28 +2470,71 @@ def page_blocks(
     "The blocks of one page in reading order"
     return ordered(read_page(page), **how)
 
+# %% ../nbs/01a_layout.ipynb #f159d7ba
+def plain_blocks(
+    page,  # PyMuPDF page
+) -> list:  # of `Block`
+    "The text of a page as PyMuPDF has it; the boxes are those of the page as shown"
+    import pymupdf
+
+    out = []
+    for *box, text, _, kind in page.get_text('blocks'):
+        if kind == 0 and text.strip():
+            shown = pymupdf.Rect(box) * page.rotation_matrix
+            box = tuple(round(v, 1) for v in shown)
+            out.append(Block(page.number + 1, box, text.strip(), 'body'))
+    return sorted(out, key=lambda b: (b.bbox[3], b.bbox[0]))
+
+
+def or_plain(
+    page,  # PyMuPDF page
+    make,  # what is made of it
+    plain,  # what is made of it where `make` fails; None: nothing
+):
+    "What `make` makes of a page, or else `plain`"
+    try:
+        return make(page)
+    except (CourseError, MemoryError):
+        raise
+    except Exception:
+        if plain and (instead := plain(page)):
+            return instead
+        raise
+
+# %% ../nbs/01a_layout.ipynb #c58fc9f3
+def _body(lines, sizes):  # of a page; type size, doubled -> characters, of some pages
+    "The type size of the body of a page in its document"
+    own, most = body_size(lines), max(sizes, key=sizes.get, default=0) / 2
+    prose = sum(abs(l.size - most) < 0.3 and is_prose(l.text) for l in lines)
+    return most if own < 0.93 * most and prose > 1 else own
+
 
 def document_blocks(
     pages,  # PyMuPDF pages, one by one
     ahead=8,  # pages that are read before the first is put in order
     read=read_page,  # what reads a page
+    plain=None,  # what gives the blocks of a page where this code fails: see `or_plain`
     **how,  # see `ordered`
 ):  # pairs of page number and blocks
     "Blocks, page after page; labels that outnumber a page's prose are not the document's body"
     sizes, waiting = Counter(), []
 
-    def body(p):
-        own, most = body_size(p.lines), max(sizes, key=sizes.get, default=0) / 2
-        prose = sum(abs(l.size - most) < 0.3 and is_prose(l.text) for l in p.lines)
-        return most if own < 0.93 * most and prose > 1 else own
-
-    for page in pages:
+    def begin(page):
         p = read(page)
         for l in p.lines:
             sizes[int(l.size * 2 + 0.5)] += len(l.text)
-        waiting.append(p)
+        return p
+
+    def finish(page, p):
+        def put(page):
+            return ordered(p, _body(p.lines, sizes), **how)
+
+        is_plain = not isinstance(p, Held)
+        return page.number + 1, p if is_plain else or_plain(page, put, plain)
+
+    for page in pages:
+        waiting.append((page, or_plain(page, begin, plain)))
         if len(waiting) > ahead:
-            p = waiting.pop(0)
-            yield p.number, ordered(p, body(p), **how)
-    for p in waiting:
-        yield p.number, ordered(p, body(p), **how)
+            yield finish(*waiting.pop(0))
+    for page, p in waiting:
+        yield finish(page, p)

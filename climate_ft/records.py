@@ -230,7 +230,7 @@ def _kinds(cls):
 
 
 def _told(pairs):
-    return {k: v for k, v in pairs if v or k != 'ocr'}  # most text was never read by OCR
+    return {k: v for k, v in pairs if v or k not in ('ocr', 'plain')}  # true of few pages
 
 
 class Record:
@@ -335,6 +335,7 @@ class Page(Record):
     blocks: list = field(default_factory=list)
     doc: str = ''
     ocr: bool = field(default=False, repr=False)  # was it read by OCR?
+    plain: bool = field(default=False, repr=False)  # is it plain text, in no reading order?
 
     def __post_init__(self):
         self.blocks = as_records(self.blocks, Block)

@@ -22,7 +22,7 @@ from .workspace import *
 from .layout import open_pdf
 from .ocr import check_mode, installed
 from .extractors import EXTRACTORS, iter_pages
-from .health import Finding, tell, check_pdf
+from .health import Finding, tell, check_pdf, unordered
 
 # %% auto #0
 __all__ = ['Stalled', 'iter_pages_safely', 'check_pdf_safely', 'write_extracted', 'run_extract']
@@ -210,7 +210,7 @@ def iter_pages_safely(
     progress: Progress | None = None,
     seconds: float = 15,  # of processor time, at most, for one page
     gib: float = 3,  # memory limit of the worker
-    notice=None,  # called with each `Finding` of a health check made first; None: no check
+    notice=None,  # called with each `Finding`, of a health check first; None: no check
     ocr: str = 'auto',  # see `iter_pages`; where it may be used, a page has 6 x `seconds`
 ) -> Iterator[Page]:
     "`iter_pages` in a worker process with limits on time and memory"
@@ -218,7 +218,7 @@ def iter_pages_safely(
         raise CourseError(
             f"unknown extractor {extractor!r}: there are {', '.join(EXTRACTORS)}"
         )
-    count, n = 1, 0
+    count, n, plain = 1, 0, []
     if extractor == 'blocks' and ocr != 'never' and installed():
         seconds *= 6
     with closing(
@@ -233,7 +233,11 @@ def iter_pages_safely(
             n += 1
             if progress:
                 progress(n / count, f'{extractor}, page {n}/{count}')
-            yield Page.fromdict(m)
+            page = Page.fromdict(m)
+            plain += [page.number] * page.plain
+            yield page
+    for f in unordered(pdf, plain, count) if notice else ():
+        notice(f)
 
 
 def check_pdf_safely(
