@@ -1160,6 +1160,16 @@ def _told(comp, held, body):
     }
 
 
+def _said_above(held, body):
+    "The sentences at the top of a frame that holds a table or a picture below them"
+    said = []
+    for r in rows_of(held):
+        if len(r) > 1 or r[0].size < 0.9 * body or not is_prose(r[0].text):
+            break
+        said += r
+    return said if said and said[-1].text.endswith('。') and len(said) < len(held) else []
+
+
 def _settled(comp, held, lines, body):
     "Kind, shapes and lines (indexes) of a region, without stray rules and what they cover"
 
@@ -1170,6 +1180,11 @@ def _settled(comp, held, lines, body):
     if found != 'table' and (told := _told(comp, [lines[i] for i in held], body)):
         comp, held = _without(comp, body), {i for i in held if lines[i] not in told}
         found = kind()
+    if found in ('chart', 'table'):
+        if said := _said_above([lines[i] for i in held], body):
+            top = said[-1].y1
+            comp = [(a, max(b, top), c, d) for a, b, c, d in comp if d > top]
+            held = {i for i in held if lines[i] not in said}
     one = (
         len(rows_of([lines[i] for i in held])) == 1
         and hull(comp)[3] - hull(comp)[1] < 4 * body

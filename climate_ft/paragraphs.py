@@ -218,12 +218,12 @@ _PLAIN = dict(  # kinds of numbers
     half=r'\d{1,2}[)）]',
     circled='[①-⒛]',
     letter=r'[(（][ア-ンa-zA-Z][)）]|[ア-ンa-z][)）.．]|[ア-ンイロハ](?=[ 　])',
-    chinese='第[一二三四五六七八九十]{1,3}(?![に次回者種類線章節条項款部編])'
+    chinese='第[一二三四五六七八九十]{1,3}(?![一-十百千に次回者種類線章節条項款部編])'
     '|[一二三四五六七八九十]{1,2}[、 　]',
 )
 _PLAIN = {k: re.compile(rf'\s*(?:{p})[ 　]*') for k, p in _PLAIN.items()}
 _TITLE = re.compile(
-    r'(?![\d(（])(?=.*[\u3041-\u30fe\u4e00-\u9fff]{2})[^。\t]{2,40}(?<![、，,:：；;])'
+    r'(?![\d(（])(?=.*[\u3041-\u30fe\u4e00-\u9fff]{2})(?!.*は、)[^。\t]{2,40}(?<![、，,:：；;])'
 )
 _WORDS = re.compile(
     r'(?![(（※＊*・○◯●□■◆<＜「『例注附たてにをはがのとでるれ])'
@@ -286,6 +286,7 @@ def plain_headings(
     return {at[k] for k in [*found, *(words if len(words) > 2 else ())]}
 
 
+_NTH = re.compile(r'第\d{1,3}[章節条項号編部款]')
 _BELOW = ('round', 'half', 'circled', 'letter')  # numbers that tell no level
 
 
@@ -294,7 +295,8 @@ def split_headings(b) -> list:
     lines = b.text.split('\n')
     rest = lines[1:] if b.role == 'heading' else lines
     several = 1 < len(lines) < 4 and '。' not in b.text
-    if not several or not all(_plain_number(replace(b, text=l))[0] for l in rest):
+    begins = (_NTH.match(l) or _plain_number(replace(b, text=l))[0] for l in rest)
+    if not several or not all(begins):
         return [b]
     return [replace(b, text=l) for l in lines]
 

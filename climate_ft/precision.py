@@ -471,7 +471,8 @@ def bare_sentence(
     alone: bool = True,  # without what joins it to the one before, too: また、
 ) -> str:
     "A sentence without bullet, number, footnote and figure"
-    s = re.sub('^(.{2,20}?) ?[–—―-] ?(?=\\1)', '', _marker.sub('', s))  # 学習–学習は
+    s = _marker.sub('', s.removeprefix('- '))
+    s = re.sub('^(.{2,20}?) ?[–—―-] ?(?=\\1)', '', s)  # 学習–学習は
     s = _item.sub('', _bullet.sub('', _figured.sub('', _note_mark.sub('', s))))
     return _lead.sub('', s) if alone else s
 
@@ -492,13 +493,14 @@ def _sections(chunks):  # path -> (chunk, number of the sentence in it, offset, 
     res, name, article = {}, '', ''
     for c in chunks:
         for i, (at, s) in enumerate(chunk_sentences(c)):
-            if m := _caption.fullmatch(s):
+            bare = s.removeprefix('- ')
+            if m := _caption.fullmatch(bare):
                 name, article = m[1], ''
                 continue
-            if m := _article.match(s):
+            if m := _article.match(bare):
                 article = f'{m[1]} {m[2] or name}'
             if m or article:
-                s = s[m.end() :] if m else _paragraph.sub('', s)
+                s = bare[m.end() :] if m else _paragraph.sub('', s)
             key = (*c.section, article) if article else (*c.section,)
             res.setdefault(key, []).append((c, i, at, s))
             name = ''
@@ -563,6 +565,9 @@ def _is_general(title):
     return bool(label or _label_only.fullmatch(title) or _general_title.fullmatch(title))
 
 
+_option = re.compile('[【（(]?(?:[甲乙丙丁A-ZＡ-Ｚ]|第?[0-9０-９一二三四五])案[)）】]?')
+
+
 def quoted_title(
     section: list,  # headings, outermost first
 ) -> str:  # '' if it is none or a piece of a sentence
@@ -571,7 +576,7 @@ def quoted_title(
     bad = not 2 <= len(title) <= 40 or _torn_title.search(title)
     bad = bad or any(title.count(a) != title.count(b) for a, b in _brackets)
     bad = bad or _doubled.search(title) or re.match(r'([一-龥]{2,})\1', title)
-    bad = bad or not re.search('[ぁ-んァ-ヶ一-龥]{2}', title)
+    bad = bad or not re.search('[ぁ-んァ-ヶ一-龥]{2}', title) or _option.fullmatch(title)
     return '' if bad else title.translate(str.maketrans('「」', '『』'))
 
 
@@ -906,6 +911,7 @@ def _sensible(c, f):
     return bool(asked) and f.shape in ('place', 'end') and _countable(c, f)
 
 # %% ../nbs/05i_precision.ipynb #05i0001p
+_over = re.compile('(?<!な)[ただ](?:のは[^、]{1,4})?。?$')
 _opens = re.compile('[^、。は]{4,24}(?:場合|ときは?|には|では)、?')
 
 
@@ -925,6 +931,8 @@ def own_forms(
         top = topic_of(c)
         if top and not top[0] or _opens.match(c):
             found += [f for f in _clause_forms(c, '', known) if _sensible(c, f)]
+    if not _over.search(t):  # what is planned is not asked as if it were over
+        found = [f for f in found if not _over.search(f.question)]
     called = {f.answer for f in found if f.kind == 'reverse' and f.shape == 'what'}
     return [f for f in found if f.shape != 'topic' or f.answer not in called]
 

@@ -405,6 +405,12 @@ def test_short_lines_between_paragraphs_are_headings_where_there_are_three():
     assert [t for t, _ in plain(*rows, *torn)] == ['策定の趣旨', '計画の期間', '評価の仕組み']
 
 
+def test_the_first_line_of_an_article_of_law_is_no_heading():
+    assert plain(PROSE, '第百三条 倉荷証券の所持人は、倉庫', PROSE) == []
+    assert plain(PROSE, '第三　倉荷証券の所持人は、倉庫', PROSE) == []
+    assert plain(PROSE, '第三　倉荷証券の所持人', PROSE) == [('第三　倉荷証券の所持人', 1)]
+
+
 def test_plain_headings_stand_below_those_of_larger_type():
     rows = [('heading', '第2章 海の観測', (50, 60, 300, 80), 14.0)]
     for i, t in enumerate(('(1)計測の目的', PROSE, '(2)計測の間隔', PROSE)):
@@ -432,6 +438,8 @@ def test_two_headings_in_one_block_are_two():
     assert levels(*rows) == [('(1)取付擁壁', 1), ('a. 設置範囲', 2)]
     long = ('heading', '海面水位の上昇の\n速さと要因', 12.0), ('body', PROSE, 9.1)
     assert [t for t, _ in levels(*long)] == ['海面水位の上昇の速さと要因']
+    act = ('heading', '６ 各号の解説\n第１号の土地', 10.6), ('body', PROSE, 10.6)
+    assert [t for t, _ in levels(*act)] == ['6　各号の解説', '第1号の土地']
     item = ('list', '(1) 取付擁壁は、次の\n2. の構造とする。', 9.1), ('body', PROSE, 9.1)
     assert levels(*item) == []
 

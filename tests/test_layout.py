@@ -175,6 +175,35 @@ def test_a_frame_in_one_of_two_columns(tmp_path):
     assert c.captions == [] and text.count(SAID) >= 3
 
 
+TOLD = '残留沈下量の許容値の目安は、表3-2-1に示すとおりである。'
+
+
+@pytest.mark.parametrize('frame', (rect, pieces))
+@pytest.mark.parametrize(
+    'said', ([TOLD], ['橋台と樋門の間の不同沈下を避けるために許される', TOLD])
+)
+def test_a_sentence_above_the_table_in_its_frame_stays_text(tmp_path, frame, said):
+    def draw(s):
+        y = s.prose(80, 90) + 20
+        for i, r in enumerate(said):
+            s.write(104, y + 18 * i, r)
+        top = y + 18 * len(said) + 24
+        frame(s, (90, y - 16, 480, top + 84))
+        for i, row in enumerate(
+            (('構造', '沈下量'), ('直接基礎', '5cm'), ('柔支持基礎', '30cm'))
+        ):
+            for k, t in enumerate(row):
+                s.rect(
+                    (136 + 135 * k, top + 24 * i, 271 + 135 * k, top + 24 * i + 24), width=0.5
+                )
+                s.write(142 + 135 * k, top + 24 * i + 16, t)
+        s.prose(80, top + 120)
+
+    _, c, text = read(tmp_path, draw)
+    assert ''.join(said) in text.replace('\n', '') and text.count(SAID) == 2
+    assert '柔支持基礎' not in text
+
+
 def test_charts_and_diagrams_stay_out_of_the_text(tmp_path):
     def draw(s):
         s.prose(80, 90)

@@ -932,6 +932,41 @@ def test_an_article_of_rules_is_asked_for_by_the_name_above_it():
     assert own_facts(chunks(('副業・兼業', f.answer))) == []  # no article
 
 
+def test_an_article_in_a_list_begins_like_one_beside_it():
+    hours = '第37条　運転者の1日（24時間）の拘束時間は、原則として13時間以内とするものとする。'
+    first = (
+        '（特則）',
+        '第35条　前章で定めるもののほか、運転者の拘束時間は、本章の定めによる。',
+    )
+    for rest in (hours, f'- {hours}'):
+        rows = ('第5章　運転者の拘束時間等', 1), *first, '（拘束時間）', rest
+        cs = outline(*rows, ('第6章　運転者の休日', 1), LATER)
+        assert not any('拘束時間等' in f.subject for f in own_facts(cs))
+
+
+def test_the_letter_of_an_item_is_no_part_of_an_answer():
+    said = FIRST.replace('計画の', 'ア計画の')
+    assert said != FIRST
+    for s in (said, f'- {said}', f'- ア {FIRST}'):
+        (f,) = own_facts(outline(('計画の期間', 1), s))
+        assert f.answer == FIRST
+    assert bare_sentence('- カ国語の計画') == 'カ国語の計画'
+
+
+@pytest.mark.parametrize('label', ('【甲案】', '【丁案】', '第3案', 'A案'))
+def test_the_label_of_an_option_is_no_name_of_a_section(label):
+    parts = ('図書館の施設', 1), (label, 2), LATER, ('計画の期間', 1), (label, 2), FIRST
+    assert own_facts(outline(*parts)) == []
+
+
+def test_what_is_planned_is_not_asked_as_if_it_were_over():
+    s = '運動の評価は、2010年度に最終評価を{}。'
+    asked = [f.question for f in own_forms(s.format('行い、その後の運動の推進に反映させる'))]
+    assert not any(q.endswith('た') or 'たのは' in q for q in asked)
+    over = own_forms(s.format('行い、その後の運動の推進に反映させた'))
+    assert any('行った' in f.question for f in over)
+
+
 def test_the_heading_of_an_act_is_asked_for_as_a_section():
     told = (
         'デバイスを初期設定する際には、機種の違いにより、'
