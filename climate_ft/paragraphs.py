@@ -221,6 +221,7 @@ _PLAIN = dict(  # kinds of numbers
     chinese='第[一二三四五六七八九十]{1,3}(?![一-十百千に次回者種類線章節条項款部編])'
     '|[一二三四五六七八九十]{1,2}[、 　]',
 )
+_BELOW = ('round', 'half', 'circled', 'letter')  # numbers that tell no level
 _PLAIN = {k: re.compile(rf'\s*(?:{p})[ 　]*') for k, p in _PLAIN.items()}
 _TITLE = re.compile(
     r'(?![\d(（])(?=.*[\u3041-\u30fe\u4e00-\u9fff]{2})(?!.*は、)[^。\t]{2,40}(?<![、，,:：；;])'
@@ -246,9 +247,10 @@ def _plain_number(b):
     return '', 0, 0
 
 
-def _is_prose(b):
+def _is_prose(b, title=''):  # the kind of number of the line above it
     told = b.role in ('body', 'list') and '。' in b.text and len(b.text) > 24
-    return told and not _plain_number(b)[0]
+    kind = _plain_number(b)[0]
+    return told and (not kind or title in ('dotted', 'point') and kind in _BELOW)
 
 
 def _is_words(text, k, found):
@@ -273,7 +275,7 @@ def plain_headings(
         kind, _, end = numbers[k]
         beside = [numbers[j][0] for j in (k - 1, k + 1) if j >= 0]
         short = text[k].role in ('body', 'list') and _TITLE.fullmatch(text[k].text, end)
-        over = k + 1 in found or _is_prose(text[k + 1])
+        over = k + 1 in found or _is_prose(text[k + 1], kind)
         if kind and short and kind not in beside and over:
             found.add(k)
     words = [k for k in range(len(text) - 1) if _is_words(text, k, found)]
@@ -287,7 +289,6 @@ def plain_headings(
 
 
 _NTH = re.compile(r'第\d{1,3}[章節条項号編部款]')
-_BELOW = ('round', 'half', 'circled', 'letter')  # numbers that tell no level
 
 
 def split_headings(b) -> list:
@@ -301,10 +302,22 @@ def split_headings(b) -> list:
     return [replace(b, text=l) for l in lines]
 
 
+def _number_of(b):
+    "The kind of number that a heading begins with, and its parts"
+    kind, _, end = _plain_number(b)
+    return kind, [int(n) for n in re.findall(r'\d+', b.text[:end])]
+
+
+def _counts_on(a, b):
+    "Does a number stand beside one before it: 2-2 after 2-1, 12. after 1.?"
+    same = a and a[0] == b[0] in ('dotted', 'point') and len(a[1]) == len(b[1])
+    return bool(same) and a[1][:-1] == b[1][:-1] and a[1] < b[1]
+
+
 def set_plain_levels(blocks, places) -> None:
-    """Below the heading of larger type before them; kinds of numbers are nested as they
-    appear, also those of headings in larger type: (1), a."""
-    above, stack = 0, []
+    """Below the heading of larger type before them, or beside it if they count on from it.
+    Kinds of numbers are nested as they appear, also those of larger headings: (1), a."""
+    above, stack, number = 0, [], None
     places = places | {
         i
         for i, b in enumerate(blocks)
@@ -313,11 +326,14 @@ def set_plain_levels(blocks, places) -> None:
     for i, b in enumerate(blocks):
         kind = _plain_number(b)[0] or ('words' if i in places else '')
         if b.role == 'heading' and i not in places:
-            above, stack = b.level, []
+            above, stack, number = b.level, [], _number_of(b)
         elif kind in stack and (i in places or len(b.text) < 40):  # also one of a list
             stack = stack[: stack.index(kind)]
         if i in places:
-            stack.append(kind)
+            if _counts_on(number, _number_of(b)):
+                stack, number = [], _number_of(b)
+            else:
+                stack.append(kind)
             b.level = above + len(stack)
     for i in places:
         blocks[i].role = 'heading'

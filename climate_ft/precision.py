@@ -28,7 +28,7 @@ _elsewhere = re.compile(
     '|(?<![0-9人年件円%名回日月歳点個つ割倍台校社国])以[下上][のにがをはで]|残りの|その逆'
     '|別の|ほかの|(?<![一-龥ぁ-ん])[上下]の|段落|先ほど|もう(?:一|1|ひと)つ|のとおり|の通り'
     '|(?<![一-龥])両[国者社方校]|[前本各同当][0-9]?(?:[条号節章]|項(?!目))|別[紙表添記]|[前後]者|[前次]号'
-    '|第[0-9]+[（(][0-9]'
+    '|第[0-9]+[（(][0-9]|[0-9](?:頁|ページ)[にのを参]'
     '|(?<![法律令例則])第[0-9一二三四五六七八九十]+[条項号章節編部]|[項節章] ?[A-Z]?[0-9]'
     '|附則|登場した|[前後]ろ?の[項式]|[0-9] ?節|(?:図表?|表|写真|リスト|コード|例|式) ?[0-9]'
     '|(?<![第約計成和正治前後])[一-龥][0-9]{1,2}(?=[はがをのでと、。])'
@@ -594,11 +594,12 @@ def _places(sections, chunks):
     paths = {k[:n] for k in sections for n in range(1, len(k) + 1)}
     tops = {k[:1] for k in sections}  # one heading above all of them is a title
     paths -= tops if len(tops) == 1 < len(sections) else set()
-    times = Counter(place_of([*p]) for p in paths)
+    titles = _unlettered({p: place_of([*p]) for p in paths})
+    times = Counter(titles.values())
     missed, res = {k[1:] for k in long_sections(chunks)}, dict.fromkeys(sections, '')
-    for k in sections.keys() - missed - {()}:
+    for k in (sections.keys() | paths) - missed - {()}:
         least = len(k) - 1 if re.match(f'{_nth}条', k[-1]) else 0
-        above = [place_of([*k[:n]]) for n in range(len(k), least, -1)]
+        above = [titles.get(k[:n], '') for n in range(len(k), least, -1)]
         res[k] = next((p for p in above if p and times[p] == 1), '')
     return res
 
@@ -692,8 +693,9 @@ def _quoted(sections, places, chunks):
     for k, title in titles.items():
         if len(tops) == 1 < len(sections) and len(k) == 1:
             continue
-        above = places[k] if places[k] != title else ''
-        clear = len(title) > 3 and times[title] == 1 and not _is_general(title)
+        above = places.get(k[:-1], '') if places[k] == title else places[k]
+        clear = len(title) > (5 if above else 3)  # 使用材料: of what?
+        clear = clear and times[title] == 1 and not _is_general(title)
         if title and (clear or above):
             names[k] = f'「{title}」' if clear else f'「{above}」の「{title}」'
     times = Counter(names.values())
@@ -893,6 +895,8 @@ def _sensible(c, f):
     short = _short_name.match(f.question)
     if short and re.search(f'[^、。「『（(はがをにでとのや・]{re.escape(short[1])}', c):
         return False  # B|型肝炎ウイルス: torn off
+    if short and re.search('[0-9]{3}', f.question + f.answer):
+        return False  # JIS A 5758: the number of a standard
     if short and re.match('新会社|同社|子会社|当社|.*・[ァ-ヶー]+$', short[1]):
         return False
     if f.shape == 'what':

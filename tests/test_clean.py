@@ -444,6 +444,22 @@ def test_two_headings_in_one_block_are_two():
     assert levels(*item) == []
 
 
+def test_a_number_that_counts_on_from_a_heading_stands_beside_it():
+    heads = ('第4節 盛土', 12.0), ('2. 構造', 11.0), ('2－1 舗装', 10.0)
+    rows = [('heading', t, s) for t, s in heads]
+    rows += [('body', PROSE, 9.1), ('body', '2－2 路床', 9.1), ('body', PROSE, 9.1)]
+    found = levels(*rows, ('list', '(1) 調査', 9.1), ('body', PROSE, 9.1))
+    assert found[2:] == [('2－1　舗装', 4), ('2－2　路床', 4), ('(1)調査', 5)]
+
+
+def test_a_heading_may_stand_over_a_numbered_sentence():
+    item = '(1)受注者は、施工にあたり、設計図書による規格を確かめなければならない。'
+    rows = ('heading', '1. 設置位置', 12.0), ('body', PROSE, 9.1)
+    found = levels(*rows, ('body', '12. 防食被覆', 9.1), ('list', item, 9.1))
+    assert found == [('1. 設置位置', 1), ('12. 防食被覆', 1)]
+    assert levels(*rows, ('body', '(3)防食被覆', 9.1), ('list', item, 9.1)) == found[:1]
+
+
 def test_numbers_without_a_level_stand_below_the_heading_before_them():
     rows = [('1-1 設置位置', 12), ('(1)天端高', 12), ('a. 標準', 12), ('(2)落差', 12)]
     rows = [('heading', t, s) for t, s in rows] + [('heading', '1-2 構造', 12)]

@@ -744,6 +744,7 @@ def test_until_now_and_some_sort_of_point_nowhere():
     assert not refers('これまでの河川の改修に、流域の対策を加える。') and refers(
         'これを加える。'
     )
+    assert refers('技術資料の評価は、11～16頁に示す基準に基づき行う。')
     assert not refers('通信回線から何らかの影響を受ける。') and refers(
         'それまでの改修を続ける。'
     )
@@ -965,6 +966,24 @@ def test_what_is_planned_is_not_asked_as_if_it_were_over():
     assert not any(q.endswith('た') or 'たのは' in q for q in asked)
     over = own_forms(s.format('行い、その後の運動の推進に反映させた'))
     assert any('行った' in f.question for f in over)
+
+
+def test_a_short_heading_is_named_with_the_one_above_it():
+    said = FIRST.replace('計画の対象とする期間', '工事に使う材料の調達')
+    rows = ('ア 法面の保護', 1), LATER, ('使用材料', 2), said, ('イ 人材の育成', 1), LATER
+    assert [f.subject for f in own_facts(outline(*rows))] == [
+        '文書の「法面の保護」の「使用材料」の節の冒頭'
+    ]
+    long = *rows[:2], ('使用する材料の調達', 2), *rows[3:]
+    assert [f.subject for f in own_facts(outline(*long))] == [
+        '文書の「使用する材料の調達」の節の冒頭'
+    ]
+
+
+def test_the_number_of_a_standard_is_no_abbreviation():
+    assert (
+        own_forms('上端部と横断部には、合成樹脂系シーリング材（JISA5758）を施工する。') == []
+    )
 
 
 def test_the_heading_of_an_act_is_asked_for_as_a_section():
