@@ -179,6 +179,8 @@ LANGUAGE = re.compile(r'(?<=highlight-)(?:python|myst-ansi)(?= notranslate">)')
 # the parts of a string have one colour, and imported names that of all code
 SAME = dict(sa='s1', si='s1')
 STRING = re.compile(r'(?:<i class=s1>[^<]*</i>){2,}')
+# no rule of a style sheet asks what kind of page a link leads to
+LEADS = re.compile(r'<span class="std std-(?:doc|ref)">((?:[^<]|<(?!/?span))*)</span>')
 # MyST-NB says the same twice, for open and closed, and gives both a third name
 FOLD = re.compile(
     r'<details class="admonition hide above-input">\s*<summary[^>]*>\s*'
@@ -224,7 +226,7 @@ VERBATIM = re.compile(r'(<(pre|script|style|textarea|svg|iframe)\b.*?</\2>)', re
 def lean(s):
     """A page without marks that change nothing and without blank lines and indentation of
     the templates"""
-    s = PLAIN.sub(r'\1', LANGUAGE.sub('', UNUSED.sub('', s)))
+    s = LEADS.sub(r'\1', PLAIN.sub(r'\1', LANGUAGE.sub('', UNUSED.sub('', s))))
     s = TOKEN.sub(lambda m: f'<i class={SAME.get(m[1], m[1])}>{m[2]}</i>', s)
     s = STRING.sub(lambda m: f'<i class=s1>{re.sub("</?i[^>]*>", "", m[0])}</i>', s)
     s = FOLD.sub(r'<details class="fold"><summary>\1</summary>', s)
