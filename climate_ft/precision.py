@@ -29,6 +29,7 @@ _elsewhere = re.compile(
     '|別の|ほかの|(?<![一-龥ぁ-ん])[上下]の|段落|先ほど|もう(?:一|1|ひと)つ|のとおり|の通り'
     '|(?<![一-龥])両[国者社方校]|[前本各同当][0-9]?(?:[条号節章]|項(?!目))|別[紙表添記]|[前後]者|[前次]号'
     '|第[0-9]+[（(][0-9]|[0-9](?:頁|ページ)[にのを参]'
+    '|(?<![一-龥])[甲乙丙](?:及び|又は|[はがをにのとも、])'
     '|(?<![法律令例則])第[0-9一二三四五六七八九十]+[条項号章節編部]|[項節章] ?[A-Z]?[0-9]'
     '|附則|登場した|[前後]ろ?の[項式]|[0-9] ?節|(?:図表?|表|写真|リスト|コード|例|式) ?[0-9]'
     '|(?<![第約計成和正治前後])[一-龥][0-9]{1,2}(?=[はがをのでと、。])'
@@ -87,6 +88,7 @@ _weak_end = re.compile(
     '|考え(?:てい)?ます|たい|たいです|次第です|ところ(?:です|である)|よう(?:です|だ)|か|ね|よ'
     '|か(?:も|と)(?:しれ|知れ)(?:ません|ない)|(?:させて)?いただき(?:ます|ました)'
     '|こと(?:は|も)(?:可能です|可能である|できます|できる)|限りです|でした'
+    '|(?:要領|規[程定]|定め|基準|事項|図書|仕様書?)による(?:もの(?:とする|である))?'
     '|(?:という|との)こと(?:です|である)|らしい|はず(?:です|である|だ)|(?:ように|なく)なり?ました'
     '|(?:多く|いくつ|簡単|様々|さまざま|複数|何か).{0,12}あ(?:る|ります)|では(?:ありません|ない)'
     '|[うい]としてい(?:る|ます)|ことに(?:注意|留意)してください|(?:記し|述べ|レビューし|確認し|扱い|取り上げ)ます|(?:記し|述べ)ています'
@@ -462,7 +464,7 @@ _figured = re.compile(  # （第1-4-6図）, (項5.11参照)
 
 _marker = re.compile(  # ウ振替休日は, a. 申請書は; not カ国
     '^(?:[アイウエオキク] ?(?=[一-龥]{2}|[A-Z]{2})(?!短調|長調)'
-    '|[a-zA-Z][.．] *(?=[ぁ-んァ-ヶ一-龥「]))'
+    '|[a-zA-Z][.．] *(?=[ぁ-んァ-ヶ一-龥「])|[a-zａ-ｚ] ?(?=「))'
 )
 
 
@@ -654,7 +656,8 @@ def _opening_of(sents):
     end = c.text.find('\n', start - c.start)
     end = len(c.text) if end < 0 else end
     said = [bare_sentence(s, False) for d, _, at, s in sents if d is c and at - c.start < end]
-    if not _starts(said[0]) or _exercise.search(c.text):
+    note = sents[0][3].removeprefix('- ').startswith(('※', '＊', '*'))
+    if note or not _starts(said[0]) or _exercise.search(c.text):
         return []
     n = 1
     while n < len(said) and _fits(said[n]) and len(''.join(said[: n + 1])) <= _longest:
@@ -693,7 +696,11 @@ def _quoted(sections, places, chunks):
     for k, title in titles.items():
         if len(tops) == 1 < len(sections) and len(k) == 1:
             continue
-        above = places.get(k[:-1], '') if places[k] == title else places[k]
+        above = places[k] if places[k] != title else places.get(k[:-1], '')
+        if k and re.match(f'{_nth}条', k[-1]):
+            above = ''  # it may be an item of the article before
+        if title in map(_plain_title, (k[:n] for n in range(1, len(k)))):
+            continue  # 2. 舗装工 in 第18節 舗装工: which of the two?
         clear = len(title) > (5 if above else 3)  # 使用材料: of what?
         clear = clear and times[title] == 1 and not _is_general(title)
         if title and (clear or above):
@@ -716,14 +723,16 @@ def _boxed(chunks):
 
 def _section_facts(sections, places, chunks):
     "What the sections of a document begin with"
-    boxed = _boxed(chunks)
+    boxed, told = _boxed(chunks), set()
     for k, name in _quoted(sections, places, chunks).items():
         if k in boxed:
             continue
         sents = sections[k]
         said = [] if _exercises.search('\n'.join(k)) else _opening_of(sents)
         words = [t.surface for t in tokens(name) if _is_noun(t) and len(t.surface) > 1]
-        if any(w in s for s in said for w in words):  # of what the heading names
+        about = any(w in s for s in said for w in words)  # of what the heading names
+        if about and (*said,) not in told:
+            told.add((*said,))
             c, i, at, _ = sents[0]
             subject = f'文書の{name}の節の冒頭'
             key = f'{c.id}.o' if len(k) == len(c.section) else f'{c.id}.{i}o'

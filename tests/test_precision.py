@@ -980,6 +980,42 @@ def test_a_short_heading_is_named_with_the_one_above_it():
     ]
 
 
+def test_the_parties_of_a_contract_are_nobody():
+    assert refers('乙は、甲による応援が必要と判断した場合は、甲に応援を要請することができる。')
+    assert not refers('甲種防火対象物の管理者は、消防計画を定めなければならない。')
+
+
+def test_what_another_paper_rules_is_no_answer():
+    said = '設計図面の記載については、記載要領によるほか、記載注意事項による。'
+    assert own_facts(outline(('設計図面の記載', 1), said)) == []
+    said = '設計図面の記載については、縮尺と単位を図面ごとに定めなければならない。'
+    assert own_facts(outline(('設計図面の記載', 1), said))
+
+
+def test_a_note_of_a_table_is_no_beginning_and_a_letter_no_part_of_a_name():
+    assert own_facts(outline(('計画の期間', 1), f'※{FIRST}')) == []
+    assert bare_sentence('- ａ「現場救急」とは、航空機の出動をいう。')[0] == '「'
+
+
+def test_a_section_in_one_of_its_own_name_is_not_quoted():
+    parts = ('第1章 水門の工事', 1), ('第3節 計画の期間', 2), ('2. 計画の期間', 3), FIRST
+    assert own_facts(outline(*parts, ('人材の事業', 1), LATER)) == []
+
+
+def test_an_answer_is_asked_for_once():
+    parts = [('水門の工事', 1), LATER, ('計画の期間', 2), FIRST]
+    parts += [('堤防の工事', 1), LATER, ('計画の期間', 2), FIRST]
+    (f,) = own_facts(outline(*parts))
+    assert f.subject == '文書の「水門の工事」の「計画の期間」の節の冒頭'
+
+
+def test_an_article_is_not_named_with_an_item_of_the_one_before():
+    said = '第4条医師が付添人を必要と認めた場合は、原則として1名に限り搭乗することができる。'
+    rows = ('人材の事業', 1), LATER, ('救急の要領', 1), LATER, ('(3)航空室の任務', 2), LATER
+    cs = outline(*rows, '（付添人の搭乗）', said, '2その者は、次の書類を示すものとする。')
+    assert not any('航空室の任務' in f.subject for f in own_facts(cs))
+
+
 def test_the_number_of_a_standard_is_no_abbreviation():
     assert (
         own_forms('上端部と横断部には、合成樹脂系シーリング材（JISA5758）を施工する。') == []
