@@ -48,7 +48,7 @@ def run_clean(
     return c
 
 # %% ../nbs/04_clean.ipynb #70eb57a3
-# `from climate_ft.clean import *` brings what the chapters 04a to 04c define
+# `from climate_ft.clean import *` brings what the chapters 04a to 04d define
 _all_ = [
     'Caption', 'Clean', 'Cleaned', 'TOC', 'boundaries', 'clean_pages', 'find_furniture',
     'gold_paragraphs', 'heading_level', 'join_lines', 'join_paragraphs',

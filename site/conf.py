@@ -207,6 +207,8 @@ UNUSED = re.compile(
             # the contents again, for paper only
             r'<div id="jb-print-toc">(?:(?!<div id="searchbox).)*?</nav>\s*</div>',
             r'<link rel="preload" as="script"[^>]*>',
+            r'<script defer src="[^"]*/fontawesome\.js[^"]*"></script>\s*',  # see `tidy`
+            r' data-cfasync="false"',  # for pages behind Cloudflare
             r'(?<=\?digest=.{6})\w+',
             r'(?<=\?v=[0-9a-f]{4})[0-9a-f]{4}(?=")',
             r'(?<=mystnb\.[0-9a-f]{4})[0-9a-f]{60}(?=\.css)',  # see `tidy`
@@ -258,7 +260,8 @@ def tidy(out):
     shutil.rmtree(out / '_static/locales', ignore_errors=True)
     for p in out.glob('_static/mystnb.*.css'):
         p.rename(p.with_name(f'{p.name[:11]}.css'))
-    (out / '_static/scripts/fontawesome.js').write_text('// the style sheet draws the icons\n')
+    # the style sheet draws the icons
+    (out / '_static/scripts/fontawesome.js').unlink(missing_ok=True)
 
 
 def finish(app, exc):

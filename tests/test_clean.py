@@ -11,6 +11,7 @@ from climate_ft.workspace import (
     write_json,
 )
 from climate_ft import clean as K
+from climate_ft import headings, paragraphs
 from climate_ft.compare import load_gold
 from climate_ft.extract import extract
 
@@ -340,6 +341,18 @@ def plain(*texts):
     where = [('body', t, (50, 100 + 40 * i, 400, 120 + 40 * i)) for i, t in enumerate(texts)]
     blocks = K.clean_pages([page(1, *where)]).blocks
     return [(b.text, b.level) for b in blocks if b.role == 'heading']
+
+
+def test_the_rules_of_headings_are_found_where_they_stood_and_can_be_replaced_there(
+    monkeypatch,
+):
+    assert len(headings.__all__) == 5
+    for name in headings.__all__:
+        assert getattr(paragraphs, name) is getattr(headings, name) is getattr(K, name)
+    assert set(headings.__all__) < set(paragraphs.__all__)
+    assert plain('(1)計測の目的', PROSE) == [('(1)計測の目的', 1)]
+    monkeypatch.setattr(paragraphs, 'plain_headings', lambda blocks: set())
+    assert plain('(1)計測の目的', PROSE) == []
 
 
 @pytest.mark.parametrize(
