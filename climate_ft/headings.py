@@ -22,6 +22,24 @@ def heading_level(
     return 1 + len(re.findall(r'\d+', m[1])) if m else 0
 
 # %% ../nbs/04d_headings.ipynb #04d0000f
+def _nest_items(heads):
+    "1., 2. that count anew below a heading like 10-1-10-6 stand below it"
+    parts = [re.match(r'\d{1,2}(?:[.．－–-]\d{1,2})*(?=\D)', b.text) for b in heads]
+    parts = [[int(n) for n in re.findall(r'\d+', m[0])] if m else [] for m in parts]
+    beside = [*zip(parts, [*parts[1:], []])]
+    chapters = [len(p) == 1 and len(q) > 1 and p == q[:1] for p, q in beside]  # 1., 1-1
+    deep, last = None, 0
+    for b, p, chapter in zip(heads, parts, chapters):
+        if len(p) > 1:
+            deep, last = b, 0
+        elif p:
+            inside = deep and not chapter and (p[0] == last + 1 or not any(chapters))
+            deep, last = (deep, p[0]) if inside else (None, 0)
+            b.level = deep.level + 1 if inside else b.level
+        elif b.text.startswith('第'):
+            deep = None
+
+
 def set_levels(blocks) -> None:
     "Set `level` of the headings of a document"
     heads = [b for b in blocks if b.role == 'heading']
@@ -32,6 +50,7 @@ def set_levels(blocks) -> None:
     if tops and any(b.level == 1 for b in below):  # 第1節, 1．, 1-1: they count anew in each
         for b in below:
             b.level += max(tops)
+    _nest_items(heads)
     sizes = {
         s: Counter(b.level for b in heads if b.level and round(b.size) == s).most_common(1)[0][
             0
@@ -52,8 +71,8 @@ def set_levels(blocks) -> None:
 def _spaced(heading):
     "A wide space behind the number of a heading"
     number = (
-        r'^(第\s?[\d一二三四五六七八九十]+\s?[部編章節]|\d{1,2}(?:[.－–-]\d{1,2})+'
-        r'|\d{1,2}(?=[^\d.)）－–年月日-]))[ 　]*(?=\S)'
+        r'^(第\s?[\d一二三四五六七八九十]+\s?[部編章節]|\d{1,2}(?:[.．－–-]\d{1,2})+'
+        r'|\d{1,2}(?=[^\d.．)）－–年月日-]))[ 　]*(?=\S)'
     )
     return re.sub(number, r'\1　', heading)
 

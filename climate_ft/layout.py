@@ -1904,7 +1904,12 @@ def _begins(
 def _usual(rows):
     "Distances from row to row, without those between paragraphs"
     ways = [(b.y0 - a.y0, a.size) for a, b in zip(rows, rows[1:])]
-    return [way for way, size in ways if 0.9 * size < way < 2.5 * size]
+    near = [way for way, size in ways if 0.9 * size < way < 2.5 * size]
+    if near or len(ways) < 4 or not any(is_prose(r.text) for r in rows):
+        return near
+    most = median(way for way, _ in ways)  # lines far apart, all of them
+    even = [way for way, size in ways if abs(way - most) < 0.1 * most and way < 4 * size]
+    return even if len(even) > 0.7 * len(ways) else []
 
 
 def _leads(rows):

@@ -577,6 +577,7 @@ def quoted_title(
     title = _plain_title(section)
     bad = not 2 <= len(title) <= 40 or _torn_title.search(title)
     bad = bad or any(title.count(a) != title.count(b) for a, b in _brackets)
+    bad = bad or title.endswith('的') or tokens(title)[-1].sub == '形容動詞語幹'
     bad = bad or _doubled.search(title) or re.match(r'([一-龥]{2,})\1', title)
     bad = bad or not re.search('[ぁ-んァ-ヶ一-龥]{2}', title) or _option.fullmatch(title)
     return '' if bad else title.translate(str.maketrans('「」', '『』'))
@@ -677,6 +678,8 @@ def _unlettered(titles):  # path -> title
     res = {}
     for k, t in titles.items():
         n = -1 if _goes_with.match(t) else _counted.find(t[:1] or '*')
+        if n >= 0 and re.match('[ァ-ヶ]', t[1:]) and len(tokens(t)[0].surface) > 1:
+            n = -1  # アプリケーション
         alone = _counted[n] in 'ア1'  # the first one has another behind it
         beside = _counted[n + 1 if alone else n - 1] if n >= 0 else ''
         begun = {(k[:-1], x) for x in 'ア1'} & first
@@ -718,6 +721,10 @@ def _boxed(chunks):
         else:
             last = (*c.section,)
             first.setdefault(last, c.pages[0])
+    boxes = [c for c in chunks if c.section[-1:] == ['コラム']]
+    for k, page in first.items():  # its text may be in a box that joined another one
+        title = _plain_title([*k])
+        out |= {k for c in boxes if page in c.pages and title and title in c.text}
     return out
 
 
@@ -741,7 +748,7 @@ def _section_facts(sections, places, chunks):
 # %% ../nbs/05i_precision.ipynb #a15d3e7a
 _asks = re.compile(
     '(?:(?:Q|Ｑ|問|質問)[ 　]*[0-9０-９－-]{0,4}[.．:：)）、 　]*)?'
-    '(?P<q>(?![-－・□■○●◯☐])[^。？?]{8,80}(?<!いま[すし]た)(?<!います)'
+    '(?P<q>(?![-－・□■○●◯☐]|[(（]?[0-9]{1,2}[.．)）])[^。？?]{8,80}(?<!いま[すし]た)(?<!います)'
     '(?:か|(?:教えて|示して|説明して)(?:ください|下さい)))[。？?]'
 )
 _answered = re.compile('[（(\\[【]?(?:答え?|回答|A|Ａ)[0-9０-９]{0,3}[)）\\]】]?[.．:： 　]*')

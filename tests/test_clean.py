@@ -446,7 +446,7 @@ def levels(*rows):
 
 def test_two_headings_in_one_block_are_two():
     rows = ('heading', '第1 節 基本事項\n1．定 義', 9.1), ('body', PROSE, 9.1)
-    assert [t for t, _ in levels(*rows)] == ['第1節　基本事項', '1　．定義']
+    assert [t for t, _ in levels(*rows)] == ['第1節　基本事項', '1．定義']
     rows = ('list', '(1) 取付擁壁\na. 設置範囲', 9.1), ('body', PROSE, 9.1)
     assert levels(*rows) == [('(1)取付擁壁', 1), ('a. 設置範囲', 2)]
     long = ('heading', '海面水位の上昇の\n速さと要因', 12.0), ('body', PROSE, 9.1)
@@ -463,6 +463,21 @@ def test_a_number_that_counts_on_from_a_heading_stands_beside_it():
     rows += [('body', PROSE, 9.1), ('body', '2－2 路床', 9.1), ('body', PROSE, 9.1)]
     found = levels(*rows, ('list', '(1) 調査', 9.1), ('body', PROSE, 9.1))
     assert found[2:] == [('2－1　舗装', 4), ('2－2　路床', 4), ('(1)調査', 5)]
+
+
+def test_items_that_count_anew_below_a_deep_heading_stand_below_it():
+    texts = '第10節 排水工', '10-1-10-5 側溝', '1. 蓋の設置', '2. 目地', '10-1-10-6 地下排水工'
+    rows = [(t, 12.0) for t in (*texts, '1. 一般事項', '2. 埋戻し', '10-1-10-7 水路')]
+    found = levels(*[r for t, s in rows for r in (('heading', t, s), ('body', PROSE, 9.1))])
+    assert [n for _, n in found] == [2, 6, 7, 7, 6, 7, 7, 6]
+    skipped = '7-1-6-2 目地', '8. 種類', '7-1-6-5 被覆工', '1. 施工'
+    found = levels(*[r for t in skipped for r in (('heading', t, 12.0), ('body', PROSE, 9.1))])
+    assert [n for _, n in found] == [4, 5, 4, 5]
+    chapters = '1. 総論', '1-1 目的', '2. 各論', '2-1 構造', '3. 管理'
+    found = levels(
+        *[r for t in chapters for r in (('heading', t, 12.0), ('body', PROSE, 9.1))]
+    )
+    assert [n for _, n in found] == [1, 2, 1, 2, 1]
 
 
 def test_a_heading_may_stand_over_a_numbered_sentence():

@@ -1016,6 +1016,42 @@ def test_an_article_is_not_named_with_an_item_of_the_one_before():
     assert not any('航空室の任務' in f.subject for f in own_facts(cs))
 
 
+@pytest.mark.parametrize('label', ('深刻', '高い容易', '平均的'))
+def test_a_rating_is_no_heading(label):
+    said = FIRST.replace('計画', '図書館')
+    parts = ('図書館の施設', 1), LATER, (label, 2), said, ('人材の事業', 1), LATER
+    assert own_facts(outline(*parts)) == []
+
+
+def test_a_word_that_begins_like_the_letter_of_an_item_stays_whole():
+    first = FIRST.replace('計画', 'アプリケーション')
+    rows = ('アプリケーションの期間', 1), first, ('インジェクションの対策', 1), LATER
+    assert [f.subject for f in own_facts(outline(*rows))] == [
+        '文書の「アプリケーションの期間」の節の冒頭'
+    ]
+
+
+def test_a_numbered_question_of_a_check_list_is_not_answered_by_what_follows():
+    told = '脆弱性の修正には、計画と反復のプロセスが必要であり、担当者を定めておく必要がある。'
+    asked = '開発フレームワークのセキュリティ設定は適切に理解されますか。'
+    for q in (f'5. {asked}', f'(5) {asked}'):
+        assert not any(f.how == 'question' for f in own_facts(outline(q, told)))
+
+
+def test_a_section_whose_text_is_in_a_box_on_its_page_is_left_out():
+    box = dict(role='column', text='堰の設置位置は、その目的に応じて選定する。' * 2)
+    said = '設置位置の検討に当たっては、河道の湾曲部を避け、支川の合流点からも離すものとする。'
+
+    def blocks(*more):
+        rows = [dict(role='heading', text='周辺環境', level=1), dict(role='body', text=LATER)]
+        rows += [*more, dict(role='heading', text='堰の設置位置', level=1)]
+        return [b | dict(doc='d', pages=[1]) for b in (*rows, dict(role='body', text=said))]
+
+    assert own_facts(build_corpus(blocks(box))) == []
+    (f,) = own_facts(build_corpus(blocks()))
+    assert f.subject == '文書の「堰の設置位置」の節の冒頭'
+
+
 def test_the_number_of_a_standard_is_no_abbreviation():
     assert (
         own_forms('上端部と横断部には、合成樹脂系シーリング材（JISA5758）を施工する。') == []
