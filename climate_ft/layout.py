@@ -1817,6 +1817,7 @@ def _set_apart(p, r, lead):
     s, large, gap = r.size, max(r.size, p.size), r.y0 - p.y1
     return (
         gap > 1.6 * s
+        and r.y0 - p.y0 > 1.2 * lead
         or r.y0 - p.y0 > lead + 0.45 * large
         and gap > 0.55 * s
         or abs(s - p.size) > 0.06 * large + 0.2

@@ -175,7 +175,8 @@ def test_a_frame_in_one_of_two_columns(tmp_path):
     assert c.captions == [] and text.count(SAID) >= 3
 
 
-def test_lines_set_far_apart_are_joined_and_short_ones_are_not(tmp_path):
+@pytest.mark.parametrize('lead', (30.4, 40))
+def test_lines_set_far_apart_are_joined_and_short_ones_are_not(tmp_path, lead):
     told = '総務費関係では、国土調査の事業費を増額計上し、電子自治体の経費を減額いたしました。'
 
     def speech(s):
@@ -184,17 +185,17 @@ def test_lines_set_far_apart_are_joined_and_short_ones_are_not(tmp_path):
             text = first + told
             for i in range(0, len(text), 20):
                 s.write(85, y, text[i : i + 20], 12)
-                y += 30.4
+                y += lead
 
     _, c, _ = read(tmp_path, speech)
     assert [b.text for b in c.blocks] == [told, told]
 
     def names(s):
         for i, t in enumerate(('図書館', '公民館', '体育館', '博物館', '資料館', '美術館')):
-            s.write(85, 100 + 30.4 * i, t, 12)
+            s.write(85, 100 + lead * i, t, 12)
 
-    _, c, _ = read(tmp_path, names)
-    assert len(c.blocks) == 6
+    pages, _, _ = read(tmp_path, names)
+    assert len(pages[0].blocks) == 6
 
 
 TOLD = '残留沈下量の許容値の目安は、表3-2-1に示すとおりである。'
