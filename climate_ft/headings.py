@@ -114,7 +114,8 @@ _TITLE = re.compile(
 
 # %% ../nbs/04d_headings.ipynb #04d0001d
 def _is_prose(b, title=''):  # the kind of number of the line above it
-    told = b.role in ('body', 'list') and '。' in b.text and len(b.text) > 24
+    roles = ('body', 'list', 'column') if title else ('body', 'list')
+    told = b.role in roles and '。' in b.text and len(b.text) > 24
     kind = _plain_number(b)[0]
     return told and (not kind or title in ('dotted', 'point') and kind in _BELOW)
 

@@ -567,7 +567,9 @@ def _is_general(title):
     return bool(label or _label_only.fullmatch(title) or _general_title.fullmatch(title))
 
 
-_option = re.compile('[【（(]?(?:[甲乙丙丁A-ZＡ-Ｚ]|第?[0-9０-９一二三四五])案[)）】]?')
+_option = re.compile(
+    '[【（(〔]?(?:(?:[甲乙丙丁A-ZＡ-Ｚ]|第?[0-9０-９一二三四五])案|備考|注記?|参考)[)）】〕]?'
+)
 
 
 def quoted_title(
@@ -721,10 +723,12 @@ def _boxed(chunks):
         else:
             last = (*c.section,)
             first.setdefault(last, c.pages[0])
-    boxes = [c for c in chunks if c.section[-1:] == ['コラム']]
-    for k, page in first.items():  # its text may be in a box that joined another one
-        title = _plain_title([*k])
-        out |= {k for c in boxes if page in c.pages and title and title in c.text}
+    alone = [c for c in chunks if len(c.section) < 2]  # so are boxes, with a title or none
+    for k, page in first.items():
+        title = re.escape(_plain_title([*k]) or '\n')
+        begins = re.compile(f'^{title}(?:に|は|の|を|と|で|が)', re.M)
+        near = (c for c in alone if page in c.pages and (*c.section,) != k)
+        out |= {k for c in near if begins.search(c.text)}
     return out
 
 

@@ -486,6 +486,8 @@ def test_a_heading_may_stand_over_a_numbered_sentence():
     found = levels(*rows, ('body', '12. 防食被覆', 9.1), ('list', item, 9.1))
     assert found == [('1. 設置位置', 1), ('12. 防食被覆', 1)]
     assert levels(*rows, ('body', '(3)防食被覆', 9.1), ('list', item, 9.1)) == found[:1]
+    boxed = levels(*rows, ('body', '12. 防食被覆', 9.1), ('column', PROSE, 9.1))
+    assert boxed == found  # and over a frame with prose
 
 
 def test_numbers_without_a_level_stand_below_the_heading_before_them():
