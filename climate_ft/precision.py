@@ -726,7 +726,7 @@ def _boxed(chunks):
     alone = [c for c in chunks if len(c.section) < 2]  # so are boxes, with a title or none
     for k, page in first.items():
         title = re.escape(_plain_title([*k]) or '\n')
-        begins = re.compile(f'^{title}(?:に|は|の|を|と|で|が)', re.M)
+        begins = re.compile(f'^[^、。\n]{{0,10}}{title}(?:に|は|の|を|と|で|が)', re.M)
         near = (c for c in alone if page in c.pages and (*c.section,) != k)
         out |= {k for c in near if begins.search(c.text)}
     return out
