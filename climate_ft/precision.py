@@ -579,9 +579,9 @@ def quoted_title(
     title = _plain_title(section)
     bad = not 2 <= len(title) <= 40 or _torn_title.search(title)
     bad = bad or any(title.count(a) != title.count(b) for a, b in _brackets)
-    bad = bad or title.endswith('的') or tokens(title)[-1].sub == '形容動詞語幹'
     bad = bad or _doubled.search(title) or re.match(r'([一-龥]{2,})\1', title)
     bad = bad or not re.search('[ぁ-んァ-ヶ一-龥]{2}', title) or _option.fullmatch(title)
+    bad = bad or title.endswith('的') or tokens(title)[-1].sub == '形容動詞語幹'
     return '' if bad else title.translate(str.maketrans('「」', '『』'))
 
 

@@ -1016,7 +1016,7 @@ def test_an_article_is_not_named_with_an_item_of_the_one_before():
     assert not any('航空室の任務' in f.subject for f in own_facts(cs))
 
 
-@pytest.mark.parametrize('label', ('深刻', '高い容易', '平均的'))
+@pytest.mark.parametrize('label', ('深刻', '高い容易', '平均的', '　　', '★ ★'))
 def test_a_rating_is_no_heading(label):
     said = FIRST.replace('計画', '図書館')
     parts = ('図書館の施設', 1), LATER, (label, 2), said, ('人材の事業', 1), LATER
