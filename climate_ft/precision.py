@@ -902,6 +902,13 @@ _beside_the_point = re.compile(  # いつ導入されて以来
 )
 
 
+def _no_name(full, c, f):
+    "Is what is abbreviated no name of its own, or its abbreviation none?"
+    torn = re.search(f'[^、。「『（(はがをにでとのや・]{re.escape(full)}', c)  # B|型肝炎
+    number = re.search('[0-9]{3}', f.question + f.answer)  # JIS A 5758: of a standard
+    return torn or number or re.match('新会社|同社|子会社|当社|.*・[ァ-ヶー]+$', full)
+
+
 def _sensible(c, f):
     "May this be asked of a clause?"
     if len(f.question) > 80 or f.answer in f.question:
@@ -912,12 +919,7 @@ def _sensible(c, f):
         return False
     if re.search(f'[（(]{re.escape(f.answer)}[)）][一-龥ァ-ヶ]', c):
         return False  # 血漿中曝露量（AUC）比: of which words?
-    short = _short_name.match(f.question)
-    if short and re.search(f'[^、。「『（(はがをにでとのや・]{re.escape(short[1])}', c):
-        return False  # B|型肝炎ウイルス: torn off
-    if short and re.search('[0-9]{3}', f.question + f.answer):
-        return False  # JIS A 5758: the number of a standard
-    if short and re.match('新会社|同社|子会社|当社|.*・[ァ-ヶー]+$', short[1]):
+    if (short := _short_name.match(f.question)) and _no_name(short[1], c, f):
         return False
     if f.shape == 'what':
         return _defines(c, f)
