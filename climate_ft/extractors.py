@@ -14,7 +14,7 @@ from .layout import document_blocks, open_pdf, plain_blocks
 from .ocr import check_mode, reader
 
 # %% auto #0
-__all__ = ['HEADER_PAGES', 'EXTRACTORS', 'iter_pages']
+__all__ = ['HEADER_PAGES', 'EXTRACTORS', 'check_extractor', 'iter_pages']
 
 # %% ../nbs/02a_extractors.ipynb #87320590
 def _numbers(
@@ -185,6 +185,14 @@ EXTRACTORS = dict(
 )
 
 
+def check_extractor(
+    name: str,
+):
+    "A `CourseError` if there is no extractor called `name`"
+    if name not in EXTRACTORS:
+        raise CourseError(f"unknown extractor {name!r}: there are {', '.join(EXTRACTORS)}")
+
+
 def iter_pages(
     pdf: str | Path,  # path of the file
     extractor: str = 'blocks',  # a key of `EXTRACTORS`
@@ -192,10 +200,7 @@ def iter_pages(
     ocr: str = 'auto',  # OCR of pages without usable text: auto (if installed), never, always
 ) -> Iterator[Page]:
     "Pages one by one, so that a long document needs no more memory than a short one"
-    if extractor not in EXTRACTORS:
-        raise CourseError(
-            f"unknown extractor {extractor!r}: there are {', '.join(EXTRACTORS)}"
-        )
+    check_extractor(extractor)
     check_mode(ocr)
     how = dict(ocr=ocr) if extractor == 'blocks' else {}
     return EXTRACTORS[extractor](Path(pdf), pages, **how)

@@ -21,7 +21,7 @@ from typing import Iterator
 from .workspace import *
 from .layout import open_pdf
 from .ocr import check_mode, installed
-from .extractors import EXTRACTORS, iter_pages
+from .extractors import check_extractor, iter_pages
 from .health import Finding, tell, check_pdf, unordered
 
 # %% auto #0
@@ -214,16 +214,11 @@ def iter_pages_safely(
     ocr: str = 'auto',  # see `iter_pages`; where it may be used, a page has 6 x `seconds`
 ) -> Iterator[Page]:
     "`iter_pages` in a worker process with limits on time and memory"
-    if extractor not in EXTRACTORS:
-        raise CourseError(
-            f"unknown extractor {extractor!r}: there are {', '.join(EXTRACTORS)}"
-        )
+    check_extractor(extractor)
     count, n, plain = 1, 0, []
-    if extractor == 'blocks' and ocr != 'never' and installed():
-        seconds *= 6
-    with closing(
-        _messages(pdf, ('check+' if notice else '') + extractor, seconds, gib, ocr)
-    ) as messages:
+    what = ('check+' if notice else '') + extractor
+    seconds *= 6 if extractor == 'blocks' and ocr != 'never' and installed() else 1
+    with closing(_messages(pdf, what, seconds, gib, ocr)) as messages:
         for m in messages:
             for f in m.get('findings', []):
                 notice(Finding.fromdict(f))
